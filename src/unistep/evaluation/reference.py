@@ -1,0 +1,240 @@
+"""Statistics of the real data, computed once for each pair of data and feature network and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unistep.evaluation.features import FeatureNetwork, load_features
+from unistep.evaluation.metrics import Moments, frechet_distance
+
+Progress = Callable[[int], None]
+"""Told how many items were just finished."""
+
+_LAYOUT = "unistep-statistics-1"
+_SUBSET = 10_000
+_SUBSET_SEED = 20_240_101
+
+
+class ImageSet(Protocol):
+    """What this file needs of a data set."""
+
+    @property
+    def images(self) -> np.ndarray:
+        """Bytes ``[n, c, h, w]``, usually memory-mapped."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the source and of how it was prepared."""
+        ...
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ReferenceStatistics:
+    """What a data set looks like to a feature network."""
+
+    moments: Moments
+    """Mean and covariance over all items."""
+    subset: Float[Tensor, "m dim"]
+    """Features of a fixed random subset in random order, for KID and the neighbour figures."""
+    fingerprint: str
+    """Fingerprint of the data."""
+    features: str
+    """Hash of the feature network."""
+
+
+def to_float(images: np.ndarray | Tensor) -> Float[Tensor, "b c h w"]:
+    """Images in [-1, 1]: bytes are scaled, floats are taken as they are and clamped.
+
+    Raises:
+        ValueError: If the images are neither bytes nor floats, or not four-dimensional.
+    """
+    x = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images.detach()
+    if x.ndim != 4:
+        raise ValueError(f"images must have shape [n, c, h, w], got {list(x.shape)}")
+    if x.dtype == torch.uint8:
+        return x.float() / 127.5 - 1
+    if not x.is_floating_point():
+        raise ValueError(f"images must be bytes in 0 to 255 or floats in -1 to 1, got {x.dtype}")
+    return x.float().clamp(-1, 1)
+
+
+def quantise(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Round images in [-1, 1] to the 256 levels that a saved picture has, as the real ones were."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+
+
+def extract(
+    network: FeatureNetwork, batches: Iterable[np.ndarray | Tensor], *, progress: Progress | None = None
+) -> Iterator[Float[Tensor, "b dim"]]:
+    """Features of each batch in turn, float32 on the CPU; images are dropped as soon as they were looked at."""
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    for batch in batches:
+        features = network(to_float(batch).to(device)).cpu()
+        if progress:
+            progress(len(features))
+        yield features
+
+
+def batches_of(images: np.ndarray | Tensor, batch_size: int = 250) -> Iterator[np.ndarray | Tensor]:
+    """Consecutive slices of an array."""
+    for i in range(0, len(images), batch_size):
+        yield images[i : i + batch_size]
+
+
+def cache_root() -> Path:
+    """``$UNISTEP_CACHE``, or ``~/.cache/unistep``."""
+    given = os.environ.get("UNISTEP_CACHE")
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "unistep"
+
+
+def reference_path(data: ImageSet, network: FeatureNetwork) -> Path:
+    """Where the statistics of this pair are kept."""
+    key = hashlib.sha256(f"{_LAYOUT}\n{data.fingerprint}\n{network.hash}".encode()).hexdigest()
+    return cache_root() / "statistics" / f"{key[:32]}.safetensors"
+
+
+def reference_statistics(
+    data: ImageSet, network: FeatureNetwork, *, progress: Progress | None = None, use_cache: bool = True
+) -> ReferenceStatistics:
+    """Statistics of ``data`` under ``network``, from the cache where they are there and sound, else computed and kept.
+
+    Args:
+        data: The real images.
+        network: The feature network.
+        progress: Told how many images were just looked at; only called where something is computed.
+        use_cache: Whether to read and write the cache.
+    """
+    path = reference_path(data, network)
+    if use_cache:
+        found = _read(path, data.fingerprint, network)
+        if found is not None:
+            return found
+    statistics = _compute(data, network, progress)
+    if use_cache:
+        write_statistics(path, statistics)
+    return statistics
+
+
+def _compute(data: ImageSet, network: FeatureNetwork, progress: Progress | None) -> ReferenceStatistics:
+    count = len(data.images)
+    if count < 2:
+        raise ValueError(f"the reference needs at least 2 images, got {count}")
+    moments = Moments(network.dim)
+    chosen = torch.randperm(count, generator=torch.Generator().manual_seed(_SUBSET_SEED))[:_SUBSET]
+    place = torch.full((count,), -1).scatter_(0, chosen, torch.arange(len(chosen)))
+    subset = torch.empty(len(chosen), network.dim)
+    start = 0
+    for features in extract(network, batches_of(data.images), progress=progress):
+        moments.update(features)
+        rows = place[start : start + len(features)]
+        subset[rows[rows >= 0]] = features[rows >= 0]
+        start += len(features)
+    return ReferenceStatistics(
+        moments=moments, subset=subset, fingerprint=data.fingerprint, features=network.hash
+    )
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_statistics(path: Path, statistics: ReferenceStatistics) -> None:
+    """Write statistics so that a reader sees all of them or none: to another name, synced, then renamed.
+
+    A cache that cannot be written costs time and not the result, so it warns and goes on.
+    """
+    from safetensors.torch import save
+
+    tensors = {
+        "mean": statistics.moments.mean,
+        "covariance": statistics.moments.covariance,
+        "count": torch.tensor(statistics.moments.count),
+        "subset": statistics.subset,
+    }
+    metadata = {
+        "layout": _LAYOUT,
+        "fingerprint": statistics.fingerprint,
+        "features": statistics.features,
+        "checksum": _checksum(tensors),
+    }
+    write_atomically(path, save(tensors, metadata))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by ``content`` at once; an interrupted write leaves what was there.
+
+    Raises:
+        OSError: If the folder cannot be made or written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path, fingerprint: str, network: FeatureNetwork) -> ReferenceStatistics | None:
+    """Statistics from a file, or nothing where it is missing, damaged, or about something else."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, RuntimeError):
+        return None
+    expected = {"layout": _LAYOUT, "fingerprint": fingerprint, "features": network.hash}
+    if any(metadata.get(key) != value for key, value in expected.items()):
+        return None
+    if metadata.get("checksum") != _checksum(tensors):
+        return None
+    moments = Moments.known(tensors["mean"], tensors["covariance"], int(tensors["count"]))
+    return ReferenceStatistics(
+        moments=moments, subset=tensors["subset"], fingerprint=fingerprint, features=network.hash
+    )
+
+
+def quick_fd(
+    images: np.ndarray | Tensor, data: str = "fashion-mnist", *, split: str = "train", features: str = "fashion"
+) -> float:
+    """Fréchet distance between images and a named data set in one call, for experiments.
+
+    Args:
+        images: Bytes, or floats in [-1, 1], of shape ``[n, c, h, w]``; floats are rounded to 256 levels.
+        data: A source of :mod:`unistep.data`.
+        split: The split to compare with.
+        features: A feature network, as :func:`load_features` takes it.
+    """
+    from unistep.data import DataConfig, prepare
+
+    network = load_features(features, shape=tuple(images.shape[1:]))
+    statistics = reference_statistics(prepare(DataConfig(source=data, split=split)), network)
+    moments = Moments(network.dim)
+    for found in extract(network, (quantise(to_float(batch)) for batch in batches_of(images))):
+        moments.update(found)
+    return frechet_distance(statistics.moments, moments)
