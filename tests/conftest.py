@@ -1,0 +1,52 @@
+"""Shared set-up: the mathematical core is type-checked at run time (shapes included) while the tests run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path as FilePath
+
+import jaxtyping
+import pytest
+import torch
+
+sys.path.insert(0, str(FilePath(__file__).parent))  # so that tests can say `from analytic import ...`
+
+# The networks are left out: a checked function would break torch.compile(fullgraph=True).
+CHECKED = [
+    "unistep.path",
+    "unistep.timesteps",
+    "unistep.flowmap",
+    "unistep.condition",
+    "unistep.seeding",
+    "unistep.solvers",
+    "unistep.sampling",
+    "unistep.objectives",
+]
+jaxtyping.install_import_hook(CHECKED, "checked.typecheck")
+
+from analytic import PATHS  # noqa: E402
+from unistep.path import Path  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings are errors, save those that PyTorch raises against itself."""
+    # torch.func.jvp loads decomposition tables that are still TorchScript.
+    config.addinivalue_line("filterwarnings", "ignore:.*torch.jit.script.*:DeprecationWarning")
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest) -> Path:
+    """Each of the four paths in turn."""
+    return PATHS[request.param]
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A freshly seeded source of randomness."""
+    return torch.Generator().manual_seed(20240607)
+
+
+@pytest.fixture(autouse=True)
+def _global_seed() -> None:
+    """Weights of networks come from the global random state."""
+    torch.manual_seed(0)

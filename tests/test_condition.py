@@ -1,0 +1,76 @@
+"""Conditions: parsing by name, and dropping them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unistep.condition import Field, drop, parse_condition, without
+
+CLASSES = Field(size=3, names=("T-shirt", "Trouser", "Pullover"))
+FIELDS = {"label": CLASSES, "pitch": Field(size=128)}
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(0, 0), (2, 2), ("1", 1), (" 2 ", 2), ("trouser", 1), ("T-SHIRT", 0)])
+def test_a_value_is_a_number_or_a_name(value: int | str, wanted: int) -> None:
+    assert CLASSES.parse("label", value) == wanted
+
+
+@pytest.mark.parametrize("value", [-1, 3, "3", "-1", 10**9])
+def test_a_number_out_of_range_is_refused_with_the_choices(value: int | str) -> None:
+    with pytest.raises(ValueError, match=rf"label must be 0 to 2 \(0 T-shirt, 1 Trouser, 2 Pullover\), got {value}"):
+        CLASSES.parse("label", value)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="got 'trousers'; nearest is 'Trouser'"):
+        CLASSES.parse("label", "trousers")
+    with pytest.raises(ValueError, match="pitch must be 0 to 127, got 'C4'"):
+        FIELDS["pitch"].parse("pitch", "C4")
+    with pytest.raises(ValueError, match=r"got '1\.5'"):
+        FIELDS["pitch"].parse("pitch", "1.5")
+    with pytest.raises(ValueError, match="got ''"):
+        FIELDS["pitch"].parse("pitch", "")
+
+
+def test_one_value_serves_all_and_a_sequence_one_each() -> None:
+    condition = parse_condition(FIELDS, {"label": "pullover", "pitch": [1, "2", 3]}, 3)
+    assert condition["label"].tolist() == [2, 2, 2]
+    assert condition["pitch"].tolist() == [1, 2, 3]
+    assert condition["label"].dtype == torch.long
+
+
+def test_none_leaves_a_field_out() -> None:
+    assert parse_condition(FIELDS, {"label": None}, 2) == {}
+
+
+def test_mistakes_in_a_condition_say_what_is_there() -> None:
+    with pytest.raises(ValueError, match="no condition 'labels'; it takes label, pitch"):
+        parse_condition(FIELDS, {"labels": 1}, 2)
+    with pytest.raises(ValueError, match="it takes none: it is unconditional"):
+        parse_condition({}, {"label": 1}, 2)
+    with pytest.raises(ValueError, match="label has 3 values for 2 samples"):
+        parse_condition(FIELDS, {"label": [0, 1, 2]}, 2)
+
+
+def test_dropping_takes_all_fields_of_an_item_together(generator: torch.Generator) -> None:
+    condition = {"label": torch.arange(4000) % 3, "pitch": torch.arange(4000) % 128}
+    dropped = drop(condition, 0.25, generator)
+    gone = dropped["label"] == -1
+    assert torch.equal(gone, dropped["pitch"] == -1)
+    assert gone.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(dropped["label"][~gone], condition["label"][~gone])
+    assert condition["label"].min() == 0
+
+
+def test_dropping_none_and_all(generator: torch.Generator) -> None:
+    condition = {"label": torch.tensor([0, 1, 2])}
+    assert torch.equal(drop(condition, 0.0, generator)["label"], condition["label"])
+    assert drop(condition, 1.0, generator)["label"].tolist() == [-1, -1, -1]
+    assert drop({}, 0.5, generator) == {}
+
+
+def test_without_says_nothing_for_as_many_items() -> None:
+    empty = without({"label": torch.tensor([0, 1, 2])})
+    assert empty["label"].tolist() == [-1, -1, -1]
+    assert empty["label"].dtype == torch.long
