@@ -1,0 +1,206 @@
+"""A trained model, ready to sample: the object that ``unistep.load`` returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from unistep.condition import Condition, Field, parse_condition
+from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser, Map
+from unistep.modalities.image import ImageModality
+from unistep.nets.unet import UNetConfig
+from unistep.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
+from unistep.sampling import sample_multistep
+from unistep.seeding import ItemGenerators, derived_seed, normal, randint
+from unistep.serialization import nearest
+from unistep.solvers import Solver, network_calls, sample_ode
+from unistep.timesteps import karras_grid
+
+AnyPath = VarianceExploding | TrigFlow | LinearFlow | VariancePreserving
+"""The paths that a configuration can name."""
+
+MAX_STEPS = 1000
+"""More sampling steps than this are taken for a mistake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """All that is needed to rebuild a model around its weights; lies beside them as ``config.json``."""
+
+    kind: Literal["consistency", "denoiser"]
+    """One-step model or many-step teacher."""
+    network: UNetConfig
+    """The raw network."""
+    modality: ImageModality
+    """What the tensors stand for."""
+    path: AnyPath = VarianceExploding()
+    """Path from data to noise."""
+    sigma_data: float = 0.5
+    """Standard deviation of the data."""
+    boundary: float = 0.0
+    """Boundary time of a consistency model."""
+    fields: dict[str, Field] = field(default_factory=dict)
+    """What the model can be told."""
+    times: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Sampling times of a consistency model by number of steps, where a search has found them."""
+    solver: Solver = "heun"
+    """Default sampler of a denoiser."""
+    steps: int = 1
+    """Default number of sampling steps."""
+    provenance: dict[str, str] = field(default_factory=dict)
+    """Where the weights come from: recipe, data, hardware, time."""
+
+    def build(self) -> Map:
+        """The map with fresh weights."""
+        net = self.network.build()
+        if self.kind == "denoiser":
+            return Denoiser(net, self.path, self.sigma_data)
+        return ConsistencyModel(net, self.path, self.sigma_data, self.boundary)
+
+
+class Generator:
+    """A model with its modality, its sampling defaults and its name.
+
+    Args:
+        model: The map; put in evaluation mode.
+        config: What it was built from.
+        name: How it was asked for.
+    """
+
+    def __init__(self, model: Map, config: ModelConfig, name: str = "model") -> None:
+        self.map = model.eval()
+        self.config = config
+        self.name = name
+
+    @property
+    def kind(self) -> str:
+        """``consistency`` or ``denoiser``."""
+        return self.config.kind
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.config.modality.shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.map.parameters()).device
+
+    def to(self, device: str | torch.device) -> Generator:
+        """Move the weights; returns itself."""
+        self.map.to(device)
+        return self
+
+    def network_calls(self, steps: int | None = None, solver: Solver | None = None) -> int:
+        """Network calls that :meth:`sample` makes for each sample."""
+        steps = self.config.steps if steps is None else steps
+        return network_calls(solver or self.config.solver, steps) if self.kind == "denoiser" else steps
+
+    def times(self, steps: int) -> Tensor:
+        """Sampling times for a number of steps, shape ``[steps]``: those found by search, else a Karras grid."""
+        path = self.config.path
+        found = self.config.times.get(str(steps))
+        if self.kind == "consistency" and found is not None:
+            return torch.tensor(found)
+        low, high = (float(path.ratio(torch.tensor(t, dtype=torch.float64))) for t in (path.t_min, path.t_max))
+        high = min(high, 1e4)  # linear flow ends at an infinite ratio
+        if self.kind == "denoiser":
+            ratios = karras_grid(steps, low, high)
+        else:
+            # A consistency model gains nothing near the data: spread the steps above a tenth of the data's scale.
+            ratios = karras_grid(steps + 1, min(0.1 * self.config.sigma_data, high / 2), high)[:-1]
+        times = path.time_at(ratios)
+        times[0] = path.t_max
+        return times
+
+    def sample(
+        self,
+        num: int = 1,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        solver: Solver | None = None,
+        guidance: float = 1.0,
+        batch_size: int = 64,
+        **condition: int | str | Sequence[int | str] | None,
+    ) -> Tensor:
+        """Draw samples; item ``i`` belongs to ``seed + i`` and is the same in any batch.
+
+        Fields that are not given are drawn for each item from its seed.
+
+        Args:
+            num: Number of samples.
+            steps: Sampling steps; the model's default without.
+            seed: Seed of the first item.
+            solver: ``heun``, ``euler`` or ``dpmpp2m``; denoisers only.
+            guidance: Classifier-free guidance weight; denoisers only.
+            batch_size: Items that go through the network together.
+            **condition: The model's fields by name, one value for all items or a sequence.
+
+        Returns:
+            Float32 tensor ``[num, *shape]`` in [-1, 1], on the CPU.
+
+        Raises:
+            ValueError: For a bad number, an unknown field or solver, or a value out of range.
+        """
+        steps = self.config.steps if steps is None else steps
+        self._check(num, steps, seed, solver, guidance, batch_size)
+        told = parse_condition(self.config.fields, condition, num)
+        pieces = []
+        for start in range(0, num, batch_size):
+            stop = min(start + batch_size, num)
+            part = {name: value[start:stop] for name, value in told.items()}
+            pieces.append(self._batch(range(seed + start, seed + stop), steps, solver, guidance, part))
+        return torch.cat(pieces)
+
+    def _check(
+        self, num: int, steps: int, seed: int, solver: str | None, guidance: float, batch_size: int
+    ) -> None:
+        for name, value in (("num", num), ("batch_size", batch_size), ("steps", steps)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if steps > MAX_STEPS:
+            raise ValueError(f"steps must be at most {MAX_STEPS}, got {steps}")
+        if not 0 <= seed <= 2**63 - 1 - num:
+            raise ValueError(f"seed must be from 0 to 2**63 - 1 - num, got {seed}")
+        if not math.isfinite(guidance):
+            raise ValueError(f"guidance must be a finite number, got {guidance}")
+        if solver is not None and solver not in get_args(Solver):
+            raise ValueError(f"unknown solver {solver!r}; {nearest(solver, get_args(Solver))}")
+        if self.kind == "consistency" and (solver is not None or guidance != 1):
+            raise ValueError(f"{self.name} is a consistency model: it takes neither a solver nor guidance, only steps")
+
+    @torch.inference_mode()
+    def _batch(
+        self, seeds: range, steps: int, solver: Solver | None, guidance: float, told: dict[str, Tensor]
+    ) -> Tensor:
+        items = ItemGenerators(list(seeds))
+        noise = normal((len(seeds), *self.shape), items).to(self.device)
+        condition: Condition = {name: value.to(self.device) for name, value in self._complete(told, seeds).items()}
+        grid = self.times(steps)
+        if isinstance(self.map, ConsistencyModel):
+            x = sample_multistep(self.map, noise, grid, condition, generator=items)
+        else:
+            assert isinstance(self.map, Denoiser)
+            teacher = self.map if guidance == 1 else GuidedDenoiser(self.map, guidance)
+            x = sample_ode(teacher, noise, grid, condition, solver=solver or self.config.solver)
+        return x.clamp(-1, 1).float().cpu()
+
+    def _complete(self, told: dict[str, Tensor], seeds: range) -> dict[str, Tensor]:
+        """Draw the fields that were not given, each from a stream of its own so that the noise does not move."""
+        full = dict(told)
+        for name, spec in self.config.fields.items():
+            if name not in full:
+                full[name] = randint(spec.size, len(seeds), ItemGenerators([derived_seed(name, s) for s in seeds]))
+        return full
+
+    def save(self, x: Tensor, path: str | FilePath) -> None:
+        """Write samples where the modality knows how: a picture, a grid, an ``.npz`` or a folder."""
+        self.config.modality.save(x, FilePath(path))

@@ -1,0 +1,99 @@
+"""Models by name: the zoo that ships with the package, a folder, or a repository on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from unistep.generator import Generator, ModelConfig
+from unistep.hub.save import CONFIG, WEIGHTS
+from unistep.serialization import nearest, read_json
+
+ZOO = Path(__file__).parent.parent / "zoo"
+"""Where the models that ship with the package lie."""
+
+
+def models() -> dict[str, Path]:
+    """Names and folders of the models that ship with the package."""
+    return {folder.name: folder for folder in sorted(ZOO.iterdir()) if (folder / WEIGHTS).is_file()}
+
+
+def find(name: str | Path) -> Path:
+    """The folder of a model: a name of the zoo, a folder (of a model, or of a run with checkpoints), or a hub id.
+
+    Raises:
+        ValueError: If there is no such model; names the nearest one.
+    """
+    text = str(name)
+    shipped = models()
+    if text in shipped:
+        return shipped[text]
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
+            return folder
+        if (folder / "model" / WEIGHTS).is_file():
+            return folder / "model"  # a run: its newest exported weights
+        raise ValueError(f"{folder} is no model folder: it needs {CONFIG} and {WEIGHTS}, or model/ with both")
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not folder.suffix:
+        return _download(text)
+    raise ValueError(f"there is no model {text!r}; {nearest(text, list(shipped))}, a folder, or owner/name on the hub")
+
+
+def _download(repository: str) -> Path:
+    """Fetch a repository from the hub into its cache: two files, nothing that runs."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[CONFIG, WEIGHTS, "README.md"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"there is no model {repository!r} here, and the hub did not give it ({reason}); "
+            f"{nearest(repository, list(models()))}, or a folder"
+        ) from None
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file; nothing in it is ever executed.
+
+    Raises:
+        ValueError: If the file is missing, unreadable or corrupt.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error}); copy or train it again") from None
+
+
+def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
+    """Load a model, ready to sample.
+
+    Args:
+        name: A name of the zoo, a folder, or ``owner/name`` on the Hugging Face hub.
+        device: Where to put the weights.
+
+    Returns:
+        The generator.
+
+    Raises:
+        ValueError: If there is no such model, or its files are corrupt or do not fit together.
+    """
+    folder = find(name)
+    config = read_json(ModelConfig, folder / CONFIG)
+    weights = read_weights(folder / WEIGHTS)
+    model = config.build()
+    try:
+        model.net.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {first}") from None
+    # Convolutions on a CPU are markedly faster with channels last; the values are the same.
+    memory_format = torch.channels_last if config.network.dims == 2 else torch.preserve_format
+    return Generator(model.to(memory_format=memory_format), config, str(name)).to(device)

@@ -1,0 +1,89 @@
+"""The residual block of the U-Net and the parameter-free changes of resolution, for 1-, 2- and 3-D signals."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def conv(dims: int, in_channels: int, out_channels: int, kernel: int = 3) -> nn.Module:
+    """A same-size convolution over ``dims`` spatial dimensions with an odd ``kernel``."""
+    return CONV[dims](in_channels, out_channels, kernel, padding=kernel // 2)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation with the largest of 32, 16, 8, ... groups that keeps at least four channels each."""
+    groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and (channels // g >= 4 or g == 1))
+    return nn.GroupNorm(groups, channels)
+
+
+def space_to_depth(x: Tensor, patch: int) -> Tensor:
+    """Fold ``patch``-sized blocks into channels: ``[b, c, *n]`` to ``[b, c * patch**d, *(n / patch)]``."""
+    if patch == 1:
+        return x
+    b, c, *spatial = x.shape
+    dims = len(spatial)
+    x = x.reshape(b, c, *(size for n in spatial for size in (n // patch, patch)))
+    x = x.permute(0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2))
+    return x.reshape(b, c * patch**dims, *(n // patch for n in spatial))
+
+
+def depth_to_space(x: Tensor, patch: int) -> Tensor:
+    """Inverse of :func:`space_to_depth`."""
+    if patch == 1:
+        return x
+    b, c, *spatial = x.shape
+    dims = len(spatial)
+    x = x.reshape(b, c // patch**dims, *([patch] * dims), *spatial)
+    order = [axis for d in range(dims) for axis in (2 + dims + d, 2 + d)]
+    return x.permute(0, 1, *order).reshape(b, c // patch**dims, *(n * patch for n in spatial))
+
+
+def halve(x: Tensor) -> Tensor:
+    """Average neighbouring positions along every spatial dimension."""
+    return (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[x.ndim - 3](x, 2)
+
+
+def double(x: Tensor) -> Tensor:
+    """Repeat every position twice along every spatial dimension."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with group normalisation; the embedding scales and shifts the second normalisation.
+
+    The block of Dhariwal & Nichol 2021 (arXiv 2105.05233, section 3.1). The last convolution starts at zero, so
+    that the block starts as its skip connection.
+
+    Args:
+        dims: Number of spatial dimensions, 1 to 3.
+        in_channels: Channels in.
+        out_channels: Channels out.
+        embedding_dim: Features of the embedding.
+        dropout: Probability of dropping an activation between the two convolutions.
+    """
+
+    def __init__(self, dims: int, in_channels: int, out_channels: int, embedding_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_in = group_norm(in_channels)
+        self.conv_in = conv(dims, in_channels, out_channels)
+        self.modulation = nn.Linear(embedding_dim, 2 * out_channels)
+        self.norm_out = group_norm(out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv_out = conv(dims, out_channels, out_channels)
+        self.skip = nn.Identity() if in_channels == out_channels else conv(dims, in_channels, out_channels, kernel=1)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        nn.init.zeros_(self.conv_out.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Transform ``x`` of shape ``[b, in_channels, *spatial]`` given an embedding ``[b, embedding_dim]``."""
+        h = self.conv_in(F.silu(self.norm_in(x)))
+        modulation = self.modulation(embedding)
+        scale, shift = modulation.view(*modulation.shape, *([1] * (x.ndim - 2))).chunk(2, dim=1)
+        h = F.silu(torch.addcmul(shift, self.norm_out(h), scale + 1))
+        return self.skip(x) + self.conv_out(self.dropout(h))

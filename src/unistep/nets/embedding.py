@@ -1,0 +1,57 @@
+"""Embeddings of scalars (noise level, second time) and of labels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class PositionalEmbedding(nn.Module):
+    r"""Sines and cosines of a scalar at geometrically spaced frequencies.
+
+    .. math:: e(t) = [\cos(\omega_k t), \sin(\omega_k t)]_{k=1}^{d/2}, \quad
+              \omega_k = \omega_{\min} (\omega_{\max}/\omega_{\min})^{(k-1)/(d/2-1)}
+
+    The highest frequency stays low: a consistency model needs a network that is smooth in time (Lu & Song
+    2024, section 4.1, where Fourier features of scale 16 made the tangent unstable). It is computed in float32,
+    whatever the autocast state, and in float64 in a network of that type.
+
+    Args:
+        dim: Even number of features.
+        min_frequency: Lowest angular frequency, in radians per unit of the time input.
+        max_frequency: Highest angular frequency.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int, min_frequency: float = 0.0625, max_frequency: float = 16.0) -> None:
+        super().__init__()
+        if dim < 4 or dim % 2:
+            raise ValueError(f"embedding dim must be even and at least 4, got {dim}")
+        exponents = torch.linspace(math.log(min_frequency), math.log(max_frequency), dim // 2)
+        self.register_buffer("frequencies", exponents.exp(), persistent=False)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed times of shape ``[b]`` as features of shape ``[b, dim]``."""
+        angles = t.to(torch.promote_types(self.frequencies.dtype, torch.float32))[:, None] * self.frequencies
+        return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class LabelEmbedding(nn.Module):
+    """A learned vector per class, with one more for "no label".
+
+    Args:
+        num_classes: Number of classes, numbered from 0.
+        dim: Number of features.
+    """
+
+    def __init__(self, num_classes: int, dim: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.table = nn.Embedding(num_classes + 1, dim)
+
+    def forward(self, label: Tensor) -> Tensor:
+        """Embed labels of shape ``[b]``; a negative label means "none" (the unconditional branch)."""
+        return self.table(torch.where(label < 0, self.num_classes, label))

@@ -1,0 +1,178 @@
+"""One U-Net for 1-, 2- and 3-D signals: the backbone of every shipped model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unistep.nets.attention import SelfAttention
+from unistep.nets.blocks import ResidualBlock, conv, depth_to_space, double, group_norm, halve, space_to_depth
+from unistep.nets.embedding import LabelEmbedding, PositionalEmbedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """Shape of a :class:`UNet`."""
+
+    channels: int = 1
+    """Channels of the signal."""
+    dims: int = 2
+    """Spatial dimensions of the signal: 1 (audio), 2 (images) or 3 (video)."""
+    patch: int = 2
+    """Space-to-depth factor of the input: 1 works at full resolution, 2 at half of it for a quarter of the cost."""
+    widths: tuple[int, ...] = (64, 192)
+    """Channels at each resolution, finest first; each level halves the last."""
+    blocks: tuple[int, ...] = (1, 1)
+    """Residual blocks per level, on the way down and again on the way up."""
+    middle_blocks: int = 2
+    """Residual blocks at the coarsest resolution, with attention after each but the last."""
+    attention: tuple[int, ...] = ()
+    """Levels (0 is the finest) whose blocks are followed by self-attention, besides the middle."""
+    head_dim: int = 64
+    """Channels per attention head."""
+    embedding_dim: int = 256
+    """Features of the embedding of time and condition."""
+    num_classes: int = 0
+    """Classes of the ``label`` condition; 0 for an unconditional network."""
+    second_time: bool = False
+    """Whether the network also takes the time ``s`` that a flow map jumps to."""
+    dropout: float = 0.0
+    """Dropout probability inside the residual blocks."""
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(f"widths and blocks need the same length, got {self.widths} and {self.blocks}")
+        if self.dims not in (1, 2, 3):
+            raise ValueError(f"dims must be 1, 2 or 3, got {self.dims}")
+        if self.patch < 1 or not self.widths or min(self.widths) < 1 or min(self.blocks) < 1:
+            raise ValueError(f"patch, widths and blocks must be positive, got {self}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+
+    @property
+    def multiple(self) -> int:
+        """Spatial sizes must be multiples of this number."""
+        return self.patch * 2 ** (len(self.widths) - 1)
+
+    def build(self) -> UNet:
+        """Make the network, with fresh weights from the global random state."""
+        return UNet(self)
+
+
+class UNet(nn.Module):
+    """U-Net with residual blocks, attention in the middle, and additive embeddings of time and label.
+
+    After Dhariwal & Nichol 2021 (arXiv 2105.05233) and Karras et al. 2022 (arXiv 2206.00364, appendix F.4), with
+    an optional space-to-depth input. The output layer starts at zero.
+
+    Args:
+        config: Its shape.
+    """
+
+    edges = ("input", "output", "time", "second_time", "label")
+    """Submodules at the edge of the network, which optimizers for hidden matrices leave alone."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        dims, emb = config.dims, config.embedding_dim
+        self.time = nn.Sequential(PositionalEmbedding(emb), nn.Linear(emb, emb), nn.SiLU(), nn.Linear(emb, emb))
+        self.second_time = (
+            nn.Sequential(PositionalEmbedding(emb), nn.Linear(emb, emb), nn.SiLU(), nn.Linear(emb, emb))
+            if config.second_time
+            else None
+        )
+        self.label = LabelEmbedding(config.num_classes, emb) if config.num_classes else None
+
+        def block(c_in: int, c_out: int) -> ResidualBlock:
+            return ResidualBlock(dims, c_in, c_out, emb, config.dropout)
+
+        def mixer(level: int, width: int) -> nn.Module:
+            return SelfAttention(width, config.head_dim) if level in config.attention else nn.Identity()
+
+        folded = config.channels * config.patch**dims
+        width = config.widths[0]
+        self.input = conv(dims, folded, width)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for level, (target, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            stage = nn.ModuleList()
+            for _ in range(count):
+                stage.append(nn.ModuleList([block(width, target), mixer(level, target)]))
+                width = target
+            self.down.append(stage)
+        self.middle = nn.ModuleList()
+        for i in range(config.middle_blocks):
+            attention = SelfAttention(width, config.head_dim) if i + 1 < config.middle_blocks else nn.Identity()
+            self.middle.append(nn.ModuleList([block(width, width), attention]))
+        for level, (target, count) in reversed(list(enumerate(zip(config.widths, config.blocks, strict=True)))):
+            stage = nn.ModuleList()
+            # The change of width happens before the upsampling, where it costs a fraction.
+            narrow = nn.Identity() if width == target else conv(dims, width, target, kernel=1)
+            for _ in range(count):
+                stage.append(nn.ModuleList([block(2 * target, target), mixer(level, target)]))
+                width = target
+            self.up.append(nn.ModuleDict({"narrow": narrow, "blocks": stage}))
+        self.output_norm = group_norm(width)
+        self.output = conv(dims, width, folded)
+        nn.init.zeros_(self.output.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+
+    def embed(self, t: Tensor, s: Tensor | None, condition: Mapping[str, Tensor] | None) -> Tensor:
+        """Sum of the embeddings of the times and the label, shape ``[b, embedding_dim]``."""
+        embedding = self.time(t)
+        if self.second_time is not None:
+            if s is None:
+                raise ValueError("this network was built with second_time=True and needs the time s")
+            embedding = embedding + self.second_time(s)
+        if self.label is not None:
+            label = None if condition is None else condition.get("label")
+            if label is None:
+                label = torch.full(t.shape, -1, dtype=torch.long, device=t.device)
+            embedding = embedding + self.label(label)
+        return F.silu(embedding)
+
+    def forward(
+        self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Run the network.
+
+        Args:
+            x: Signal of unit variance, shape ``[b, channels, *spatial]``, sizes multiples of ``config.multiple``.
+            t: Noise level as the parametrisation codes it (of order one), shape ``[b]``.
+            s: Second noise level, shape ``[b]``; only with ``second_time``.
+            condition: ``{"label": [b]}`` with integers in ``[0, num_classes)``, negative for "no label".
+
+        Returns:
+            Tensor of the shape of ``x``.
+
+        Raises:
+            ValueError: If the channels or the spatial sizes do not fit the network.
+        """
+        config = self.config
+        if x.ndim != 2 + config.dims or x.shape[1] != config.channels or any(n % config.multiple for n in x.shape[2:]):
+            raise ValueError(
+                f"this network takes [b, {config.channels}, ...] with {config.dims} spatial sizes that are multiples "
+                f"of {config.multiple}, got {tuple(x.shape)}"
+            )
+        embedding = self.embed(t, s, condition)
+        h = self.input(space_to_depth(x, config.patch))
+        skips: list[Tensor] = []
+        for level, stage in enumerate(self.down):
+            if level > 0:
+                h = halve(h)
+            for block, mixer in stage:  # type: ignore[union-attr, misc]
+                h = mixer(block(h, embedding))
+                skips.append(h)
+        for block, mixer in self.middle:  # type: ignore[misc]
+            h = mixer(block(h, embedding))
+        for level, stage in enumerate(self.up):
+            h = stage["narrow"](h)  # type: ignore[index]
+            if level > 0:
+                h = double(h)
+            for block, mixer in stage["blocks"]:  # type: ignore[index]
+                h = mixer(block(torch.cat([h, skips.pop()], dim=1), embedding))
+        return depth_to_space(self.output(F.silu(self.output_norm(h))), config.patch)

@@ -1,0 +1,104 @@
+"""What every training signal is: a module that answers one loss per example."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unistep.condition import Condition
+from unistep.flowmap import Map
+from unistep.seeding import Randomness
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The result of an objective on a batch."""
+
+    per_example: Float[Tensor, " b"]
+    """Weighted loss of each example, in float32; the trainer averages."""
+    logs: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars to show, detached."""
+
+
+class Objective(nn.Module, ABC):
+    """A training signal around a student map, and the frozen networks that it needs.
+
+    The trainer wraps the objective, not the network, for parallel training, averages ``per_example``, and calls
+    :meth:`after_step` when the optimizer has stepped. Frozen modules (a teacher) stay in evaluation mode.
+
+    Args:
+        student: The map that is trained.
+        teacher: A frozen map, or ``None``.
+    """
+
+    def __init__(self, student: Map, teacher: nn.Module | None = None) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the student; the teacher stays in evaluation mode."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
+
+    @abstractmethod
+    def forward(
+        self,
+        x0: Float[Tensor, "b *shape"],
+        condition: Condition,
+        *,
+        generator: Randomness,
+        progress: float,
+    ) -> Loss:
+        """Loss of a batch.
+
+        Args:
+            x0: Clean data in [-1, 1], shape ``[b, *shape]``.
+            condition: Fields of shape ``[b]``.
+            generator: Source of noise and times.
+            progress: Share of the training that is done, in [0, 1].
+        """
+
+    def after_step(self, progress: float) -> None:
+        """Update what follows the student; most objectives have nothing of the kind."""
+
+
+def frozen_copy(student: Map) -> Map:
+    """A copy of the student to serve as an averaged target."""
+    return copy.deepcopy(student).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(target: Map, student: Map, decay: float) -> None:
+    r"""Move a target towards the student: :math:`\theta^- \leftarrow \mu\theta^- + (1-\mu)\theta`."""
+    pairs = zip(target.parameters(), student.parameters(), strict=True)
+    for theta_target, theta in pairs:
+        theta_target.lerp_(theta.detach(), 1 - decay)
+
+
+def with_same_dropout(
+    student: Callable[[], Tensor], target: Callable[[], Tensor], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Evaluate both branches of a consistency loss with the same dropout mask, the target without gradient.
+
+    The random state of the CPU and of ``device`` is put back to where it stood before the target's call, so that the
+    student's call draws the same mask. Dropout of different masks would make the two answers differ even for equal
+    inputs (Song & Dhariwal 2023, arXiv 2310.14189, section 3.3).
+    """
+    cpu_state = torch.get_rng_state()
+    cuda_state = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    with torch.no_grad():
+        wanted = target()
+    torch.set_rng_state(cpu_state)
+    if cuda_state is not None:
+        torch.cuda.set_rng_state(cuda_state, device)
+    return student(), wanted

@@ -1,0 +1,60 @@
+"""EDM's denoising objective: how a teacher is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unistep.condition import Condition, drop
+from unistep.flowmap import Denoiser
+from unistep.objectives.base import Loss, Objective
+from unistep.seeding import Randomness, randn_like
+from unistep.timesteps import LogNormal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingConfig:
+    """Train a denoiser, the teacher of distillation and the start of tuning."""
+
+    times: LogNormal = LogNormal(mean=-1.2, std=1.2)
+    """Law of the noise level."""
+    label_dropout: float = 0.1
+    """Share of examples that are trained without their condition, for guidance."""
+
+
+class Denoising(Objective):
+    r"""Weighted denoising at a random noise level.
+
+    .. math:: E_{\sigma, x_0, z} \left[ \frac{\sigma^2+\sigma_d^2}{(\sigma\sigma_d)^2}\,
+              \tfrac1D \lVert D(x_t, t) - x_0 \rVert^2 \right]
+
+    Args:
+        student: The denoiser.
+        config: Its options.
+
+    References:
+        Karras et al. 2022, arXiv 2206.00364, equation 8 and table 1.
+    """
+
+    student: Denoiser
+
+    def __init__(self, student: Denoiser, config: DenoisingConfig) -> None:
+        super().__init__(student)
+        self.config = config
+
+    def forward(
+        self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
+    ) -> Loss:
+        """Loss of a batch; see :class:`Objective`."""
+        del progress
+        path, sigma_data = self.student.path, self.student.sigma_data
+        sigma = self.config.times.draw(len(x0), generator).to(x0)
+        noise = randn_like(x0, generator)
+        t = path.time_at(sigma)
+        condition = drop(condition, self.config.label_dropout, generator)
+        error = self.student(path.perturb(x0, noise, t), t, None, condition) - x0
+        weight = (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
+        mean_square = error.square().flatten(1).mean(dim=1)
+        return Loss(weight * mean_square, {"denoising/mean_square": mean_square.detach().mean()})

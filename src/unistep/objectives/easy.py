@@ -1,0 +1,118 @@
+"""Easy Consistency Tuning: from a pretrained denoiser to a one-step model by tightening a ratio of noise levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unistep.condition import Condition, drop
+from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser
+from unistep.objectives.base import Loss, Objective, with_same_dropout
+from unistep.objectives.distance import Distance, Metric, PseudoHuber
+from unistep.path import expand_to
+from unistep.seeding import Randomness, randn_like
+from unistep.solvers import STEPS
+from unistep.timesteps import LogNormal, RatioCurriculum
+
+
+@dataclass(frozen=True, kw_only=True)
+class EasyConfig:
+    """Tune a pretrained denoiser into a one-step model, on data or along the teacher's ODE."""
+
+    times: LogNormal = LogNormal(mean=-1.1, std=2.0)
+    """Law of the noise level."""
+    curriculum: RatioCurriculum = RatioCurriculum()
+    """How the closer level approaches during training."""
+    distance: Distance = PseudoHuber(c=0.0)
+    """Distance between the two answers."""
+    weighting: Literal["inverse_gap", "snr_plus_k", "one"] = "inverse_gap"
+    r"""ECT's :math:`1/(t-r)` (CIFAR-10), :math:`1/t^2 + 1/\sigma_d^2` (ImageNet), or none."""
+    target: Literal["data", "euler", "heun"] = "data"
+    """Where the closer point comes from: the same data and noise, or a step of the teacher's ODE."""
+    guidance: float = 1.0
+    """Guidance weight of the teacher, where the target is the teacher's."""
+    label_dropout: float = 0.0
+    """Share of examples trained without their condition."""
+
+
+class EasyConsistencyTuning(Objective):
+    r"""Consistency of ``t`` and a closer ``r`` whose ratio tends to one; no averaged target.
+
+    .. math:: E\left[w(t, r)\, d\big(f_\theta(x_t, t),\; \mathrm{sg} f_\theta(x_r, r)\big)\right], \quad f(x_0, 0) = x_0
+
+    Args:
+        student: The consistency model, with boundary 0 and starting from a denoiser's weights.
+        teacher: The denoiser, needed only where ``config.target`` is not ``data``.
+        config: Its options.
+        metric: A distance to use in place of the configured one, such as LPIPS.
+
+    Raises:
+        ValueError: If the target is the teacher's and there is no teacher.
+
+    References:
+        Geng et al. 2024, arXiv 2406.14548, algorithm 1 and section 3.
+    """
+
+    student: ConsistencyModel
+
+    def __init__(
+        self,
+        student: ConsistencyModel,
+        teacher: Denoiser | None,
+        config: EasyConfig,
+        metric: Metric | None = None,
+    ) -> None:
+        if config.target != "data" and teacher is None:
+            raise ValueError(f"a target of {config.target!r} needs a teacher; give one, or use target 'data'")
+        guided = teacher if teacher is None or config.guidance == 1 else GuidedDenoiser(teacher, config.guidance)
+        super().__init__(student, None if config.target == "data" else guided)
+        self.config = config
+        self.metric = metric or config.distance
+
+    def closer_point(self, x_t: Tensor, x0: Tensor, noise: Tensor, t: Tensor, r: Tensor, condition: Condition) -> Tensor:
+        """The point at time ``r`` that ``x_t`` is compared with."""
+        path = self.student.path
+        if self.config.target == "data":
+            return path.perturb(x0, noise, r)
+        assert self.teacher is not None
+        # Where r is 0 an ODE step would end in one denoiser call; the data is as unbiased and costs none.
+        positive = r > 0
+        r_safe = torch.where(positive, r, path.time_at(torch.full_like(r, 1e-4)))
+        with torch.no_grad():
+            stepped = STEPS[self.config.target](self.teacher, x_t, t, r_safe, condition)  # type: ignore[arg-type]
+        return torch.where(expand_to(positive, x0), stepped, x0)
+
+    def forward(
+        self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
+    ) -> Loss:
+        """Loss of a batch; see :class:`Objective`."""
+        config, path = self.config, self.student.path
+        sigma = config.times.draw(len(x0), generator).to(x0)
+        closer = config.curriculum.closer(sigma, progress)
+        noise = randn_like(x0, generator)
+        condition = drop(condition, config.label_dropout, generator)
+        t, r = path.time_at(sigma), path.time_at(closer)
+        x_t = path.perturb(x0, noise, t)
+        x_r = self.closer_point(x_t, x0, noise, t, r, condition)
+        answer, wanted = with_same_dropout(
+            lambda: self.student(x_t, t, None, condition),
+            lambda: self.student(x_r, r, None, condition),
+            x0.device,
+        )
+        distance = self.metric(answer, wanted)
+        gap = sigma - closer
+        weight = {
+            "inverse_gap": 1 / gap,
+            "snr_plus_k": 1 / sigma.square() + 1 / self.student.sigma_data**2,
+            "one": torch.ones_like(gap),
+        }[config.weighting]
+        logs = {
+            "ect/distance": distance.detach().mean(),
+            "ect/stage": x0.new_tensor(float(config.curriculum.stage(progress))),
+            "ect/ratio": (closer / sigma).mean(),
+        }
+        return Loss(weight * distance, logs)

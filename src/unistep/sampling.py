@@ -1,0 +1,139 @@
+"""Sampling from a consistency model: one step, several steps, and the search for good intermediate times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unistep.condition import Condition
+from unistep.flowmap import ConsistencyModel
+from unistep.path import expand_to
+from unistep.seeding import Randomness, randn_like
+from unistep.timesteps import karras_grid
+
+
+def trace_multistep(
+    consistency: ConsistencyModel,
+    noise: Float[Tensor, "b *shape"],
+    grid: Float[Tensor, " n"],
+    condition: Condition | None = None,
+    *,
+    generator: Randomness = None,
+) -> Iterator[Float[Tensor, "b *shape"]]:
+    r"""Alternate jumping to the data and adding noise back, yielding each estimate of the data.
+
+    .. math:: x \leftarrow f(\sigma_{\tau_1} z, \tau_1); \quad
+              \hat x_{\tau_n} = \tfrac{\alpha_{\tau_n}}{\alpha_\epsilon} x
+              + \sqrt{\sigma_{\tau_n}^2 - (\tfrac{\alpha_{\tau_n}}{\alpha_\epsilon}\sigma_\epsilon)^2}\, z_n, \quad
+              x \leftarrow f(\hat x_{\tau_n}, \tau_n)
+
+    with :math:`\epsilon` the boundary: on the variance-exploding path, Algorithm 1 of the paper.
+
+    Args:
+        consistency: The model.
+        noise: Standard normal noise, shape ``[b, *shape]``.
+        grid: Decreasing times, shape ``[n]``, the first usually the path's ``t_max``.
+        condition: What the model is told.
+        generator: Source of the noise that is added back; unused when ``n`` is 1.
+
+    References:
+        Song et al. 2023, arXiv 2303.01469, algorithm 1.
+    """
+    path = consistency.path
+    times = [grid[i].to(noise).expand(len(noise)) for i in range(len(grid))]
+    end = torch.full_like(times[0], consistency.boundary)
+    x = expand_to(path.sigma(times[0]), noise) * noise
+    for i, t in enumerate(times):
+        if i > 0:
+            keep = expand_to(path.alpha(t) / path.alpha(end), x)
+            spread = (expand_to(path.sigma(t), x).square() - (keep * expand_to(path.sigma(end), x)).square()).clamp(min=0)
+            x = keep * x + spread.sqrt() * randn_like(x, generator)
+        x = consistency(x, t, None, condition)
+        yield x
+
+
+def sample_multistep(
+    consistency: ConsistencyModel,
+    noise: Float[Tensor, "b *shape"],
+    grid: Float[Tensor, " n"],
+    condition: Condition | None = None,
+    *,
+    generator: Randomness = None,
+) -> Float[Tensor, "b *shape"]:
+    """The end of :func:`trace_multistep`: samples of the shape of ``noise``."""
+    x = noise
+    for x in trace_multistep(consistency, noise, grid, condition, generator=generator):
+        pass
+    return x
+
+
+def sample_one_step(
+    consistency: ConsistencyModel, noise: Float[Tensor, "b *shape"], condition: Condition | None = None
+) -> Float[Tensor, "b *shape"]:
+    r"""One jump from noise to data, :math:`x = f(\sigma_T z, T)`."""
+    path = consistency.path
+    t = noise.new_full((len(noise),), path.t_max)
+    return consistency(expand_to(path.sigma(t), noise) * noise, t, None, condition)
+
+
+def search_times(
+    score: Callable[[tuple[float, ...]], float],
+    steps: int,
+    t_max: float,
+    t_min: float,
+    *,
+    levels: int = 64,
+    known: Sequence[float] = (),
+    on_try: Callable[[tuple[float, ...], float], None] | None = None,
+) -> tuple[float, ...]:
+    """Find intermediate times one after the other, each by ternary search over a grid of noise levels.
+
+    The score (a Fréchet distance, say) is taken to have one valley between the neighbours of the new time; every
+    candidate is remembered, and the best one *measured* is returned, also where the score is not so tidy.
+
+    Args:
+        score: Quality of a tuple of decreasing times, lower is better; called with fixed seeds it is deterministic.
+        steps: Number of times wanted, the first being ``t_max``.
+        t_max: First time.
+        t_min: No time is below this one.
+        levels: Candidates between ``t_max`` and ``t_min``, spaced as Karras et al. 2022 do.
+        known: Intermediate times that are already decided, decreasing.
+        on_try: Called with each candidate and its score.
+
+    Returns:
+        ``steps`` decreasing times.
+
+    References:
+        Song et al. 2023, arXiv 2303.01469, section 3 ("Few-step sampling") and appendix C (greedy ternary search).
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    candidates = karras_grid(levels, t_min, t_max).tolist()
+    times = (t_max, *known)
+    while len(times) < steps:
+        low, high = candidates.index(min(candidates, key=lambda c: abs(math.log(c / times[-1])))) + 1, levels - 1
+        tried: dict[int, float] = {}
+
+        def measure(index: int, prefix: tuple[float, ...] = times, tried: dict[int, float] = tried) -> float:
+            if index not in tried:
+                attempt = (*prefix, candidates[index])
+                tried[index] = score(attempt)
+                if on_try is not None:
+                    on_try(attempt, tried[index])
+            return tried[index]
+
+        while high - low > 2:
+            third = (high - low) // 3
+            left, right = low + third, high - third
+            if measure(left) < measure(right):
+                high = right
+            else:
+                low = left
+        for index in range(low, high + 1):
+            measure(index)
+        times = (*times, candidates[min(tried, key=lambda index: tried[index])])
+    return times[:steps]

@@ -1,0 +1,135 @@
+"""Configurations to and from JSON: frozen dataclasses, unions told apart by a ``type`` tag, unknown keys refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import cattrs
+
+T = TypeVar("T")
+
+
+def _members(hint: Any) -> tuple[type, ...]:
+    """The dataclasses of a union of several dataclasses; empty for any other type."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return ()
+    members = tuple(m for m in get_args(hint) if m is not type(None))
+    return members if len(members) > 1 and all(dataclasses.is_dataclass(m) for m in members) else ()
+
+
+def nearest(name: str, choices: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
+    """A hint at the closest valid choice, and the list of all: the second half of an error message."""
+    names = sorted(choices)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"valid: {', '.join(names)}"
+
+
+def _structure_dataclass(data: Any, kind: type) -> Any:
+    """Build a dataclass from a mapping, naming the unknown or badly typed key."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{kind.__name__} needs a mapping of its fields, got {data!r}")
+    fields = {field.name for field in dataclasses.fields(kind)}
+    hints = get_type_hints(kind)
+    for key in data:
+        if key not in fields:
+            raise ValueError(f"{kind.__name__} has no key {key!r}; {nearest(str(key), list(fields))}")
+    values = {}
+    for key, value in data.items():
+        try:
+            values[key] = _converter.structure(value, hints[key])
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+        except (TypeError, KeyError, AttributeError, cattrs.BaseValidationError):
+            raise ValueError(f"{key}: {value!r} is not a valid {getattr(hints[key], '__name__', hints[key])}") from None
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from None
+
+
+def _structure_union(data: Any, hint: Any) -> Any:
+    """Build the member of a union that the ``type`` tag names."""
+    by_name = {member.__name__: member for member in _members(hint)}
+    if data is None and type(None) in get_args(hint):
+        return None
+    if not isinstance(data, Mapping) or "type" not in data:
+        raise ValueError(f"needs a mapping with a 'type' key, one of {', '.join(by_name)}, got {data!r}")
+    tag = str(data["type"])
+    if tag not in by_name:
+        raise ValueError(f"unknown type {tag!r}; {nearest(tag, by_name)}")
+    return _structure_dataclass({key: value for key, value in data.items() if key != "type"}, by_name[tag])
+
+
+def _structure_number(data: Any, kind: type) -> Any:
+    """An int, a float or a bool that is one already: no silent rounding, no numbers in quotes."""
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if not isinstance(data, kind) or (kind is not bool and isinstance(data, bool)):
+        raise ValueError(f"expected {kind.__name__}, got {data!r}")
+    return data
+
+
+def _unstructure_union(hint: Any) -> Callable[[Any], Any]:
+    del hint
+    return lambda value: None if value is None else {"type": type(value).__name__, **_unstructure(value, type(value))}
+
+
+def _unstructure(value: Any, kind: type) -> dict[str, Any]:
+    """A dataclass as a mapping; each field by its declared type, so that unions get their tag."""
+    hints = get_type_hints(kind)
+    return {
+        field.name: _converter.unstructure(getattr(value, field.name), unstructure_as=hints[field.name])
+        for field in dataclasses.fields(kind)
+    }
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=False)
+    converter.register_structure_hook_func(dataclasses.is_dataclass, _structure_dataclass)
+    converter.register_unstructure_hook_factory(
+        dataclasses.is_dataclass, lambda kind: lambda value: _unstructure(value, kind)
+    )
+    converter.register_structure_hook_func(lambda hint: bool(_members(hint)), _structure_union)
+    converter.register_unstructure_hook_factory(lambda hint: bool(_members(hint)), _unstructure_union)
+    for kind in (int, float, bool):
+        converter.register_structure_hook(kind, _structure_number)
+    return converter
+
+
+_converter = _make_converter()
+
+
+def to_plain(value: Any) -> Any:
+    """A configuration as plain dicts, lists and scalars."""
+    return _converter.unstructure(value)
+
+
+def from_plain(kind: type[T], data: Any) -> T:
+    """The configuration that plain data describes.
+
+    Raises:
+        ValueError: For an unknown key, a value of the wrong type or an unknown tag, naming it and the nearest choice.
+    """
+    return _converter.structure(data, kind)
+
+
+def read_json(kind: type[T], path: Path) -> T:
+    """Read a configuration file.
+
+    Raises:
+        ValueError: If the file is missing, is not JSON or does not describe a ``kind``; the message names the file.
+    """
+    try:
+        return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

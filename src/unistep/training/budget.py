@@ -1,0 +1,46 @@
+"""Budgets as people write them: ``90s``, ``30m``, ``2h`` of time, ``500k`` or ``2M`` images, or optimizer steps."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+IMAGES = {"k": 1e3, "M": 1e6}
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A quantity of training."""
+
+    value: float
+    """How many."""
+    unit: Literal["seconds", "images", "steps"]
+    """Of what."""
+
+    def steps(self, batch_size: int, images_per_second: float) -> int:
+        """The optimizer steps that it amounts to, at least one."""
+        images = self.value * images_per_second if self.unit == "seconds" else self.value
+        return max(1, round(self.value if self.unit == "steps" else images / batch_size))
+
+
+def parse_amount(text: str, name: str) -> Amount:
+    """Read a quantity such as ``30m``, ``2M`` or ``500``.
+
+    Args:
+        text: What was written: a positive number and a unit; a bare number counts optimizer steps.
+        name: The option, for the error message.
+
+    Raises:
+        ValueError: If it is nothing of the kind.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|k|M)?\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{name} must be a time (90s, 30m, 2h), images (500k, 2M) or steps (500), got {text!r}")
+    value, unit = float(match[1]), match[2]
+    if unit in SECONDS:
+        return Amount(value * SECONDS[unit], "seconds")
+    if unit in IMAGES:
+        return Amount(value * IMAGES[unit], "images")
+    return Amount(value, "steps")

@@ -1,0 +1,105 @@
+"""From a configuration and its data to the modules that are trained."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from unistep.condition import Field
+from unistep.data import Dataset
+from unistep.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.generator import Generator, ModelConfig
+from unistep.hub.load import load
+from unistep.modalities.image import ImageModality
+from unistep.objectives.base import Objective
+from unistep.objectives.denoising import Denoising, DenoisingConfig
+from unistep.objectives.distillation import ConsistencyDistillation, DistillationConfig
+from unistep.objectives.easy import EasyConfig, EasyConsistencyTuning
+from unistep.objectives.training import ConsistencyTraining
+from unistep.seeding import derived_seed
+from unistep.training.config import RunConfig
+from unistep.training.parallel import World
+
+
+def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
+    """The model with the signal shape and the classes of the data.
+
+    Raises:
+        ValueError: If the network cannot take signals of that size.
+    """
+    _, channels, height, width = dataset.images.shape
+    classes = 0
+    if dataset.labels is not None:
+        classes = max(len(dataset.label_names), int(dataset.labels.max()) + 1)
+    network = replace(model.network, channels=channels, num_classes=classes)
+    if height % network.multiple or width % network.multiple:
+        near = max(network.multiple, round(height / network.multiple) * network.multiple)
+        raise ValueError(
+            f"images of {height}x{width} do not fit this network, which needs multiples of {network.multiple}; "
+            f"use --data.size {near}"
+        )
+    fields = {"label": Field(size=classes, names=dataset.label_names)} if classes else {}
+    modality = ImageModality(size=height if height == width else (height, width), channels=channels)
+    return replace(model, network=network, modality=modality, fields=fields)
+
+
+def load_teacher(config: RunConfig, model: ModelConfig) -> Generator | None:
+    """The teacher that the configuration names, or ``None``.
+
+    Raises:
+        ValueError: If the teacher and the student differ in shape, so that its weights cannot start the student.
+    """
+    if config.teacher is None:
+        return None
+    teacher = load(config.teacher)
+    ours, theirs = replace(model.network, dropout=0.0), replace(teacher.config.network, dropout=0.0)
+    if ours != theirs:
+        different = [key for key in vars(ours) if getattr(ours, key) != getattr(theirs, key)]
+        detail = ", ".join(f"{key} {getattr(theirs, key)} instead of {getattr(ours, key)}" for key in different)
+        raise ValueError(f"the teacher {config.teacher!r} does not fit this data and network: it has {detail}")
+    return teacher
+
+
+def build_student(config: RunConfig, model: ModelConfig, teacher: Generator | None) -> Map:
+    """The map to train, with the teacher's weights where there is a teacher."""
+    torch.manual_seed(derived_seed(config.seed, "weights"))
+    student = model.build()
+    if teacher is not None:
+        student.net.load_state_dict(teacher.map.net.state_dict())
+    return student
+
+
+def build_objective(config: RunConfig, student: Map, teacher: Generator | None) -> Objective:
+    """The training signal around the student.
+
+    Raises:
+        ValueError: If the objective needs another kind of model, or a teacher that is missing.
+    """
+    kind = config.objective
+    if isinstance(kind, DenoisingConfig):
+        if not isinstance(student, Denoiser):
+            raise ValueError("denoising trains a model of kind 'denoiser'")
+        return Denoising(student, kind)
+    if not isinstance(student, ConsistencyModel):
+        raise ValueError(f"{type(kind).__name__} trains a model of kind 'consistency'")
+    denoiser = None if teacher is None else teacher.map
+    if isinstance(kind, DistillationConfig | EasyConfig) and denoiser is not None and not isinstance(denoiser, Denoiser):
+        raise ValueError(f"the teacher {config.teacher!r} must be a denoiser, not a one-step model")
+    frozen = copy.deepcopy(denoiser) if isinstance(denoiser, Denoiser) else None
+    if isinstance(kind, EasyConfig):
+        return EasyConsistencyTuning(student, frozen, kind)
+    if isinstance(kind, DistillationConfig):
+        if frozen is None:
+            raise ValueError("distillation needs a teacher; name one with --teacher")
+        return ConsistencyDistillation(student, frozen, kind)
+    return ConsistencyTraining(student, kind)
+
+
+def place(objective: nn.Module, model: ModelConfig, world: World) -> None:
+    """Move to the device, in the memory layout that it is fastest with."""
+    objective.to(world.device)
+    if model.network.dims == 2:
+        objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

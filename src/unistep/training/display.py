@@ -1,0 +1,76 @@
+"""What a person sees while a model trains: the plan before, a live line during, plain lines in a log file."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+def duration(seconds: float) -> str:
+    """A time as ``h:mm:ss``."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def show_table(console: Console, title: str, rows: dict[str, str]) -> None:
+    """Print a two-column table."""
+    table = Table(title=title, show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+class Display:
+    """A progress bar on a terminal; elsewhere a line every ``interval`` seconds.
+
+    Args:
+        console: Where to show it.
+        total: Number of optimizer steps.
+        start: Step that the run goes on from.
+        interval: Seconds between plain lines.
+    """
+
+    def __init__(self, console: Console, total: int, start: int, interval: float = 30.0) -> None:
+        self.console = console
+        self.total = total
+        self.interval = interval
+        self._begin, self._first, self._last_line = time.monotonic(), start, time.monotonic()
+        self._bar = Progress(
+            TextColumn("[bold]training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=total, completed=start, status="")
+
+    def __enter__(self) -> Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def update(self, step: int, loss: float, images_per_second: float, skipped: int) -> None:
+        """Show the state after ``step`` steps."""
+        status = f"loss {loss:.4f}  {images_per_second:.0f} images/s" + (f"  {skipped} skipped" if skipped else "")
+        self._bar.update(self._task, completed=step, status=status)
+        now = time.monotonic()
+        if not self.console.is_terminal and (now - self._last_line >= self.interval or step == self.total):
+            self._last_line = now
+            left = (now - self._begin) / max(step - self._first, 1) * (self.total - step)
+            self.say(f"step {step}/{self.total}  {status}  {duration(left)} left")
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(text, highlight=False, soft_wrap=True)

@@ -1,0 +1,141 @@
+"""Muon: momentum whose update of each hidden weight matrix is orthogonalised; Adam for everything else."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the Newton-Schulz iteration, chosen by Jordan et al. for a steep slope at zero."""
+
+
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    r"""Push the singular values of each matrix towards one.
+
+    .. math:: X \leftarrow aX + (bXX^\top + c(XX^\top)^2)X, \quad X_0 = G/\lVert G\rVert_F
+
+    Args:
+        matrices: Shape ``[k, rows, columns]``.
+        iterations: Number of Newton-Schulz iterations; after five the singular values lie in about [0.7, 1.2].
+
+    Returns:
+        Same shape.
+
+    References:
+        Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
+    """
+    a, b, c = QUINTIC
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+def hidden_matrices(net: nn.Module, edges: Iterable[str]) -> list[nn.Parameter]:
+    """Weight matrices between the first and the last layer; embeddings, norms, biases and the edges stay with Adam.
+
+    Args:
+        net: A network.
+        edges: Names of its submodules that read the input, embed the condition or write the output.
+    """
+    prefixes = tuple(f"{edge}." for edge in edges)
+    return [p for name, p in net.named_parameters() if p.requires_grad and p.ndim >= 2 and not name.startswith(prefixes)]
+
+
+class Muon(torch.optim.Optimizer):
+    r"""Muon for the hidden matrices and Adam for the other parameters, in one optimizer.
+
+    A convolution's weight counts as the matrix ``[out, in * kernel]``. The update is scaled by
+    :math:`0.2\sqrt{\max(\text{rows}, \text{columns})}`, so that its root mean square is that of a typical Adam update
+    (Liu et al. 2025, arXiv 2502.16982, equation 4).
+
+    Args:
+        matrices: Parameters for Muon, of two or more dimensions.
+        others: Parameters for Adam.
+        lr: Learning rate of Muon.
+        adam_lr: Learning rate of Adam.
+        momentum: Decay of Muon's (Nesterov) momentum.
+        betas: Decays of Adam's moments.
+        weight_decay: Decoupled weight decay of the matrices.
+    """
+
+    def __init__(
+        self,
+        matrices: Iterable[nn.Parameter],
+        others: Iterable[nn.Parameter],
+        *,
+        lr: float = 3e-3,
+        adam_lr: float = 1e-3,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.01,
+    ) -> None:
+        groups: list[dict[str, Any]] = [
+            {"params": list(matrices), "lr": lr, "momentum": momentum, "weight_decay": weight_decay, "muon": True},
+            {"params": list(others), "lr": adam_lr, "betas": betas, "muon": False},
+        ]
+        super().__init__([group for group in groups if group["params"]], {})
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take one step; a ``closure`` is evaluated with gradients first, as PyTorch's optimizers do."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if group["muon"]:
+                self._muon(params, group)
+            else:
+                self._adam(params, group)
+        return loss
+
+    def _muon(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+        by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+        for p in params:
+            state = self.state[p]
+            if not state:
+                state["momentum"] = torch.zeros_like(p)
+            state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+            update = p.grad.lerp(state["momentum"], group["momentum"])
+            update = update.full_tensor() if isinstance(update, DTensor) else update
+            matrix = update.flatten(1)
+            by_shape[matrix.shape].append((p, matrix))
+        for shape, members in by_shape.items():
+            # Matrices of one shape go through the iteration together: fewer, larger products.
+            updates = orthogonalise(torch.stack([matrix for _, matrix in members]))
+            scale = 0.2 * max(shape) ** 0.5
+            for (p, _), update in zip(members, updates, strict=True):
+                change = update.reshape(p.shape)
+                if isinstance(p, DTensor):
+                    change = distribute_tensor(change, p.device_mesh, p.placements)
+                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-group["lr"] * scale)
+
+    def _adam(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+        beta1, beta2 = group["betas"]
+        for p in params:
+            state = self.state[p]
+            if not state:
+                state["step"] = torch.zeros(())
+                state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)
+            state["step"] += 1
+            count = state["step"].item()
+            state["mean"].lerp_(p.grad, 1 - beta1)
+            state["square"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+            root = (state["square"] / (1 - beta2**count)).sqrt_().add_(1e-8)
+            p.addcdiv_(state["mean"], root, value=-group["lr"] / (1 - beta1**count))

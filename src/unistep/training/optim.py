@@ -1,0 +1,97 @@
+"""Optimizers by configuration, and the learning rate along training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from unistep.training.muon import Muon, hidden_matrices
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuonConfig:
+    """Muon for hidden matrices, Adam for the rest: the fewest images for a given quality in our measurements."""
+
+    lr: float = 3e-3
+    """Peak learning rate of the hidden matrices."""
+    adam_lr: float = 1e-3
+    """Peak learning rate of the other parameters."""
+    momentum: float = 0.95
+    """Decay of the momentum."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of the hidden matrices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamConfig:
+    """Adam, AdamW or RAdam, as the papers use them."""
+
+    kind: Literal["adamw", "radam"] = "adamw"
+    """``adamw`` (Adam with decoupled decay) or ``radam`` (CT, iCT and ECT)."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decays of the moments."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+
+
+OptimizerConfig = MuonConfig | AdamConfig
+"""The optimizers that a configuration can name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Linear warm-up, a constant stretch, and a linear descent to zero at the end."""
+
+    warmup_steps: int = 100
+    """Optimizer steps of the warm-up."""
+    decay: float = 0.5
+    """Share of the training, at its end, in which the rate goes down to zero; 0 keeps it constant."""
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 0 or not 0 <= self.decay <= 1:
+            raise ValueError(f"warmup_steps must not be negative and decay must be in [0, 1], got {self}")
+
+    def factor(self, step: int, progress: float) -> float:
+        """What the peak rate is multiplied with at ``step`` (from 0) and ``progress`` in [0, 1]."""
+        warm = min(1.0, (step + 1) / max(self.warmup_steps, 1))
+        return warm * (min(1.0, (1 - progress) / self.decay) if self.decay else 1.0)
+
+
+def build_optimizer(config: OptimizerConfig, net: nn.Module, module: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of the trainable parameters of ``module``, an objective around the raw network ``net``."""
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    if isinstance(config, AdamConfig):
+        maker = torch.optim.AdamW if config.kind == "adamw" else torch.optim.RAdam
+        return maker(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+    matrices = hidden_matrices(net, getattr(net, "edges", ()))
+    hidden = {id(p) for p in matrices}
+    return Muon(
+        matrices,
+        [p for p in trainable if id(p) not in hidden],
+        lr=config.lr,
+        adam_lr=config.adam_lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's rate to its peak times ``factor``."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("peak_lr", group["lr"]) * factor
+
+
+def clip_gradients(parameters: list[nn.Parameter], largest: float) -> float:
+    """Shorten the gradient to the norm ``largest`` and return the norm it had; non-finite ones are left alone."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    value = float(norm)
+    if math.isfinite(value):
+        torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return value

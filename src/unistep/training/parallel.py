@@ -1,0 +1,124 @@
+"""One process or many: what ``torchrun`` says, and wrapping an objective in DDP or FSDP2."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its companions."""
+
+    rank: int = 0
+    """Number of this process."""
+    size: int = 1
+    """Number of processes."""
+    device: torch.device = torch.device("cpu")
+    """Where this process computes."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process speaks and writes for all."""
+        return self.rank == 0
+
+    def mean(self, values: list[float]) -> list[float]:
+        """Average numbers over all processes."""
+        if self.size == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return (total / self.size).tolist()
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any process raised the flag."""
+        return self.mean([float(flag)])[0] > 0
+
+    def broadcast(self, value: Any) -> Any:
+        """The main process's value, on every process."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device if self.device.type == "cuda" else None)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def start_world(device: str | None = None) -> World:
+    """Join the processes that ``torchrun`` started, or be the only one.
+
+    Args:
+        device: ``cpu`` or ``cuda``; a GPU where there is one without.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise ValueError(f"device {kind!r} was asked for, and PyTorch sees no GPU; use --device cpu")
+        chosen = torch.device(kind if ":" in kind else f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
+        torch.cuda.set_device(chosen)
+    else:
+        try:
+            chosen = torch.device(kind)
+        except RuntimeError:
+            raise ValueError(f"unknown device {kind!r}; use cpu, cuda or cuda:N") from None
+    if size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return World(rank, size, chosen)
+
+
+def stop_world(world: World) -> None:
+    """Leave the process group."""
+    if world.size > 1 and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def wrap(objective: nn.Module, world: World, how: Literal["ddp", "fsdp"]) -> nn.Module:
+    """Make the objective's gradients the average over all processes.
+
+    The objective is wrapped, not the network, so that every call of the network inside it is synchronised. Target
+    networks and teachers have no gradient and are left whole on every process.
+    """
+    if world.size == 1:
+        return objective
+    if how == "fsdp":
+        mesh = dist.init_device_mesh(world.device.type, (world.size,))
+        student = objective.student
+        assert isinstance(student, nn.Module)
+        fully_shard(student, mesh=mesh)
+        return objective
+    ids = [world.device.index] if world.device.type == "cuda" else None
+    # Some objectives leave parameters unused at some steps (the label table when every label is dropped).
+    return DistributedDataParallel(objective, device_ids=ids, find_unused_parameters=True)
+
+
+def without_sync(module: nn.Module, *, last: bool) -> AbstractContextManager[object]:
+    """Hold back the averaging of gradients until the last part of an accumulated batch."""
+    if isinstance(module, DistributedDataParallel) and not last:
+        return module.no_sync()
+    return nullcontext()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The full tensor, gathered where it is sharded; every process must call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def like_shard(tensor: Tensor, reference: Tensor) -> Tensor:
+    """Cut ``tensor`` the way ``reference`` is sharded."""
+    if isinstance(reference, DTensor):
+        return distribute_tensor(tensor.to(reference.device), reference.device_mesh, reference.placements)
+    return tensor.to(reference.device)

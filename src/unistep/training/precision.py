@@ -1,0 +1,34 @@
+"""Which arithmetic a device is fast at."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices faster than float32 ones.
+
+    CUDA devices from Ampere on do; CPUs do with AMX or AVX512-BF16 units (others only emulate it).
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type != "cpu":
+        return False
+    # PyTorch answers these questions on x86 Linux only, and under private names; no answer means no.
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(check() for check in checks if check is not None)
+
+
+def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Literal["fp32", "bf16"]:
+    """The arithmetic to use: what was asked for, or what the device is fast at."""
+    if wanted == "auto":
+        return "bf16" if has_fast_bf16(device) else "fp32"
+    return wanted
+
+
+def autocast(precision: Literal["fp32", "bf16"], device: torch.device) -> AbstractContextManager[object]:
+    """The context that runs a network in this arithmetic; losses and scalings stay in float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -1,0 +1,130 @@
+"""``unistep train``: from a configuration to a trained model, with everything checked before the first step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from unistep.data import Dataset, Loader, prepare
+from unistep.training.build import build_objective, build_student, fit_model_to_data, load_teacher, place
+from unistep.training.checkpoint import TrainingState, checkpoints, load_checkpoint
+from unistep.training.config import RunConfig
+from unistep.training.display import Display, duration, show_table
+from unistep.training.ema import EMA
+from unistep.training.folder import open_run, write_config
+from unistep.training.log import MetricsLog
+from unistep.training.optim import build_optimizer
+from unistep.training.parallel import World, start_world, stop_world, wrap
+from unistep.training.plan import describe, images_per_second, settle_steps
+from unistep.training.step import Stepper
+from unistep.training.trainer import Trainer
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str | None = None,
+    console: Console | None = None,
+) -> bool:
+    """Train a model, or go on with an interrupted run.
+
+    Args:
+        config: What to train.
+        out: Folder of the run: ``config.json``, ``metrics.jsonl``, ``samples/``, ``checkpoints/``, ``model/``.
+        resume: Whether to go on with the run that lies in ``out``; with none there, it starts.
+        device: ``cpu`` or ``cuda``; a GPU where there is one without.
+        console: Where to report; standard output without.
+
+    Returns:
+        Whether the last step was reached; false after an interruption, whose state is saved.
+
+    Raises:
+        ValueError: For a mistake in the configuration, the data or the folder, before anything is trained.
+        TrainingStoppedError: When training diverges.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    world = start_world(device)
+    try:
+        return _train(config, out, resume, world, console or Console())
+    finally:
+        stop_world(world)
+
+
+def _data(config: RunConfig, world: World) -> Dataset:
+    """The data, prepared once by the main process."""
+    if world.is_main:
+        prepare(config.data, progress=True)
+    world.barrier()
+    return prepare(config.data, progress=False)
+
+
+def _train(config: RunConfig, out: Path, resume: bool, world: World, console: Console) -> bool:
+    if world.is_main:
+        config = open_run(out, config, resume=resume)
+    config = world.broadcast(config)
+    dataset = _data(config, world)
+    model = fit_model_to_data(config.model, dataset)
+    config = replace(config, model=model)
+    teacher = load_teacher(config, model)
+    student = build_student(config, model, teacher)
+    objective = build_objective(config, student, teacher)
+    place(objective, model, world)
+    if config.compile:
+        student.net.compile()
+    module = wrap(objective, world, config.parallel)
+    loader = Loader(dataset, config.batch_size, config.seed, rank=world.rank, world=world.size)
+    stepper = Stepper(module, loader, model.modality, config, world)
+    state = TrainingState(
+        objective,
+        build_optimizer(config.optimizer, student.net, objective),
+        [EMA(ema, student.net.parameters()) for ema in config.emas],
+    )
+    speed = images_per_second(stepper)
+    config = world.broadcast(settle_steps(config, speed))
+    stepper.config = config
+    progress = {}
+    found = checkpoints(out / "checkpoints")
+    if found:
+        progress = load_checkpoint(state, found[-1])
+    if world.is_main:
+        write_config(out, config)
+        show_table(console, "plan", describe(config, stepper, dataset, speed, out))
+        if progress:
+            console.print(f"going on after step {progress['step']}", highlight=False)
+    trainer = Trainer(config, model, objective, stepper, state, out, progress)
+    log = MetricsLog(out, trainer.step) if world.is_main else None
+    assert config.max_steps is not None
+    quiet = console if world.is_main else Console(quiet=True)
+    try:
+        done = trainer.run(Display(quiet, config.max_steps, trainer.step), log)
+    finally:
+        if log is not None:
+            log.close()
+    if world.is_main:
+        _report(console, trainer, out, done=done, tensorboard=log is not None and log.has_tensorboard)
+    return done
+
+
+def _report(console: Console, trainer: Trainer, out: Path, *, done: bool, tensorboard: bool) -> None:
+    """Say how it ended and where everything is."""
+    if done:
+        console.print(f"done: {trainer.step} steps in {duration(trainer.seconds)}", highlight=False)
+    else:
+        console.print(f"stopped after step {trainer.step} of {trainer.total}, saved; go on with --resume", highlight=False)
+    if trainer.health.skipped:
+        console.print(f"{trainer.health.skipped} steps with a non-finite loss or gradient were skipped", highlight=False)
+    rows = {
+        "model": f"{out / 'model'}  (unistep sample {out})",
+        "samples": str(out / "samples"),
+        "numbers": str(out / "metrics.jsonl"),
+        "checkpoints": str(out / "checkpoints"),
+    }
+    if tensorboard:
+        rows["tensorboard"] = f"tensorboard --logdir {out / 'tensorboard'}"
+    show_table(console, "where everything is", rows)

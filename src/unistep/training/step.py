@@ -1,0 +1,99 @@
+"""One optimizer step: draws that depend on nothing but the seed and the step, gradients, clipping, averages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unistep.data import Loader
+from unistep.modalities.image import ImageModality
+from unistep.seeding import ShardGenerator, derived_seed
+from unistep.training.config import RunConfig
+from unistep.training.optim import clip_gradients
+from unistep.training.parallel import World, without_sync
+from unistep.training.precision import autocast, resolve_precision
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """What one batch's forward and backward pass gave, averaged over all processes."""
+
+    loss: float
+    """Mean loss."""
+    norm: float
+    """Norm of the gradient before clipping."""
+    logs: dict[str, float]
+    """What the objective reports."""
+    stop: bool
+    """Whether a process was asked to stop."""
+
+
+class Stepper:
+    """Computes the gradient of a step.
+
+    All randomness of a step follows from ``(seed, step)``: every share of the batch, on whichever process and in
+    whichever part, uses its slice of one common draw. So a run resumes exactly, and two processes have the gradient
+    of one. Dropout alone, which draws inside the network, is seeded by share.
+
+    Args:
+        module: The objective, wrapped for the processes.
+        loader: Data; gives each process its share of the batch.
+        modality: Turns bytes into signals.
+        config: The run.
+        world: The processes.
+    """
+
+    def __init__(
+        self, module: nn.Module, loader: Loader, modality: ImageModality, config: RunConfig, world: World
+    ) -> None:
+        share, rest = divmod(config.batch_size, world.size * config.accumulation)
+        if rest:
+            raise ValueError(
+                f"batch_size {config.batch_size} must be a multiple of {world.size} processes times "
+                f"{config.accumulation} accumulation"
+            )
+        self.module, self.loader, self.modality, self.config, self.world = module, loader, modality, config, world
+        self.share = share
+        self.precision = resolve_precision(config.precision, world.device)
+        self.trainable = [p for p in module.parameters() if p.requires_grad]
+
+    def _generator(self, step: int, part: int) -> ShardGenerator:
+        first = (self.world.rank * self.config.accumulation + part) * self.share
+        shared = torch.Generator(self.world.device).manual_seed(derived_seed(self.config.seed, "noise", step))
+        torch.manual_seed(derived_seed(self.config.seed, "dropout", step, first))
+        return ShardGenerator(shared, first, first + self.share, self.config.batch_size)
+
+    def _to_device(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        device = self.world.device
+        x0 = self.modality.to_tensor(images.to(device, non_blocking=True))
+        return x0, {} if labels is None else {"label": labels.to(device, non_blocking=True)}
+
+    def gradient(self, step: int, progress: float, *, stop: bool = False) -> Gradient:
+        """Leave the clipped gradient of the mean loss in the parameters.
+
+        Args:
+            step: Number of the step, from 0.
+            progress: Share of the training that is done.
+            stop: Whether this process was asked to stop; passed on to the others.
+        """
+        images, labels = self.loader.batch(step)
+        total, logs = 0.0, {}
+        for p in self.trainable:
+            p.grad = None
+        for part in range(self.config.accumulation):
+            rows = slice(part * self.share, (part + 1) * self.share)
+            x0, condition = self._to_device(images[rows], None if labels is None else labels[rows])
+            generator = self._generator(step, part)
+            last = part + 1 == self.config.accumulation
+            with without_sync(self.module, last=last):
+                with autocast(self.precision, self.world.device):
+                    loss = self.module(x0, condition, generator=generator, progress=progress)
+                mean = loss.per_example.mean() / self.config.accumulation
+                mean.backward()
+            total += float(mean.detach())
+            logs = {name: float(value) for name, value in loss.logs.items()}
+        norm = clip_gradients(self.trainable, self.config.clip)
+        averaged = self.world.mean([total, float(stop), *logs.values()])
+        return Gradient(averaged[0], norm, dict(zip(logs, averaged[2:], strict=True)), averaged[1] > 0)

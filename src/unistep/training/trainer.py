@@ -1,0 +1,219 @@
+"""The training loop: every objective, one process or many, interrupted or not."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from unistep.generator import Generator, ModelConfig
+from unistep.hub.save import save
+from unistep.objectives.base import Objective
+from unistep.training.budget import Amount, parse_amount
+from unistep.training.checkpoint import TrainingState, prune, save_checkpoint
+from unistep.training.config import RunConfig
+from unistep.training.display import Display
+from unistep.training.health import Health
+from unistep.training.log import MetricsLog
+from unistep.training.optim import set_rates
+from unistep.training.parallel import whole
+from unistep.training.step import Gradient, Stepper
+
+LOG_EVERY = 10
+"""Optimizer steps between lines of the log."""
+
+
+class Every:
+    """Tells when an interval, in seconds or in steps, has passed."""
+
+    def __init__(self, text: str, name: str, batch_size: int) -> None:
+        self.amount: Amount = parse_amount(text, name)
+        self._steps = self.amount.steps(batch_size, 1.0)
+        self._last = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        """Whether it is time, after ``step`` steps; starts the next interval if so."""
+        if self.amount.unit != "seconds":
+            return step % self._steps == 0
+        if time.monotonic() - self._last < self.amount.value:
+            return False
+        self._last = time.monotonic()
+        return True
+
+
+class Trainer:
+    """Runs a configuration to its last step, or to an interruption.
+
+    Args:
+        config: The resolved configuration (``max_steps`` is settled).
+        model: The model, fitted to the data.
+        objective: The bare objective.
+        stepper: Computes gradients.
+        state: What is trained.
+        out: The run's folder.
+        progress: What :func:`load_checkpoint` returned, or an empty mapping.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: ModelConfig,
+        objective: Objective,
+        stepper: Stepper,
+        state: TrainingState,
+        out: Path,
+        progress: dict[str, Any],
+    ) -> None:
+        assert config.max_steps is not None
+        self.config, self.model, self.objective, self.stepper, self.state = config, model, objective, stepper, state
+        self.world, self.out, self.total = stepper.world, out, config.max_steps
+        self.step: int = progress.get("step", 0)
+        self.seconds: float = progress.get("seconds", 0.0)
+        self.health = Health(config.max_bad_steps, skipped=progress.get("skipped", 0))
+        self._stop = False
+
+    def run(self, display: Display, log: MetricsLog | None) -> bool:
+        """Train; returns whether the last step was reached.
+
+        Args:
+            display: Shows progress.
+            log: Where numbers go; only on the main process.
+
+        Raises:
+            TrainingStoppedError: When too many steps in a row are not finite.
+            OSError: When the final state cannot be written.
+        """
+        checkpoint = Every(self.config.checkpoint_every, "checkpoint_every", self.config.batch_size)
+        sample = Every(self.config.sample_every, "sample_every", self.config.batch_size)
+        window_time, window_images, last_saved = time.perf_counter(), 0, self.step
+        began, before = time.perf_counter(), self.seconds
+        self.objective.train()
+        with self._signals(), display:
+            while self.step < self.total:
+                gradient = self._one_step()
+                window_images += self.config.batch_size
+                self.seconds = before + time.perf_counter() - began
+                if self.step % LOG_EVERY == 0 or self.step == self.total:
+                    now = time.perf_counter()
+                    speed = window_images / (now - window_time)
+                    window_time, window_images = now, 0
+                    self._log(log, gradient, speed)
+                    display.update(self.step, gradient.loss, speed, self.health.skipped)
+                if self.world.agree(self.world.is_main and sample.due(self.step)) and self.step < self.total:
+                    self._sample()
+                if gradient.stop:
+                    break
+                if self.world.agree(self.world.is_main and checkpoint.due(self.step)) and self.step < self.total:
+                    last_saved = self._try_checkpoint(display, last_saved)
+            if self.step > last_saved or self.step == 0:
+                self.save()
+            self._sample()
+        return self.step == self.total
+
+    def _one_step(self) -> Gradient:
+        progress = self.step / self.total
+        gradient = self.stepper.gradient(self.step, progress, stop=self._stop)
+        set_rates(self.state.optimizer, self.config.schedule.factor(self.step, progress))
+        if self.health.accept(self.step, gradient.loss, gradient.norm):
+            self.state.optimizer.step()
+            self.objective.after_step(progress)
+        self.step += 1
+        for ema in self.state.emas:
+            ema.update(self.step, self.config.batch_size)
+        return gradient
+
+    def _log(self, log: MetricsLog | None, gradient: Gradient, speed: float) -> None:
+        if log is not None:
+            log.write(
+                self.step,
+                {
+                    "images": self.step * self.config.batch_size,
+                    "seconds": self.seconds,
+                    "loss": gradient.loss,
+                    "gradient_norm": gradient.norm,
+                    "learning_rate": self.state.optimizer.param_groups[0]["lr"],
+                    "images_per_second": speed,
+                    "skipped": self.health.skipped,
+                    **gradient.logs,
+                },
+            )
+
+    def _try_checkpoint(self, display: Display, last_saved: int) -> int:
+        """Save; a disk that cannot take it is reported, and training goes on with the last good checkpoint kept."""
+        try:
+            self.save()
+        except (OSError, ValueError) as error:
+            display.say(f"[yellow]checkpoint at step {self.step} not written: {error}; the one before it is kept")
+            return last_saved
+        return self.step
+
+    def save(self) -> None:
+        """Write a checkpoint and the model that samples are drawn from."""
+        progress = {"step": self.step, "seconds": self.seconds, "skipped": self.health.skipped}
+        save_checkpoint(self.state, self.out / "checkpoints", progress, self.world)
+        with self._averaged():
+            weights = {name: whole(p.detach()) for name, p in self.objective.student.net.state_dict().items()}
+            if self.world.is_main:
+                save(self._described(), weights, self.out / "model", self._card())
+        if self.world.is_main:
+            prune(self.out / "checkpoints", self.config.keep)
+        self.world.barrier()
+
+    def _described(self) -> ModelConfig:
+        provenance = {
+            "recipe": self.config.recipe,
+            "data": self.config.data.source,
+            "steps": str(self.step),
+            "images": str(self.step * self.config.batch_size),
+            "seconds": f"{self.seconds:.0f}",
+            "weights": self.state.emas[0].config.name,
+        }
+        return replace(self.model, provenance=provenance)
+
+    def _card(self) -> str:
+        described = "\n".join(f"- {name}: {value}" for name, value in self._described().provenance.items())
+        return f"---\nlibrary_name: unistep\n---\n# {self.config.recipe}\n\nTrained with Unistep.\n\n{described}\n"
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The first average of the weights in place of the weights, for the block."""
+        ema = self.state.emas[0]
+        ema.swap()
+        try:
+            yield
+        finally:
+            ema.swap()
+
+    def _sample(self) -> None:
+        """Write a grid of samples of the averaged weights, always of the same seeds."""
+        if self.config.parallel == "ddp" and not self.world.is_main:
+            return
+        with self._averaged():
+            generator = Generator(self.objective.student, self.model)
+            steps = 8 if self.model.kind == "denoiser" else 1
+            solver = "dpmpp2m" if self.model.kind == "denoiser" else None
+            x = generator.sample(25, steps=steps, solver=solver)
+        self.objective.train()
+        if self.world.is_main:
+            self.model.modality.save(x, self.out / "samples" / f"{self.step:08d}.png")
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and a polite kill finish the step at hand, save and leave; a second one interrupts at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            del frame
+            self._stop = True
+            signal.signal(number, signal.default_int_handler)
+
+        held = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in held.items():
+                signal.signal(number, handler)
