@@ -1,0 +1,91 @@
+# `make demo` and `make test` each set up everything they need in .venv (Python 3.11 or newer, nothing else) and run.
+# A second call reuses what is there. Options, after the target: VENV=DIR, PYTHON=COMMAND, JOBS=N (processes of the
+# tests), TESTS="tests/test_path.py -k snr", TORCH=VERSION, CONSTRAINTS= (empty: the newest of everything),
+# PIP_FLAGS="..." (such as another package index).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+VENV ?= .venv
+PYTHON ?=
+JOBS ?= 2
+TESTS ?=
+CONSTRAINTS ?= constraints.txt
+TORCH ?=
+PIP_FLAGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+QUIET := $$([ -t 1 ] || echo --quiet)
+LIMITS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+
+.PHONY: help demo test setup format lint types imports pytest wheel freeze clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; \
+		do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+demo: $(READY) ## what Unistep can do, in minutes, on this computer
+	@$(BIN)/unistep demo
+
+test: lint types imports pytest ## every check: style, types, import directions, tests
+
+setup: $(READY) ## only create the environment
+
+lint: $(READY) ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY) ## basedpyright over src
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+imports: $(READY) ## import-linter: imports go down only
+	@$(BIN)/lint-imports --no-logo
+
+# One thread per process: two processes with two threads each are several times slower on two cores.
+pytest: $(READY) ## the tests alone
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+format: $(READY) ## let ruff rewrite the sources
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+wheel: $(READY) ## build dist/unistep-*.whl
+	@$(BIN)/hatchling build -t wheel
+
+# A local version label (2.13.0+cpu) depends on where the package came from, so it is cut off; nvidia-* and triton
+# follow torch's own pins.
+freeze: $(READY) ## write what is installed into constraints.txt
+	@$(PIP) freeze --exclude-editable > $(VENV)/frozen.txt
+	@{ grep '^#' constraints.txt; grep -vE '^(nvidia-|cuda-|triton|#)' $(VENV)/frozen.txt | sed -E 's/\+[a-z0-9.]+$$//'; } \
+		> $(VENV)/constraints.txt
+	@mv $(VENV)/constraints.txt constraints.txt
+
+clean: ## remove the environment and build outputs
+	@rm -rf $(VENV) dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The stamp is written last, so an interrupted set-up is taken up again. torch comes first: it is by far the largest.
+$(READY): pyproject.toml $(CONSTRAINTS)
+	@rm -f $@
+	@good='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'; \
+	if ! $(BIN)/python -c "import sys, pip; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then \
+		for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
+			if "$$python" -c "$$good" 2>/dev/null; then found="$$python"; break; fi; \
+		done; \
+		if [ -z "$${found:-}" ]; then \
+			echo "unistep needs Python 3.11 or newer with its venv module; tried: $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)." >&2; \
+			echo "Found: $$(python3 --version 2>&1 || true). Install one (on Debian and Ubuntu also the package python3-venv)," >&2; \
+			echo "or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12" >&2; \
+			exit 1; \
+		fi; \
+		echo "Creating $(VENV) with $$("$$found" --version)"; \
+		"$$found" -m venv --clear $(VENV); \
+	fi
+	@echo "Installing PyTorch, then Unistep with its tools, into $(VENV) (a few minutes, once)"
+	@$(PIP) install $(QUIET) $(PIP_FLAGS) $(LIMITS) $(if $(TORCH),torch==$(TORCH),torch) hatchling editables
+	@$(PIP) install $(QUIET) $(PIP_FLAGS) $(LIMITS) --no-build-isolation -e '.[dev]' $(if $(TORCH),torch==$(TORCH))
+	@touch $@
