@@ -63,9 +63,7 @@ class Map(nn.Module, ABC):
         return out.to(torch.promote_types(x.dtype, torch.float32)), alpha, sigma, root
 
     @abstractmethod
-    def forward(
-        self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
         """Evaluate the map at the noisy signal ``x`` ``[b, *shape]`` and times ``t`` ``[b]``."""
 
 
@@ -194,9 +192,7 @@ class GuidedDenoiser(nn.Module):
         """The path of the denoiser's times."""
         return self.denoiser.path
 
-    def forward(
-        self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
         """Guided estimate of the clean signal, shape of ``x``."""
         if self.scale == 1 or not condition:
             return self.denoiser(x, t, s, condition)

@@ -160,9 +160,7 @@ class Generator:
             pieces.append(self._batch(range(seed + start, seed + stop), steps, solver, guidance, part))
         return torch.cat(pieces)
 
-    def _check(
-        self, num: int, steps: int, seed: int, solver: str | None, guidance: float, batch_size: int
-    ) -> None:
+    def _check(self, num: int, steps: int, seed: int, solver: str | None, guidance: float, batch_size: int) -> None:
         for name, value in (("num", num), ("batch_size", batch_size), ("steps", steps)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

@@ -50,7 +50,9 @@ def trace_multistep(
     for i, t in enumerate(times):
         if i > 0:
             keep = expand_to(path.alpha(t) / path.alpha(end), x)
-            spread = (expand_to(path.sigma(t), x).square() - (keep * expand_to(path.sigma(end), x)).square()).clamp(min=0)
+            spread = (expand_to(path.sigma(t), x).square() - (keep * expand_to(path.sigma(end), x)).square()).clamp(
+                min=0
+            )
             x = keep * x + spread.sqrt() * randn_like(x, generator)
         x = consistency(x, t, None, condition)
         yield x
@@ -65,9 +67,7 @@ def sample_multistep(
     generator: Randomness = None,
 ) -> Float[Tensor, "b *shape"]:
     """The end of :func:`trace_multistep`: samples of the shape of ``noise``."""
-    x = noise
-    for x in trace_multistep(consistency, noise, grid, condition, generator=generator):
-        pass
+    *_, x = trace_multistep(consistency, noise, grid, condition, generator=generator)
     return x
 
 

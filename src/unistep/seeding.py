@@ -58,7 +58,9 @@ def derived_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def _draw(num: int, generator: Randomness, one: Callable[[int, torch.Generator | None, torch.device], Tensor]) -> Tensor:
+def _draw(
+    num: int, generator: Randomness, one: Callable[[int, torch.Generator | None, torch.device], Tensor]
+) -> Tensor:
     """Draw ``num`` items with ``one(count, generator, device)``, whatever kind of generator it is."""
     if isinstance(generator, ItemGenerators):
         if len(generator) != num:

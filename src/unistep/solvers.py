@@ -123,7 +123,5 @@ def sample_ode(
     solver: Solver = "heun",
 ) -> Float[Tensor, "b *shape"]:
     """The end of :func:`trace_ode`: clean samples of the shape of ``noise``."""
-    x = noise
-    for x in trace_ode(denoiser, noise, grid, condition, solver=solver):
-        pass
+    *_, x = trace_ode(denoiser, noise, grid, condition, solver=solver)
     return x

@@ -75,9 +75,7 @@ class DiscretisedLogNormal:
         mass = edges[1:] - edges[:-1]
         return (mass / mass.sum()).float()
 
-    def draw(
-        self, num: int, levels: Float[Tensor, " n"], generator: Randomness
-    ) -> Int[Tensor, " num"]:
+    def draw(self, num: int, levels: Float[Tensor, " n"], generator: Randomness) -> Int[Tensor, " num"]:
         """Indices ``i`` of the intervals ``[levels[i], levels[i + 1]]``, shape ``[num]``."""
         return multinomial(self.probabilities(levels), num, generator)
 
@@ -86,9 +84,7 @@ class DiscretisedLogNormal:
 class UniformIndex:
     """Every interval of the grid equally often, as the first consistency models did."""
 
-    def draw(
-        self, num: int, levels: Float[Tensor, " n"], generator: Randomness
-    ) -> Int[Tensor, " num"]:
+    def draw(self, num: int, levels: Float[Tensor, " n"], generator: Randomness) -> Int[Tensor, " num"]:
         """Indices of the intervals of ``levels`` (shape ``[n]``), shape ``[num]``."""
         return randint(len(levels) - 1, num, generator)
 

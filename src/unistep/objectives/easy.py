@@ -73,7 +73,9 @@ class EasyConsistencyTuning(Objective):
         self.config = config
         self.metric = metric or config.distance
 
-    def closer_point(self, x_t: Tensor, x0: Tensor, noise: Tensor, t: Tensor, r: Tensor, condition: Condition) -> Tensor:
+    def closer_point(
+        self, x_t: Tensor, x0: Tensor, noise: Tensor, t: Tensor, r: Tensor, condition: Condition
+    ) -> Tensor:
         """The point at time ``r`` that ``x_t`` is compared with."""
         path = self.student.path
         if self.config.target == "data":

@@ -86,7 +86,11 @@ def build_objective(config: RunConfig, student: Map, teacher: Generator | None) 
     if not isinstance(student, ConsistencyModel):
         raise ValueError(f"{type(kind).__name__} trains a model of kind 'consistency'")
     denoiser = None if teacher is None else teacher.map
-    if isinstance(kind, DistillationConfig | EasyConfig) and denoiser is not None and not isinstance(denoiser, Denoiser):
+    if (
+        isinstance(kind, DistillationConfig | EasyConfig)
+        and denoiser is not None
+        and not isinstance(denoiser, Denoiser)
+    ):
         raise ValueError(f"the teacher {config.teacher!r} must be a denoiser, not a one-step model")
     frozen = copy.deepcopy(denoiser) if isinstance(denoiser, Denoiser) else None
     if isinstance(kind, EasyConfig):

@@ -108,7 +108,9 @@ def load_checkpoint(state: TrainingState, folder: Path) -> dict[str, Any]:
     try:
         progress = json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder / STATE} is not readable ({error}); delete {folder} to go on from an older one") from None
+        raise ValueError(
+            f"{folder / STATE} is not readable ({error}); delete {folder} to go on from an older one"
+        ) from None
     files = {path.name.removesuffix(".safetensors"): read_weights(path) for path in folder.glob("*.safetensors")}
     try:
         state.restore(files, progress.pop("optimizer"))

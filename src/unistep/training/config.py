@@ -32,6 +32,8 @@ class RunConfig:
     """Training signal."""
     teacher: str | None = None
     """Model that the student starts from, and that distillation follows: a zoo name, a directory or a hub id."""
+    teacher_share: float = 0.6
+    """Share of the budget that goes to training a teacher first, where the objective needs one and none is named."""
     optimizer: OptimizerConfig = MuonConfig()
     """Optimizer and its rates."""
     schedule: Schedule = Schedule()
@@ -73,6 +75,8 @@ class RunConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, got {self.max_steps}")
+        if not 0 < self.teacher_share < 1:
+            raise ValueError(f"teacher_share must be between 0 and 1, got {self.teacher_share}")
         if self.clip <= 0:
             raise ValueError(f"clip must be positive, got {self.clip}")
         if not self.emas:

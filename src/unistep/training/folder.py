@@ -50,7 +50,9 @@ def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
         return config
     stored = read_json(RunConfig, stored_path)
     if not resume:
-        raise ValueError(f"{out} already holds a run of {stored.recipe!r}; add --resume to go on, or give another --out")
+        raise ValueError(
+            f"{out} already holds a run of {stored.recipe!r}; add --resume to go on, or give another --out"
+        )
     _check_writable(out)
     same = replace(stored, **{key: getattr(config, key) for key in LOOSE})
     if config.max_steps is None and config.budget == stored.budget:

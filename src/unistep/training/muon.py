@@ -47,7 +47,9 @@ def hidden_matrices(net: nn.Module, edges: Iterable[str]) -> list[nn.Parameter]:
         edges: Names of its submodules that read the input, embed the condition or write the output.
     """
     prefixes = tuple(f"{edge}." for edge in edges)
-    return [p for name, p in net.named_parameters() if p.requires_grad and p.ndim >= 2 and not name.startswith(prefixes)]
+    return [
+        p for name, p in net.named_parameters() if p.requires_grad and p.ndim >= 2 and not name.startswith(prefixes)
+    ]
 
 
 class Muon(torch.optim.Optimizer):

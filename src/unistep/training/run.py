@@ -116,9 +116,13 @@ def _report(console: Console, trainer: Trainer, out: Path, *, done: bool, tensor
     if done:
         console.print(f"done: {trainer.step} steps in {duration(trainer.seconds)}", highlight=False)
     else:
-        console.print(f"stopped after step {trainer.step} of {trainer.total}, saved; go on with --resume", highlight=False)
+        console.print(
+            f"stopped after step {trainer.step} of {trainer.total}, saved; go on with --resume", highlight=False
+        )
     if trainer.health.skipped:
-        console.print(f"{trainer.health.skipped} steps with a non-finite loss or gradient were skipped", highlight=False)
+        console.print(
+            f"{trainer.health.skipped} steps with a non-finite loss or gradient were skipped", highlight=False
+        )
     rows = {
         "model": f"{out / 'model'}  (unistep sample {out})",
         "samples": str(out / "samples"),

@@ -1,0 +1,61 @@
+"""The recipes that ``equal_budget.py`` compares, each one change away from the default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from unistep.objectives.distance import PseudoHuber, SquaredL2
+from unistep.objectives.distillation import DistillationConfig
+from unistep.objectives.easy import EasyConfig
+from unistep.objectives.training import ConsistencyTrainingConfig
+from unistep.recipes.fashion import STUDENT, TEACHER, fashion_teacher
+from unistep.timesteps import LogNormal, RatioCurriculum
+from unistep.training.config import RunConfig
+from unistep.training.ema import PowerEMA
+from unistep.training.optim import AdamConfig, MuonConfig, Schedule
+
+EASY = EasyConfig(curriculum=RatioCurriculum(q=4.0, stages=3), weighting="inverse_gap")
+
+
+def tuned(objective: object, **changes: object) -> Callable[[], RunConfig]:
+    """A student of the teacher with this objective."""
+    base = replace(
+        fashion_teacher(),
+        recipe="variant",
+        model=STUDENT,
+        teacher="teacher",
+        optimizer=MuonConfig(lr=1e-3, adam_lr=3e-4),
+        schedule=Schedule(warmup_steps=20, decay=0.5),
+        emas=(PowerEMA(sigma_rel=0.1),),
+    )
+    return lambda: replace(base, objective=objective, **changes)
+
+
+VARIANTS: dict[str, Callable[[], RunConfig]] = {
+    "ect": tuned(EASY),
+    "ect-radam": tuned(EASY, optimizer=AdamConfig(kind="radam", lr=3e-4)),
+    "ect-adamw": tuned(EASY, optimizer=AdamConfig(kind="adamw", lr=3e-4)),
+    "ect-b32": tuned(EASY, batch_size=32),
+    "ect-b128": tuned(EASY, batch_size=128),
+    "ect-lr3": tuned(EASY, optimizer=MuonConfig(lr=3e-3, adam_lr=1e-3)),
+    "ect-lr03": tuned(EASY, optimizer=MuonConfig(lr=3e-4, adam_lr=1e-4)),
+    "ect-q2": tuned(replace(EASY, curriculum=RatioCurriculum(q=2.0, stages=6))),
+    "ect-q16": tuned(replace(EASY, curriculum=RatioCurriculum(q=16.0, stages=1))),
+    "ect-q64": tuned(replace(EASY, curriculum=RatioCurriculum(q=64.0, stages=1))),
+    "ect-snr": tuned(replace(EASY, weighting="snr_plus_k")),
+    "ect-huber": tuned(replace(EASY, distance=PseudoHuber(c=1.0))),
+    "ect-l2": tuned(replace(EASY, distance=SquaredL2(), weighting="snr_plus_k")),
+    "ect-euler": tuned(replace(EASY, target="euler")),
+    "ect-heun": tuned(replace(EASY, target="heun")),
+    "ect-high": tuned(replace(EASY, times=LogNormal(mean=0.0, std=2.0))),
+    "ect-guided": tuned(replace(EASY, target="euler", guidance=1.3)),
+    "cd-heun": tuned(DistillationConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))),
+    "cd-euler": tuned(DistillationConfig(levels=18, solver="euler", distance=PseudoHuber(c=0.0))),
+    "cd-heun-8": tuned(DistillationConfig(levels=8, solver="heun", distance=PseudoHuber(c=0.0))),
+    "ct": tuned(ConsistencyTrainingConfig()),
+    "ect-scratch": tuned(EASY, teacher=None, optimizer=MuonConfig()),
+    "ct-scratch": tuned(ConsistencyTrainingConfig(), teacher=None, optimizer=MuonConfig()),
+    "teacher-muon": tuned(fashion_teacher().objective, teacher=None, model=TEACHER, optimizer=MuonConfig()),
+    "teacher-adamw": tuned(fashion_teacher().objective, teacher=None, model=TEACHER, optimizer=AdamConfig(lr=1e-3)),
+}

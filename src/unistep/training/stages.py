@@ -1,0 +1,73 @@
+"""Tuning without a ready teacher: train one first, on the same data and within the same budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from unistep.objectives.denoising import DenoisingConfig
+from unistep.objectives.training import ConsistencyTrainingConfig
+from unistep.training.budget import parse_amount
+from unistep.training.config import RunConfig
+from unistep.training.optim import MuonConfig, Schedule
+from unistep.training.run import train
+
+TEACHER_FOLDER = "teacher"
+"""Where, inside a run's folder, the teacher's own run lies."""
+
+
+def needs_own_teacher(config: RunConfig) -> bool:
+    """Whether the objective starts from a denoiser and none is named."""
+    return config.teacher is None and not isinstance(config.objective, DenoisingConfig | ConsistencyTrainingConfig)
+
+
+def scaled(config: RunConfig, share: float) -> RunConfig:
+    """The configuration with a share of its budget."""
+    if config.max_steps is not None:
+        return replace(config, max_steps=max(1, round(config.max_steps * share)))
+    amount = parse_amount(config.budget, "budget")
+    value = amount.value * share
+    if amount.unit == "seconds":
+        return replace(config, budget=f"{max(value, 1):.0f}s")
+    return replace(config, budget=f"{value / 1e3:.3f}k" if amount.unit == "images" else f"{max(1, round(value))}")
+
+
+def teacher_config(config: RunConfig) -> RunConfig:
+    """The run that trains the teacher of ``config``."""
+    return replace(
+        scaled(config, config.teacher_share),
+        recipe=f"{config.recipe}, teacher",
+        model=replace(config.model, kind="denoiser", steps=18, times={}),
+        objective=DenoisingConfig(),
+        optimizer=MuonConfig(),
+        schedule=Schedule(),
+        teacher=None,
+    )
+
+
+def train_stages(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str | None = None,
+    console: Console | None = None,
+) -> bool:
+    """Train, after a teacher of the same data where the objective needs one and none is named.
+
+    The teacher gets ``config.teacher_share`` of the budget and its own run in ``out/teacher``; each stage resumes
+    by itself. Arguments, result and errors are those of :func:`unistep.training.run.train`.
+    """
+    console = console or Console()
+    if not needs_own_teacher(config):
+        return train(config, out, resume=resume, device=device, console=console)
+    own = out / TEACHER_FOLDER
+    started = (own / "config.json").exists()
+    console.print("[bold]first stage[/bold]: a teacher for these pictures", highlight=False)
+    if not train(teacher_config(config), own, resume=resume and started, device=device, console=console):
+        return False
+    console.print("[bold]second stage[/bold]: the one-step student", highlight=False)
+    tuning = replace(scaled(config, 1 - config.teacher_share), teacher=str(own / "model"))
+    return train(tuning, out, resume=resume, device=device, console=console)
