@@ -1,0 +1,53 @@
+"""Judging generated samples: feature networks, distances, cached reference statistics and the report.
+
+Names are imported when first used, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unistep.evaluation.features import FeatureNetwork, load_features
+    from unistep.evaluation.judge import Setting, evaluate
+    from unistep.evaluation.metrics import frechet_distance, kernel_distance, neighbourhood
+    from unistep.evaluation.plot import save_plot
+    from unistep.evaluation.reference import quick_fd, reference_statistics
+    from unistep.evaluation.report import Report, Row
+
+__all__ = [
+    "FeatureNetwork",
+    "Report",
+    "Row",
+    "Setting",
+    "evaluate",
+    "frechet_distance",
+    "kernel_distance",
+    "load_features",
+    "neighbourhood",
+    "quick_fd",
+    "reference_statistics",
+    "save_plot",
+]
+
+_HOMES = {
+    "FeatureNetwork": "features",
+    "Report": "report",
+    "Row": "report",
+    "Setting": "judge",
+    "evaluate": "judge",
+    "frechet_distance": "metrics",
+    "kernel_distance": "metrics",
+    "load_features": "features",
+    "neighbourhood": "metrics",
+    "quick_fd": "reference",
+    "reference_statistics": "reference",
+    "save_plot": "plot",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unistep.data.cache import cache_root
 from unistep.evaluation.features import FeatureNetwork, load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
 
@@ -23,7 +24,8 @@ Progress = Callable[[int], None]
 
 _LAYOUT = "unistep-statistics-1"
 _SUBSET = 10_000
-_SUBSET_SEED = 20_240_101
+_SUBSET_SEED = 0
+_log = logging.getLogger(__name__)
 
 
 class ImageSet(Protocol):
@@ -94,16 +96,10 @@ def batches_of(images: np.ndarray | Tensor, batch_size: int = 250) -> Iterator[n
         yield images[i : i + batch_size]
 
 
-def cache_root() -> Path:
-    """``$UNISTEP_CACHE``, or ``~/.cache/unistep``."""
-    given = os.environ.get("UNISTEP_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "unistep"
-
-
 def reference_path(data: ImageSet, network: FeatureNetwork) -> Path:
     """Where the statistics of this pair are kept."""
     key = hashlib.sha256(f"{_LAYOUT}\n{data.fingerprint}\n{network.hash}".encode()).hexdigest()
-    return cache_root() / "statistics" / f"{key[:32]}.safetensors"
+    return cache_root(None) / "statistics" / f"{key[:32]}.safetensors"
 
 
 def reference_statistics(
@@ -119,12 +115,15 @@ def reference_statistics(
     """
     path = reference_path(data, network)
     if use_cache:
-        found = _read(path, data.fingerprint, network)
+        found = read_statistics(path, data.fingerprint, network)
         if found is not None:
             return found
     statistics = _compute(data, network, progress)
     if use_cache:
-        write_statistics(path, statistics)
+        try:
+            write_statistics(path, statistics)
+        except OSError as error:  # costs time at the next start, and not the result
+            _log.warning("reference statistics were not kept: %s cannot be written (%s)", path, error.strerror)
     return statistics
 
 
@@ -142,9 +141,7 @@ def _compute(data: ImageSet, network: FeatureNetwork, progress: Progress | None)
         rows = place[start : start + len(features)]
         subset[rows[rows >= 0]] = features[rows >= 0]
         start += len(features)
-    return ReferenceStatistics(
-        moments=moments, subset=subset, fingerprint=data.fingerprint, features=network.hash
-    )
+    return ReferenceStatistics(moments=moments, subset=subset, fingerprint=data.fingerprint, features=network.hash)
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
@@ -156,9 +153,10 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
 
 
 def write_statistics(path: Path, statistics: ReferenceStatistics) -> None:
-    """Write statistics so that a reader sees all of them or none: to another name, synced, then renamed.
+    """Write statistics so that a reader sees all of them or none.
 
-    A cache that cannot be written costs time and not the result, so it warns and goes on.
+    Raises:
+        OSError: If the folder cannot be made or written.
     """
     from safetensors.torch import save
 
@@ -184,19 +182,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: If the folder cannot be made or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with unfinished.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
-def _read(path: Path, fingerprint: str, network: FeatureNetwork) -> ReferenceStatistics | None:
+def read_statistics(path: Path, fingerprint: str, network: FeatureNetwork) -> ReferenceStatistics | None:
     """Statistics from a file, or nothing where it is missing, damaged, or about something else."""
     from safetensors import SafetensorError, safe_open
 

@@ -6,8 +6,6 @@ Run ``python -m unistep.evaluation.train_features --out DIR``; ``--features DIR`
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -17,10 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from unistep.evaluation.features import CONFIG_FORMAT, ConvFeatures
+from unistep.evaluation.feature_nets import ConvFeatures
+from unistep.evaluation.features import CONFIG_FORMAT
+from unistep.evaluation.hardware import hardware
+from unistep.evaluation.reference import to_float
 
 Images = UInt8[np.ndarray, "n c h w"]
 Labels = Int[np.ndarray, " n"]
@@ -44,11 +45,6 @@ class FeatureRecipe:
     """AdamW's weight decay."""
     seed: int = 0
     """Seed of initial weights, data order and flips."""
-
-
-def to_float(images: Images) -> Float[Tensor, "b c h w"]:
-    """Bytes to floats in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).float() / 127.5 - 1
 
 
 def fit(images: Images, labels: Labels, recipe: FeatureRecipe) -> ConvFeatures:
@@ -142,20 +138,10 @@ def save_features(
 
 
 def rounded_to_half(network: ConvFeatures) -> ConvFeatures:
-    """The network with its weights rounded as :func:`save_features` rounds them, so that what is measured is what is shipped."""
+    """The network with weights rounded as :func:`save_features` rounds them: what is measured is what is saved."""
     state = {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     network.load_state_dict(state)
     return network
-
-
-def hardware() -> str:
-    """Processor and thread count, for the card."""
-    cpuinfo = Path("/proc/cpuinfo")
-    model = platform.processor() or platform.machine()
-    if cpuinfo.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} threads"
 
 
 _CARD = """# Feature network `{name}`, version {version}

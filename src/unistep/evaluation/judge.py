@@ -1,0 +1,317 @@
+"""The whole evaluation: sample each model at each setting, and set its features against those of the real data."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, final
+
+import torch
+from torch import Tensor
+
+from unistep.evaluation.features import FeatureNetwork
+from unistep.evaluation.hardware import hardware
+from unistep.evaluation.metrics import Moments, frechet_distance, kernel_distance, neighbourhood
+from unistep.evaluation.reference import (
+    ImageSet,
+    ReferenceStatistics,
+    extract,
+    quantise,
+    reference_statistics,
+    to_float,
+)
+from unistep.evaluation.report import SANITY, Report, Row
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from unistep.solvers import Solver
+
+_SMALLEST = 10
+_log = logging.getLogger(__name__)
+
+Value = int | str | Sequence[int | str] | None
+"""A field of a condition: one value for all samples, or one for each."""
+
+
+class Sampler(Protocol):
+    """What an evaluation needs of a model; :class:`unistep.generator.Generator` has it."""
+
+    name: str
+
+    @property
+    def kind(self) -> str:
+        """``consistency`` or ``denoiser``."""
+        ...
+
+    def sample(
+        self,
+        num: int = 1,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        solver: Solver | None = None,
+        batch_size: int = 64,
+        **condition: Any,
+    ) -> Tensor:
+        """Samples ``[num, c, h, w]`` in [-1, 1]; item ``i`` belongs to ``seed + i``."""
+        ...
+
+    def network_calls(self, steps: int | None = None, solver: Solver | None = None) -> int:
+        """Network calls for each sample."""
+        ...
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One way to sample."""
+
+    steps: int
+    """Sampling steps."""
+    solver: Solver | None = None
+    """ODE solver, for denoisers."""
+
+
+Sweep = Mapping[str, Sequence[Setting]]
+"""Settings by kind of model."""
+
+DEFAULT_SWEEP: Sweep = {
+    "consistency": tuple(Setting(steps=n) for n in (1, 2, 4)),
+    "denoiser": tuple(Setting(steps=n, solver=s) for s in ("heun", "dpmpp2m") for n in (5, 10, 18)),
+}
+"""A one-step model with one, two and four calls; a teacher with two solvers at three lengths."""
+
+
+def evaluate(
+    generators: Sampler | Sequence[Sampler],
+    reference: ImageSet,
+    *,
+    features: FeatureNetwork,
+    num: int = 10_000,
+    sweep: Sweep | None = None,
+    test: ImageSet | None = None,
+    noise: bool = True,
+    seed: int = 0,
+    batch_size: int = 64,
+    condition: Mapping[str, Value] | None = None,
+    progress: bool = True,
+    console: Console | None = None,
+) -> Report:
+    """Judge models at several numbers of steps against real data.
+
+    Samples are rounded to the 256 levels of a saved picture, looked at, and dropped; only features are kept.
+
+    Args:
+        generators: The model, and its teacher where there is one.
+        reference: The real images, usually the training split.
+        features: The network to judge with.
+        num: Samples for each row.
+        sweep: Settings by kind of model; :data:`DEFAULT_SWEEP` without.
+        test: Other real images, for the row that says how good a perfect model would be.
+        noise: Whether to add the row of pure noise.
+        seed: Seed of the first sample; each row uses the same seeds.
+        batch_size: Samples that go through a model together.
+        condition: Fields that every sample is told; a model draws the others for each item.
+        progress: Whether to show a bar with speed and time left, on standard error.
+        console: Where to show it instead.
+
+    Raises:
+        ValueError: If ``num`` is too small, a model's samples do not fit the data, or are not finite.
+    """
+    models = list(generators) if isinstance(generators, Sequence) else [generators]
+    if num < _SMALLEST:
+        raise ValueError(f"num must be at least {_SMALLEST} samples, got {num}; 10000 is usual")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    shape = tuple(reference.images.shape[1:])
+    jobs = [(model, setting) for model in models for setting in _settings(model, sweep or DEFAULT_SWEEP)]
+    notes = _notes(num, features, len(reference.images))
+    rows: list[Row] = []
+    with _display(progress, console) as bar:
+        with _bar(bar, "reference", len(reference.images)) as advance:
+            statistics = reference_statistics(reference, features, progress=advance)
+        judge = _Judge(features, statistics, num)
+        for model, setting in jobs:
+            row = f"{model.name}, {setting.solver + ' ' if setting.solver else ''}{setting.steps}"
+            with _bar(bar, row, num) as advance:
+                source = _Timed(model, setting, num, seed, batch_size, condition or {}, shape)
+                facts = judge(source.batches(), advance)
+            rows.append(
+                Row(
+                    name=model.name,
+                    kind=model.kind,
+                    solver=setting.solver,
+                    steps=setting.steps,
+                    calls=model.network_calls(setting.steps, setting.solver),
+                    seconds=source.seconds,
+                    **facts,
+                )
+            )
+        if test is not None:
+            # As many images as the models have samples, for the Fréchet distance shrinks with their number.
+            pick = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(seed))[:num].sort().values
+            with _bar(bar, "test split", len(pick)) as advance:
+                chosen = (to_float(test.images[index.numpy()]) for index in pick.split(250))
+                rows.append(Row(name="test split", kind=SANITY, **judge(chosen, advance)))
+        if noise:
+            with _bar(bar, "noise", num) as advance:
+                rows.append(Row(name="noise", kind=SANITY, **judge(_noise(num, shape, seed), advance)))
+    return Report(
+        rows=tuple(rows),
+        features=features.label,
+        data=str(getattr(reference, "source", "data")),
+        fingerprint=reference.fingerprint,
+        reference_count=statistics.moments.count,
+        num=num,
+        seed=seed,
+        batch_size=batch_size,
+        hardware=hardware(*(getattr(model, "device", "cpu") for model in models)),
+        torch=torch.__version__,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        notes=notes,
+    )
+
+
+def _settings(model: Sampler, sweep: Sweep) -> Sequence[Setting]:
+    if not sweep.get(model.kind):
+        raise ValueError(f"the sweep has no setting for {model.name}, a {model.kind}; it has {', '.join(sweep)}")
+    return sweep[model.kind]
+
+
+def _notes(num: int, features: FeatureNetwork, reference: int) -> tuple[str, ...]:
+    notes = []
+    for what, count in (("samples", num), ("reference images", reference)):
+        if count < 2 * features.dim:
+            notes.append(
+                f"{count} {what} are too few for {features.dim} features: the Fréchet distance comes out too large; "
+                f"use at least {2 * features.dim}, better {max(10_000, 10 * features.dim)}"
+            )
+    for note in notes:
+        _log.warning(note)
+    return tuple(notes)
+
+
+@final
+class _Judge:
+    """Sets batches of images against the reference."""
+
+    def __init__(self, features: FeatureNetwork, statistics: ReferenceStatistics, num: int) -> None:
+        self._features, self._statistics, self._num = features, statistics, num
+
+    def __call__(self, batches: Iterator[Tensor], advance: Any) -> dict[str, Any]:
+        moments, kept = Moments(self._features.dim), []
+        for found in extract(self._features, (quantise(batch) for batch in batches), progress=advance):
+            moments.update(found)
+            kept.append(found)
+        fake = torch.cat(kept)
+        # The subset is in random order, so its head is a random subset too; equal sizes keep the figures fair.
+        real = self._statistics.subset[: len(fake)]
+        kid, kid_std = kernel_distance(real, fake)
+        near = neighbourhood(real, fake[: len(real)])
+        return {
+            "num": len(fake),
+            "frechet": frechet_distance(self._statistics.moments, moments),
+            "kid": kid,
+            "kid_std": kid_std,
+            "precision": near.precision,
+            "recall": near.recall,
+            "density": near.density,
+            "coverage": near.coverage,
+        }
+
+
+@final
+class _Timed:
+    """Samples of one model at one setting, batch by batch, and the time that sampling took."""
+
+    def __init__(
+        self,
+        model: Sampler,
+        setting: Setting,
+        num: int,
+        seed: int,
+        batch_size: int,
+        condition: Mapping[str, Value],
+        shape: tuple[int, ...],
+    ) -> None:
+        self._model, self._setting, self._num, self._seed = model, setting, num, seed
+        self._batch_size, self._condition, self._shape = batch_size, condition, shape
+        self.seconds = 0.0
+        for name, value in condition.items():
+            if not (value is None or isinstance(value, int | str)) and len(value) != num:
+                raise ValueError(f"{name} has {len(value)} values for {num} samples; give one, or one for each")
+
+    def _sample(self, start: int, stop: int) -> Tensor:
+        told = {name: _part(value, start, stop) for name, value in self._condition.items()}
+        size = stop - start
+        kwargs: dict[str, Any] = {"steps": self._setting.steps, "seed": self._seed + start, "batch_size": size, **told}
+        if self._setting.solver is not None:
+            kwargs["solver"] = self._setting.solver
+        return self._model.sample(size, **kwargs)
+
+    def batches(self) -> Iterator[Tensor]:
+        """The samples, in the order of their seeds.
+
+        Raises:
+            ValueError: If a sample does not fit the data or is not finite.
+        """
+        # The first call of a network at a size is slower than all others; it is not what a user waits for.
+        self._sample(0, min(self._batch_size, self._num))
+        for start in range(0, self._num, self._batch_size):
+            stop = min(start + self._batch_size, self._num)
+            begun = time.perf_counter()
+            x = self._sample(start, stop)
+            self.seconds += time.perf_counter() - begun
+            if tuple(x.shape[1:]) != self._shape:
+                made, real = ("x".join(map(str, s)) for s in (x.shape[1:], self._shape))
+                raise ValueError(f"{self._model.name} makes samples of {made}, the data has {real}; use matching data")
+            if not x.isfinite().all():
+                raise ValueError(f"{self._model.name} makes samples that are not finite; its weights are broken")
+            yield x
+
+
+def _part(value: Value, start: int, stop: int) -> Value:
+    return value if value is None or isinstance(value, int | str) else value[start:stop]
+
+
+def _noise(num: int, shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, num, 250):
+        yield torch.randn(min(250, num - start), *shape, generator=generator).clamp(-1, 1)
+
+
+@contextlib.contextmanager
+def _display(shown: bool, console: Console | None) -> Iterator[Progress | None]:
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    speed = TextColumn("{task.fields[speed]}", justify="right")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    with Progress(*columns, console=console or Console(stderr=True)) as bar:
+        yield bar
+
+
+@contextlib.contextmanager
+def _bar(display: Progress | None, what: str, total: int) -> Iterator[Any]:
+    """One line of the display; yields what is told of finished images."""
+    if display is None:
+        yield None
+        return
+    task = display.add_task(what, total=total, speed="")
+
+    def advance(count: int) -> None:
+        display.update(task, advance=count)
+        speed = display.tasks[display.task_ids.index(task)].speed
+        display.update(task, speed=f"{speed:,.0f} images/s" if speed else "")
+
+    yield advance
+    display.update(task, completed=total)
