@@ -120,3 +120,10 @@ class WavyNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: object) -> Tensor:
         phase = expand_to(t if s is None else t + 0.5 * s, x)
         return (2 * x + phase).sin() + 0.3 * x.flatten(1).mean(dim=1).view(-1, *([1] * (x.ndim - 1))) + 0.5
+
+
+class TanhNet(nn.Module):
+    """Another fixed nonlinear network, the teacher of the parity tests."""
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: object) -> Tensor:
+        return 0.7 * (x - 0.2 * expand_to(t, x)).tanh() - 0.1

@@ -1,0 +1,49 @@
+"""The presets: their size, the signals that they take, and the shape of the shipped models among them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from unistep.nets.presets import PARAMETERS, presets
+from unistep.nets.unet import UNetConfig
+from unistep.recipes.fashion import NETWORK
+
+
+def count(config: UNetConfig) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in config.build().parameters())
+
+
+@pytest.mark.parametrize("name", presets())
+def test_each_preset_has_the_stated_number_of_parameters(name: str) -> None:
+    assert count(presets()[name]) == pytest.approx(PARAMETERS[name], rel=0.02)
+
+
+@pytest.mark.parametrize("name", presets())
+def test_colour_and_classes_change_little(name: str) -> None:
+    told = replace(presets()[name], channels=3, num_classes=10)
+    assert count(told) == pytest.approx(PARAMETERS[name], rel=0.02)
+
+
+def test_sizes_go_up_from_two_to_sixty_million() -> None:
+    assert list(PARAMETERS) == list(presets())
+    sizes = list(PARAMETERS.values())
+    assert sizes == sorted(sizes)
+    assert round(sizes[0] / 1e6) == 2
+    assert 55e6 < sizes[-1] < 65e6
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_takes_28_to_64_pixels(name: str) -> None:
+    config = presets()[name]
+    with torch.device("meta"):
+        net = config.build()
+        for size in (28, 32, 48, 64):
+            assert net(torch.empty(1, 1, size, size), torch.empty(1)).shape == (1, 1, size, size)
+
+
+def test_the_shipped_shape_is_that_of_the_recipes() -> None:
+    assert presets()["fashion"] == NETWORK

@@ -1,0 +1,243 @@
+"""The U-Net: shapes, derivatives, labels, memory formats, export, compilation and mistakes."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unistep.nets.unet import UNet, UNetConfig
+
+SMALL = {"widths": (16, 32), "blocks": (1, 1), "embedding_dim": 32, "head_dim": 16}
+
+
+def loud(config: UNetConfig) -> UNet:
+    """A network in evaluation mode none of whose layers is zero."""
+    net = config.build().eval()
+    for parameter in net.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.2)
+    return net
+
+
+def inputs(config: UNetConfig, batch: int = 2, size: int = 8) -> tuple[Tensor, Tensor]:
+    return torch.randn(batch, config.channels, *([size] * config.dims)), torch.randn(batch)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("patch", [1, 2])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shapes_in_every_dimension(dims: int, patch: int, channels: int) -> None:
+    config = UNetConfig(channels=channels, dims=dims, patch=patch, attention=(1,), **SMALL)
+    x, t = inputs(config)
+    y = loud(config)(x, t)
+    assert y.shape == x.shape
+    assert y.std() > 0
+
+
+@pytest.mark.parametrize("size", [(8, 12), (4, 4), (20, 8)])
+def test_any_multiple_of_the_size_will_do(size: tuple[int, int]) -> None:
+    config = UNetConfig(**SMALL)
+    assert config.multiple == 4
+    assert loud(config)(torch.randn(1, 1, *size), torch.zeros(1)).shape == (1, 1, *size)
+
+
+def test_more_levels_blocks_and_middles() -> None:
+    config = UNetConfig(patch=1, widths=(8, 16, 24), blocks=(2, 1, 3), middle_blocks=3, embedding_dim=16, head_dim=8)
+    x, t = inputs(config)
+    assert loud(config)(x, t).shape == x.shape
+    plain = UNetConfig(middle_blocks=0, **SMALL)
+    assert loud(plain)(*inputs(plain)).shape == x.shape
+
+
+def test_the_output_starts_at_zero() -> None:
+    config = UNetConfig(num_classes=3, **SMALL)
+    assert not config.build()(*inputs(config)).any()
+
+
+def test_the_output_depends_on_everything_it_is_told() -> None:
+    config = UNetConfig(num_classes=3, second_time=True, **SMALL)
+    net = loud(config)
+    x, t = inputs(config)
+    s, label = torch.randn(2), {"label": torch.tensor([0, 1])}
+    base = net(x, t, s, label)
+    for other in (
+        net(x + 0.1, t, s, label),
+        net(x, t + 0.1, s, label),
+        net(x, t, s + 0.1, label),
+        net(x, t, s, {"label": torch.tensor([2, 2])}),
+        net(x, t, s, None),
+    ):
+        assert (other - base).flatten(1).abs().amax(dim=1).min() > 1e-4
+
+
+def test_a_negative_label_is_no_label() -> None:
+    config = UNetConfig(num_classes=3, **SMALL)
+    net = loud(config)
+    x, t = inputs(config)
+    none = net(x, t)
+    for condition in ({}, {"label": torch.tensor([-1, -1])}, {"label": torch.tensor([-5, -1])}):
+        torch.testing.assert_close(net(x, t, None, condition), none)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_examples_do_not_influence_each_other(dims: int) -> None:
+    config = UNetConfig(dims=dims, num_classes=3, attention=(0, 1), **SMALL)
+    net = loud(config)
+    x, t = inputs(config, batch=3)
+    label = torch.tensor([0, -1, 2])
+    together = net(x, t, None, {"label": label})
+    for i in range(3):
+        alone = net(x[i : i + 1], t[i : i + 1], None, {"label": label[i : i + 1]})
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+    changed = x.clone()
+    changed[0] = 100
+    torch.testing.assert_close(net(changed, t, None, {"label": label})[1:], together[1:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_forward_derivatives_agree_with_finite_differences(dims: int) -> None:
+    """Through attention, in double precision, in the direction of everything at once."""
+    config = UNetConfig(dims=dims, attention=(1,), second_time=True, num_classes=2, **SMALL)
+    net = loud(config).double()
+    x, t = (v.double() for v in inputs(config, size=4))
+    s, condition = t - 0.5, {"label": torch.tensor([0, -1])}
+    dx, dt, ds, h = torch.randn_like(x), torch.ones_like(t), torch.full_like(t, -0.7), 1e-5
+
+    def call(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        return net(x, t, s, condition)
+
+    _, tangent = torch.func.jvp(call, (x, t, s), (dx, dt, ds))
+    numeric = (call(x + h * dx, t + h * dt, s + h * ds) - call(x - h * dx, t - h * dt, s - h * ds)) / (2 * h)
+    assert tangent.abs().mean() > 1e-3
+    torch.testing.assert_close(tangent, numeric, rtol=1e-5, atol=1e-7)
+
+
+def test_a_forward_derivative_has_parameter_gradients() -> None:
+    """SCM and MeanFlow differentiate the weights while a tangent is carried."""
+    config = UNetConfig(attention=(1,), **SMALL)
+    net = loud(config)
+    x, t = inputs(config, size=4)
+    value, tangent = torch.func.jvp(lambda x, t: net(x, t), (x, t), (torch.randn_like(x), torch.ones_like(t)))
+    ((value - tangent.detach()) ** 2).mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for n, p in net.named_parameters() if "label" not in n)
+
+
+def test_dropout_acts_in_training_only_and_repeats_with_the_random_state() -> None:
+    config = UNetConfig(dropout=0.5, **SMALL)
+    net = loud(config)
+    x, t = inputs(config)
+    torch.testing.assert_close(net(x, t), net(x, t), rtol=0, atol=0)
+    net.train()
+    state = torch.get_rng_state()
+    first = net(x, t)
+    assert not torch.allclose(net(x, t), first)
+    torch.set_rng_state(state)
+    assert torch.equal(net(x, t), first)
+
+
+def test_channels_last_computes_the_same() -> None:
+    config = UNetConfig(channels=3, patch=1, attention=(1,), **SMALL)
+    net = loud(config)
+    x, t = inputs(config)
+    wanted = net(x, t)
+    net = net.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(net(x.to(memory_format=torch.channels_last), t), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_parameter_count_is_that_of_the_layers() -> None:
+    """Counted by hand for one level of width 8 without labels or attention."""
+    config = UNetConfig(channels=1, patch=2, widths=(8,), blocks=(1,), middle_blocks=1, embedding_dim=4)
+
+    def residual(c_in: int, c_out: int) -> int:
+        norms = 2 * c_in + 2 * c_out
+        convolutions = 9 * c_in * c_out + c_out + 9 * c_out * c_out + c_out
+        return norms + convolutions + (4 + 1) * 2 * c_out + (0 if c_in == c_out else c_in * c_out + c_out)
+
+    time = 2 * (4 * 4 + 4)
+    ends = (9 * 4 * 8 + 8) + 2 * 8 + (9 * 8 * 4 + 4)
+    wanted = time + ends + residual(8, 8) + residual(8, 8) + residual(16, 8)
+    assert sum(p.numel() for p in config.build().parameters()) == wanted
+
+
+def test_every_parameter_receives_a_gradient() -> None:
+    config = UNetConfig(num_classes=2, second_time=True, attention=(0, 1), **SMALL)
+    net = loud(config)
+    x, t = inputs(config)
+    net(x, t, t, {"label": torch.tensor([0, -1])}).square().mean().backward()
+    assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_the_state_survives_saving() -> None:
+    config = UNetConfig(num_classes=2, **SMALL)
+    net, other = loud(config), config.build().eval()
+    other.load_state_dict(net.state_dict())
+    x, t = inputs(config)
+    assert torch.equal(net(x, t), other(x, t))
+
+
+def test_export_gives_the_same_graph_for_any_batch() -> None:
+    config = UNetConfig(attention=(1,), num_classes=3, **SMALL)
+    net = loud(config)
+    x, t = inputs(config)
+    condition = {"label": torch.tensor([0, -1])}
+    batch = torch.export.Dim("batch", min=1, max=64)
+    shapes = {"x": {0: batch}, "t": {0: batch}, "s": None, "condition": {"label": {0: batch}}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's exporter warns about its own internals
+        program = torch.export.export(net, (x, t, None, condition), dynamic_shapes=shapes)
+    torch.testing.assert_close(program.module()(x, t, None, condition), net(x, t, None, condition))
+    x, t = inputs(config, batch=5)
+    condition = {"label": torch.tensor([0, 1, 2, -1, 0])}
+    torch.testing.assert_close(program.module()(x, t, None, condition), net(x, t, None, condition))
+
+
+def test_compilation_makes_one_graph() -> None:
+    """Traced by Dynamo without a break; the ahead-of-time backend avoids a C++ compiler in the tests."""
+    config = UNetConfig(attention=(1,), num_classes=3, **SMALL)
+    net = loud(config)
+    x, t = inputs(config)
+    condition = {"label": torch.tensor([0, -1])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's compiler warns about its own internals
+        compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+        got = compiled(x, t, None, condition)
+    torch.testing.assert_close(got, net(x, t, None, condition), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 2, 8, 8), (2, 1, 8), (2, 1, 8, 8, 8), (2, 1, 8, 6), (2, 1, 3, 8)],
+    ids=["channels", "too few dims", "too many dims", "width", "height"],
+)
+def test_a_signal_that_does_not_fit_is_refused_with_its_shape(shape: tuple[int, ...]) -> None:
+    net = UNetConfig(**SMALL).build()
+    with pytest.raises(ValueError, match=r"takes \[b, 1, ...\] with 2 spatial sizes that are multiples of 4, got") as e:
+        net(torch.zeros(shape), torch.zeros(2))
+    assert str(shape) in str(e.value)
+
+
+def test_a_second_time_is_needed_where_it_was_promised() -> None:
+    net = UNetConfig(second_time=True, **SMALL).build()
+    with pytest.raises(ValueError, match="second_time=True and needs the time s"):
+        net(torch.zeros(1, 1, 8, 8), torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widths": (16, 32), "blocks": (1,)}, "widths and blocks need the same length"),
+        ({"dims": 4}, "dims must be 1, 2 or 3, got 4"),
+        ({"patch": 0}, "must be positive"),
+        ({"widths": (), "blocks": ()}, "must be positive"),
+        ({"blocks": (1, 0)}, "must be positive"),
+        ({"widths": (-8, 16)}, "must be positive"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0.1"),
+    ],
+)
+def test_an_impossible_shape_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        UNetConfig(**options)  # type: ignore[arg-type]
