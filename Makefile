@@ -11,6 +11,7 @@ MAKEFLAGS += --no-builtin-rules
 
 VENV ?= .venv
 PYTHON ?=
+PYTHONS := python3 python3.13 python3.12 python3.11 python
 JOBS ?= 2
 TESTS ?=
 CONSTRAINTS ?= constraints.txt
@@ -73,12 +74,15 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@rm -f $@
 	@good='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'; \
 	if ! $(BIN)/python -c "import sys, pip; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then \
-		for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
+		for python in $(or $(PYTHON),$(PYTHONS)); do \
 			if "$$python" -c "$$good" 2>/dev/null; then found="$$python"; break; fi; \
 		done; \
 		if [ -z "$${found:-}" ]; then \
-			echo "unistep needs Python 3.11 or newer with its venv module; tried: $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)." >&2; \
-			echo "Found: $$(python3 --version 2>&1 || true). Install one (on Debian and Ubuntu also the package python3-venv)," >&2; \
+			echo "Unistep needs Python 3.11 or newer with its venv module; none of these has it:" >&2; \
+			for python in $(or $(PYTHON),$(PYTHONS)); do \
+				echo "  $$python: $$("$$python" --version 2>/dev/null || echo not found)" >&2; \
+			done; \
+			echo "Install one (on Debian and Ubuntu the package python3-venv too)," >&2; \
 			echo "or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12" >&2; \
 			exit 1; \
 		fi; \
