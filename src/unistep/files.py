@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that is renamed to it, synced, when the block ends well.
 
     Raises:
-        OSError: What writing raised, after the temporary folder was removed.
+        OSError: What writing raised, after the temporary folder was removed; ``path`` is then as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -59,9 +59,37 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         for item in temporary.iterdir():
             sync(item)
         sync(temporary)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        remove_folder(path, by=lambda: temporary.rename(path))
         sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path, by: Callable[[], object] = lambda: None) -> None:
+    """Delete a folder that others may be reading: it leaves its place at once, not file by file.
+
+    Args:
+        path: The folder; it need not exist.
+        by: Called between its leaving and its deletion, to put another in its place; if that fails, it comes back.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    existed = path.exists()
+    if existed:
+        path.rename(aside)
+    try:
+        by()
+    except OSError:
+        if existed:
+            aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left half-written in ``folder``; nobody may be writing there."""
+    for left in folder.glob(".*.tmp*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)

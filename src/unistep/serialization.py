@@ -8,7 +8,7 @@ import json
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import cattrs
 
@@ -30,6 +30,14 @@ def nearest(name: str, choices: Mapping[str, Any] | list[str] | tuple[str, ...])
     return (f"did you mean {close[0]!r}? " if close else "") + f"valid: {', '.join(names)}"
 
 
+def _structure_value(value: Any, hint: Any, name: str) -> Any:
+    """A value by its type, with its name before the error."""
+    try:
+        return _converter.structure(value, hint)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
 def _structure_dataclass(data: Any, kind: type) -> Any:
     """Build a dataclass from a mapping, naming the unknown or badly typed key."""
     if not isinstance(data, Mapping):
@@ -39,14 +47,7 @@ def _structure_dataclass(data: Any, kind: type) -> Any:
     for key in data:
         if key not in fields:
             raise ValueError(f"{kind.__name__} has no key {key!r}; {nearest(str(key), list(fields))}")
-    values = {}
-    for key, value in data.items():
-        try:
-            values[key] = _converter.structure(value, hints[key])
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from None
-        except (TypeError, KeyError, AttributeError, cattrs.BaseValidationError):
-            raise ValueError(f"{key}: {value!r} is not a valid {getattr(hints[key], '__name__', hints[key])}") from None
+    values = {key: _structure_value(value, hints[key], key) for key, value in data.items()}
     try:
         return kind(**values)
     except TypeError as error:
@@ -66,13 +67,57 @@ def _structure_union(data: Any, hint: Any) -> Any:
     return _structure_dataclass({key: value for key, value in data.items() if key != "type"}, by_name[tag])
 
 
-def _structure_number(data: Any, kind: type) -> Any:
-    """An int, a float or a bool that is one already: no silent rounding, no numbers in quotes."""
+def _structure_scalar(data: Any, kind: type) -> Any:
+    """A number, bool or string that is one already: no silent rounding, no numbers in quotes."""
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
     if not isinstance(data, kind) or (kind is not bool and isinstance(data, bool)):
         raise ValueError(f"expected {kind.__name__}, got {data!r}")
     return data
+
+
+def _structure_tuple(data: Any, hint: Any) -> Any:
+    """A list; a string is not taken for a list of its letters."""
+    kinds = get_args(hint)
+    if not isinstance(data, list | tuple):
+        raise ValueError(f"expected a list, got {data!r}")
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        kinds = kinds[:1] * len(data)
+    if len(data) != len(kinds):
+        raise ValueError(f"expected {len(kinds)} values, got {data!r}")
+    return tuple(_converter.structure(value, kind) for value, kind in zip(data, kinds, strict=True))
+
+
+def _structure_mapping(data: Any, hint: Any) -> Any:
+    """A mapping, each value by its type."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"expected a mapping, got {data!r}")
+    key_kind, value_kind = get_args(hint)
+    pairs = ((_converter.structure(key, key_kind), key, value) for key, value in data.items())
+    return {structured: _structure_value(value, value_kind, str(key)) for structured, key, value in pairs}
+
+
+def _structure_literal(data: Any, hint: Any) -> Any:
+    """One of a few words."""
+    choices = get_args(hint)
+    if not any(type(data) is type(choice) and data == choice for choice in choices):
+        raise ValueError(f"unknown value {data!r}; {nearest(str(data), [str(choice) for choice in choices])}")
+    return data
+
+
+def _structure_choice(data: Any, hint: Any) -> Any:
+    """The first member of a union of plain types, ``None`` among them, that ``data`` fits."""
+    members = get_args(hint)
+    if data is None and type(None) in members:
+        return None
+    problems = []
+    for member in members:
+        if member is not type(None):
+            try:
+                return _converter.structure(data, member)
+            except ValueError as error:
+                problems.append(str(error))
+    raise ValueError(", or ".join(problems))
 
 
 def _unstructure_union(hint: Any) -> Callable[[Any], Any]:
@@ -89,6 +134,11 @@ def _unstructure(value: Any, kind: type) -> dict[str, Any]:
     }
 
 
+def _from(*origins: Any) -> Callable[[Any], bool]:
+    """A test for types made from one of ``origins``, but for unions of dataclasses."""
+    return lambda hint: get_origin(hint) in origins and not _members(hint)
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
     converter.register_structure_hook_func(dataclasses.is_dataclass, _structure_dataclass)
@@ -97,8 +147,15 @@ def _make_converter() -> cattrs.Converter:
     )
     converter.register_structure_hook_func(lambda hint: bool(_members(hint)), _structure_union)
     converter.register_unstructure_hook_factory(lambda hint: bool(_members(hint)), _unstructure_union)
-    for kind in (int, float, bool):
-        converter.register_structure_hook(kind, _structure_number)
+    for kind in (int, float, bool, str):
+        converter.register_structure_hook(kind, _structure_scalar)
+    for origin, hook in (
+        ((tuple,), _structure_tuple),
+        ((dict,), _structure_mapping),
+        ((Literal,), _structure_literal),
+        ((Union, types.UnionType), _structure_choice),
+    ):
+        converter.register_structure_hook_func(_from(*origin), hook)
     return converter
 
 
@@ -129,7 +186,7 @@ def read_json(kind: type[T], path: Path) -> T:
         return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error})") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

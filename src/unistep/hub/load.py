@@ -18,7 +18,7 @@ ZOO = Path(__file__).parent.parent / "zoo"
 
 def models() -> dict[str, Path]:
     """Names and folders of the models that ship with the package."""
-    return {folder.name: folder for folder in sorted(ZOO.iterdir()) if (folder / WEIGHTS).is_file()}
+    return {path.parent.name: path.parent for path in sorted(ZOO.glob(f"*/{WEIGHTS}"))}
 
 
 def find(name: str | Path) -> Path:

@@ -35,7 +35,7 @@ def parse_amount(text: str, name: str) -> Amount:
     Raises:
         ValueError: If it is nothing of the kind.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|k|M)?\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d+)?)\s*(s|m|min|h|k|M)?\s*", text, flags=re.ASCII)
     if match is None or float(match[1]) <= 0:
         raise ValueError(f"{name} must be a time (90s, 30m, 2h), images (500k, 2M) or steps (500), got {text!r}")
     value, unit = float(match[1]), match[2]

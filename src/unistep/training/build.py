@@ -102,8 +102,8 @@ def build_objective(config: RunConfig, student: Map, teacher: Generator | None) 
     return ConsistencyTraining(student, kind)
 
 
-def place(objective: nn.Module, model: ModelConfig, world: World) -> None:
-    """Move to the device, in the memory layout that it is fastest with."""
+def place(objective: nn.Module, model: ModelConfig, world: World, *, sharded: bool = False) -> None:
+    """Move to the device, in the memory layout that it is fastest with; FSDP2 shards the plain layout only."""
     objective.to(world.device)
-    if model.network.dims == 2:
+    if model.network.dims == 2 and not sharded:
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unistep.files import replacing_folder
+from unistep.files import remove_folder, replacing_folder
 from unistep.hub.load import read_weights
+from unistep.hub.save import write_weights
 from unistep.training.ema import EMA
-from unistep.training.parallel import World, like_shard, whole
+from unistep.training.parallel import like_shard, whole
 
 STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state as it goes to disk and comes back."""
+
+    files: dict[str, dict[str, Tensor]]
+    """Tensors by the name of their file: ``weights``, ``optimizer``, and one for each average."""
+    progress: dict[str, Any]
+    """What is no tensor: step, counters, and the scalars of the optimizer under ``optimizer``."""
 
 
 @dataclass
@@ -45,53 +54,62 @@ class TrainingState:
                     scalars[f"{index}.{key}"] = value
         return tensors, scalars
 
-    def gather(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """All tensors by file name, whole; every process must call it."""
+    def gather(self) -> Snapshot:
+        """All tensors, whole; every process must call it."""
         parameters = dict(self.module.named_parameters())
         files = {"weights": {name: whole(parameters[name].detach()) for name in self._names()}}
         files["optimizer"], scalars = self._optimizer_tensors()
         for ema in self.emas:
             files[ema.config.name] = {str(i): whole(a) for i, a in enumerate(ema.average)}
-        return files, scalars
+        return Snapshot(files, {"optimizer": scalars})
 
     @torch.no_grad()
-    def restore(self, files: dict[str, dict[str, Tensor]], scalars: dict[str, Any]) -> None:
-        """Put everything back, cut to this process's shard where sharded."""
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put everything back, cut to this process's shard where sharded; every process must call it.
+
+        Raises:
+            ValueError: If the snapshot is of another configuration.
+        """
+        files = snapshot.files
         parameters = dict(self.module.named_parameters())
-        for name, value in files["weights"].items():
-            parameters[name].copy_(like_shard(value, parameters[name]))
+        targets = {"weights": {name: parameters[name] for name in self._names()}}
+        for ema in self.emas:
+            targets[ema.config.name] = {str(i): average for i, average in enumerate(ema.average)}
+        for name, tensors in targets.items():
+            shapes = [{key: value.shape for key, value in found.items()} for found in (tensors, files.get(name, {}))]
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"its {name} do not belong to this configuration")
+        for name, tensors in targets.items():
+            for key, target in tensors.items():
+                target.copy_(like_shard(files[name][key], target))
         flat = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for source in (files["optimizer"], scalars):
+        self.optimizer.state.clear()
+        for source in (files["optimizer"], snapshot.progress["optimizer"]):
             for key, value in source.items():
                 index, _, name = key.partition(".")
                 p = flat[int(index)]
                 if isinstance(value, Tensor):
                     # Tensors shaped like the parameter follow its layout; step counters stay where they were.
-                    value = like_shard(value, p).clone() if value.shape == p.shape and value.ndim else value.clone()
+                    shaped = value.shape == p.shape and value.ndim > 0
+                    value = torch.empty_like(p).copy_(like_shard(value, p)) if shaped else value.clone()
                 self.optimizer.state[p][name] = value
-        for ema in self.emas:
-            for i, average in enumerate(ema.average):
-                average.copy_(like_shard(files[ema.config.name][str(i)], average))
 
 
-def save_checkpoint(state: TrainingState, folder: Path, progress: dict[str, Any], world: World) -> None:
-    """Write ``folder/<step>``; every process must call it, the main one writes.
+def save_checkpoint(snapshot: Snapshot, folder: Path, progress: dict[str, Any]) -> None:
+    """Write ``folder/<step>``.
 
     Args:
-        state: What to save.
+        snapshot: What :meth:`TrainingState.gather` returned.
         folder: The run's ``checkpoints`` folder.
         progress: Step, images and counters; ``step`` names the checkpoint.
-        world: The processes.
 
     Raises:
         OSError: If the disk is full or cannot be written; earlier checkpoints are untouched.
     """
-    files, scalars = state.gather()
-    if world.is_main:
-        with replacing_folder(folder / f"{progress['step']:08d}") as temporary:
-            for name, tensors in files.items():
-                save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, temporary / f"{name}.safetensors")
-            (temporary / STATE).write_text(json.dumps({**progress, "optimizer": scalars}), encoding="utf-8")
+    with replacing_folder(folder / f"{progress['step']:08d}") as temporary:
+        for name, tensors in snapshot.files.items():
+            write_weights(tensors, temporary / f"{name}.safetensors")
+        (temporary / STATE).write_text(json.dumps({**progress, **snapshot.progress}), encoding="utf-8")
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -99,27 +117,25 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(item for item in folder.glob("[0-9]*") if (item / STATE).is_file())
 
 
-def load_checkpoint(state: TrainingState, folder: Path) -> dict[str, Any]:
-    """Restore a checkpoint and return the progress that was saved with it.
+def read_checkpoint(folder: Path) -> Snapshot:
+    """Read a checkpoint, touching nothing that is trained.
 
     Raises:
-        ValueError: If a file is missing or corrupt, or belongs to another configuration.
+        ValueError: If a file is missing or corrupt.
     """
     try:
         progress = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{folder / STATE} is not readable ({error}); delete {folder} to go on from an older one"
-        ) from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / STATE} is not readable ({error})") from None
+    if not isinstance(progress, dict) or not isinstance(progress.get("step"), int) or "optimizer" not in progress:
+        raise ValueError(f"{folder / STATE} is not the state of a run")
     files = {path.name.removesuffix(".safetensors"): read_weights(path) for path in folder.glob("*.safetensors")}
-    try:
-        state.restore(files, progress.pop("optimizer"))
-    except (KeyError, IndexError, RuntimeError) as error:
-        raise ValueError(f"{folder} does not belong to this configuration ({error})") from None
-    return progress
+    if "optimizer" not in files:
+        raise ValueError(f"{folder} has no optimizer.safetensors")
+    return Snapshot(files, progress)
 
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the newest ``keep`` checkpoints."""
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        remove_folder(old)

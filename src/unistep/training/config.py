@@ -11,6 +11,8 @@ from unistep.objectives.denoising import DenoisingConfig
 from unistep.objectives.distillation import DistillationConfig
 from unistep.objectives.easy import EasyConfig
 from unistep.objectives.training import ConsistencyTrainingConfig
+from unistep.serialization import nearest
+from unistep.training.budget import parse_amount
 from unistep.training.ema import EMAConfig, PowerEMA
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
 
@@ -77,9 +79,18 @@ class RunConfig:
             raise ValueError(f"max_steps must be at least 1, got {self.max_steps}")
         if not 0 < self.teacher_share < 1:
             raise ValueError(f"teacher_share must be between 0 and 1, got {self.teacher_share}")
-        if self.clip <= 0:
+        if not self.clip > 0:
             raise ValueError(f"clip must be positive, got {self.clip}")
         if not self.emas:
             raise ValueError("a run needs at least one average of the weights: its samples come from the first")
+        if len({ema.name for ema in self.emas}) < len(self.emas):
+            raise ValueError(f"two averages are the same ({', '.join(ema.name for ema in self.emas)}); leave one out")
+        for name, choices in (("precision", ("auto", "fp32", "bf16")), ("parallel", ("ddp", "fsdp"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; {nearest(getattr(self, name), choices)}")
+        for name in ("budget", "checkpoint_every", "sample_every"):
+            parse_amount(getattr(self, name), name)
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")

@@ -71,6 +71,10 @@ class Display:
             left = (now - self._begin) / max(step - self._first, 1) * (self.total - step)
             self.say(f"step {step}/{self.total}  {status}  {duration(left)} left")
 
+    def warn(self, text: str) -> None:
+        """Print a line that should not be missed."""
+        self._bar.console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
+
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         self._bar.console.print(text, highlight=False, soft_wrap=True)

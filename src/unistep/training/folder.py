@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from unistep.files import write_text
+from filelock import FileLock, Timeout
+
+from unistep.files import remove_leftovers, write_text
+from unistep.generator import ModelConfig
 from unistep.serialization import read_json, to_plain
 from unistep.training.checkpoint import checkpoints
 from unistep.training.config import RunConfig
@@ -57,12 +62,39 @@ def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
     same = replace(stored, **{key: getattr(config, key) for key in LOOSE})
     if config.max_steps is None and config.budget == stored.budget:
         config = replace(config, max_steps=stored.max_steps)
-    # What the data filled into the model is compared too, once it is filled in; here, what was asked for.
-    config = replace(config, model=stored.model) if config.recipe == stored.recipe else config
+    config = replace(config, model=_with_data_of(config.model, stored.model))
     changed = differences(to_plain(same), to_plain(config))
     if changed:
         raise ValueError(f"{out} holds another run, which cannot go on with changes ({'; '.join(changed[:3])})")
     return same
+
+
+def _with_data_of(asked: ModelConfig, stored: ModelConfig) -> ModelConfig:
+    """What was asked for, with all that the data filled in when the run began."""
+    network = replace(asked.network, channels=stored.network.channels, num_classes=stored.network.num_classes)
+    return replace(asked, network=network, modality=stored.modality, fields=stored.fields)
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """A run's folder for this process alone; freed when the process ends, however it ends.
+
+    Raises:
+        ValueError: If another process is training in it.
+    """
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"another process is training in {out}; wait for it, or give another --out") from None
+    except NotImplementedError:
+        pass  # a file system without locks; all other guards hold there too
+    try:
+        for folder in (out, out / "checkpoints"):
+            remove_leftovers(folder)
+        yield
+    finally:
+        lock.release()
 
 
 def _check_writable(out: Path) -> None:
@@ -71,8 +103,11 @@ def _check_writable(out: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"cannot write {folder}: {error.strerror}; give another folder with --out") from None
-    write_text(out / ".writable", "")
-    (out / ".writable").unlink()
+        try:
+            write_text(folder / ".writable", "")
+        except ValueError as error:
+            raise ValueError(f"{error}; give another folder with --out") from None
+        (folder / ".writable").unlink()
 
 
 def write_config(out: Path, config: RunConfig) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ class MetricsLog:
         self.path = out / "metrics.jsonl"
         if self.path.exists():
             write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in read_metrics(out) if row["step"] <= start))
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file = self.path.open("ab", buffering=0)
+        self._pending = b""
         self._events = _event_writer(out / "tensorboard", start)
 
     @property
@@ -30,18 +33,39 @@ class MetricsLog:
         return self._events is not None
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Write one line."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        """Write one line; numbers that are not finite become ``null``, as JSON knows no others.
+
+        Raises:
+            OSError: If the disk is full; the line is kept and written with the next one.
+        """
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._pending += (json.dumps({"step": step, **finite}) + "\n").encode()
+        self._drain()
         if self._events is not None:
-            for name, value in values.items():
-                self._events.add_scalar(name, value, step)
+            try:
+                for name, value in values.items():
+                    self._events.add_scalar(name, value, step)
+            except OSError:
+                self._events = None  # its writer has ended; metrics.jsonl goes on
+                raise
+
+    def _drain(self) -> None:
+        # A disk that fills up takes a part of a line: what it took is not written again.
+        while self._pending:
+            self._pending = self._pending[os.write(self._file.fileno(), self._pending) :]
 
     def close(self) -> None:
-        """Close the files."""
-        self._file.close()
-        if self._events is not None:
-            self._events.close()
+        """Close the files.
+
+        Raises:
+            OSError: If what is left cannot be written.
+        """
+        try:
+            self._drain()
+            if self._events is not None:
+                self._events.close()
+        finally:
+            self._file.close()
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:

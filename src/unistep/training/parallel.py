@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -103,6 +104,24 @@ def wrap(objective: nn.Module, world: World, how: Literal["ddp", "fsdp"]) -> nn.
     ids = [world.device.index] if world.device.type == "cuda" else None
     # Some objectives leave parameters unused at some steps (the label table when every label is dropped).
     return DistributedDataParallel(objective, device_ids=ids, find_unused_parameters=True)
+
+
+@contextmanager
+def gathered(module: nn.Module) -> Iterator[None]:
+    """Plain whole parameters in a sharded module for the block, as they are now; every process must enter it.
+
+    A module that was called without a backward pass keeps the parameters that it gathered for that call, which the
+    block drops at both ends: whoever changes the shards must not meet a stale copy later.
+    """
+    if not isinstance(module, FSDPModule):
+        yield
+        return
+    module.reshard()
+    module.unshard()
+    try:
+        yield
+    finally:
+        module.reshard()
 
 
 def without_sync(module: nn.Module, *, last: bool) -> AbstractContextManager[object]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from unistep.data import Dataset, Loader, prepare
 from unistep.training.build import build_objective, build_student, fit_model_to_data, load_teacher, place
-from unistep.training.checkpoint import TrainingState, checkpoints, load_checkpoint
+from unistep.training.checkpoint import TrainingState, checkpoints, read_checkpoint
 from unistep.training.config import RunConfig
 from unistep.training.display import Display, duration, show_table
 from unistep.training.ema import EMA
-from unistep.training.folder import open_run, write_config
+from unistep.training.folder import held, open_run, write_config
 from unistep.training.log import MetricsLog
 from unistep.training.optim import build_optimizer
 from unistep.training.parallel import World, start_world, stop_world, wrap
@@ -68,13 +70,18 @@ def _train(config: RunConfig, out: Path, resume: bool, world: World, console: Co
     if world.is_main:
         config = open_run(out, config, resume=resume)
     config = world.broadcast(config)
+    with held(out) if world.is_main else nullcontext():
+        return _train_held(config, out, world, console)
+
+
+def _train_held(config: RunConfig, out: Path, world: World, console: Console) -> bool:
     dataset = _data(config, world)
     model = fit_model_to_data(config.model, dataset)
     config = replace(config, model=model)
     teacher = load_teacher(config, model)
     student = build_student(config, model, teacher)
     objective = build_objective(config, student, teacher)
-    place(objective, model, world)
+    place(objective, model, world, sharded=world.size > 1 and config.parallel == "fsdp")
     if config.compile:
         student.net.compile()
     module = wrap(objective, world, config.parallel)
@@ -88,10 +95,7 @@ def _train(config: RunConfig, out: Path, resume: bool, world: World, console: Co
     speed = images_per_second(stepper)
     config = world.broadcast(settle_steps(config, speed))
     stepper.config = config
-    progress = {}
-    found = checkpoints(out / "checkpoints")
-    if found:
-        progress = load_checkpoint(state, found[-1])
+    progress = _restore(state, out, dataset, world, console)
     if world.is_main:
         write_config(out, config)
         show_table(console, "plan", describe(config, stepper, dataset, speed, out))
@@ -100,15 +104,55 @@ def _train(config: RunConfig, out: Path, resume: bool, world: World, console: Co
     trainer = Trainer(config, model, objective, stepper, state, out, progress)
     log = MetricsLog(out, trainer.step) if world.is_main else None
     assert config.max_steps is not None
-    quiet = console if world.is_main else Console(quiet=True)
+    display = Display(console if world.is_main else Console(quiet=True), config.max_steps, trainer.step)
     try:
-        done = trainer.run(Display(quiet, config.max_steps, trainer.step), log)
+        done = trainer.run(display, log)
     finally:
         if log is not None:
-            log.close()
+            try:
+                log.close()
+            except OSError as error:
+                display.warn(f"the last numbers are not on disk: {error}")
     if world.is_main:
         _report(console, trainer, out, done=done, tensorboard=log is not None and log.has_tensorboard)
     return done
+
+
+def _restore(state: TrainingState, out: Path, dataset: Dataset, world: World, console: Console) -> dict[str, Any]:
+    """Go back to the newest checkpoint that can be read; empty where there is none at all.
+
+    Raises:
+        ValueError: If there are checkpoints and none can be read, or the data is not what it was.
+    """
+    found, problem = checkpoints(out / "checkpoints"), ""
+    for folder in reversed(found):
+        try:
+            snapshot, problem = read_checkpoint(folder), ""
+        except ValueError as error:
+            snapshot, problem = None, str(error)
+        # Restoring is done together, or not at all.
+        if world.agree(snapshot is None) or snapshot is None:
+            if world.is_main:
+                console.print(
+                    f"checkpoint {folder.name} cannot be read, going back to the one before it ({problem})",
+                    style="yellow",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
+                )
+            continue
+        if snapshot.progress.get("data", dataset.fingerprint) != dataset.fingerprint:
+            raise ValueError(
+                f"the data of {dataset.source} has changed since the run in {out} began; start another with --out"
+            )
+        try:
+            state.restore(snapshot)
+        except ValueError as error:
+            raise ValueError(f"{folder} cannot be used: {error}; start another run with --out") from None
+        return snapshot.progress
+    if found:
+        raise ValueError(f"no checkpoint in {out} can be read ({problem}); start another run with --out")
+    return {}
 
 
 def _report(console: Console, trainer: Trainer, out: Path, *, done: bool, tensorboard: bool) -> None:

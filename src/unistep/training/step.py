@@ -79,7 +79,7 @@ class Stepper:
             stop: Whether this process was asked to stop; passed on to the others.
         """
         images, labels = self.loader.batch(step)
-        total, logs = 0.0, {}
+        total, logs = 0.0, dict[str, float]()
         for p in self.trainable:
             p.grad = None
         for part in range(self.config.accumulation):
@@ -93,7 +93,8 @@ class Stepper:
                 mean = loss.per_example.mean() / self.config.accumulation
                 mean.backward()
             total += float(mean.detach())
-            logs = {name: float(value) for name, value in loss.logs.items()}
+            for name, value in loss.logs.items():
+                logs[name] = logs.get(name, 0.0) + float(value) / self.config.accumulation
         norm = clip_gradients(self.trainable, self.config.clip)
         averaged = self.world.mean([total, float(stop), *logs.values()])
         return Gradient(averaged[0], norm, dict(zip(logs, averaged[2:], strict=True)), averaged[1] > 0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,13 @@ from unistep.generator import Generator, ModelConfig
 from unistep.hub.save import save
 from unistep.objectives.base import Objective
 from unistep.training.budget import Amount, parse_amount
-from unistep.training.checkpoint import TrainingState, prune, save_checkpoint
+from unistep.training.checkpoint import Snapshot, TrainingState, prune, save_checkpoint
 from unistep.training.config import RunConfig
 from unistep.training.display import Display
-from unistep.training.health import Health
+from unistep.training.health import Health, TrainingStoppedError
 from unistep.training.log import MetricsLog
 from unistep.training.optim import set_rates
-from unistep.training.parallel import whole
+from unistep.training.parallel import gathered
 from unistep.training.step import Gradient, Stepper
 
 LOG_EVERY = 10
@@ -56,7 +57,7 @@ class Trainer:
         stepper: Computes gradients.
         state: What is trained.
         out: The run's folder.
-        progress: What :func:`load_checkpoint` returned, or an empty mapping.
+        progress: That of the checkpoint which was restored, or an empty mapping.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Trainer:
         self.step: int = progress.get("step", 0)
         self.seconds: float = progress.get("seconds", 0.0)
         self.health = Health(config.max_bad_steps, skipped=progress.get("skipped", 0))
+        self.saved: int = progress.get("step", -1)
         self._stop = False
 
     def run(self, display: Display, log: MetricsLog | None) -> bool:
@@ -85,12 +87,11 @@ class Trainer:
             log: Where numbers go; only on the main process.
 
         Raises:
-            TrainingStoppedError: When too many steps in a row are not finite.
-            OSError: When the final state cannot be written.
+            TrainingStoppedError: When too many steps in a row are not finite, or the final state cannot be written.
         """
         checkpoint = Every(self.config.checkpoint_every, "checkpoint_every", self.config.batch_size)
         sample = Every(self.config.sample_every, "sample_every", self.config.batch_size)
-        window_time, window_images, last_saved = time.perf_counter(), 0, self.step
+        window_time, window_images = time.perf_counter(), 0
         began, before = time.perf_counter(), self.seconds
         self.objective.train()
         with self._signals(), display:
@@ -102,17 +103,23 @@ class Trainer:
                     now = time.perf_counter()
                     speed = window_images / (now - window_time)
                     window_time, window_images = now, 0
-                    self._log(log, gradient, speed)
+                    self._log(log, gradient, speed, display)
                     display.update(self.step, gradient.loss, speed, self.health.skipped)
                 if self.world.agree(self.world.is_main and sample.due(self.step)) and self.step < self.total:
-                    self._sample()
+                    self._sample(display)
                 if gradient.stop:
                     break
-                if self.world.agree(self.world.is_main and checkpoint.due(self.step)) and self.step < self.total:
-                    last_saved = self._try_checkpoint(display, last_saved)
-            if self.step > last_saved or self.step == 0:
-                self.save()
-            self._sample()
+                # While steps are being skipped the weights may be what is broken: the last good ones are kept.
+                due = self.health.streak == 0 and self.world.is_main and checkpoint.due(self.step)
+                if self.world.agree(due) and self.step < self.total:
+                    problem = self.save()
+                    if problem:
+                        display.warn(f"{problem}; training goes on")
+            # Also when a finished run is taken up again: it may have been killed before its model was written.
+            problem = self.save()
+            if problem:
+                raise TrainingStoppedError(f"{problem}. Make room, and go on with --resume")
+            self._sample(display)
         return self.step == self.total
 
     def _one_step(self) -> Gradient:
@@ -121,14 +128,21 @@ class Trainer:
         set_rates(self.state.optimizer, self.config.schedule.factor(self.step, progress))
         if self.health.accept(self.step, gradient.loss, gradient.norm):
             self.state.optimizer.step()
-            self.objective.after_step(progress)
+            self._follow(progress)
         self.step += 1
         for ema in self.state.emas:
             ema.update(self.step, self.config.batch_size)
         return gradient
 
-    def _log(self, log: MetricsLog | None, gradient: Gradient, speed: float) -> None:
-        if log is not None:
+    def _follow(self, progress: float) -> None:
+        if type(self.objective).after_step is not Objective.after_step:
+            with gathered(self.objective.student):
+                self.objective.after_step(progress)
+
+    def _log(self, log: MetricsLog | None, gradient: Gradient, speed: float, display: Display) -> None:
+        if log is None:
+            return
+        try:
             log.write(
                 self.step,
                 {
@@ -142,27 +156,49 @@ class Trainer:
                     **gradient.logs,
                 },
             )
+        except OSError as error:
+            display.warn(f"the numbers of step {self.step} are not on disk yet: {error}; training goes on")
 
-    def _try_checkpoint(self, display: Display, last_saved: int) -> int:
-        """Save; a disk that cannot take it is reported, and training goes on with the last good checkpoint kept."""
-        try:
-            self.save()
-        except (OSError, ValueError) as error:
-            display.say(f"[yellow]checkpoint at step {self.step} not written: {error}; the one before it is kept")
-            return last_saved
-        return self.step
+    def save(self) -> str:
+        """Write a checkpoint, unless this step has one, and the model that samples are drawn from.
 
-    def save(self) -> None:
-        """Write a checkpoint and the model that samples are drawn from."""
-        progress = {"step": self.step, "seconds": self.seconds, "skipped": self.health.skipped}
-        save_checkpoint(self.state, self.out / "checkpoints", progress, self.world)
-        with self._averaged():
-            weights = {name: whole(p.detach()) for name, p in self.objective.student.net.state_dict().items()}
-            if self.world.is_main:
-                save(self._described(), weights, self.out / "model", self._card())
+        Returns:
+            What could not be written and why, on every process; empty if all is well.
+        """
+        snapshot = self.state.gather()
+        if self.step > self.saved:
+            problem = self._on_main(lambda: self._write_checkpoint(snapshot))
+            if problem:
+                kept = f"that of step {self.saved} is whole" if self.saved >= 0 else "there is none yet"
+                return f"checkpoint of step {self.step} not written: {problem}; {kept}"
+            self.saved = self.step
+        problem = self._on_main(lambda: self._write_model(snapshot))
+        return f"the checkpoint of step {self.step} is whole, its model is not written: {problem}" if problem else ""
+
+    def _on_main(self, write: Callable[[], None]) -> str:
+        """Let the main process write; the reason why it could not, on every process, so that all go on alike."""
+        problem = ""
         if self.world.is_main:
-            prune(self.out / "checkpoints", self.config.keep)
-        self.world.barrier()
+            try:
+                write()
+            except (OSError, ValueError) as error:
+                problem = str(error)
+        return self.world.broadcast(problem)
+
+    def _write_checkpoint(self, snapshot: Snapshot) -> None:
+        progress = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "skipped": self.health.skipped,
+            "data": self.stepper.loader.dataset.fingerprint,
+        }
+        save_checkpoint(snapshot, self.out / "checkpoints", progress)
+        prune(self.out / "checkpoints", self.config.keep)
+
+    def _write_model(self, snapshot: Snapshot) -> None:
+        net, average = self.objective.student.net, snapshot.files[self.config.emas[0].name]
+        weights = net.state_dict() | {name: average[str(i)] for i, (name, _) in enumerate(net.named_parameters())}
+        save(self._described(), weights, self.out / "model", self._card())
 
     def _described(self) -> ModelConfig:
         provenance = {
@@ -185,11 +221,12 @@ class Trainer:
         ema = self.state.emas[0]
         ema.swap()
         try:
-            yield
+            with gathered(self.objective.student):
+                yield
         finally:
             ema.swap()
 
-    def _sample(self) -> None:
+    def _sample(self, display: Display) -> None:
         """Write a grid of samples of the averaged weights, always of the same seeds."""
         if self.config.parallel == "ddp" and not self.world.is_main:
             return
@@ -200,7 +237,11 @@ class Trainer:
             x = generator.sample(25, steps=steps, solver=solver)
         self.objective.train()
         if self.world.is_main:
-            self.model.modality.save(x, self.out / "samples" / f"{self.step:08d}.png")
+            try:
+                (self.out / "samples").mkdir(exist_ok=True)
+                self.model.modality.save(x, self.out / "samples" / f"{self.step:08d}.png")
+            except (OSError, ValueError) as error:
+                display.warn(f"samples of step {self.step} not written: {error}; training goes on")
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -211,6 +252,9 @@ class Trainer:
             self._stop = True
             signal.signal(number, signal.default_int_handler)
 
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread is told of signals
+            return
         held = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
