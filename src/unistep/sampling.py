@@ -115,7 +115,11 @@ def search_times(
     candidates = karras_grid(levels, t_min, t_max).tolist()
     times = (t_max, *known)
     while len(times) < steps:
-        low, high = candidates.index(min(candidates, key=lambda c: abs(math.log(c / times[-1])))) + 1, levels - 1
+        last = times[-1]
+        low = 1 + min(range(levels), key=lambda index: abs(math.log(candidates[index] / last)))
+        high = levels - 1
+        if low > high:
+            raise ValueError(f"no candidate lies below the time {last:g}; use more levels or fewer steps")
         tried: dict[int, float] = {}
 
         def measure(index: int, prefix: tuple[float, ...] = times, tried: dict[int, float] = tried) -> float:

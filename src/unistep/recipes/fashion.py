@@ -35,7 +35,7 @@ def fashion_teacher() -> RunConfig:
         data=DataConfig(),
         model=TEACHER,
         objective=DenoisingConfig(),
-        emas=(PowerEMA(sigma_rel=0.1), PowerEMA(sigma_rel=0.2)),
+        emas=(PowerEMA(sigma_rel=0.05), PowerEMA(sigma_rel=0.1)),
         budget="90m",
     )
 

@@ -1,0 +1,155 @@
+"""What sampling and training cost beyond the network itself: ratios within one run.
+
+    python benchmarks/speed.py [--threads 2] [--json FILE]
+
+- one-step sampling (``Generator.sample`` at batch 64) against the bare network's forward pass;
+- one step against the teacher's 18 Heun steps, the same network and batch;
+- the package's training step against a plain float32 eager loop with AdamW, channels first, on the same network;
+- the share of a training step that loading its data takes;
+- ``unistep --help``.
+
+Each pair is timed in turn, several times, and the medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import unistep
+from unistep.data import DataConfig, Loader, prepare
+from unistep.evaluation.hardware import hardware
+from unistep.recipes.fashion import STUDENT, TEACHER, fashion_teacher
+from unistep.training.build import build_objective, build_student, place
+from unistep.training.ema import EMA
+from unistep.training.optim import build_optimizer, set_rates
+from unistep.training.parallel import World
+from unistep.training.step import Stepper
+
+BATCH = 64
+
+
+def medians(*calls: Callable[[], object], rounds: int) -> list[float]:
+    """Median seconds of each call; the calls take turns, after one round of warm-up."""
+    times: list[list[float]] = [[] for _ in calls]
+    for index in range(rounds + 1):
+        for call, kept in zip(calls, times, strict=True):
+            begin = time.perf_counter()
+            call()
+            if index:
+                kept.append(time.perf_counter() - begin)
+    return [statistics.median(kept) for kept in times]
+
+
+def sampling() -> dict[str, float]:
+    """Overhead of one-step sampling, and its speed-up over the teacher."""
+    torch.manual_seed(0)
+    students, teachers = (unistep.Generator(c.build(), c) for c in (STUDENT, TEACHER))
+    for generator in (students, teachers):
+        generator.map.to(memory_format=torch.channels_last)
+    x, t = torch.randn(BATCH, *students.shape), torch.zeros(BATCH)
+    label = {"label": torch.zeros(BATCH, dtype=torch.long)}
+
+    def bare() -> None:
+        with torch.inference_mode():
+            students.map.net(x, t, None, label)
+
+    forward, one = medians(bare, lambda: students.sample(BATCH, steps=1, batch_size=BATCH), rounds=15)
+    one_again, heun = medians(
+        lambda: students.sample(BATCH, steps=1, batch_size=BATCH),
+        lambda: teachers.sample(BATCH, steps=18, solver="heun", batch_size=BATCH),
+        rounds=3,
+    )
+    return {
+        "bare forward, ms": forward * 1e3,
+        "one-step sampling, ms": one * 1e3,
+        "one-step sampling / bare forward": one / forward,
+        "18 Heun steps / one step": heun / one_again,
+        "one-step samples/s": BATCH / one,
+    }
+
+
+def training() -> dict[str, float]:
+    """The package's training step against a plain loop, and the share of data loading."""
+    config = replace(fashion_teacher(), data=DataConfig(split="test"), batch_size=BATCH)
+    dataset = prepare(config.data, progress=False)
+    student = build_student(config, config.model, None)
+    objective = build_objective(config, student, None)
+    place(objective, config.model, World())
+    loader = Loader(dataset, BATCH, 0)
+    stepper = Stepper(objective, loader, config.model.modality, config, World())
+    optimizer = build_optimizer(config.optimizer, student.net, objective)
+    emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
+    count = [0]
+
+    def ours() -> None:
+        stepper.gradient(count[0], 0.0)
+        set_rates(optimizer, 1.0)
+        optimizer.step()
+        count[0] += 1
+        for ema in emas:
+            ema.update(count[0], BATCH)
+
+    plain_student = build_student(config, config.model, None)
+    plain_objective = build_objective(config, plain_student, None)
+    plain_optimizer = torch.optim.AdamW(plain_student.parameters(), lr=1e-3)
+    images, labels = loader.batch(0)
+    assert labels is not None
+    x0 = images.float() / 127.5 - 1
+
+    def plain() -> None:
+        plain_optimizer.zero_grad()
+        loss = plain_objective(x0, {"label": labels}, generator=None, progress=0.0).per_example.mean()
+        loss.backward()
+        plain_optimizer.step()
+
+    def load() -> None:
+        count[0] += 1
+        batch, _ = loader.batch(count[0])
+        config.model.modality.to_tensor(batch)
+
+    theirs, mine, loading = medians(plain, ours, load, rounds=7)
+    return {
+        "arithmetic is bf16": float(stepper.precision == "bf16"),
+        "plain loop, images/s": BATCH / theirs,
+        "training step, images/s": BATCH / mine,
+        "training step / plain loop": theirs / mine,
+        "data loading, share of a step": loading / mine,
+    }
+
+
+def command_line() -> dict[str, float]:
+    """Seconds until ``unistep --help`` has answered."""
+    call = [sys.executable, "-m", "unistep", "--help"]
+    (seconds,) = medians(lambda: subprocess.run(call, check=True, capture_output=True), rounds=5)
+    return {"unistep --help, s": seconds}
+
+
+def main() -> None:
+    """Measure, print, and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    figures = {**sampling(), **training(), **command_line()}
+    print(f"{hardware('cpu')}, {args.threads} threads, torch {torch.__version__}")
+    for name, value in figures.items():
+        print(f"{name:40} {value:10.3f}")
+    if args.json:
+        rounded = {name: round(value, 4) for name, value in figures.items()}
+        text = json.dumps({"hardware": hardware("cpu"), "threads": args.threads, "figures": rounded}, indent=1)
+        args.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
