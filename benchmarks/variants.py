@@ -48,6 +48,8 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "ect-l2": tuned(replace(EASY, distance=SquaredL2(), weighting="snr_plus_k")),
     "ect-euler": tuned(replace(EASY, target="euler")),
     "ect-heun": tuned(replace(EASY, target="heun")),
+    "ect-ot": tuned(replace(EASY, pairing="optimal_transport")),
+    "ect-dropout": tuned(EASY, model=replace(STUDENT, network=replace(STUDENT.network, dropout=0.1))),
     "ect-high": tuned(replace(EASY, times=LogNormal(mean=0.0, std=2.0))),
     "ect-guided": tuned(replace(EASY, target="euler", guidance=1.3)),
     "cd-heun": tuned(DistillationConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))),

@@ -10,6 +10,7 @@ from torch import Tensor
 from unistep.condition import Condition, drop
 from unistep.flowmap import Denoiser
 from unistep.objectives.base import Loss, Objective
+from unistep.objectives.pairing import Pairing, paired
 from unistep.seeding import Randomness, randn_like
 from unistep.timesteps import LogNormal
 
@@ -22,6 +23,8 @@ class DenoisingConfig:
     """Law of the noise level."""
     label_dropout: float = 0.1
     """Share of examples that are trained without their condition, for guidance."""
+    pairing: Pairing = "independent"
+    """Which noise goes with which data within a batch."""
 
 
 class Denoising(Objective):
@@ -51,7 +54,7 @@ class Denoising(Objective):
         del progress
         path, sigma_data = self.student.path, self.student.sigma_data
         sigma = self.config.times.draw(len(x0), generator).to(x0)
-        noise = randn_like(x0, generator)
+        noise = paired(randn_like(x0, generator), x0, condition, self.config.pairing)
         t = path.time_at(sigma)
         condition = drop(condition, self.config.label_dropout, generator)
         error = self.student(path.perturb(x0, noise, t), t, None, condition) - x0

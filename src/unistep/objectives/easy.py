@@ -13,6 +13,7 @@ from unistep.condition import Condition, drop
 from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser
 from unistep.objectives.base import Loss, Objective, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, PseudoHuber
+from unistep.objectives.pairing import Pairing, paired
 from unistep.path import expand_to
 from unistep.seeding import Randomness, randn_like
 from unistep.solvers import STEPS
@@ -37,6 +38,8 @@ class EasyConfig:
     """Guidance weight of the teacher, where the target is the teacher's."""
     label_dropout: float = 0.0
     """Share of examples trained without their condition."""
+    pairing: Pairing = "independent"
+    """Which noise goes with which data within a batch."""
 
 
 class EasyConsistencyTuning(Objective):
@@ -95,7 +98,7 @@ class EasyConsistencyTuning(Objective):
         config, path = self.config, self.student.path
         sigma = config.times.draw(len(x0), generator).to(x0)
         closer = config.curriculum.closer(sigma, progress)
-        noise = randn_like(x0, generator)
+        noise = paired(randn_like(x0, generator), x0, condition, config.pairing)
         condition = drop(condition, config.label_dropout, generator)
         t, r = path.time_at(sigma), path.time_at(closer)
         x_t = path.perturb(x0, noise, t)
