@@ -73,12 +73,12 @@ def test_a_variance_preserving_path_with_constant_beta_has_an_inverse() -> None:
 
 
 def test_ends_have_the_declared_noise_to_signal_ratio() -> None:
-    for name in ("ve", "trig"):
+    for name in ("ve", "trig", "linear"):
         path = PATHS[name]
         assert path.ratio(torch.tensor([path.t_min], dtype=DOUBLE)).item() == pytest.approx(0.002)
         assert path.ratio(torch.tensor([path.t_max], dtype=DOUBLE)).item() == pytest.approx(80)
     linear = LinearFlow()
-    assert linear.ratio(torch.tensor([linear.t_min], dtype=DOUBLE)).item() == pytest.approx(0.002)
+    assert LinearFlow(sigma_max=math.inf).t_max == 1.0
     assert linear.ratio(torch.tensor([1.0])).item() == math.inf
     assert linear.time_at(torch.tensor([0.0, math.inf])).tolist() == [0.0, 1.0]
 

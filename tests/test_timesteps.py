@@ -51,6 +51,12 @@ def test_karras_grid_of_one_level_starts_at_the_top_and_of_none_is_refused() -> 
         karras_grid(0, 0.002, 80.0)
 
 
+@pytest.mark.parametrize("ends", [(0.002, math.inf), (1.0, 0.5), (-0.1, 1.0), (0.1, math.nan)])
+def test_karras_grid_refuses_ends_that_are_not_finite_and_in_order(ends: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=f"finite ends with t_min below t_max, got {ends[0]} and {ends[1]}"):
+        karras_grid(5, *ends)
+
+
 @pytest.mark.parametrize(("mean", "std"), [(-1.2, 1.2), (-1.1, 2.0)])
 def test_lognormal_draws_follow_their_law(mean: float, std: float, generator: torch.Generator) -> None:
     draws = LogNormal(mean=mean, std=std).draw(5000, generator)

@@ -12,11 +12,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
-def expand_to(t: Float[Tensor, " b"], x: Float[Tensor, "b *shape"]) -> Tensor:
+def expand_to(t: Shaped[Tensor, " b"], x: Shaped[Tensor, "b *shape"]) -> Tensor:
     """View ``t`` of shape ``[b]`` as ``[b, 1, ...]`` so that it broadcasts over ``x``."""
     return t.view(-1, *([1] * (x.ndim - 1)))
 
@@ -179,6 +179,8 @@ class LinearFlow(Path):
 
     sigma_min: float = 0.002
     """Smallest noise to signal ratio that a network sees."""
+    sigma_max: float = 80.0
+    """Largest noise to signal ratio; infinity starts at ``t = 1``, which no grid of noise levels can reach."""
 
     @property
     def t_min(self) -> float:
@@ -186,7 +188,7 @@ class LinearFlow(Path):
 
     @property
     def t_max(self) -> float:
-        return 1.0
+        return 1 / (1 + 1 / self.sigma_max)
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t

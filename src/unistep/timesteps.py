@@ -31,6 +31,8 @@ def karras_grid(num: int, t_min: float, t_max: float, rho: float = 7.0) -> Float
     """
     if num < 1:
         raise ValueError(f"a time grid needs at least one level, got {num}")
+    if not 0 <= t_min <= t_max < math.inf:
+        raise ValueError(f"a time grid needs finite ends with t_min below t_max, got {t_min} and {t_max}")
     if num == 1:
         return torch.tensor([t_max])
     ramp = torch.linspace(0, 1, num, dtype=torch.float64)

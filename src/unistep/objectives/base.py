@@ -98,6 +98,8 @@ def with_same_dropout(
     cuda_state = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     with torch.no_grad():
         wanted = target()
+    # Weights that autocast has cast without gradient must not serve the student from its cache.
+    torch.clear_autocast_cache()
     torch.set_rng_state(cpu_state)
     if cuda_state is not None:
         torch.cuda.set_rng_state(cuda_state, device)
