@@ -1,0 +1,62 @@
+"""What data to train on or compare with, and how its pictures become one shape."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+Fit = Literal["crop", "pad", "stretch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """A source of pictures and the rules that bring them to one shape."""
+
+    source: str = "fashion-mnist"
+    """``fashion-mnist[:SPLIT]``, ``folder:PATH``, ``npz:FILE`` or ``hf:NAME[:SPLIT]``."""
+    split: str = "train"
+    """Part of a source that has parts: ``train`` or ``test`` for Fashion-MNIST; a part named in the source wins."""
+    size: int | None = None
+    """Side of the square pictures, in pixels; by default that of the source where it has one, else 32."""
+    channels: int | None = None
+    """1 for grey, 3 for RGB; by default those of the source, where a folder of grey pictures has 1."""
+    fit: Fit = "crop"
+    """Rule for pictures of another shape: centred ``crop``, ``pad`` with the background, or ``stretch``."""
+    background: str = "white"
+    """Colour behind transparent pixels and around padded pictures, as a name or ``#rrggbb``."""
+    max_bad: float = 0.2
+    """Largest share of unusable pictures, in [0, 1]; with more of them preparing stops with an error."""
+    limit: int | None = None
+    """Use at most so many pictures, spread evenly over the source."""
+
+    def __post_init__(self) -> None:
+        """Check every field but the source, which is checked when it is opened.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+        from PIL import ImageColor
+
+        if self.size is not None and not 1 <= self.size <= 8192:
+            raise ValueError(f"size must be from 1 to 8192 pixels, got {self.size}")
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {self.channels}")
+        if self.fit not in ("crop", "pad", "stretch"):
+            near = nearest(self.fit, ("crop", "pad", "stretch"))
+            raise ValueError(f"fit must be crop, pad or stretch, got {self.fit!r}{near}")
+        if not 0 <= self.max_bad <= 1:
+            raise ValueError(f"max_bad is a share of pictures, from 0 to 1, got {self.max_bad}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be at least 1 picture, got {self.limit}")
+        try:
+            ImageColor.getrgb(self.background)
+        except ValueError:
+            near = nearest(self.background, tuple(ImageColor.colormap))
+            raise ValueError(f"background must be a colour or #rrggbb, got {self.background!r}{near}") from None
+
+
+def nearest(value: str, choices: tuple[str, ...]) -> str:
+    """``"; nearest is 'x'"`` for the choice most like ``value``, or nothing where none is like it."""
+    close = difflib.get_close_matches(value.lower(), choices, n=1, cutoff=0.5)
+    return f"; nearest is {close[0]!r}" if close else ""

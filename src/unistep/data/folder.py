@@ -1,0 +1,199 @@
+"""A folder of pictures: any mix of sizes and formats, with labels from sub-folders or from ``metadata.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from unistep.data.config import DataConfig
+from unistep.data.source import DEFAULT_SIZE, Contents, Item, Label, Source, missing_path, spread
+from unistep.data.summary import printable
+from unistep.modalities.decode import SUFFIXES, Picture, UnusablePictureError, decode
+
+METADATA = "metadata.jsonl"
+"""One JSON object a line, with ``file_name`` and, if wanted, ``label``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A file of the folder as it was when listed."""
+
+    name: str
+    """Path relative to the folder, with slashes."""
+    size: int = 0
+    """Length in bytes."""
+    mtime: int = 0
+    """Time of the last change, in nanoseconds."""
+    trouble: str = ""
+    """Why it cannot be read, where that is known already."""
+    label: Label = None
+    """Its class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(Source):
+    """Every file below a folder, but for hidden ones, in the order of their names.
+
+    Links are followed. With ``metadata.jsonl`` only the files that it lists are used.
+    """
+
+    path: Path
+    """The folder."""
+
+    @property
+    def name(self) -> str:
+        """As a person writes it."""
+        return f"folder:{printable(str(self.path))}"
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """The files, listed once.
+
+        Raises:
+            ValueError: If the path is not a folder, or ``metadata.jsonl`` is not what it should be.
+        """
+        if not self.path.is_dir():
+            raise ValueError(missing_path(self.path, "a folder"))
+        if (self.path / METADATA).is_file():
+            return self._listed()
+        return _with_folder_labels(sorted(_walk(self.path), key=lambda entry: os.fsencode(entry.name)))
+
+    def _listed(self) -> list[Entry]:
+        entries, seen = [], set()
+        try:
+            lines = (self.path / METADATA).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.path / METADATA} cannot be read: {error}") from error
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"{self.path / METADATA}, line {number}"
+            name, label = _metadata_line(line, where)
+            if name in seen:
+                raise ValueError(f"{where}: {name!r} was listed before")
+            seen.add(name)
+            entries.append(_entry(self.path / name, name, label))
+        return entries
+
+    def identity(self) -> dict[str, Any]:
+        """Place of the folder, and name, length, time of change and label of each file."""
+        files = [[os.fsencode(e.name).hex(), e.size, e.mtime, e.trouble, e.label] for e in self.entries]
+        return {"folder": os.fsencode(self.path.resolve()).hex(), "files": files}
+
+    def open(self, config: DataConfig) -> Contents:
+        """Get ready to read the files.
+
+        Raises:
+            ValueError: If the folder has none.
+        """
+        entries = self.entries
+        if not entries:
+            raise ValueError(f"{self.path} has no files; give a folder with pictures")
+        side = config.size or DEFAULT_SIZE
+        pictures = [entry for entry in entries if _claims(entry.name)]
+        others = [entry for entry in entries if not _claims(entry.name)]
+        chosen = [pictures[i] for i in spread(len(pictures), config.limit)]
+        # A file with no picture's name may still be one; it is asked, but not where that could exceed the limit.
+        chosen += others if config.limit is None else others[: max(0, config.limit - len(chosen))]
+        chosen.sort(key=lambda entry: os.fsencode(entry.name))
+
+        def items() -> Iterator[Item]:
+            for entry in chosen:
+                yield Item(
+                    name=printable(entry.name),
+                    label=entry.label,
+                    read=partial(self._read, entry, (side, side), config),
+                    is_picture=_claims(entry.name),
+                )
+
+        return Contents(
+            count=len(chosen),
+            shape=(config.channels or 3, side, side),
+            items=items,
+            may_be_grey=config.channels is None,
+        )
+
+    def _read(self, entry: Entry, size: tuple[int, int], config: DataConfig) -> Picture:
+        if entry.trouble:
+            raise UnusablePictureError(entry.trouble, is_picture=False)
+        return decode(
+            self.path / entry.name,
+            size=size,
+            channels=1 if config.channels == 1 else 3,
+            fit=config.fit,
+            background=config.background,
+        )
+
+
+def _claims(name: str) -> bool:
+    """Whether a name says that it is a picture's, or that of a folder that could not be listed."""
+    return name.endswith("/") or Path(name).suffix.lower() in SUFFIXES
+
+
+def _metadata_line(line: str, where: str) -> tuple[str, Label]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON: {error}") from error
+    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
+        raise ValueError(f'{where} must be like {{"file_name": "a.png", "label": "cat"}}, got {line.strip()[:60]}')
+    name, label = record["file_name"], record.get("label")
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{where}: file_name must lie inside the folder, got {name!r}")
+    if isinstance(label, bool) or not isinstance(label, int | str | None):
+        raise ValueError(f"{where}: label must be a name or a number, got {label!r}")
+    return Path(name).as_posix(), label
+
+
+def _entry(path: Path, name: str, label: Label = None) -> Entry:
+    try:
+        status = path.stat()
+    except OSError as error:
+        broken_link = path.is_symlink() and isinstance(error, FileNotFoundError)
+        return Entry(name=name, trouble="broken link" if broken_link else str(error.strerror), label=label)
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        return Entry(name=name, trouble="not a regular file", label=label)
+    return Entry(name=name, size=status.st_size, mtime=status.st_mtime_ns, label=label)
+
+
+def _walk(root: Path) -> Iterator[Entry]:
+    """Every file below ``root`` that is not hidden; a folder that links to one above it is entered once."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            status = (root / below).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(root / below) as found:
+                children = sorted(found, key=lambda child: os.fsencode(child.name))
+        except OSError as error:
+            yield Entry(name=f"{below}/" if below else "./", trouble=f"folder cannot be read: {error.strerror}")
+            continue
+        for child in children:
+            if child.name.startswith(".") or child.name == "__MACOSX":
+                continue
+            name = f"{below}/{child.name}" if below else child.name
+            if child.is_dir():
+                waiting.append(name)
+            else:
+                yield _entry(Path(child.path), name)
+
+
+def _with_folder_labels(entries: list[Entry]) -> list[Entry]:
+    """Label each file with its top sub-folder, where at least two of those have pictures."""
+    classes = {entry.name.split("/", 1)[0] for entry in entries if "/" in entry.name and _claims(entry.name)}
+    if len(classes) < 2:
+        return entries
+    return [
+        replace(entry, label=printable(entry.name.split("/", 1)[0])) if "/" in entry.name else entry
+        for entry in entries
+    ]

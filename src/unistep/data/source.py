@@ -1,0 +1,155 @@
+"""What a source of pictures offers, and which one a name stands for."""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unistep.data.config import DataConfig, nearest
+from unistep.modalities.decode import Picture, fit_picture, to_planes
+
+DEFAULT_SIZE = 32
+"""Side of pictures from a source whose pictures have many sizes, in pixels."""
+
+PREFIXES = ("fashion-mnist", "folder:", "npz:", "hf:")
+"""How the name of a source may begin."""
+
+Label = int | str | None
+"""A class by number, or by name; ``None`` is no class."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Item:
+    """One picture of a source, not read yet."""
+
+    name: str
+    """Its name within the source, for messages."""
+    label: Label
+    """Its class."""
+    read: Callable[[], Picture]
+    """Gives the picture, or raises ``UnusablePictureError``; safe to call from any thread."""
+    is_picture: bool = True
+    """Whether its name says that it is a picture, so that failing to read it counts as bad."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contents:
+    """The pictures of a source, all of one shape, in a fixed order."""
+
+    count: int
+    """Number of items."""
+    shape: tuple[int, int, int]
+    """Channels, height and width of what :attr:`Item.read` gives."""
+    items: Callable[[], Iterator[Item]]
+    """Starts reading; sequential."""
+    label_names: tuple[str, ...] = ()
+    """Names of numbered classes, where the source has them."""
+    parallel: bool = True
+    """Whether decoding is worth several threads."""
+    may_be_grey: bool = False
+    """Whether three equal channels everywhere mean a grey source."""
+
+
+class Source(ABC):
+    """A place that pictures come from."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The source as a person writes it, with its split."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What the pictures depend on, in JSON's types; cheap, as it is computed at every start.
+
+        Raises:
+            ValueError: If the source is not there.
+        """
+
+    @abstractmethod
+    def open(self, config: DataConfig) -> Contents:
+        """Get ready to read.
+
+        Raises:
+            ValueError: If the source is not there or is not what it should be.
+        """
+
+
+def open_source(config: DataConfig, downloads: Path) -> Source:
+    """The source that ``config.source`` names.
+
+    Args:
+        config: Names the source and the split.
+        downloads: Folder for files that a source has to download.
+
+    Raises:
+        ValueError: For an unknown name, with the nearest valid one, or a split that the source does not have.
+    """
+    from unistep.data.fashion import FashionMnist
+    from unistep.data.folder import Folder
+    from unistep.data.hub import HuggingFace
+    from unistep.data.npz import Npz
+
+    prefix, _, rest = config.source.partition(":")
+    if prefix == "fashion-mnist":
+        return FashionMnist(split=rest or config.split, downloads=downloads)
+    if prefix in ("folder", "npz", "hf") and not rest:
+        raise ValueError(f"{prefix}: needs a {'name' if prefix == 'hf' else 'path'} after the colon")
+    if prefix == "hf":
+        name, colon, split = rest.rpartition(":")
+        return HuggingFace(dataset=name if colon else rest, split=split if colon else config.split)
+    if prefix in ("folder", "npz"):
+        if config.split != "train":
+            raise ValueError(f"{prefix}: sources have no splits, got split {config.split!r}; give that part's own path")
+        path = Path(rest).expanduser()
+        return Folder(path=path) if prefix == "folder" else Npz(path=path)
+    raise ValueError(_unknown(config.source))
+
+
+def _unknown(source: str) -> str:
+    path = Path(source).expanduser()
+    known = "fashion-mnist, folder:PATH, npz:FILE, hf:NAME"
+    if path.is_dir():
+        return f"unknown data source {source!r}; did you mean 'folder:{source}'? (one of {known})"
+    if path.suffix == ".npz":
+        return f"unknown data source {source!r}; did you mean 'npz:{source}'? (one of {known})"
+    prefix, colon, rest = source.partition(":")
+    close = difflib.get_close_matches(prefix.lower() + colon, PREFIXES, n=1, cutoff=0.4)
+    hint = f"; nearest is {close[0] + (rest if close[0].endswith(':') else '')!r}" if close else ""
+    return f"unknown data source {source!r}; it must be one of {known}{hint}"
+
+
+def missing_path(path: Path, wanted: str) -> str:
+    """A line that says that ``path`` is not ``wanted``, with the nearest name beside it."""
+    if path.exists():
+        return f"{path} is not {wanted}"
+    try:
+        beside = tuple(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        beside = ()
+    return f"{path} does not exist, wanted {wanted}{nearest(path.name, beside)}"
+
+
+def array_picture(array: np.ndarray, config: DataConfig, shape: tuple[int, int, int]) -> Picture:
+    """A picture from pixels ``[h, w, c]`` or ``[h, w]``, uint8, brought to ``shape`` = ``[c, h, w]``."""
+    from PIL import Image
+
+    planes = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    if planes.shape == shape:
+        return Picture(pixels=np.ascontiguousarray(planes))
+    image = Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+    image = image.convert("L" if shape[0] == 1 else "RGB")
+    return Picture(pixels=to_planes(fit_picture(image, shape[1:], config.fit, config.background)))
+
+
+def spread(count: int, limit: int | None) -> range | list[int]:
+    """Indices of at most ``limit`` of ``count`` items, spread evenly and in order."""
+    if limit is None or limit >= count:
+        return range(count)
+    return [i * count // limit for i in range(limit)]

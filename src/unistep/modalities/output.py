@@ -1,0 +1,151 @@
+"""Writing pictures so that a file is there whole or not at all, with one clear line where it cannot be."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""Picture files by how their name ends."""
+LARGEST = {"JPEG": 65_535, "WEBP": 16_383}
+"""Longest side that a format can hold, in pixels."""
+
+_NUMBERED = re.compile(r"\d{6,}\.png")
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a path means a folder: it is one, ends with a slash, or has no suffix."""
+    return str(path).endswith(("/", os.sep)) or Path(path).is_dir() or not Path(path).suffix
+
+
+def check_path(path: str | Path) -> None:
+    """Find out whether pictures can be written to ``path``, leaving nothing there.
+
+    Raises:
+        ValueError: If not, with the reason.
+    """
+    target = Path(path).expanduser()
+    if not str(path):
+        raise ValueError("the output path is empty; give one such as out.png")
+    if is_folder(path):
+        if target.exists() and not target.is_dir():
+            raise ValueError(f"cannot write pictures into {path}: it is a file; end the name with .png, .jpg or .npz")
+        if target.is_dir():
+            others = sorted(entry.name for entry in _listed(target) if not _NUMBERED.fullmatch(entry.name))
+            if others:
+                raise ValueError(f"cannot write pictures into {path}: it holds other files ({others[0]})")
+    elif target.suffix.lower() not in (*FORMATS, ".npz"):
+        near = difflib.get_close_matches(target.suffix.lower(), (*FORMATS, ".npz"), n=1)
+        hint = f"; nearest is {target.with_suffix(near[0]).name!r}" if near else ""
+        raise ValueError(f"cannot write {path}: it must end with .png, .jpg, .webp, .npz, or / for a folder{hint}")
+    inside = target if target.is_dir() else target.resolve().parent
+    if not inside.is_dir():
+        raise ValueError(f"cannot write {path}: the folder {inside} does not exist")
+    try:
+        with tempfile.TemporaryFile(dir=inside):  # only trying tells, for a superuser and on read-only disks
+            pass
+    except OSError as error:
+        raise _failed(path, error) from error
+
+
+def write_picture(image: Image.Image, path: str | Path) -> None:
+    """Write one picture in the format that its name says.
+
+    Raises:
+        ValueError: If it is too large for the format, or cannot be written.
+    """
+    kind = FORMATS[Path(path).suffix.lower()]
+    if max(image.size) > LARGEST.get(kind, max(image.size)):
+        size = f"{image.width} x {image.height}"
+        raise ValueError(f"cannot write {path}: {size} pixels are too many for {kind}; use .png or a folder")
+    options = {"PNG": {"optimize": True}, "JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}[kind]
+    _write_whole(Path(path).expanduser(), lambda file: image.save(file, kind, **options))
+
+
+def write_npz(images: np.ndarray, labels: Sequence[int] | None, path: str | Path) -> None:
+    """Write a batch ``[n, h, w, c]``, uint8, as ``arr_0``, and labels ``[n]`` as ``arr_1``.
+
+    Raises:
+        ValueError: If there is not one label for each picture, or the file cannot be written.
+    """
+    arrays = [np.ascontiguousarray(images)]
+    if labels is not None:
+        if len(labels) != len(images):
+            raise ValueError(f"{len(labels)} labels cannot serve {len(images)} pictures")
+        arrays.append(np.asarray(labels, dtype=np.int64))
+    _write_whole(Path(path).expanduser(), lambda file: np.savez(file, *arrays))
+
+
+def write_folder(images: Sequence[Image.Image], path: str | Path) -> None:
+    """Write numbered PNG files: all of them beside their place first, then into it.
+
+    Raises:
+        ValueError: If they cannot be written; the folder is then as it was.
+    """
+    folder = Path(path).expanduser()
+    existed = folder.is_dir()
+    staged: Path | None = None
+    try:
+        folder.mkdir(exist_ok=True)
+        staged = Path(tempfile.mkdtemp(dir=folder, prefix=".unfinished-"))
+        for number, image in enumerate(images):
+            image.save(staged / f"{number:06d}.png")
+        earlier = {entry.name for entry in _listed(folder)}
+        for number in range(len(images)):
+            (staged / f"{number:06d}.png").replace(folder / f"{number:06d}.png")
+        for name in sorted(earlier - {f"{number:06d}.png" for number in range(len(images))}):
+            if _NUMBERED.fullmatch(name):  # of an earlier, larger batch: not to be taken for this one's
+                (folder / name).unlink()
+    except OSError as error:
+        raise _failed(path, error) from error
+    finally:
+        if staged is not None:
+            shutil.rmtree(staged, ignore_errors=True)
+        if not existed:
+            with suppress(OSError):  # only an empty folder goes: one that we made and could not fill
+                folder.rmdir()
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        raise _failed(folder, error) from error
+
+
+def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write under another name in the same folder, then rename."""
+    unfinished: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            unfinished = Path(file.name)
+            write(file)
+        unfinished.chmod(0o666 & ~_umask())  # temporary files are private; a result is like any other file
+        unfinished.replace(path)
+    except OSError as error:
+        raise _failed(path, error) from error
+    finally:
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _failed(path: str | Path, error: OSError) -> ValueError:
+    return ValueError(f"cannot write {path}: {error.strerror or error}")
