@@ -16,7 +16,7 @@ from unistep.serialization import read_json, to_plain
 from unistep.training.checkpoint import checkpoints
 from unistep.training.config import RunConfig
 
-LOOSE = ("checkpoint_every", "sample_every", "keep", "threads")
+LOOSE = ("checkpoint_every", "sample_every", "keep", "threads", "max_bad_steps")
 """What may change when a run goes on: it has no effect on the numbers."""
 
 

@@ -44,6 +44,7 @@ class Health:
         if self.streak >= self.limit:
             raise TrainingStoppedError(
                 f"{self.streak} steps in a row had a non-finite loss or gradient (step {step}: loss {loss}, gradient "
-                f"norm {gradient_norm}); the last checkpoint is whole. Lower the learning rate, or use --precision fp32"
+                f"norm {gradient_norm}); the last checkpoint is whole. In another --out, try a lower learning rate or "
+                "--precision fp32"
             )
         return False

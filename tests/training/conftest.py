@@ -1,0 +1,23 @@
+"""A cache of the tests' own, and runs without TensorBoard's files, which cost most of a tiny run's time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests and their subprocesses can say `from tiny import ...`
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory, monkeypatch) -> None:
+    monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _no_events(monkeypatch, request) -> None:
+    from unistep.training import log
+
+    if "events" not in request.keywords:
+        monkeypatch.setattr(log, "_event_writer", lambda folder, start: None)

@@ -1,0 +1,124 @@
+"""The smallest runs that still use everything: 40 pictures of 8 by 8, a U-Net of a few thousand parameters."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import Tensor
+
+from unistep.condition import Field
+from unistep.data import DataConfig
+from unistep.generator import ModelConfig
+from unistep.hub import save
+from unistep.modalities.image import ImageModality
+from unistep.nets.unet import UNetConfig
+from unistep.objectives.denoising import DenoisingConfig
+from unistep.objectives.distillation import DistillationConfig
+from unistep.objectives.easy import EasyConfig
+from unistep.objectives.training import ConsistencyTrainingConfig
+from unistep.timesteps import RatioCurriculum
+from unistep.training import plan
+from unistep.training.config import RunConfig
+from unistep.training.ema import ConstantEMA, PowerEMA
+from unistep.training.optim import Schedule
+from unistep.training.run import train
+
+CLASSES = 3
+NETWORK = UNetConfig(widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16, num_classes=CLASSES, dropout=0.2)
+IMAGES = ImageModality(size=8, channels=1)
+OBJECTIVES = {
+    "denoising": DenoisingConfig(label_dropout=0.3),
+    "ct": ConsistencyTrainingConfig(label_dropout=0.3),
+    "cd": DistillationConfig(target_ema=0.9, guidance=1.5),
+    "ect": EasyConfig(curriculum=RatioCurriculum(stages=3), target="heun", weighting="snr_plus_k"),
+}
+"""One of each, with averaged targets, guided teachers and teacher steps among them."""
+TAUGHT = ("cd", "ect")
+"""Those that need a teacher."""
+
+
+def make_data(path: Path, num: int = 40) -> Path:
+    """Write an archive of pictures with labels."""
+    source = np.random.default_rng(0)
+    np.savez(path, arr_0=source.integers(0, 256, (num, 8, 8, 1), np.uint8), arr_1=np.arange(num) % CLASSES)
+    return path
+
+
+def make_teacher(folder: Path, network: UNetConfig = NETWORK) -> Path:
+    """Write a denoiser none of whose layers is zero."""
+    fields = {"label": Field(size=CLASSES)}
+    config = ModelConfig(kind="denoiser", network=replace(network, dropout=0.0), modality=IMAGES, fields=fields)
+    torch.manual_seed(1)
+    net = config.build().net
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    save(config, net.state_dict(), folder, "# a teacher\n")
+    return folder
+
+
+def run_config(objective: str, folder: Path, **changes: Any) -> RunConfig:
+    """A run of ``objective`` on data (and a teacher) made in ``folder``, with ``changes`` to its defaults."""
+    data, teacher = folder / "data.npz", folder / "teacher"
+    if not data.exists():
+        make_data(data)
+    if not teacher.exists():
+        make_teacher(teacher)
+    kind = "denoiser" if objective == "denoising" else "consistency"
+    settings: dict[str, Any] = {
+        "recipe": f"tiny-{objective}",
+        "data": DataConfig(source=f"npz:{data}"),
+        "model": ModelConfig(kind=kind, network=NETWORK, modality=IMAGES),
+        "objective": OBJECTIVES[objective],
+        "teacher": str(teacher) if objective in TAUGHT else None,
+        "schedule": Schedule(warmup_steps=3),
+        "emas": (PowerEMA(sigma_rel=0.1), ConstantEMA(half_life=40)),
+        "max_steps": 12,
+        "batch_size": 8,
+        "precision": "fp32",
+        "checkpoint_every": "1",
+        "sample_every": "1000",
+    }
+    return RunConfig(**{**settings, **changes})
+
+
+def run(config: RunConfig, out: Path, **options: Any) -> tuple[bool, str]:
+    """Train without the timing run; whether it was done, and what was printed."""
+    plan.TIMING_SECONDS = 1e-6
+    text = io.StringIO()
+    done = train(config, out, device="cpu", console=Console(file=text, width=400), **options)
+    return done, text.getvalue()
+
+
+def checkpoint(out: Path) -> tuple[int, dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Step, tensors and scalars of a run's newest checkpoint."""
+    newest = max((out / "checkpoints").glob("[0-9]*"))
+    state = json.loads((newest / "state.json").read_text())
+    return state["step"], {path.stem: load_file(path) for path in newest.glob("*.safetensors")}, state["optimizer"]
+
+
+def assert_same(a: Path, b: Path) -> None:
+    """Two runs ended with the same weights, averages, targets and optimizer state, to the last bit."""
+    (step_a, files_a, scalars_a), (step_b, files_b, scalars_b) = checkpoint(a), checkpoint(b)
+    assert step_a == step_b
+    assert scalars_a == scalars_b
+    assert files_a.keys() == files_b.keys() >= {"weights", "optimizer"}
+    for name, tensors in files_a.items():
+        assert tensors.keys() == files_b[name].keys()
+        different = [key for key, value in tensors.items() if not torch.equal(value, files_b[name][key])]
+        assert not different, f"{name}: {different}"
+    ours, theirs = (load_file(out / "model" / "model.safetensors") for out in (a, b))
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    """The log, every line of which must be whole."""
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
