@@ -20,7 +20,7 @@ METADATA = "metadata.jsonl"
 """One JSON object a line, with ``file_name`` and, if wanted, ``label``."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """A file of the folder as it was when listed."""
 
@@ -53,7 +53,7 @@ class Folder(Source):
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The files, listed once.
+        """The files, listed once; labels that sub-folders give are left to :meth:`open`, as they follow from the names.
 
         Raises:
             ValueError: If the path is not a folder, or ``metadata.jsonl`` is not what it should be.
@@ -62,7 +62,7 @@ class Folder(Source):
             raise ValueError(missing_path(self.path, "a folder"))
         if (self.path / METADATA).is_file():
             return self._listed()
-        return _with_folder_labels(sorted(_walk(self.path), key=lambda entry: os.fsencode(entry.name)))
+        return sorted(_walk(self.path), key=lambda entry: os.fsencode(entry.name))
 
     def _listed(self) -> list[Entry]:
         entries, seen = [], set()
@@ -83,8 +83,8 @@ class Folder(Source):
 
     def identity(self) -> dict[str, Any]:
         """Place of the folder, and name, length, time of change and label of each file."""
-        files = [[os.fsencode(e.name).hex(), e.size, e.mtime, e.trouble, e.label] for e in self.entries]
-        return {"folder": os.fsencode(self.path.resolve()).hex(), "files": files}
+        files = [[e.name, e.size, e.mtime, e.trouble, e.label] for e in self.entries]
+        return {"folder": str(self.path.resolve()), "files": files}
 
     def open(self, config: DataConfig) -> Contents:
         """Get ready to read the files.
@@ -93,6 +93,8 @@ class Folder(Source):
             ValueError: If the folder has none.
         """
         entries = self.entries
+        if not (self.path / METADATA).is_file():
+            entries = _with_folder_labels(entries)
         if not entries:
             raise ValueError(f"{self.path} has no files; give a folder with pictures")
         side = config.size or DEFAULT_SIZE
@@ -133,7 +135,7 @@ class Folder(Source):
 
 def _claims(name: str) -> bool:
     """Whether a name says that it is a picture's, or that of a folder that could not be listed."""
-    return name.endswith("/") or Path(name).suffix.lower() in SUFFIXES
+    return name.endswith("/") or os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _metadata_line(line: str, where: str) -> tuple[str, Label]:
@@ -151,7 +153,7 @@ def _metadata_line(line: str, where: str) -> tuple[str, Label]:
     return Path(name).as_posix(), label
 
 
-def _entry(path: Path, name: str, label: Label = None) -> Entry:
+def _entry(path: Path | os.DirEntry[str], name: str, label: Label = None) -> Entry:
     try:
         status = path.stat()
     except OSError as error:
@@ -185,7 +187,7 @@ def _walk(root: Path) -> Iterator[Entry]:
             if child.is_dir():
                 waiting.append(name)
             else:
-                yield _entry(Path(child.path), name)
+                yield _entry(child, name)
 
 
 def _with_folder_labels(entries: list[Entry]) -> list[Entry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -41,7 +40,7 @@ class Npz(Source):
         if not self.path.is_file():
             raise ValueError(missing_path(self.path, "an .npz file"))
         status = self.path.stat()
-        return {"npz": os.fsencode(self.path.resolve()).hex(), "size": status.st_size, "mtime": status.st_mtime_ns}
+        return {"npz": str(self.path.resolve()), "size": status.st_size, "mtime": status.st_mtime_ns}
 
     def open(self, config: DataConfig) -> Contents:
         """Read the archive's headers and labels.
