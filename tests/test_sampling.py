@@ -47,14 +47,29 @@ def test_samples_of_the_exact_map_follow_the_data(path: Path, ratios: list[float
 
 
 def test_multistep_is_algorithm_1_by_hand() -> None:
-    """Song et al. 2023: x = f(x_T, T); x = f(x + sqrt(tau^2 - eps^2) z, tau)."""
-    model = ConsistencyModel(WavyNet(), VE)
+    """Song et al. 2023: x = f(x_T, T); x = f(x + sqrt(tau^2 - eps^2) z, tau), with an epsilon that is felt."""
+    model = ConsistencyModel(WavyNet(), VarianceExploding(sigma_min=0.4))
     noise = torch.randn(2, 4)
     z = torch.randn(2, 4, generator=torch.Generator().manual_seed(7))
     x = model(80.0 * noise, torch.full((2,), 80.0))
-    wanted = model(x + math.sqrt(0.8**2 - 0.002**2) * z, torch.full((2,), 0.8))
+    wanted = model(x + math.sqrt(0.8**2 - 0.4**2) * z, torch.full((2,), 0.8))
     got = sample_multistep(model, noise, torch.tensor([80.0, 0.8]), generator=torch.Generator().manual_seed(7))
     torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("name", sorted(PATHS))
+def test_noise_is_added_to_what_the_boundary_leaves(name: str) -> None:
+    """With a boundary far from the data the samples follow the law of that time, after several steps as after one."""
+    path = PATHS[name]
+    end = path.time_at(torch.tensor([0.5])).item()
+    flow = GaussianFlow(path, 0.3, 0.7, boundary=end)
+    noise = torch.randn(40_000, 1, generator=torch.Generator().manual_seed(0))
+    time = torch.tensor([end])
+    alpha, sigma = path.alpha(time).item(), path.sigma(time).item()
+    for ratios in ([80.0], [80.0, 0.8], [80.0, 2.0, 0.6]):
+        x = sample_multistep(flow, noise, grid_of(path, ratios), generator=torch.Generator().manual_seed(1))
+        assert x.mean().item() == pytest.approx(0.3 * alpha, abs=0.02)
+        assert x.std().item() == pytest.approx(math.sqrt((0.7 * alpha) ** 2 + sigma**2), rel=0.015)
 
 
 def test_the_trace_yields_every_estimate_and_ends_at_the_sample() -> None:

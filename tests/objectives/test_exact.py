@@ -25,9 +25,7 @@ def data(num: int, seed: int = 0, size: int = 4) -> Tensor:
     return 0.3 + 0.7 * torch.randn(num, size, generator=generator, dtype=torch.float64)
 
 
-def mean_loss_and_slope(
-    objective: Objective, student: GaussianFlow, x0: Tensor, progress: float
-) -> tuple[float, float]:
+def loss_and_slope(objective: Objective, student: GaussianFlow, x0: Tensor, progress: float) -> tuple[float, float]:
     """Average loss and its derivative in the student's gain, at a fixed seed."""
     loss = objective(x0, {}, generator=torch.Generator().manual_seed(1), progress=progress).per_example
     assert loss.shape == (len(x0),)
@@ -40,10 +38,10 @@ def test_distillation_of_the_exact_teacher_is_done_with_the_exact_map(path: Path
     student = GaussianFlow(path).double()
     config = DistillationConfig(levels=400, solver=solver)  # type: ignore[arg-type]
     objective = ConsistencyDistillation(student, GaussianDenoiser(path), config)
-    exact, slope = mean_loss_and_slope(objective, student, data(2000), 0.0)
+    exact, slope = loss_and_slope(objective, student, data(2000), 0.0)
     with torch.no_grad():
         student.gain.fill_(0.8)
-    wrong, wrong_slope = mean_loss_and_slope(objective, student, data(2000), 0.0)
+    wrong, wrong_slope = loss_and_slope(objective, student, data(2000), 0.0)
     assert exact < 1e-7 if solver == "heun" else exact < 1e-5
     assert wrong > 10 * exact
     assert abs(slope) < 0.05 * abs(wrong_slope)
@@ -55,7 +53,7 @@ def test_distillation_error_falls_with_the_order_of_the_solver() -> None:
         config = DistillationConfig(levels=levels, solver=solver)  # type: ignore[arg-type]
         student = GaussianFlow(VE).double()
         objective = ConsistencyDistillation(student, GaussianDenoiser(VE), config)
-        return mean_loss_and_slope(objective, student, data(4000), 0.0)[0]
+        return loss_and_slope(objective, student, data(4000), 0.0)[0]
 
     # The squared distance of one step of length h is h^4 for Euler, h^6 for Heun.
     assert loss("euler", 40) / loss("euler", 80) == pytest.approx(2**4, rel=0.25)
@@ -77,8 +75,8 @@ def test_training_on_data_has_the_gradient_of_distillation_with_the_exact_teache
     on_ode = ConsistencyDistillation(
         student, GaussianDenoiser(VE), DistillationConfig(levels=12, solver="euler", law=law)
     )
-    loss_data, slope_data = mean_loss_and_slope(on_data, student, x0, 0.0)
-    loss_ode, slope_ode = mean_loss_and_slope(on_ode, student, x0, 0.0)
+    loss_data, slope_data = loss_and_slope(on_data, student, x0, 0.0)
+    loss_ode, slope_ode = loss_and_slope(on_ode, student, x0, 0.0)
     assert slope_data == pytest.approx(slope_ode, rel=0.05)
     assert loss_data > loss_ode + 1e-3  # the noise of mean zero
 
@@ -98,7 +96,7 @@ def test_tuning_on_data_has_the_gradient_of_tuning_along_the_exact_ode(progress:
             target=target,  # type: ignore[arg-type]
         )
         objective = EasyConsistencyTuning(student, GaussianDenoiser(VE), config)
-        slopes.append(mean_loss_and_slope(objective, student, x0, progress)[1])
+        slopes.append(loss_and_slope(objective, student, x0, progress)[1])
     assert slopes[0] == pytest.approx(slopes[1], rel=0.06)
 
 
@@ -112,10 +110,10 @@ def test_tuning_along_the_ode_ends_at_the_exact_map(path: Path) -> None:
         target="heun",
     )
     objective = EasyConsistencyTuning(student, GaussianDenoiser(path), config)
-    exact, slope = mean_loss_and_slope(objective, student, data(2000), 1.0)
+    exact, slope = loss_and_slope(objective, student, data(2000), 1.0)
     with torch.no_grad():
         student.gain.fill_(0.8)
-    wrong, wrong_slope = mean_loss_and_slope(objective, student, data(2000), 1.0)
+    wrong, wrong_slope = loss_and_slope(objective, student, data(2000), 1.0)
     assert exact < 1e-10
     assert wrong > 1e3 * exact
     assert abs(slope) < 0.02 * abs(wrong_slope)
