@@ -12,6 +12,7 @@ import importlib
 import inspect
 import json
 import math
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -84,7 +85,7 @@ class FeatureNetwork(nn.Module):
             raise ValueError(
                 f"feature network {name!r} failed on float images of shape {list(probe.shape)} in [-1, 1]: {error}"
             ) from error
-        if not isinstance(answer, Tensor) or len(answer) != 2 or answer.ndim < 2 or not answer.isfinite().all():
+        if not isinstance(answer, Tensor) or answer.ndim < 2 or len(answer) != 2 or not answer.isfinite().all():
             got = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
             raise ValueError(f"feature network {name!r} must give finite features [b, dim] for images, gave {got}")
         self.dim = answer.flatten(1).shape[1]
@@ -219,12 +220,19 @@ def _existing(file: str, what: str) -> Path:
 
 def _load_torchscript(file: str, shape: tuple[int, ...]) -> FeatureNetwork:
     path = _existing(file, "torchscript:FILE")
-    try:
-        network = torch.jit.load(path, map_location="cpu")
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"cannot read {file!r} as TorchScript: {str(error).splitlines()[0]}") from error
+    network = _scripted(path)
     code = str(getattr(network, "code", ""))
     return FeatureNetwork(network, name=path.stem, version="torchscript", shape=shape, strict=False, code=code)
+
+
+def _scripted(path: Path) -> nn.Module:
+    with warnings.catch_warnings():
+        # PyTorch would rather have torch.export, but the published Inception is a scripted file.
+        warnings.filterwarnings("ignore", message=".*torch.jit.load.*", category=DeprecationWarning)
+        try:
+            return torch.jit.load(path, map_location="cpu")
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"cannot read {str(path)!r} as TorchScript: {str(error).splitlines()[0]}") from error
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -234,7 +242,7 @@ def _is_torchscript(path: Path) -> bool:
 def _load_inception(file: str, shape: tuple[int, ...]) -> FeatureNetwork:
     path = _existing(file, "inception:FILE needs the InceptionV3 weights, which are not shipped")
     if _is_torchscript(path):
-        inner, scripted = torch.jit.load(path, map_location="cpu"), True
+        inner, scripted = _scripted(path), True
     else:
         try:
             extractor = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")

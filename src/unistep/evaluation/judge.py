@@ -308,10 +308,13 @@ def _bar(display: Progress | None, what: str, total: int) -> Iterator[Any]:
         return
     task = display.add_task(what, total=total, speed="")
 
+    begun, done = time.perf_counter(), 0
+
     def advance(count: int) -> None:
-        display.update(task, advance=count)
-        speed = display.tasks[display.task_ids.index(task)].speed
-        display.update(task, speed=f"{speed:,.0f} images/s" if speed else "")
+        nonlocal done
+        done += count
+        speed = done / max(time.perf_counter() - begun, 1e-9)
+        display.update(task, advance=count, speed=f"{speed:,.0f} images/s")
 
     yield advance
     display.update(task, completed=total)

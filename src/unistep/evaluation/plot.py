@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unistep.evaluation.report import SANITY, Report, Row
+from unistep.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,24 +77,13 @@ def save_plot(report: Report, path: str | Path) -> None:
     )
     figure.text(0.075, 0.062, _sentence(report.caption), fontsize=7.8, color=_FAINT)
     figure.text(0.075, 0.027, _sentence(report.conditions), fontsize=7.8, color=_FAINT)
-    _save(figure, Path(path))
+    target = Path(path)
+    with replacing(target) as temporary:
+        figure.savefig(temporary, format=target.suffix.lstrip(".") or "png")
 
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
-
-
-def _save(figure: Any, path: Path) -> None:
-    kind = path.suffix.lstrip(".") or "png"
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(unfinished, format=kind)
-        unfinished.replace(path)
-    except OSError as error:
-        raise ValueError(f"cannot write the plot to {os.fspath(path)!r}: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 Curves = dict[tuple[str, str | None], tuple[list[Row], dict[str, Any]]]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 from unistep.data.cache import cache_root
 from unistep.evaluation.features import FeatureNetwork, load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
+from unistep.files import replacing
 
 Progress = Callable[[int], None]
 """Told how many items were just finished."""
@@ -82,7 +83,8 @@ def extract(
     network: FeatureNetwork, batches: Iterable[np.ndarray | Tensor], *, progress: Progress | None = None
 ) -> Iterator[Float[Tensor, "b dim"]]:
     """Features of each batch in turn, float32 on the CPU; images are dropped as soon as they were looked at."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    weights = itertools.chain(network.parameters(), network.buffers())
+    device = next((weight.device for weight in weights), torch.device("cpu"))
     for batch in batches:
         features = network(to_float(batch).to(device)).cpu()
         if progress:
@@ -122,8 +124,8 @@ def reference_statistics(
     if use_cache:
         try:
             write_statistics(path, statistics)
-        except OSError as error:  # costs time at the next start, and not the result
-            _log.warning("reference statistics were not kept: %s cannot be written (%s)", path, error.strerror)
+        except (OSError, ValueError) as error:  # costs time at the next start, and not the result
+            _log.warning("reference statistics were not kept: %s", error)
     return statistics
 
 
@@ -156,7 +158,7 @@ def write_statistics(path: Path, statistics: ReferenceStatistics) -> None:
     """Write statistics so that a reader sees all of them or none.
 
     Raises:
-        OSError: If the folder cannot be made or written.
+        ValueError: If the file cannot be written.
     """
     from safetensors.torch import save
 
@@ -172,25 +174,8 @@ def write_statistics(path: Path, statistics: ReferenceStatistics) -> None:
         "features": statistics.features,
         "checksum": _checksum(tensors),
     }
-    write_atomically(path, save(tensors, metadata))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by ``content`` at once; an interrupted write leaves what was there.
-
-    Raises:
-        OSError: If the folder cannot be made or written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def read_statistics(path: Path, fingerprint: str, network: FeatureNetwork) -> ReferenceStatistics | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from unistep.evaluation.features import FeatureLabel
-from unistep.evaluation.reference import write_atomically
+from unistep.files import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -179,10 +178,7 @@ class Report:
             ValueError: If the file cannot be written.
         """
         text = json.dumps(self.to_plain(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        try:
-            write_atomically(Path(path), text.encode())
-        except OSError as error:
-            raise ValueError(f"cannot write the report to {os.fspath(path)!r}: {error.strerror}") from error
+        write_text(Path(path), text)
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Report:

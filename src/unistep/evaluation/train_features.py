@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,11 @@ from unistep.evaluation.feature_nets import ConvFeatures
 from unistep.evaluation.features import CONFIG_FORMAT
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.reference import to_float
+
+if TYPE_CHECKING:
+    from unistep.data import Dataset
+
+_WITHOUT_PARTS = ("folder", "npz")
 
 Images = UInt8[np.ndarray, "n c h w"]
 Labels = Int[np.ndarray, " n"]
@@ -45,6 +50,10 @@ class FeatureRecipe:
     """AdamW's weight decay."""
     seed: int = 0
     """Seed of initial weights, data order and flips."""
+
+
+DEFAULT_RECIPE = FeatureRecipe()
+"""That of the shipped network."""
 
 
 def fit(images: Images, labels: Labels, recipe: FeatureRecipe) -> ConvFeatures:
@@ -172,12 +181,14 @@ def train_features(
     *,
     name: str = "fashion",
     version: str = "1",
-    recipe: FeatureRecipe | None = None,
+    recipe: FeatureRecipe = DEFAULT_RECIPE,
 ) -> dict[str, object]:
     """Train a feature network on the training split of ``data``, measure it on the test split, and save it.
 
+    Of data without parts, a tenth is held out to measure with.
+
     Args:
-        data: A source of :mod:`unistep.data` that has labels and both splits.
+        data: A source of :mod:`unistep.data` that has labels.
         out: Directory to write.
         name: Name of the network.
         version: Its version.
@@ -191,21 +202,23 @@ def train_features(
     """
     from unistep.data import DataConfig, prepare
 
-    recipe = recipe or FeatureRecipe()
     train = prepare(DataConfig(source=data, split="train"))
-    test = prepare(DataConfig(source=data, split="test"))
-    if train.labels is None or test.labels is None:
-        raise ValueError(f"a feature network is trained on labels, and {data!r} has none; use class sub-folders")
+    images, labels = train.images, _all_labels(train)
+    if data.partition(":")[0] in _WITHOUT_PARTS:
+        images, labels, test_images, test_labels = _hold_out(images, labels, recipe.seed)
+    else:
+        test = prepare(DataConfig(source=data, split="test"))
+        test_images, test_labels = test.images, _all_labels(test)
     start, cpu = time.perf_counter(), time.process_time()
-    network = rounded_to_half(fit(train.images, train.labels, recipe))
+    network = rounded_to_half(fit(images, labels, recipe))
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
     facts: dict[str, object] = {
         "data": data,
         "fingerprint": train.fingerprint,
-        "train_images": len(train.images),
-        "test_images": len(test.images),
-        "accuracy": accuracy(network, test.images, test.labels),
-        "train_accuracy": accuracy(network, train.images, train.labels),
+        "train_images": len(images),
+        "test_images": len(test_images),
+        "accuracy": accuracy(network, test_images, test_labels),
+        "train_accuracy": accuracy(network, images, labels),
         "recipe": asdict(recipe),
         "parameters": sum(p.numel() for p in network.parameters()),
         "seconds": round(seconds, 1),
@@ -215,6 +228,19 @@ def train_features(
     }
     save_features(network, out, name=name, version=version, facts=facts, card=write_card(name, version, facts))
     return facts
+
+
+def _all_labels(data: Dataset) -> Labels:
+    if data.labels is None or (data.labels < 0).any():
+        raise ValueError(f"a feature network is trained on labels, and {data.source} lacks some; use class sub-folders")
+    return data.labels
+
+
+def _hold_out(images: Images, labels: Labels, seed: int) -> tuple[Images, Labels, Images, Labels]:
+    """Nine tenths to train on and one tenth to measure with, picked at random."""
+    order = np.random.default_rng(seed).permutation(len(images))
+    test, train = np.sort(order[: max(len(images) // 10, 1)]), np.sort(order[max(len(images) // 10, 1) :])
+    return images[train], labels[train], images[test], labels[test]
 
 
 def write_card(name: str, version: str, facts: Mapping[str, Any]) -> str:
