@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path as FilePath
 from typing import Literal, get_args
 
@@ -56,6 +57,21 @@ class ModelConfig:
     provenance: dict[str, str] = field(default_factory=dict)
     """Where the weights come from: recipe, data, hardware, time."""
 
+    def __post_init__(self) -> None:
+        """Check what every reader of the file relies on.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+        if self.kind not in ("consistency", "denoiser"):
+            raise ValueError(f"unknown kind {self.kind!r}; {nearest(self.kind, ('consistency', 'denoiser'))}")
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise ValueError(f"steps must be from 1 to {MAX_STEPS}, got {self.steps}")
+        for key, times in self.times.items():
+            decreasing = all(a > b for a, b in pairwise(times))
+            if key != str(len(times)) or not decreasing or not times or min(times) <= 0:
+                raise ValueError(f"times must hold N decreasing positive times under the key 'N', got {key!r}: {times}")
+
     def build(self) -> Map:
         """The map with fresh weights."""
         net = self.network.build()
@@ -91,7 +107,7 @@ class Generator:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.map.parameters()).device
+        return next(self.map.parameters(), torch.empty(0)).device
 
     def to(self, device: str | torch.device) -> Generator:
         """Move the weights; returns itself."""
@@ -161,8 +177,10 @@ class Generator:
         return torch.cat(pieces)
 
     def _check(self, num: int, steps: int, seed: int, solver: str | None, guidance: float, batch_size: int) -> None:
-        for name, value in (("num", num), ("batch_size", batch_size), ("steps", steps)):
-            if value < 1:
+        for name, value in (("num", num), ("batch_size", batch_size), ("steps", steps), ("seed", seed)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
+            if value < 1 and name != "seed":
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if steps > MAX_STEPS:
             raise ValueError(f"steps must be at most {MAX_STEPS}, got {steps}")
@@ -174,6 +192,8 @@ class Generator:
             raise ValueError(f"unknown solver {solver!r}; {nearest(solver, get_args(Solver))}")
         if self.kind == "consistency" and (solver is not None or guidance != 1):
             raise ValueError(f"{self.name} is a consistency model: it takes neither a solver nor guidance, only steps")
+        if guidance != 1 and not self.config.fields:
+            raise ValueError(f"{self.name} takes no condition that guidance could strengthen; leave it at 1")
 
     @torch.inference_mode()
     def _batch(

@@ -31,16 +31,22 @@ def find(name: str | Path) -> Path:
     shipped = models()
     if text in shipped:
         return shipped[text]
-    folder = Path(text).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(text).expanduser()
+        is_folder = bool(text) and folder.is_dir()
+    except (OSError, RuntimeError, ValueError):  # no name that a file could have
+        folder, is_folder = Path(), False
+    if is_folder:
         if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
             return folder
         if (folder / "model" / WEIGHTS).is_file():
             return folder / "model"  # a run: its newest exported weights
         raise ValueError(f"{folder} is no model folder: it needs {CONFIG} and {WEIGHTS}, or model/ with both")
-    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not folder.suffix:
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not text.endswith("/") and not folder.suffix:
         return _download(text)
-    raise ValueError(f"there is no model {text!r}; {nearest(text, list(shipped))}, a folder, or owner/name on the hub")
+    raise ValueError(
+        f"there is no model {text[:200]!r}; {nearest(text, list(shipped))}, a folder, or owner/name on the hub"
+    )
 
 
 def _download(repository: str) -> Path:
@@ -88,7 +94,10 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
     folder = find(name)
     config = read_json(ModelConfig, folder / CONFIG)
     weights = read_weights(folder / WEIGHTS)
-    model = config.build()
+    try:
+        model = config.build()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{folder / CONFIG} describes no network that can be built: {error}") from None
     try:
         model.net.load_state_dict(weights)
     except RuntimeError as error:

@@ -1,0 +1,63 @@
+"""Recipes: named, documented, complete, and each trains."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from unistep.data import DataConfig
+from unistep.generator import ModelConfig
+from unistep.hub import load, save
+from unistep.recipes import recipes
+from unistep.training import log, plan
+from unistep.training.run import train
+
+NAMES = list(recipes())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_states_what_it_needs(name: str) -> None:
+    recipe = recipes()[name]
+    config = recipe()
+    assert config.recipe == name
+    assert config == recipe()
+    text = recipe.__doc__ or ""
+    for word in ("Data:", "Needs a teacher:", "Paper:"):
+        assert word in text, f"{name} does not say {word}"
+    assert re.search(r"arXiv \d{4}\.\d{5}", text)
+    assert ("Needs a teacher: yes" in text) == (config.teacher is not None)
+    assert config.model.kind == ("denoiser" if name.endswith("teacher") else "consistency")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_trains_on_ones_own_pictures(name: str, tmp_path: Path, monkeypatch) -> None:
+    """With its own objective, optimizer, schedule and averages, around a small network."""
+    monkeypatch.setattr(plan, "TIMING_SECONDS", 1e-6)
+    monkeypatch.setattr(log, "_event_writer", lambda folder, start: None)
+    monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path / "cache"))
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "data.npz", arr_0=pixels, arr_1=np.arange(24) % 2)
+    config = recipes()[name]()
+    network = replace(config.model.network, widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16)
+    config = replace(
+        config,
+        data=DataConfig(source=f"npz:{tmp_path / 'data.npz'}"),
+        model=replace(config.model, network=network),
+        max_steps=2,
+        batch_size=8,
+        precision="fp32",
+    )
+    if config.teacher is not None:
+        teacher_network = replace(network, channels=3, num_classes=2, dropout=0.0)
+        teacher = ModelConfig(kind="denoiser", network=teacher_network, modality=config.model.modality)
+        save(teacher, teacher.build().net.state_dict(), tmp_path / "teacher", "")
+        config = replace(config, teacher=str(tmp_path / "teacher"))
+    assert train(config, tmp_path / "run", device="cpu", console=Console(quiet=True))
+    g = load(tmp_path / "run")
+    assert g.sample(2, label=1).shape == (2, 3, 8, 8)
+    assert g.config.provenance["recipe"] == name

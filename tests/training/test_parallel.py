@@ -1,0 +1,196 @@
+"""Two processes compute what one does: gradients, weights, samples, checkpoints; with DDP and with FSDP2."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import OBJECTIVES, assert_same, checkpoint, make_data, make_teacher, metrics
+from torch import Tensor
+from worker import do
+
+from unistep.hub import load
+from unistep.training.parallel import World, start_world
+
+pytestmark = pytest.mark.timeout(900)  # the first of these tests waits for both processes
+
+PLAIN = {"max_steps": 3, "dropout": 0.0, "checkpoint_every": "100"}
+KINDS: dict[str, dict[str, Any]] = {
+    "ddp": {"parallel": "ddp"},
+    "fsdp": {"parallel": "fsdp"},
+    "ddp-accumulated": {"parallel": "ddp", "accumulation": 2},
+    # Samples and checkpoints in between exchange and gather the shards, and must leave no trace.
+    "fsdp-accumulated": {"parallel": "fsdp", "accumulation": 2, "checkpoint_every": "1", "sample_every": "1"},
+}
+CASES = [(objective, kind) for kind in ("ddp", "fsdp-accumulated") for objective in OBJECTIVES]
+CASES += [("cd", "fsdp"), ("ect", "ddp-accumulated")]
+STOPPED = {"ddp": ("ect", "muon"), "fsdp": ("cd", "muon"), "fsdp-adam": ("ct", "radam")}
+"""Runs that are interrupted and resumed, with dropout: objective and optimizer."""
+
+
+def launch(jobs: list[dict[str, Any]], folder: Path, processes: int = 2) -> dict[str, dict[str, Any]]:
+    """Do the jobs in several processes, as ``torchrun`` starts them; what the main one reports, by folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared |= {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    workers = []
+    for rank in range(processes):
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("worker.py")), str(folder)],
+                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=(folder / f"stderr-{rank}.txt").open("w"),
+                text=True,
+            )
+        )
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write(json.dumps(jobs))
+        worker.stdin.close()
+    told = [worker.stdout.read() for worker in workers if worker.stdout is not None]
+    codes = [worker.wait() for worker in workers]
+    assert codes == [0] * processes, (folder / "stderr-0.txt").read_text() + (folder / "stderr-1.txt").read_text()
+    reports = [json.loads(line) for line in told[0].splitlines()]
+    return {Path(report["out"]).name: report for report in reports}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all runs of this file lie."""
+    folder = tmp_path_factory.mktemp("parallel")
+    make_data(folder / "data.npz")
+    make_teacher(folder / "teacher")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reports(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """All the work of the two processes, done once."""
+    jobs = []
+    for objective, kind in CASES:
+        out = str(folder / f"{objective}-{kind}")
+        # From the teacher's weights: a fresh network's last layer is zero, and so would be most gradients.
+        settings = {**PLAIN, **KINDS[kind], "teacher": str(folder / "teacher")}
+        jobs.append({"objective": objective, "out": out, "gradient": f"{out}.safetensors", "changes": settings})
+    for name, (objective, optimizer) in STOPPED.items():
+        settings = {"parallel": name[:4].strip("-"), "optimizer": optimizer, "max_steps": 4, "checkpoint_every": "3"}
+        whole = {"objective": objective, "changes": settings}
+        jobs.append({**whole, "out": str(folder / f"whole-{name}")})
+        jobs.append({**whole, "out": str(folder / f"stopped-{name}"), "stop_at": 2})
+        jobs.append({**whole, "out": str(folder / f"stopped-{name}"), "resume": True})
+    handed = {**PLAIN, "parallel": "fsdp", "teacher": str(folder / "teacher")}
+    jobs.append({"objective": "ect", "out": str(folder / "handed"), "changes": handed, "stop_at": 2})
+    full = {"parallel": "ddp", "max_steps": 3, "checkpoint_every": "1"}
+    jobs.append({"objective": "denoising", "out": str(folder / "full"), "changes": full, "full_at": 2})
+    os.environ["UNISTEP_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+    return launch(jobs, folder)
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> dict[str, Path]:
+    """The same runs by one process, by objective."""
+    outs = {}
+    for objective in OBJECTIVES:
+        out = folder / f"{objective}-alone"
+        changes = {**PLAIN, "teacher": str(folder / "teacher")}
+        done, _ = do({"objective": objective, "out": out, "gradient": f"{out}.safetensors", "changes": changes}, folder)
+        assert done
+        outs[objective] = out
+    return outs
+
+
+def largest_difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    assert a.keys() == b.keys()
+    return max(float((value - b[name]).abs().max()) for name, value in a.items())
+
+
+@pytest.mark.parametrize(("objective", "kind"), CASES)
+def test_two_processes_have_the_gradient_of_one(objective: str, kind: str, folder, reports, alone) -> None:
+    ours = load_file(folder / f"{objective}-{kind}.safetensors")
+    theirs = load_file(f"{alone[objective]}.safetensors")
+    assert max(float(value.abs().max()) for value in theirs.values()) > 1e-3
+    assert sum(bool(value.any()) for value in theirs.values()) > 0.9 * len(theirs)
+    assert largest_difference(ours, theirs) < 1e-6
+
+
+@pytest.mark.parametrize(("objective", "kind"), CASES)
+def test_two_processes_end_with_the_weights_of_one(objective: str, kind: str, folder, reports, alone) -> None:
+    assert reports[f"{objective}-{kind}"]["done"]
+    _, ours, _ = checkpoint(folder / f"{objective}-{kind}")
+    _, theirs, _ = checkpoint(alone[objective])
+    assert ours.keys() == theirs.keys()
+    moved = load_file(folder / "teacher" / "model.safetensors")
+    prefix = "student.net."
+    student = {n.removeprefix(prefix): value for n, value in theirs["weights"].items() if n.startswith(prefix)}
+    assert largest_difference(student, moved) > 1e-3
+    for name in ours.keys() - {"optimizer"}:
+        # Muon and Adam divide by the size of the gradient, and so enlarge differences of its rounding.
+        assert largest_difference(ours[name], theirs[name]) < 3e-5, name
+
+
+@pytest.mark.parametrize("objective", ["ct", "cd"])
+def test_the_averaged_target_is_saved_and_follows(objective: str, folder, reports, alone) -> None:
+    for out in (folder / f"{objective}-fsdp-accumulated", alone[objective]):
+        weights = checkpoint(out)[1]["weights"]
+        target = {name: value for name, value in weights.items() if name.startswith("target.")}
+        student = {name.replace("target.", "student.", 1): value for name, value in target.items()}
+        start = load_file(folder / "teacher" / "model.safetensors")
+        assert target
+        assert largest_difference(student, {name: weights[name] for name in student}) > 0
+        assert largest_difference({name.removeprefix("target.net."): v for name, v in target.items()}, start) > 0
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_an_interrupted_run_of_two_goes_on_to_the_last_bit(name: str, folder, reports) -> None:
+    assert reports[f"stopped-{name}"]["done"]
+    assert "going on after step 2" in reports[f"stopped-{name}"]["text"]
+    assert_same(folder / f"stopped-{name}", folder / f"whole-{name}")
+
+
+def test_two_processes_draw_the_samples_and_save_the_model_of_one(folder, reports, alone) -> None:
+    for objective in OBJECTIVES:
+        out = folder / f"{objective}-fsdp-accumulated"
+        assert [path.stem for path in sorted((out / "samples").glob("*.png"))] == ["00000001", "00000002", "00000003"]
+        ours, theirs = (load(path).sample(3, seed=5, label=1) for path in (out, alone[objective]))
+        assert torch.allclose(ours, theirs, atol=1e-3)
+        assert (metrics(out)[-1]["loss"]) == pytest.approx(metrics(alone[objective])[-1]["loss"], rel=1e-4)
+
+
+def test_a_full_disk_of_the_main_process_stops_none(folder, reports) -> None:
+    report = reports["full"]
+    assert report["done"]
+    assert "checkpoint of step 2 not written" in report["text"]
+    assert "No space left on device" in report["text"]
+    assert checkpoint(folder / "full")[0] == 3
+
+
+def test_one_process_goes_on_where_two_stopped(folder, reports, alone) -> None:
+    """A checkpoint is whole, whoever wrote it; dropout differs by share, so it is off here."""
+    changes = {**PLAIN, "teacher": str(folder / "teacher"), "parallel": "fsdp"}
+    done, text = do({"objective": "ect", "out": folder / "handed", "changes": changes, "resume": True}, folder)
+    assert done
+    assert "going on after step 2" in text
+    ours, theirs = checkpoint(folder / "handed")[1], checkpoint(alone["ect"])[1]
+    assert largest_difference(ours["weights"], theirs["weights"]) < 3e-5
+
+
+def test_bad_devices_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="sees no GPU; use --device cpu"):
+        start_world("cuda")
+    with pytest.raises(ValueError, match="unknown device 'gpu'"):
+        start_world("gpu")
+    assert start_world(None) == World()
