@@ -59,9 +59,10 @@ def _structure_union(data: Any, hint: Any) -> Any:
     by_name = {member.__name__: member for member in _members(hint)}
     if data is None and type(None) in get_args(hint):
         return None
-    if not isinstance(data, Mapping) or "type" not in data:
+    if not isinstance(data, Mapping):
         raise ValueError(f"needs a mapping with a 'type' key, one of {', '.join(by_name)}, got {data!r}")
-    tag = str(data["type"])
+    # Without a tag it is the first member: a field that was no union yet when the file was written.
+    tag = str(data.get("type", next(iter(by_name))))
     if tag not in by_name:
         raise ValueError(f"unknown type {tag!r}; {nearest(tag, by_name)}")
     return _structure_dataclass({key: value for key, value in data.items() if key != "type"}, by_name[tag])

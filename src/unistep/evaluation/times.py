@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from unistep.evaluation.reference import quick_fd
 from unistep.files import write_text
 from unistep.generator import Generator
@@ -65,7 +67,7 @@ def best_times(
         score,
         steps,
         config.path.t_max,
-        FINEST * config.sigma_data,
+        float(config.path.time_at(torch.tensor(FINEST * config.sigma_data))),
         levels=levels,
         known=known[1:],
         on_try=on_try,

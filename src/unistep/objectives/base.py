@@ -6,14 +6,14 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unistep.condition import Condition
-from unistep.flowmap import Map
+from unistep.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.seeding import Randomness
 
 
@@ -70,6 +70,27 @@ class Objective(nn.Module, ABC):
 
     def after_step(self, progress: float) -> None:
         """Update what follows the student; most objectives have nothing of the kind."""
+
+
+class ObjectiveConfig(ABC):
+    """The options of an objective: a frozen dataclass that knows what it trains and how it is built."""
+
+    trains: ClassVar[type[Denoiser | ConsistencyModel]]
+    """The kind of map that it trains."""
+    starts_from_teacher: ClassVar[bool]
+    """Whether the student starts from the weights of a denoiser."""
+
+    @abstractmethod
+    def build(self, student: Map, teacher: Denoiser | None) -> Objective:
+        """The objective around a student of the kind ``trains``.
+
+        Args:
+            student: The map to train.
+            teacher: A denoiser of the objective's own, which it freezes; objectives that ask it nothing ignore it.
+
+        Raises:
+            ValueError: If the objective asks the teacher and there is none.
+        """
 
 
 def frozen_copy(student: Map) -> Map:

@@ -8,16 +8,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unistep.condition import Condition, drop
-from unistep.flowmap import Denoiser
-from unistep.objectives.base import Loss, Objective
+from unistep.flowmap import Denoiser, Map
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig
 from unistep.objectives.pairing import Pairing, paired
 from unistep.seeding import Randomness, randn_like
 from unistep.timesteps import LogNormal
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoisingConfig:
+class DenoisingConfig(ObjectiveConfig):
     """Train a denoiser, the teacher of distillation and the start of tuning."""
+
+    trains = Denoiser
+    starts_from_teacher = False
 
     times: LogNormal = LogNormal(mean=-1.2, std=1.2)
     """Law of the noise level."""
@@ -25,6 +28,12 @@ class DenoisingConfig:
     """Share of examples that are trained without their condition, for guidance."""
     pairing: Pairing = "independent"
     """Which noise goes with which data within a batch."""
+
+    def build(self, student: Map, teacher: Denoiser | None) -> Denoising:
+        """The objective; it asks no teacher."""
+        del teacher
+        assert isinstance(student, Denoiser)
+        return Denoising(student, self)
 
 
 class Denoising(Objective):

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unistep.condition import Condition
-from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser
-from unistep.objectives.base import Loss, Objective, follow, frozen_copy, with_same_dropout
+from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser, Map
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, follow, frozen_copy, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, SquaredL2
 from unistep.objectives.training import IndexLaw
 from unistep.seeding import Randomness, randn_like
@@ -20,8 +20,11 @@ from unistep.timesteps import UniformIndex, karras_grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
+class DistillationConfig(ObjectiveConfig):
     """Distil a teacher into a one-step student along a fixed grid of noise levels."""
+
+    trains = ConsistencyModel
+    starts_from_teacher = True
 
     levels: int = 18
     """Number of noise levels; 18 for 32-pixel images, 40 for 64 and more."""
@@ -37,6 +40,13 @@ class DistillationConfig:
     """Guidance weight of the teacher; the student needs none at sampling time."""
     rho: float = 7.0
     """Density of the levels near the data."""
+
+    def build(self, student: Map, teacher: Denoiser | None) -> ConsistencyDistillation:
+        """The objective along the ODE of the teacher."""
+        assert isinstance(student, ConsistencyModel)
+        if teacher is None:
+            raise ValueError("distillation needs a teacher; name one with --teacher")
+        return ConsistencyDistillation(student, teacher, self)
 
 
 class ConsistencyDistillation(Objective):

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unistep.condition import Condition, drop
-from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser
-from unistep.objectives.base import Loss, Objective, with_same_dropout
+from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser, Map
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, PseudoHuber
 from unistep.objectives.pairing import Pairing, paired
 from unistep.path import expand_to
@@ -21,8 +21,11 @@ from unistep.timesteps import LogNormal, RatioCurriculum
 
 
 @dataclass(frozen=True, kw_only=True)
-class EasyConfig:
+class EasyConfig(ObjectiveConfig):
     """Tune a pretrained denoiser into a one-step model, on data or along the teacher's ODE."""
+
+    trains = ConsistencyModel
+    starts_from_teacher = True
 
     times: LogNormal = LogNormal(mean=-1.1, std=2.0)
     """Law of the noise level."""
@@ -40,6 +43,11 @@ class EasyConfig:
     """Share of examples trained without their condition."""
     pairing: Pairing = "independent"
     """Which noise goes with which data within a batch."""
+
+    def build(self, student: Map, teacher: Denoiser | None) -> EasyConsistencyTuning:
+        """The objective, on data or along the ODE of the teacher."""
+        assert isinstance(student, ConsistencyModel)
+        return EasyConsistencyTuning(student, teacher, self)
 
 
 class EasyConsistencyTuning(Objective):

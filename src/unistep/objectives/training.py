@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unistep.condition import Condition, drop
-from unistep.flowmap import ConsistencyModel
-from unistep.objectives.base import Loss, Objective, follow, frozen_copy, with_same_dropout
+from unistep.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, follow, frozen_copy, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, SquaredL2
 from unistep.seeding import Randomness, randn_like
 from unistep.timesteps import (
@@ -29,8 +29,11 @@ IndexLaw = UniformIndex | DiscretisedLogNormal
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsistencyTrainingConfig:
+class ConsistencyTrainingConfig(ObjectiveConfig):
     """Train a consistency model from data alone, with CT's schedules; iCT's by choosing its parts."""
+
+    trains = ConsistencyModel
+    starts_from_teacher = False
 
     curriculum: Curriculum = SqrtCurriculum()
     """Number of noise levels and decay of the target along training."""
@@ -44,6 +47,12 @@ class ConsistencyTrainingConfig:
     """Density of the levels near the data."""
     label_dropout: float = 0.0
     """Share of examples trained without their condition."""
+
+    def build(self, student: Map, teacher: Denoiser | None) -> ConsistencyTraining:
+        """The objective; it asks no teacher."""
+        del teacher
+        assert isinstance(student, ConsistencyModel)
+        return ConsistencyTraining(student, self)
 
 
 class ConsistencyTraining(Objective):

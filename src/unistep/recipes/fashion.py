@@ -51,7 +51,7 @@ def fashion_ect() -> RunConfig:
         recipe="fashion-ect",
         data=DataConfig(),
         model=STUDENT,
-        objective=EasyConfig(curriculum=RatioCurriculum(q=4.0, stages=4)),
+        objective=EasyConfig(curriculum=RatioCurriculum(q=4.0, stages=3)),
         teacher="fashion-teacher",
         optimizer=MuonConfig(lr=1e-3, adam_lr=3e-4),
         schedule=Schedule(warmup_steps=50, decay=0.5),

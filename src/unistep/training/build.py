@@ -10,15 +10,11 @@ from torch import nn
 
 from unistep.condition import Field
 from unistep.data import Dataset
-from unistep.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.flowmap import Denoiser, Map
 from unistep.generator import Generator, ModelConfig
 from unistep.hub.load import load
 from unistep.modalities.image import ImageModality
 from unistep.objectives.base import Objective
-from unistep.objectives.denoising import Denoising, DenoisingConfig
-from unistep.objectives.distillation import ConsistencyDistillation, DistillationConfig
-from unistep.objectives.easy import EasyConfig, EasyConsistencyTuning
-from unistep.objectives.training import ConsistencyTraining
 from unistep.seeding import derived_seed
 from unistep.training.config import RunConfig
 from unistep.training.parallel import World
@@ -78,28 +74,14 @@ def build_objective(config: RunConfig, student: Map, teacher: Generator | None) 
     Raises:
         ValueError: If the objective needs another kind of model, or a teacher that is missing.
     """
-    kind = config.objective
-    if isinstance(kind, DenoisingConfig):
-        if not isinstance(student, Denoiser):
-            raise ValueError("denoising trains a model of kind 'denoiser'")
-        return Denoising(student, kind)
-    if not isinstance(student, ConsistencyModel):
-        raise ValueError(f"{type(kind).__name__} trains a model of kind 'consistency'")
-    denoiser = None if teacher is None else teacher.map
-    if (
-        isinstance(kind, DistillationConfig | EasyConfig)
-        and denoiser is not None
-        and not isinstance(denoiser, Denoiser)
-    ):
+    if not isinstance(student, config.objective.trains):
+        kind = "denoiser" if config.objective.trains is Denoiser else "consistency"
+        raise ValueError(f"{type(config.objective).__name__} trains a model of kind {kind!r}")
+    if teacher is None:
+        return config.objective.build(student, None)
+    if not isinstance(teacher.map, Denoiser):
         raise ValueError(f"the teacher {config.teacher!r} must be a denoiser, not a one-step model")
-    frozen = copy.deepcopy(denoiser) if isinstance(denoiser, Denoiser) else None
-    if isinstance(kind, EasyConfig):
-        return EasyConsistencyTuning(student, frozen, kind)
-    if isinstance(kind, DistillationConfig):
-        if frozen is None:
-            raise ValueError("distillation needs a teacher; name one with --teacher")
-        return ConsistencyDistillation(student, frozen, kind)
-    return ConsistencyTraining(student, kind)
+    return config.objective.build(student, copy.deepcopy(teacher.map))
 
 
 def place(objective: nn.Module, model: ModelConfig, world: World, *, sharded: bool = False) -> None:

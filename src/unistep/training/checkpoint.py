@@ -72,7 +72,7 @@ class TrainingState:
         """
         files = snapshot.files
         parameters = dict(self.module.named_parameters())
-        targets = {"weights": {name: parameters[name] for name in self._names()}}
+        targets: dict[str, dict[str, Tensor]] = {"weights": {name: parameters[name] for name in self._names()}}
         for ema in self.emas:
             targets[ema.config.name] = {str(i): average for i, average in enumerate(ema.average)}
         for name, tensors in targets.items():

@@ -7,17 +7,11 @@ from typing import Literal
 
 from unistep.data import DataConfig
 from unistep.generator import ModelConfig
-from unistep.objectives.denoising import DenoisingConfig
-from unistep.objectives.distillation import DistillationConfig
-from unistep.objectives.easy import EasyConfig
-from unistep.objectives.training import ConsistencyTrainingConfig
+from unistep.objectives import AnyObjectiveConfig
 from unistep.serialization import nearest
 from unistep.training.budget import parse_amount
 from unistep.training.ema import EMAConfig, PowerEMA
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
-
-ObjectiveConfig = DenoisingConfig | ConsistencyTrainingConfig | DistillationConfig | EasyConfig
-"""The training signals that a configuration can name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +24,7 @@ class RunConfig:
     """Training data."""
     model: ModelConfig
     """The model to train; its signal shape and classes are filled in from the data."""
-    objective: ObjectiveConfig
+    objective: AnyObjectiveConfig
     """Training signal."""
     teacher: str | None = None
     """Model that the student starts from, and that distillation follows: a zoo name, a directory or a hub id."""

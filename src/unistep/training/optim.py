@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from unistep.training.muon import Muon, hidden_matrices
+from unistep.training.parallel import whole
+from unistep.training.parallel import whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def clip_gradients(parameters: list[nn.Parameter], largest: float) -> float:
     """Shorten the gradient to the norm ``largest`` and return the norm it had; non-finite ones are left alone."""
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    norm = whole(norm)
     value = float(norm)
     if math.isfinite(value):
         torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)

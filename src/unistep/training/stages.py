@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from unistep.objectives.denoising import DenoisingConfig
-from unistep.objectives.training import ConsistencyTrainingConfig
 from unistep.training.budget import parse_amount
 from unistep.training.config import RunConfig
 from unistep.training.optim import MuonConfig, Schedule
@@ -20,7 +19,7 @@ TEACHER_FOLDER = "teacher"
 
 def needs_own_teacher(config: RunConfig) -> bool:
     """Whether the objective starts from a denoiser and none is named."""
-    return config.teacher is None and not isinstance(config.objective, DenoisingConfig | ConsistencyTrainingConfig)
+    return config.teacher is None and config.objective.starts_from_teacher
 
 
 def scaled(config: RunConfig, share: float) -> RunConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class Stepper:
             )
         self.module, self.loader, self.modality, self.config, self.world = module, loader, modality, config, world
         self.share = share
-        self.precision = resolve_precision(config.precision, world.device)
+        self.precision: Literal["fp32", "bf16"] = resolve_precision(config.precision, world.device)
         self.trainable = [p for p in module.parameters() if p.requires_grad]
 
     def _generator(self, step: int, part: int) -> ShardGenerator:
