@@ -105,4 +105,5 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {first}") from None
     # Convolutions on a CPU are markedly faster with channels last; the values are the same.
     memory_format = torch.channels_last if config.network.dims == 2 else torch.preserve_format
-    return Generator(model.to(memory_format=memory_format), config, str(name)).to(device)
+    model.to(memory_format=memory_format)  # type: ignore[call-overload]
+    return Generator(model, config, str(name)).to(device)
