@@ -58,6 +58,16 @@ def test_a_residual_block_starts_as_its_skip_connection() -> None:
     torch.testing.assert_close(wider(x, embedding), wider.skip(x))
 
 
+def test_a_residual_block_without_an_embedding_is_two_normalised_convolutions() -> None:
+    """The modulation starts as "times one, plus nothing", so a fresh block passes its signal."""
+    block, x = ResidualBlock(2, 8, 8, 16, 0.0), torch.randn(2, 8, 4, 4)
+    nn.init.normal_(block.conv_out.weight)  # type: ignore[arg-type]
+    inner = block.norm_out(block.conv_in(nn.functional.silu(block.norm_in(x))))
+    wanted = x + block.conv_out(nn.functional.silu(inner))
+    torch.testing.assert_close(block(x, torch.randn(2, 16)), wanted)
+    assert (wanted - x).abs().mean() > 0.1
+
+
 def test_the_embedding_modulates_a_residual_block() -> None:
     block = ResidualBlock(1, 8, 8, 16, 0.0)
     for module in (block.modulation, block.conv_out):
