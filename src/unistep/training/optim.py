@@ -11,7 +11,6 @@ from torch import nn
 
 from unistep.training.muon import Muon, hidden_matrices
 from unistep.training.parallel import whole
-from unistep.training.parallel import whole
 
 
 @dataclass(frozen=True, kw_only=True)
