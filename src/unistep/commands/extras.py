@@ -1,0 +1,44 @@
+"""Which optional packages belong to which extra, as ``pip install 'unistep[EXTRA]'`` takes it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+EXTRAS = {
+    "audio": ("soundfile",),
+    "video": ("av",),
+    "data": ("datasets", "webdataset"),
+    "eval": ("torchmetrics", "sklearn", "scipy", "matplotlib"),
+    "track": ("tensorboard", "wandb", "trackio"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client"),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "diffusers": ("diffusers",),
+}
+"""Importable names by extra."""
+
+
+def extra_of(package: str) -> str | None:
+    """The extra that brings a package, or ``None``."""
+    return next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+
+
+def installed(extra: str) -> tuple[list[str], list[str]]:
+    """The packages of an extra that are here, and those that are missing."""
+    here = [package for package in EXTRAS[extra] if find_spec(package) is not None]
+    return here, [package for package in EXTRAS[extra] if package not in here]
+
+
+def require(extra: str, purpose: str, packages: tuple[str, ...] | None = None) -> None:
+    """Check before long work that optional packages are here.
+
+    Args:
+        extra: The extra that brings them.
+        purpose: What they are needed for, for the message.
+        packages: Those that are needed; all of the extra without.
+
+    Raises:
+        ValueError: Naming the missing ones and the command that installs them.
+    """
+    missing = [package for package in packages or EXTRAS[extra] if find_spec(package) is None]
+    if missing:
+        raise ValueError(f"{purpose} needs {', '.join(missing)}: pip install 'unistep[{extra}]'")

@@ -1,0 +1,53 @@
+"""Finding out before long work whether its result can be written."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from unistep.commands.words import nearest_of
+
+
+def check_file(path: Path, endings: tuple[str, ...]) -> Path:
+    """Check that a file can be written, leaving nothing behind.
+
+    Args:
+        path: The file; missing folders above it would be made.
+        endings: How its name may end.
+
+    Returns:
+        The path with ``~`` resolved.
+
+    Raises:
+        ValueError: If it cannot, with the reason.
+    """
+    target = path.expanduser()
+    if target.suffix.lower() not in endings:
+        hint = nearest_of(target.suffix, endings)
+        raise ValueError(f"cannot write {path}: its name must end with {' or '.join(endings)}{hint}")
+    if target.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder")
+    check_folder(target.parent, path)
+    return target
+
+
+def check_folder(folder: Path, named: Path | None = None) -> Path:
+    """Check that a folder can be written to, or made.
+
+    Args:
+        folder: The folder.
+        named: What the message should name instead.
+
+    Raises:
+        ValueError: If it cannot, with the reason.
+    """
+    folder = folder.expanduser()
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise ValueError(f"cannot write {named or folder}: {existing} is a file, not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # only trying tells, for a superuser and on read-only disks
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot write {named or folder}: {error.strerror}") from None
+    return folder

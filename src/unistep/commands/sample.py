@@ -1,0 +1,116 @@
+"""``unistep sample``: pictures from a model, each belonging to its seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from unistep.commands.parse import parse
+
+if TYPE_CHECKING:
+    from unistep.generator import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """Draw samples. Its own conditions, such as --label, are options of a model too: unistep sample MODEL --help."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
+    num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
+    """Number of samples."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("samples.png")
+    """File to write: .png, .jpg or .webp (one picture, or a grid of several), .npz, or a folder for single files."""
+    steps: int | None = None
+    """Sampling steps; the model's default without."""
+    seed: int = 0
+    """Seed of the first sample; sample i belongs to seed + i, whichever batch it is drawn in."""
+    solver: Literal["heun", "euler", "dpmpp2m"] | None = None
+    """ODE solver, for many-step teachers."""
+    guidance: float = 1.0
+    """Classifier-free guidance weight, for many-step teachers; 1 is none."""
+    batch_size: int = 64
+    """Samples that go through the network together."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Sample, save, and say what it took."""
+    name = model_word(arguments)
+    if name is None:
+        parse(SampleOptions, "sample", arguments)  # prints the help, or says what is missing
+        return 0
+    from unistep.generator import ModelConfig
+    from unistep.hub.load import find
+    from unistep.hub.save import CONFIG
+    from unistep.serialization import read_json
+
+    config = read_json(ModelConfig, find(name) / CONFIG)
+    own = condition_names(config)
+    kind = with_conditions(config, own)
+    options: Any = parse(kind, "sample", arguments)
+    config.modality.check_path(options.out)
+    _sample(options, {condition: getattr(options, condition) for condition in own})
+    return 0
+
+
+def _sample(options: Any, told: dict[str, str | None]) -> None:
+    from unistep.commands.devices import choose_device
+    from unistep.hub.load import load
+
+    generator = load(options.model, device=choose_device(options.device))
+    began = time.perf_counter()
+    x = generator.sample(
+        options.num,
+        steps=options.steps,
+        seed=options.seed,
+        solver=options.solver,
+        guidance=options.guidance,
+        batch_size=options.batch_size,
+        **told,
+    )
+    seconds = time.perf_counter() - began
+    generator.save(x, options.out)
+    calls = generator.network_calls(options.steps, options.solver)
+    print(
+        f"{options.num} sample{'s' if options.num > 1 else ''} of {generator.name} in {seconds:.2f} s "
+        f"({options.num / seconds:.1f}/s), {calls} network call{'s' if calls > 1 else ''} each, on {generator.device}"
+    )
+    print(f"written to {options.out}")
+
+
+def model_word(arguments: Sequence[str]) -> str | None:
+    """The model among the words of the command; every option of this command takes one value."""
+    words = iter(arguments)
+    for word in words:
+        if word in ("-h", "--help"):
+            continue
+        if not word.startswith("-"):
+            return word
+        if "=" not in word:
+            next(words, None)
+    return None
+
+
+def condition_names(config: ModelConfig) -> list[str]:
+    """The model's conditions that can be options: all but those named like an option of the command itself."""
+    return [name for name in config.fields if name not in SampleOptions.__dataclass_fields__]
+
+
+def with_conditions(config: ModelConfig, names: Sequence[str]) -> type:
+    """The options of the command with those of the model."""
+    extra = []
+    for name in names:
+        spec = config.fields[name]
+        values = f"0 to {spec.size - 1}" + (f", or {', '.join(spec.names)}" if spec.names else "")
+        described = Annotated[str | None, tyro.conf.arg(help=f"{values}; drawn for each sample from its seed without.")]
+        extra.append((name, described, field(default=None, kw_only=True)))
+    made = make_dataclass("SampleOptions", extra, bases=(SampleOptions,), frozen=True, kw_only=True)
+    made.__doc__ = "Draw samples from a model."
+    return made

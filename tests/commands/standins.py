@@ -1,0 +1,54 @@
+"""Small untrained models that stand in for the shipped ones, and pictures to train and judge on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from unistep.condition import Field
+from unistep.generator import ModelConfig
+from unistep.hub.save import save
+from unistep.modalities.image import ImageModality
+from unistep.nets.unet import UNetConfig
+
+NETWORK = UNetConfig(
+    widths=(8, 16), blocks=(1, 1), middle_blocks=1, head_dim=8, embedding_dim=16, channels=1, num_classes=10
+)
+TINY = ["--model.network.widths", "8", "16", "--model.network.blocks", "1", "1", "--model.network.middle-blocks", "1"]
+TINY += ["--model.network.head-dim", "8", "--model.network.embedding-dim", "16"]
+"""The same network as options of ``unistep train``."""
+NAMES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+
+
+def save_standin(folder: Path, kind: Literal["consistency", "denoiser"]) -> Path:
+    """A model of Fashion-MNIST's shape with random weights, those that start at zero included."""
+    torch.manual_seed(1)
+    config = ModelConfig(
+        kind=kind,
+        network=NETWORK,
+        modality=ImageModality(size=28, channels=1),
+        fields={"label": Field(size=10, names=NAMES)},
+        steps=1 if kind == "consistency" else 18,
+        provenance={"recipe": "none: random weights"},
+    )
+    net = config.build().net
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(torch.randn_like(p), alpha=0.2)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save(config, net.state_dict(), folder, f"---\nlicense: x\n---\n# {folder.name}\n\nA card of a stand-in.\n")
+    return folder
+
+
+def save_pictures(folder: Path, count: int = 24, side: int = 28) -> Path:
+    """Grey noise as PNG files, in two classes."""
+    random = np.random.default_rng(0)
+    for i in range(count):
+        place = folder / ("left" if i % 2 else "right")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (side, side), np.uint8)).save(place / f"{i:03d}.png")
+    return folder
