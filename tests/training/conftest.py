@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests and their subpro
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory, monkeypatch) -> None:
     monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # what processes that a test starts find modules by
 
 
 @pytest.fixture(autouse=True)

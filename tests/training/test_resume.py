@@ -17,7 +17,6 @@ import pytest
 from tiny import OBJECTIVES, assert_same, checkpoint, metrics, run, run_config
 from worker import attempt, do
 
-from unistep import files
 from unistep.hub import load
 from unistep.training import checkpoint as checkpoint_module
 from unistep.training import trainer
@@ -88,13 +87,13 @@ def test_killed_at_random_points(objective: str, whole: Path) -> None:
 
 
 MOMENTS = {
-    "in the middle of the tensors": (checkpoint_module, "write_weights", 2, 5),
-    "as the folder is synced": (files, "sync", 3, 5),
-    "before it gets its name": (files, "remove_folder", 1, 5),
-    "as an old one is deleted": (checkpoint_module, "remove_folder", 1, 5),
-    "before the model is written": (trainer, "save", 1, 5),
-    "between the old model and the new": (Path, "rename", 4, 5),
-    "when all is done but the model": (trainer, "save", 1, STEPS),
+    "in the middle of the tensors": ("unistep.training.checkpoint", "write_weights", 2, 5),
+    "as the folder is synced": ("unistep.files", "sync", 3, 5),
+    "before it gets its name": ("unistep.files", "remove_folder", 1, 5),
+    "as an old one is deleted": ("unistep.training.checkpoint", "remove_folder", 1, 5),
+    "before the model is written": ("unistep.training.trainer", "save", 1, 5),
+    "between the old model and the new": ("pathlib:Path", "rename", 4, 5),
+    "when all is done but the model": ("unistep.training.trainer", "save", 1, STEPS),
 }
 """Instants within the writing of a checkpoint, as the count of a function's calls after a step."""
 

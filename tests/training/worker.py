@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pkgutil
 import resource
 import signal
 import sys
@@ -109,8 +110,9 @@ def limit_file_size(bytes_: int, steps: range) -> None:
     Trainer._one_step = stepped  # type: ignore[method-assign]
 
 
-def die_at(owner: Any, name: str, count: int, step: int) -> None:
+def die_at(place: str, name: str, count: int, step: int) -> None:
     """Let the process be killed as it makes the ``count``-th call of a function after so many steps."""
+    owner = pkgutil.resolve_name(place)
     call, calls = getattr(owner, name), 0
     proceed = Trainer._one_step
     now = 0
