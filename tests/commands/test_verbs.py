@@ -115,14 +115,8 @@ def test_info_tells_of_the_installation(run, shared_cache):
     outcome = run("info")
     assert (outcome.code, outcome.err) == (0, "")
     text = " ".join(outcome.out.split())
-    for part in (
-        "version 0.1.0",
-        "torch",
-        "threads",
-        "bf16",
-        "fashion, fashion-teacher",
-        *map("extra {}".format, EXTRAS),
-    ):
+    parts = ["version 0.1.0", "torch", "threads", "bf16", "fashion, fashion-teacher"]
+    for part in [*parts, *(f"extra {extra}" for extra in EXTRAS)]:
         assert part in text
 
 
@@ -187,13 +181,11 @@ def test_a_training_that_diverges_is_one_line(run, monkeypatch):
 )
 def test_what_the_options_of_train_mean(options, teacher, max_steps, run, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "unistep.training.stages.train_stages", lambda config, *a, **k: seen.append((config, a, k)) or True
-    )
+    monkeypatch.setattr("unistep.training.stages.train_stages", lambda *a, **k: seen.append(a) or True)
     assert run(f"train fashion-ect {options}").code == 0
-    config, arguments, _ = seen[0]
+    config, out = seen[0]
     assert (config.teacher, config.max_steps) == (teacher, max_steps)
-    assert arguments == (Path("runs/fashion-ect"),)
+    assert out == Path("runs/fashion-ect")
 
 
 def test_evaluate_a_model_beside_its_teacher(run, place):

@@ -83,9 +83,10 @@ class _Page(io.StringIO):
 def _help(kind: type[Any], prog: str, default: Any, markers: tuple[Any, ...], *, terminal: bool = False) -> str:
     """The help text of a dataclass; for a terminal, in its width and colours."""
     text = _Page(terminal=terminal)
-    with contextlib.nullcontext() if terminal else _columns(_PAGE), contextlib.redirect_stdout(text):
-        with contextlib.suppress(SystemExit):  # tyro leaves the program after the help; here it is only read
-            _tyro(kind, prog, ["--help"], default, markers)
+    width = contextlib.nullcontext() if terminal else _columns(_PAGE)
+    # tyro leaves the program after the help; here it is only read.
+    with width, contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        _tyro(kind, prog, ["--help"], default, markers)
     return text.getvalue()
 
 

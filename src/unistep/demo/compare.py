@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def class_names(generator: Generator) -> tuple[str, ...]:
     return () if spec is None else spec.names or tuple(map(str, range(spec.size)))
 
 
-def labels_for(generator: Generator, count: int) -> dict[str, list[int]]:
+def labels_for(generator: Generator, count: int) -> dict[str, Any]:
     """Each class in turn, as the model's condition; empty for an unconditional model."""
     classes = len(class_names(generator))
     return {"label": [i % classes for i in range(count)]} if classes else {}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unistep.demo.compare import class_names, labels_for, shoot, walk
 from unistep.demo.page import Story, duration, render, times_faster
-from unistep.demo.tune import Tuning, clear, one_step, tune
+from unistep.demo.tune import clear, one_step, tune
 from unistep.evaluation.hardware import hardware
 from unistep.files import replacing, write_text
 from unistep.generator import Generator
@@ -23,6 +23,9 @@ from unistep.hub.load import load
 
 HERO, PAIR, WALK, TUNED = 72, 30, 8, 20
 """How many pictures: at the top of the page, of student and teacher, of the walk, before and after the training."""
+
+PICTURES = ("one-step.png", "side-by-side.png", "walk.png", "tuning.png")
+"""The pictures beside the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +125,7 @@ def run_demo(config: DemoConfig, console: Console) -> Path | None:
     )
     page = out / "index.html"
     write_text(page, render(story))
-    _report(console, out, tuning, story)
+    _report(console, out, story)
     return page
 
 
@@ -152,14 +155,12 @@ def _distances(
     return {name: quick_fd(x, split="test") for name, x in drawn}, str(load_features("fashion").label)
 
 
-def _report(console: Console, out: Path, tuning: Tuning, story: Story) -> None:
+def _report(console: Console, out: Path, story: Story) -> None:
     from unistep.training.display import show_table
 
     rows = {
         "page": f"{out / 'index.html'}  ({(out / 'index.html').absolute().as_uri()})",
-        "pictures": ", ".join(
-            str(out / name) for name in ("one-step.png", "side-by-side.png", "walk.png", "tuning.png")
-        ),
+        "pictures": ", ".join(str(out / name) for name in PICTURES),
         "trained model": f"{out / 'run'}  (unistep sample {out / 'run'})",
     }
     console.print()

@@ -145,7 +145,8 @@ def native(sheet: Image.Image, size: tuple[int, ...], gap: int = 2) -> Image.Ima
         gap: Black pixels between them.
     """
     pixels = np.asarray(sheet.convert("L"))
-    rows, columns = (_spans((pixels < 255).any(axis=axis)) for axis in (1, 0))
+    inked = pixels < 255
+    rows, columns = _spans(inked.max(axis=1)), _spans(inked.max(axis=0))
     height, width = size
     made = Image.new("L", (len(columns) * (width + gap) - gap, len(rows) * (height + gap) - gap))
     for r, (top, bottom) in enumerate(rows):
