@@ -30,8 +30,8 @@ def main() -> None:
             levels=args.levels,
             on_try=lambda times, score: print(f"{[round(t, 3) for t in times]}: {score:.3f}", flush=True),
         )
+        write_times(generator, find(args.model))
         print(f"{steps} steps: {generator.config.times[str(steps)]}")
-    write_times(generator, find(args.model))
 
 
 if __name__ == "__main__":

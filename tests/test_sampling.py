@@ -166,5 +166,13 @@ def test_the_search_goes_on_from_known_times() -> None:
 def test_impossible_searches_are_refused() -> None:
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         search_times(lambda times: 0.0, 0, 80.0, 0.002)
-    with pytest.raises(ValueError, match=r"no candidate lies below the time 0\.002"):
-        search_times(lambda times: times[-1], 3, 80.0, 0.002, levels=8)
+    with pytest.raises(ValueError, match="no candidate lies below the time 80"):
+        search_times(lambda times: times[-1], 3, 80.0, 0.002, levels=2)
+
+
+def test_the_search_leaves_room_for_the_times_still_to_come() -> None:
+    """A score that always likes the smallest time must not use up the grid."""
+    times = search_times(lambda attempt: attempt[-1], 4, 80.0, 0.02, levels=10)
+    assert len(times) == 4
+    assert list(times) == sorted(times, reverse=True)
+    assert len(set(times)) == 4

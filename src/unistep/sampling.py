@@ -117,7 +117,7 @@ def search_times(
     while len(times) < steps:
         last = times[-1]
         low = 1 + min(range(levels), key=lambda index: abs(math.log(candidates[index] / last)))
-        high = levels - 1
+        high = levels - (steps - len(times))  # leaves a candidate for each time that is still to come
         if low > high:
             raise ValueError(f"no candidate lies below the time {last:g}; use more levels or fewer steps")
         tried: dict[int, float] = {}
