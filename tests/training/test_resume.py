@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,28 @@ def wait_for_step(process: ForkServerProcess, out: Path, step: int) -> None:
         time.sleep(0.002)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of uninterrupted runs by objective, each trained once."""
+    base = tmp_path_factory.mktemp("finished")
+
+    def folder(objective: str) -> Path:
+        out = base / objective / "whole"
+        if not out.exists():
+            (base / objective).mkdir()
+            done, _ = run(run_config(objective, base / objective, checkpoint_every="5"), out)
+            assert done
+        return out
+
+    return folder
+
+
 @pytest.fixture
-def whole(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch) -> Path:
-    """The folder, with an uninterrupted run of the objective in ``whole``."""
+def whole(request: pytest.FixtureRequest, tmp_path: Path, finished: Callable[[str], Path], monkeypatch) -> Path:
+    """A folder for the test, with an uninterrupted run of its objective in ``whole``."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     objective = request.node.funcargs.get("objective", "denoising")
-    done, _ = run(run_config(objective, tmp_path, checkpoint_every="5"), tmp_path / "whole")
-    assert done
+    shutil.copytree(finished(objective), tmp_path / "whole")
     return tmp_path
 
 
@@ -162,7 +178,9 @@ def test_a_torn_last_line_of_the_log_is_dropped(whole: Path, monkeypatch) -> Non
 
 
 def test_a_finished_run_stays_as_it_is_and_mends_its_model(whole: Path) -> None:
-    out, before = whole / "whole", checkpoint(whole / "whole")
+    out = whole / "again"
+    assert run(run_config("denoising", whole, checkpoint_every="5"), out)[0]
+    before = checkpoint(out)
     shutil.rmtree(out / "model")
     done, text = run(run_config("denoising", whole), out, resume=True)
     assert done

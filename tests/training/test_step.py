@@ -14,6 +14,7 @@ from torch import Tensor
 from unistep.data import Loader, prepare
 from unistep.hub.load import load
 from unistep.objectives.base import Loss
+from unistep.training import plan
 from unistep.training.build import build_objective, build_student, fit_model_to_data
 from unistep.training.checkpoint import read_checkpoint
 from unistep.training.config import RunConfig
@@ -71,6 +72,20 @@ def test_steps_are_functions_of_seed_and_number(tmp_path: Path) -> None:
     torch.manual_seed(99)
     assert stepper.gradient(5, 0.5).loss == first
     assert stepper_for(replace(config, seed=1), tmp_path).gradient(5, 0.5).loss != first
+
+
+def test_the_timing_run_leaves_no_trace(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(plan, "TIMING_SECONDS", 1e-6)
+    config = run_config("ct", tmp_path)
+    timed, fresh = stepper_for(config, tmp_path), stepper_for(config, tmp_path)
+    speed = plan.images_per_second(timed)
+    assert 0 < speed < 1e6
+    assert all(p.grad is None for p in timed.trainable)
+    assert timed.gradient(0, 0.0) == fresh.gradient(0, 0.0)
+    rows = plan.describe(config, timed, timed.loader.dataset, speed, tmp_path / "out")
+    assert rows["steps"] == "12 of 8 images: 96 images, 2.4 passes"
+    assert "40 images of 8x8, 1 channel" in rows["data"]
+    assert rows["memory"].endswith(" MiB")
 
 
 def test_a_request_to_stop_is_passed_on(tmp_path: Path) -> None:

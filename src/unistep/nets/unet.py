@@ -50,7 +50,8 @@ class UNetConfig:
             raise ValueError(f"dims must be 1, 2 or 3, got {self.dims}")
         if self.patch < 1 or not self.widths or min(self.widths) < 1 or min(self.blocks) < 1:
             raise ValueError(f"patch, widths and blocks must be positive, got {self}")
-        attended = [self.widths[-1], *(self.widths[level] for level in self.attention if level < len(self.widths))]
+        attended = [self.widths[level] for level in self.attention if level < len(self.widths)]
+        attended += [self.widths[-1]] if self.middle_blocks > 1 else []
         if any(width % min(self.head_dim, width) for width in attended):
             raise ValueError(f"widths with attention must be multiples of head_dim {self.head_dim}, got {attended}")
         if not 0 <= self.dropout < 1:
