@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +95,16 @@ def held(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if not (out / "config.json").exists():
+            _leave_nothing(out)
+
+
+def _leave_nothing(out: Path) -> None:
+    """Take back the places of a run that was refused before it began."""
+    (out / ".lock").unlink(missing_ok=True)
+    for folder in (out / "checkpoints", out / "samples"):
+        with suppress(OSError):  # only an empty folder goes
+            folder.rmdir()
 
 
 def _check_writable(out: Path) -> None:
