@@ -76,6 +76,8 @@ def _train(config: RunConfig, out: Path, resume: bool, world: World, console: Co
 
 def _train_held(config: RunConfig, out: Path, world: World, console: Console) -> bool:
     dataset = _data(config, world)
+    if world.is_main and dataset.summary.skipped:
+        console.print(dataset.summary)
     model = fit_model_to_data(config.model, dataset)
     config = replace(config, model=model)
     teacher = load_teacher(config, model)
