@@ -127,7 +127,7 @@ def test_mistakes_are_one_clear_line(kind: str, options: dict[str, object], mess
 def test_what_only_a_teacher_takes() -> None:
     teacher, student = make("denoiser"), make()
     for options in ({"solver": "heun"}, {"guidance": 2.0}):
-        with pytest.raises(ValueError, match="tiny is a consistency model: it takes neither a solver nor guidance"):
+        with pytest.raises(ValueError, match="tiny is a one-step model: it takes neither a solver nor guidance"):
             student.sample(**options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown solver 'hein'; did you mean 'heun'"):
         teacher.sample(solver="hein")  # type: ignore[arg-type]

@@ -149,9 +149,33 @@ class FlowMap(Map):
     with :math:`g` a denoiser-like output: at ``s = t`` it is the denoiser, and :math:`u` the velocity of the ODE.
     On the variance-exploding path this is CTM's :math:`\frac{s}{t} x + (1 - \frac{s}{t}) g`.
 
+    Args:
+        net: Raw network, with or without a second time.
+        path: Path of its times.
+        sigma_data: Standard deviation of the data.
+        boundary: Where a jump without ``s`` ends; ``None`` is the path's ``t_min`` and 0 is the data itself.
+
     References:
         Kim et al. 2024, arXiv 2310.02279, equation 4; Geng et al. 2025, arXiv 2505.13447, equation 3.
     """
+
+    def __init__(self, net: nn.Module, path: Path, sigma_data: float = 0.5, boundary: float | None = None) -> None:
+        super().__init__(net, path, sigma_data)
+        self.boundary = path.t_min if boundary is None else boundary
+
+    def velocity(
+        self,
+        x: Float[Tensor, "b *shape"],
+        t: Float[Tensor, " b"],
+        s: Float[Tensor, " b"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "b *shape"]:
+        r"""Average velocity :math:`u(x, t, s)` from ``t`` to ``s``; at ``s = t`` the velocity of the ODE."""
+        out, alpha, sigma, root = self.scaled(x, t, s, condition)
+        g = alpha * self.sigma_data**2 / root.square() * x + sigma * self.sigma_data / root * out
+        # The noise (x - alpha g) / sigma with its sigma cancelled by hand: exact near the data and finite at t = 0.
+        noise = sigma / root.square() * x - alpha * self.sigma_data / root * out
+        return self.path.velocity(g, noise, t)
 
     def forward(
         self,
@@ -160,13 +184,9 @@ class FlowMap(Map):
         s: Float[Tensor, " b"] | None = None,
         condition: Condition | None = None,
     ) -> Float[Tensor, "b *shape"]:
-        """Jump from time ``t`` to time ``s``; without ``s``, to the path's ``t_min``."""
-        s = torch.full_like(t, self.path.t_min) if s is None else s
-        out, alpha, sigma, root = self.scaled(x, t, s, condition)
-        g = alpha * self.sigma_data**2 / root.square() * x + sigma * self.sigma_data / root * out
-        # The noise (x - alpha g) / sigma with its sigma cancelled by hand: exact near the data and finite at t = 0.
-        noise = sigma / root.square() * x - alpha * self.sigma_data / root * out
-        return x + expand_to(s - t, x) * self.path.velocity(g, noise, t)
+        """Jump from time ``t`` to time ``s``; without ``s``, to the boundary."""
+        s = torch.full_like(t, self.boundary) if s is None else s
+        return x + expand_to(s - t, x) * self.velocity(x, t, s, condition)
 
 
 class GuidedDenoiser(nn.Module):

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from unistep.condition import Condition, Field, parse_condition
-from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser, Map
+from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
-from unistep.sampling import sample_multistep
+from unistep.sampling import sample_gamma, sample_multistep
 from unistep.seeding import ItemGenerators, derived_seed, normal, randint
 from unistep.serialization import nearest
 from unistep.solvers import Solver, network_calls, sample_ode
@@ -25,6 +25,11 @@ from unistep.timesteps import karras_grid
 
 AnyPath = VarianceExploding | TrigFlow | LinearFlow | VariancePreserving
 """The paths that a configuration can name."""
+
+Kind = Literal["consistency", "flow_map", "denoiser"]
+"""One-time map to the data, two-time map, or many-step teacher."""
+KINDS: dict[Kind, type[Map]] = {"consistency": ConsistencyModel, "flow_map": FlowMap, "denoiser": Denoiser}
+"""The map of each kind."""
 
 MAX_STEPS = 1000
 """More sampling steps than this are taken for a mistake."""
@@ -34,8 +39,8 @@ MAX_STEPS = 1000
 class ModelConfig:
     """All that is needed to rebuild a model around its weights; lies beside them as ``config.json``."""
 
-    kind: Literal["consistency", "denoiser"]
-    """One-step model or many-step teacher."""
+    kind: Kind
+    """Which map the network is read as."""
     network: UNetConfig
     """The raw network."""
     modality: ImageModality
@@ -45,11 +50,13 @@ class ModelConfig:
     sigma_data: float = 0.5
     """Standard deviation of the data."""
     boundary: float = 0.0
-    """Boundary time of a consistency model."""
+    """Time at which a one-step model's jump ends; 0 is the data itself."""
     fields: dict[str, Field] = field(default_factory=dict)
     """What the model can be told."""
     times: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Sampling times of a consistency model by number of steps, where a search has found them."""
+    """Sampling times of a one-step model by number of steps, where a search has found them."""
+    gamma: float = 0.0
+    """Share of noise that a flow map draws afresh between its jumps, in [0, 1]."""
     solver: Solver = "heun"
     """Default sampler of a denoiser."""
     steps: int = 1
@@ -63,8 +70,10 @@ class ModelConfig:
         Raises:
             ValueError: Naming the field, its value and what was expected.
         """
-        if self.kind not in ("consistency", "denoiser"):
-            raise ValueError(f"unknown kind {self.kind!r}; {nearest(self.kind, ('consistency', 'denoiser'))}")
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind {self.kind!r}; {nearest(self.kind, tuple(KINDS))}")
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma must be in [0, 1], got {self.gamma}")
         if not 1 <= self.steps <= MAX_STEPS:
             raise ValueError(f"steps must be from 1 to {MAX_STEPS}, got {self.steps}")
         for key, times in self.times.items():
@@ -77,6 +86,8 @@ class ModelConfig:
         net = self.network.build()
         if self.kind == "denoiser":
             return Denoiser(net, self.path, self.sigma_data)
+        if self.kind == "flow_map":
+            return FlowMap(net, self.path, self.sigma_data, self.boundary)
         return ConsistencyModel(net, self.path, self.sigma_data, self.boundary)
 
 
@@ -96,7 +107,7 @@ class Generator:
 
     @property
     def kind(self) -> str:
-        """``consistency`` or ``denoiser``."""
+        """``consistency``, ``flow_map`` or ``denoiser``."""
         return self.config.kind
 
     @property
@@ -123,14 +134,14 @@ class Generator:
         """Sampling times for a number of steps, shape ``[steps]``: those found by search, else a Karras grid."""
         path = self.config.path
         found = self.config.times.get(str(steps))
-        if self.kind == "consistency" and found is not None:
+        if self.kind != "denoiser" and found is not None:
             return torch.tensor(found)
         low, high = (float(path.ratio(torch.tensor(t, dtype=torch.float64))) for t in (path.t_min, path.t_max))
         high = min(high, 1e4)  # linear flow ends at an infinite ratio
         if self.kind == "denoiser":
             ratios = karras_grid(steps, low, high)
         else:
-            # A consistency model gains nothing near the data: spread the steps above a tenth of the data's scale.
+            # A one-step model gains nothing near the data: spread the steps above a tenth of the data's scale.
             ratios = karras_grid(steps + 1, min(0.1 * self.config.sigma_data, high / 2), high)[:-1]
         times = path.time_at(ratios)
         times[0] = path.t_max
@@ -190,8 +201,8 @@ class Generator:
             raise ValueError(f"guidance must be a finite number, got {guidance}")
         if solver is not None and solver not in get_args(Solver):
             raise ValueError(f"unknown solver {solver!r}; {nearest(solver, get_args(Solver))}")
-        if self.kind == "consistency" and (solver is not None or guidance != 1):
-            raise ValueError(f"{self.name} is a consistency model: it takes neither a solver nor guidance, only steps")
+        if self.kind != "denoiser" and (solver is not None or guidance != 1):
+            raise ValueError(f"{self.name} is a one-step model: it takes neither a solver nor guidance, only steps")
         if guidance != 1 and not self.config.fields:
             raise ValueError(f"{self.name} takes no condition that guidance could strengthen; leave it at 1")
 
@@ -205,6 +216,8 @@ class Generator:
         grid = self.times(steps)
         if isinstance(self.map, ConsistencyModel):
             x = sample_multistep(self.map, noise, grid, condition, generator=items)
+        elif isinstance(self.map, FlowMap):
+            x = sample_gamma(self.map, noise, grid, condition, gamma=self.config.gamma, generator=items)
         else:
             assert isinstance(self.map, Denoiser)
             teacher = self.map if guidance == 1 else GuidedDenoiser(self.map, guidance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unistep.condition import Condition
-from unistep.flowmap import ConsistencyModel
+from unistep.flowmap import ConsistencyModel, FlowMap
 from unistep.path import expand_to
 from unistep.seeding import Randomness, randn_like
 from unistep.timesteps import karras_grid
@@ -78,6 +79,71 @@ def sample_one_step(
     path = consistency.path
     t = noise.new_full((len(noise),), path.t_max)
     return consistency(expand_to(path.sigma(t), noise) * noise, t, None, condition)
+
+
+def trace_gamma(
+    flow_map: FlowMap,
+    noise: Float[Tensor, "b *shape"],
+    grid: Float[Tensor, " n"],
+    condition: Condition | None = None,
+    *,
+    gamma: float = 0.0,
+    generator: Randomness = None,
+) -> Iterator[Float[Tensor, "b *shape"]]:
+    r"""Jump from time to time with a two-time map, yielding the signal after each jump.
+
+    Each jump but the last aims below the next time, at the noise to signal ratio
+    :math:`\tilde\eta = \sqrt{1-\gamma^2}\,\eta_{\tau_{n+1}}`, and noise is added back up to it:
+
+    .. math:: \tilde x = f(x, \tau_n, \tilde\tau), \qquad
+              x = \tfrac{\alpha_{\tau_{n+1}}}{\alpha_{\tilde\tau}} \tilde x
+              + \sqrt{\sigma_{\tau_{n+1}}^2 - (\tfrac{\alpha_{\tau_{n+1}}}{\alpha_{\tilde\tau}}
+              \sigma_{\tilde\tau})^2}\, z
+
+    With ``gamma = 0`` this is deterministic; with ``gamma = 1`` every jump goes to the boundary and it is multistep
+    sampling of a consistency model.
+
+    Args:
+        flow_map: The model.
+        noise: Standard normal noise, shape ``[b, *shape]``.
+        grid: Decreasing times, shape ``[n]``, the first usually the path's ``t_max``; ``n`` jumps are made.
+        condition: What the model is told.
+        gamma: Share of noise that is drawn afresh, in [0, 1].
+        generator: Source of that noise.
+
+    References:
+        Kim et al. 2024, arXiv 2310.02279, algorithm 3 (gamma-sampling).
+    """
+    if not 0 <= gamma <= 1:
+        raise ValueError(f"gamma must be in [0, 1], got {gamma}")
+    path = flow_map.path
+    times = [grid[i].to(noise).expand(len(noise)) for i in range(len(grid))]
+    end = torch.full_like(times[0], flow_map.boundary)
+    x = expand_to(path.sigma(times[0]), noise) * noise
+    for t, t_next in itertools.pairwise(times):
+        lower = torch.maximum(path.time_at(path.ratio(t_next) * math.sqrt(1 - gamma**2)), end)
+        x = flow_map(x, t, lower, condition)
+        if gamma > 0:
+            keep = expand_to(path.alpha(t_next) / path.alpha(lower), x)
+            left = (keep * expand_to(path.sigma(lower), x)).square()
+            spread = (expand_to(path.sigma(t_next), x).square() - left).clamp(min=0)
+            x = keep * x + spread.sqrt() * randn_like(x, generator)
+        yield x
+    yield flow_map(x, times[-1], end, condition)
+
+
+def sample_gamma(
+    flow_map: FlowMap,
+    noise: Float[Tensor, "b *shape"],
+    grid: Float[Tensor, " n"],
+    condition: Condition | None = None,
+    *,
+    gamma: float = 0.0,
+    generator: Randomness = None,
+) -> Float[Tensor, "b *shape"]:
+    """The end of :func:`trace_gamma`: samples of the shape of ``noise``."""
+    *_, x = trace_gamma(flow_map, noise, grid, condition, gamma=gamma, generator=generator)
+    return x
 
 
 def search_times(

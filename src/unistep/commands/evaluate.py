@@ -126,9 +126,10 @@ def sweep(options: EvaluateOptions, kind: str) -> Sweep:
     from unistep.evaluation.judge import Setting
 
     many = options.steps if kind == "denoiser" and options.steps else options.teacher_steps
-    few = options.steps if kind == "consistency" and options.steps else (1, 2, 4)
+    few = options.steps if kind != "denoiser" and options.steps else (1, 2, 4)
     return {
         "consistency": tuple(Setting(steps=n) for n in dict.fromkeys(few)),
+        "flow_map": tuple(Setting(steps=n) for n in dict.fromkeys(few)),
         "denoiser": tuple(
             Setting(steps=n, solver=solver) for solver in dict.fromkeys(options.solver) for n in dict.fromkeys(many)
         ),

@@ -54,7 +54,7 @@ def summary(folder: Path) -> dict[str, str]:
     conditions = [f"{name} ({spec.size})" for name, spec in config.fields.items()]
     sampler = f" {config.solver}" if config.kind == "denoiser" else ""
     return {
-        "kind": "one-step" if config.kind == "consistency" else "many-step teacher",
+        "kind": "many-step teacher" if config.kind == "denoiser" else "one-step",
         "shape": "x".join(map(str, config.modality.shape)),
         "parameters": f"{count_parameters(folder / WEIGHTS):,}",
         "conditions": ", ".join(conditions) or "none",

@@ -42,6 +42,7 @@ Train a model by a recipe. Everything a recipe says can be changed; the most use
   --budget 30m            time (90s, 30m, 2h) or images (500k, 2M); --max-steps for optimizer steps
   --out DIR               folder of the run (runs/RECIPE)
   --resume                go on after an interruption
+  --init MODEL            go on from the weights of a trained model
   --batch-size, --seed, --device, --checkpoint-every 5m, --teacher MODEL
 
   unistep train fashion-ect --data folder:my_pictures --budget 30m
@@ -122,8 +123,9 @@ def settle(config: RunConfig, recipe: RunConfig, words: Sequence[str]) -> RunCon
         parse_amount(getattr(config, name), name)
     if "--teacher" not in typed and not _teacher_fits(config, recipe):
         config = replace(config, teacher=None)
-    if config.teacher is not None:
-        find(config.teacher)
+    for name in (config.teacher, config.init):
+        if name is not None:
+            find(name)
     _check_source(config.data)
     return config
 

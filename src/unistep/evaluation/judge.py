@@ -46,7 +46,7 @@ class Sampler(Protocol):
 
     @property
     def kind(self) -> str:
-        """``consistency`` or ``denoiser``."""
+        """``consistency``, ``flow_map`` or ``denoiser``."""
         ...
 
     def sample(
@@ -83,6 +83,7 @@ Sweep = Mapping[str, Sequence[Setting]]
 
 DEFAULT_SWEEP: Sweep = {
     "consistency": tuple(Setting(steps=n) for n in (1, 2, 4)),
+    "flow_map": tuple(Setting(steps=n) for n in (1, 2, 4)),
     "denoiser": tuple(Setting(steps=n, solver=s) for s in ("heun", "dpmpp2m") for n in (5, 10, 18)),
 }
 """A one-step model with one, two and four calls; a teacher with two solvers at three lengths."""

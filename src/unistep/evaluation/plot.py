@@ -51,7 +51,7 @@ def save_plot(report: Report, path: str | Path) -> None:
     left.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     left.tick_params(which="minor", length=0)
     for rows, style in curves.values():
-        for row in rows if rows[0].kind == "consistency" else rows[-1:]:
+        for row in rows if rows[0].kind != "denoiser" else rows[-1:]:
             _number(left, row, style["color"])
     _sanity_lines(left, report, calls)
     _draw(upper, curves, lambda row: row.precision)
@@ -96,19 +96,19 @@ def _curves(report: Report) -> Curves:
         if row.kind != SANITY and row.calls is not None:
             groups.setdefault((row.name, row.solver), []).append(row)
     curves: Curves = {}
-    used = {"consistency": 0, "denoiser": 0}
+    used = {"consistency": 0, "flow_map": 0, "denoiser": 0}
     for (name, solver), rows in groups.items():
         kind = rows[0].kind
-        colours = _STUDENT if kind == "consistency" else _TEACHER
+        colours = _STUDENT if kind != "denoiser" else _TEACHER
         colour = colours[used.get(kind, 0) % len(colours)]
         used[kind] = used.get(kind, 0) + 1
         style = {
             "color": colour,
             "marker": _MARKERS.get(solver or "", "o"),
             "label": f"{name}, {_SOLVERS.get(solver, solver)}" if solver else name,
-            "linewidth": 2.4 if kind == "consistency" else 1.7,
-            "markersize": 7 if kind == "consistency" else 5.5,
-            "zorder": 4 if kind == "consistency" else 3,
+            "linewidth": 2.4 if kind != "denoiser" else 1.7,
+            "markersize": 7 if kind != "denoiser" else 5.5,
+            "zorder": 4 if kind != "denoiser" else 3,
         }
         curves[name, solver] = (sorted(rows, key=lambda row: row.calls or 0), style)
     return curves
@@ -142,7 +142,7 @@ def _draw(axes: Axes, curves: Curves, value: Callable[[Row], float]) -> None:
 
 
 def _number(axes: Axes, row: Row, colour: str) -> None:
-    above = row.kind == "consistency"  # a teacher's last point often has another curve just above it
+    above = row.kind != "denoiser"  # a teacher's last point often has another curve just above it
     axes.annotate(
         f"{row.frechet:.3g}",
         (row.calls or 0, row.frechet),

@@ -49,7 +49,7 @@ def best_times(
         Song et al. 2023, arXiv 2303.01469, section 3 and appendix C.
     """
     config = generator.config
-    if config.kind != "consistency":
+    if config.kind == "denoiser":
         raise ValueError(f"{generator.name} is a denoiser: only one-step models have intermediate times to search")
     if steps < 2:
         raise ValueError(f"one step has no intermediate time to search; steps must be at least 2, got {steps}")

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unistep.condition import Condition
-from unistep.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.seeding import Randomness
 
 
@@ -75,7 +75,7 @@ class Objective(nn.Module, ABC):
 class ObjectiveConfig(ABC):
     """The options of an objective: a frozen dataclass that knows what it trains and how it is built."""
 
-    trains: ClassVar[type[Denoiser | ConsistencyModel]]
+    trains: ClassVar[type[Denoiser | ConsistencyModel | FlowMap]]
     """The kind of map that it trains."""
     starts_from_teacher: ClassVar[bool]
     """Whether the student starts from the weights of a denoiser."""

@@ -11,7 +11,7 @@ from torch import nn
 from unistep.condition import Field
 from unistep.data import Dataset
 from unistep.flowmap import Denoiser, Map
-from unistep.generator import Generator, ModelConfig
+from unistep.generator import KINDS, Generator, ModelConfig
 from unistep.hub.load import load
 from unistep.modalities.image import ImageModality
 from unistep.objectives.base import Objective
@@ -42,29 +42,45 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     return replace(model, network=network, modality=modality, fields=fields)
 
 
-def load_teacher(config: RunConfig, model: ModelConfig) -> Generator | None:
-    """The teacher that the configuration names, or ``None``.
+def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator | None:
+    """The model of that name, whose network must be that of ``model``; ``None`` for no name.
+
+    Args:
+        name: A zoo name, a directory or a hub id.
+        model: What is to be trained.
+        role: What it serves as, for the message: ``teacher`` or ``init``.
 
     Raises:
-        ValueError: If the teacher and the student differ in shape, so that its weights cannot start the student.
+        ValueError: If the networks differ, so that its weights cannot start the student.
     """
-    if config.teacher is None:
+    if name is None:
         return None
-    teacher = load(config.teacher)
-    ours, theirs = replace(model.network, dropout=0.0), replace(teacher.config.network, dropout=0.0)
+    found = load(name)
+    ours, theirs = (replace(n, dropout=0.0, second_time=False) for n in (model.network, found.config.network))
     if ours != theirs:
         different = [key for key in vars(ours) if getattr(ours, key) != getattr(theirs, key)]
         detail = ", ".join(f"{key} {getattr(theirs, key)} instead of {getattr(ours, key)}" for key in different)
-        raise ValueError(f"the teacher {config.teacher!r} does not fit this data and network: it has {detail}")
-    return teacher
+        raise ValueError(f"the {role} {name!r} does not fit this data and network: it has {detail}")
+    return found
 
 
-def build_student(config: RunConfig, model: ModelConfig, teacher: Generator | None) -> Map:
-    """The map to train, with the teacher's weights where there is a teacher."""
+def build_student(config: RunConfig, model: ModelConfig, start: Generator | None) -> Map:
+    """The map to train, with the weights of ``start`` where there is one.
+
+    A second time that ``start`` does not know begins without effect: the last layer of its embedding is zero.
+    """
     torch.manual_seed(derived_seed(config.seed, "weights"))
     student = model.build()
-    if teacher is not None:
-        student.net.load_state_dict(teacher.map.net.state_dict())
+    if start is None:
+        return student
+    weights = start.map.net.state_dict()
+    known = {name: value for name, value in weights.items() if name in student.net.state_dict()}
+    student.net.load_state_dict(student.net.state_dict() | known)
+    if model.network.second_time and not start.config.network.second_time:
+        last = student.net.get_parameter("second_time.3.weight"), student.net.get_parameter("second_time.3.bias")
+        with torch.no_grad():
+            for parameter in last:
+                parameter.zero_()
     return student
 
 
@@ -75,7 +91,7 @@ def build_objective(config: RunConfig, student: Map, teacher: Generator | None) 
         ValueError: If the objective needs another kind of model, or a teacher that is missing.
     """
     if not isinstance(student, config.objective.trains):
-        kind = "denoiser" if config.objective.trains is Denoiser else "consistency"
+        kind = next(name for name, made in KINDS.items() if made is config.objective.trains)
         raise ValueError(f"{type(config.objective).__name__} trains a model of kind {kind!r}")
     if teacher is None:
         return config.objective.build(student, None)

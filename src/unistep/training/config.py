@@ -28,6 +28,8 @@ class RunConfig:
     """Training signal."""
     teacher: str | None = None
     """Model that the student starts from, and that distillation follows: a zoo name, a directory or a hub id."""
+    init: str | None = None
+    """Model whose weights training starts from, in place of the teacher's or fresh ones."""
     teacher_share: float = 0.6
     """Share of the budget that goes to training a teacher first, where the objective needs one and none is named."""
     optimizer: OptimizerConfig = MuonConfig()

@@ -62,13 +62,14 @@ def describe(config: RunConfig, stepper: Stepper, dataset: Dataset, speed: float
     images = config.max_steps * config.batch_size
     trainable = sum(p.numel() for p in stepper.trainable)
     n, c, h, w = dataset.images.shape
+    start = config.init or config.teacher
     labels = f", {config.model.network.num_classes} classes" if config.model.network.num_classes else ""
     processes = f", {world.size} processes ({config.parallel})" if world.size > 1 else ""
     return {
         "recipe": config.recipe,
         "data": f"{n:,} images of {w}x{h}, {c} channel{'s' if c > 1 else ''}{labels}, from {config.data.source}",
         "model": f"{trainable:,} trainable parameters, {config.model.kind}",
-        "start": "fresh weights" if config.teacher is None else f"weights of {config.teacher}",
+        "start": f"weights of {start}" if start else "fresh weights",
         "steps": f"{config.max_steps:,} of {config.batch_size} images: {images:,} images, {images / n:.1f} passes",
         "arithmetic": f"{stepper.precision} on {world.device}{processes}",
         "speed": f"{speed:.1f} images/s in a timing run",

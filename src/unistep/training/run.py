@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from unistep.data import Dataset, Loader, prepare
-from unistep.training.build import build_objective, build_student, fit_model_to_data, load_teacher, place
+from unistep.training.build import build_objective, build_student, fit_model_to_data, load_fitting, place
 from unistep.training.checkpoint import TrainingState, checkpoints, read_checkpoint
 from unistep.training.config import RunConfig
 from unistep.training.display import Display, duration, show_table
@@ -80,8 +80,9 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
         console.print(dataset.summary)
     model = fit_model_to_data(config.model, dataset)
     config = replace(config, model=model)
-    teacher = load_teacher(config, model)
-    student = build_student(config, model, teacher)
+    teacher = load_fitting(config.teacher, model, "teacher")
+    start = load_fitting(config.init, model, "init")
+    student = build_student(config, model, start or teacher)
     objective = build_objective(config, student, teacher)
     place(objective, model, world, sharded=world.size > 1 and config.parallel == "fsdp")
     if config.compile:
