@@ -9,6 +9,7 @@ Items whose code loads a shipped model have ``zoo`` in their name.
 from __future__ import annotations
 
 import re
+import runpy
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.is_file()]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))) if page.is_file()]
 FENCE = re.compile(r"^```python[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 REMARK = re.compile(r"<!--\s*((?:(?!-->).)*?)\s*-->\s*\Z", re.DOTALL)
 REASON = re.compile(r"not run: .{10,}", re.DOTALL)
@@ -122,6 +123,12 @@ def test_the_index_names_every_page() -> None:
     pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
     assert len(pages) >= 8
     assert pages <= linked
+
+
+def test_the_pages_of_methods_are_what_their_docstrings_say() -> None:
+    """Run ``python docs/build_methods.py`` when this fails."""
+    written = runpy.run_path(str(ROOT / "docs" / "build_methods.py"))["pages"]()
+    assert written == {page.name: page.read_text() for page in (ROOT / "docs" / "methods").glob("*.md")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

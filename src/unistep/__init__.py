@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unistep.evaluation import evaluate, load_features
     from unistep.generator import Generator, ModelConfig
     from unistep.hub import load, models, save
+    from unistep.recipes.cite import citation
     from unistep.training.config import RunConfig
     from unistep.training.stages import train_stages as train
 
@@ -25,6 +26,7 @@ __all__ = [
     "ModelConfig",
     "RunConfig",
     "__version__",
+    "citation",
     "evaluate",
     "load",
     "load_features",
@@ -40,6 +42,7 @@ _HOMES = {
     "Generator": ("unistep.generator", "Generator"),
     "ModelConfig": ("unistep.generator", "ModelConfig"),
     "RunConfig": ("unistep.training.config", "RunConfig"),
+    "citation": ("unistep.recipes.cite", "citation"),
     "evaluate": ("unistep.evaluation", "evaluate"),
     "load": ("unistep.hub", "load"),
     "load_features": ("unistep.evaluation", "load_features"),

@@ -14,10 +14,18 @@ from unistep.commands.parse import parse
 class RecipesOptions:
     """List the recipes that unistep train takes, with their data, needs and sources."""
 
+    cite: str | None = None
+    """Print, in place of the list, the BibTeX of what this recipe uses."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Print every recipe with what its docstring states."""
-    parse(RecipesOptions, "recipes", arguments)
+    options = parse(RecipesOptions, "recipes", arguments)
+    if options.cite is not None:
+        from unistep.recipes.cite import citation
+
+        print(citation(options.cite), end="")
+        return 0
     from rich.console import Console
     from rich.markup import escape
     from rich.padding import Padding

@@ -79,6 +79,8 @@ class ObjectiveConfig(ABC):
     """The kind of map that it trains."""
     starts_from_teacher: ClassVar[bool]
     """Whether the student starts from the weights of a denoiser."""
+    papers: ClassVar[tuple[str, ...]]
+    """What to cite, as keys of :data:`unistep.citations.PAPERS`."""
 
     @abstractmethod
     def build(self, student: Map, teacher: Denoiser | None) -> Objective:

@@ -21,6 +21,7 @@ class DenoisingConfig(ObjectiveConfig):
 
     trains = Denoiser
     starts_from_teacher = False
+    papers = ("karras2022edm",)
 
     times: LogNormal = LogNormal(mean=-1.2, std=1.2)
     """Law of the noise level."""

@@ -25,6 +25,7 @@ class DistillationConfig(ObjectiveConfig):
 
     trains = ConsistencyModel
     starts_from_teacher = True
+    papers = ("song2023consistency",)
 
     levels: int = 18
     """Number of noise levels; 18 for 32-pixel images, 40 for 64 and more."""

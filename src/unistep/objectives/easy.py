@@ -26,6 +26,7 @@ class EasyConfig(ObjectiveConfig):
 
     trains = ConsistencyModel
     starts_from_teacher = True
+    papers = ("geng2024easy",)
 
     times: LogNormal = LogNormal(mean=-1.1, std=2.0)
     """Law of the noise level."""

@@ -34,6 +34,7 @@ class ConsistencyTrainingConfig(ObjectiveConfig):
 
     trains = ConsistencyModel
     starts_from_teacher = False
+    papers = ("song2023consistency",)
 
     curriculum: Curriculum = SqrtCurriculum()
     """Number of noise levels and decay of the target along training."""
