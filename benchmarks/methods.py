@@ -1,0 +1,158 @@
+"""Every method of the family at equal compute: same network, data, seed and processor seconds.
+
+    python benchmarks/methods.py --teacher DIR --seconds 120 --num 1000 --json methods.json --plot methods.png
+    python benchmarks/methods.py fashion-ect fashion-sct --teacher DIR --seconds 300
+
+Methods are the recipes. Each runs from the weights of a teacher and, where its objective does not need one,
+also from fresh ones (``NAME/scratch``), in a process of its own with one thread. Processor seconds are used rather than
+the clock's, so that other work on the machine does not decide the ranking; network passes are counted beside them. Peak
+memory for each image is the slope between two batch sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from race import race
+
+from unistep.evaluation import quick_fd
+from unistep.hub.load import load
+from unistep.recipes import recipes
+from unistep.training.config import RunConfig
+
+POINTS = (0.25, 0.5, 0.75, 1.0)
+BATCHES = (32, 96)
+"""Batch sizes between which the slope of the memory is taken."""
+
+
+def methods() -> dict[str, RunConfig]:
+    """Every run that can be compared, by name."""
+    found: dict[str, RunConfig] = {}
+    for name, recipe in recipes().items():
+        config = recipe()
+        if config.model.kind == "denoiser":
+            continue
+        found[name] = replace(config, teacher="teacher", model=replace(config.model, times={}))
+        if config.teacher is None:
+            found[f"{name}/scratch"] = replace(found[name], teacher=None)
+    return found
+
+
+def peak(name: str, teacher: str, batch: int) -> int:
+    """Most memory, in bytes, that a few steps of a method take in a fresh process."""
+    words = [sys.executable, __file__, name, "--teacher", teacher, "--memory", str(batch)]
+    return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def one(name: str, args: argparse.Namespace) -> dict[str, object]:
+    """Run one method in this process."""
+    torch.set_num_threads(1)
+    return race(
+        name,
+        methods()[name],
+        teacher=args.teacher,
+        seconds=args.seconds,
+        num=args.num,
+        points=POINTS,
+        calls=(1, 2, 4),
+    )
+
+
+def few_steps(name: str, args: argparse.Namespace) -> None:
+    """Take a second's worth of steps at a batch size and print the peak of memory."""
+    torch.set_num_threads(1)
+    config = replace(methods()[name], batch_size=args.memory)
+    race(name, config, teacher=args.teacher, seconds=1.0, num=1, points=(1.0,), calls=())
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def table(results: list[dict[str, object]]) -> str:
+    """The results as Markdown, best one-step distance first."""
+    lines = [
+        "| method | images | images/s | passes | MiB/image | 1 step | 2 steps | 4 steps |",
+        "|---|---:|---:|---|---:|---:|---:|---:|",
+    ]
+    for result in sorted(results, key=lambda r: r["curve"][-1]["fd_1"]):  # type: ignore[index]
+        last = result["curve"][-1]  # type: ignore[index]
+        passes = " + ".join(f"{n:g} {kind}" for kind, n in result["passes_per_image"].items())  # type: ignore[union-attr]
+        lines.append(
+            f"| `{result['variant']}` | {last['images']:,} | {result['images_per_second']:g} | {passes} "
+            f"| {result['memory_per_image'] / 2**20:.2f} | {last['fd_1']} | {last['fd_2']} | {last['fd_4']} |"
+        )
+    return "\n".join(lines)
+
+
+def plot(results: list[dict[str, object]], path: Path) -> None:
+    """Curves of distance against processor seconds, one panel for each number of steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(15, 5), sharey=True, layout="constrained")
+    for axis, calls in zip(axes, (1, 2, 4), strict=True):
+        for i, result in enumerate(results):
+            curve = result["curve"]
+            style = "--" if str(result["variant"]).endswith("/scratch") else "-"
+            axis.plot(
+                [point["seconds"] for point in curve],  # type: ignore[union-attr]
+                [point[f"fd_{calls}"] for point in curve],  # type: ignore[union-attr]
+                style,
+                color=plt.get_cmap("tab20")(i % 20),
+                marker="o",
+                label=result["variant"],
+            )
+        axis.set(title=f"{calls} step{'s' if calls > 1 else ''}", xlabel="processor seconds", yscale="log")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("Fréchet distance (features fashion v1)")
+    figure.legend(loc="outside right center", fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Run the methods one after the other, and add them to the results."""
+    known = methods()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*", choices=[*known, []], help="all without")
+    parser.add_argument("--teacher", default="fashion-teacher", help="model folder or zoo name")
+    parser.add_argument("--seconds", type=float, default=120.0, help="processor seconds for each method")
+    parser.add_argument("--num", type=int, default=1000, help="samples for each distance")
+    parser.add_argument("--json", type=Path, default=Path("methods.json"))
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--single", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    names = args.methods or list(known)
+    if args.memory:
+        return few_steps(names[0], args)
+    if args.single:
+        return args.json.write_text(json.dumps(one(names[0], args))) and None
+    results = json.loads(args.json.read_text()) if args.json.exists() else []
+    if not results:
+        torch.set_num_threads(1)
+        yardstick = quick_fd(load(args.teacher).sample(args.num, steps=18, solver="heun"))
+        print(f"teacher, 18 Heun steps: {yardstick:.3f}", flush=True)
+    for name in names:
+        part = args.json.with_suffix(".part")
+        words = [sys.executable, __file__, name, "--single", "--teacher", args.teacher, "--json", str(part)]
+        subprocess.run([*words, "--seconds", str(args.seconds), "--num", str(args.num)], check=True)
+        result = json.loads(part.read_text())
+        part.unlink()
+        low, high = (peak(name, args.teacher, batch) for batch in BATCHES)
+        result["memory_per_image"] = (high - low) / (BATCHES[1] - BATCHES[0])
+        results = [other for other in results if other["variant"] != name] + [result]
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
+    if args.plot:
+        plot(results, args.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""One training run against a budget of processor seconds, judged along the way; what the comparisons share."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from unistep.data import Loader, prepare
+from unistep.evaluation import quick_fd
+from unistep.generator import Generator, ModelConfig
+from unistep.hub.load import load
+from unistep.training.build import build_objective, build_student, place
+from unistep.training.config import RunConfig
+from unistep.training.ema import EMA
+from unistep.training.optim import build_optimizer, set_rates
+from unistep.training.parallel import World
+from unistep.training.step import Stepper
+
+
+def count_passes(objective: nn.Module) -> Counter[str]:
+    """Count the examples that go through each network of an objective, with and without gradient."""
+    counts: Counter[str] = Counter()
+
+    def seen(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        del module
+        counts["with gradient" if torch.is_grad_enabled() else "without"] += len(inputs[0])
+
+    for module in objective.modules():
+        net = getattr(module, "net", None)
+        if isinstance(net, nn.Module):
+            net.register_forward_pre_hook(seen)
+    return counts
+
+
+def fitted(config: RunConfig, teacher: Generator | None) -> ModelConfig:
+    """The model of a run, with the size of the teacher's network and what the teacher can be told."""
+    if teacher is None:
+        return config.model
+    ours = config.model.network
+    network = replace(
+        teacher.config.network,
+        **{name: getattr(ours, name) for name in ("dropout", "second_time", "double_norm") if hasattr(ours, name)},
+    )
+    return replace(config.model, network=network, fields=teacher.config.fields)
+
+
+def judge(generator: Generator, num: int, calls: Sequence[int]) -> dict[str, float]:
+    """Fréchet distances by number of steps; a denoiser is sampled in 18."""
+    plan = [(18, "dpmpp2m")] if generator.kind == "denoiser" else [(steps, None) for steps in calls]
+    return {
+        f"fd_{steps}": round(quick_fd(generator.sample(num, steps=steps, solver=solver)), 3)  # type: ignore[arg-type]
+        for steps, solver in plan
+    }
+
+
+def race(
+    name: str,
+    config: RunConfig,
+    *,
+    teacher: str | None,
+    seconds: float,
+    num: int,
+    points: Sequence[float] = (0.5, 1.0),
+    calls: Sequence[int] = (1, 2),
+) -> dict[str, object]:
+    """Train for ``seconds`` of processor time.
+
+    Args:
+        name: What to call the run.
+        config: The run; whether it starts from a teacher and follows one is in ``config.teacher``.
+        teacher: The teacher to use wherever the configuration names one; also gives the size of every network.
+        seconds: Budget; evaluation is not counted.
+        num: Samples for each distance.
+        points: Shares of the budget at which to judge.
+        calls: Numbers of steps to judge one-step models at.
+
+    Returns:
+        Speed, network passes for each image, and the distances along the way.
+    """
+    source = load(teacher) if teacher is not None else None
+    config = replace(config, teacher=teacher if config.teacher is not None else None)
+    start = source if config.teacher is not None else None
+    dataset, world = prepare(config.data, progress=False), World()
+    model = fitted(config, source)
+    student = build_student(config, model, start)
+    objective = build_objective(config, student, start)
+    place(objective, model, world)
+    passes = count_passes(objective)
+    stepper = Stepper(objective, Loader(dataset, config.batch_size, config.seed), model.modality, config, world)
+    optimizer = build_optimizer(config.optimizer, student.net, objective)
+    emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
+    objective.train()
+    curve: list[dict[str, object]] = []
+    step, spent, bad = 0, 0.0, 0
+    for point in points:
+        while spent < point * seconds:
+            begin = time.process_time()
+            progress = min(spent / seconds, 1.0)
+            gradient = stepper.gradient(step, progress)
+            set_rates(optimizer, config.schedule.factor(step, progress))
+            if gradient.norm < float("inf"):
+                optimizer.step()
+                objective.after_step(progress)
+            else:
+                bad += 1
+            step += 1
+            for ema in emas:
+                ema.update(step, config.batch_size)
+            spent += time.process_time() - begin
+        counted = dict(passes)
+        for ema in emas:
+            ema.swap()
+            row = {"seconds": round(spent), "images": step * config.batch_size, "weights": ema.config.name}
+            row |= judge(Generator(student, model), num, calls)
+            ema.swap()
+            curve.append(row)
+            print(name, row, flush=True)
+        passes.clear()
+        passes.update(counted)
+        objective.train()
+    images = step * config.batch_size
+    return {
+        "variant": name,
+        "images_per_second": round(images / spent, 1),
+        "passes_per_image": {kind: round(count / images, 2) for kind, count in passes.items()},
+        "skipped": bad,
+        "curve": curve,
+    }
