@@ -8,6 +8,7 @@ A test says when a page is not what this script writes.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 import sys
@@ -29,8 +30,10 @@ def to_markdown(text: str) -> str:
     """A docstring's formulas and code marks as Markdown."""
 
     def block(match: re.Match[str]) -> str:
-        formula = " ".join(line.strip() for line in match[2].splitlines())
-        return f"$${formula.strip()}$$\n"
+        formula = " ".join(line.strip() for line in match[2].splitlines()).strip()
+        if "&" in formula:
+            formula = rf"\begin{{aligned}}{formula.rstrip(',')}\end{{aligned}}"
+        return f"$${formula}$$\n"
 
     text = re.sub(r"^( *)\.\. math:: ?((?:.*\n)(?:\1 +\S.*\n)*)", block, text + "\n", flags=re.MULTILINE)
     text = re.sub(r":math:`([^`]+)`", r"$\1$", text)
@@ -52,8 +55,8 @@ def sections(text: str) -> dict[str, str]:
     return {name: inspect.cleandoc("\n".join(lines)) for name, lines in found.items()}
 
 
-def options(kind: type) -> Iterator[tuple[str, str, str]]:
-    """Name, default and meaning of each field of a configuration."""
+def own_options(kind: type) -> Iterator[tuple[str, str, str]]:
+    """Name, default and meaning of each field that a configuration's own body declares."""
     tree = ast.parse(inspect.cleandoc(inspect.getsource(kind))).body[0]
     assert isinstance(tree, ast.ClassDef)
     for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
@@ -65,59 +68,62 @@ def options(kind: type) -> Iterator[tuple[str, str, str]]:
         yield node.target.id, default, " ".join(meaning.split())
 
 
-def objective_of(kind: type) -> type[Objective]:
-    """The objective that a configuration builds."""
+def options(kind: type) -> list[tuple[str, str, str]]:
+    """Name, default and meaning of each field of a configuration, those of its own class first."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for base in kind.__mro__:
+        if dataclasses.is_dataclass(base):
+            found |= {option[0]: option for option in own_options(base) if option[0] not in found}
+    return list(found.values())
+
+
+def objectives_of(kind: type) -> list[type[Objective]]:
+    """The objective that a configuration builds, after those of the same file that it is derived from."""
     made = typing.get_type_hints(kind.build)["return"]
     assert issubclass(made, Objective)
-    return made
+    return [base for base in reversed(made.__mro__) if base.__module__ == made.__module__]
 
 
-def page(kind: type, users: dict[str, Recipe]) -> str:
-    """The page of one objective."""
-    made = objective_of(kind)
-    source = Path(inspect.getfile(kind))
-    told = sections(inspect.getdoc(made) or "")
-    title = (inspect.getdoc(sys.modules[kind.__module__]) or "").partition(":")[0].partition(".")[0].strip()
-    lines = [
-        f"# {title}",
-        "",
-        f"`{made.__name__}` in [`{source.name}`](../../src/unistep/objectives/{source.name}).",
-        "",
-        to_markdown(told[""]),
-        "",
-        "## Options",
-        "",
-        (inspect.getdoc(kind) or "").splitlines()[0],
-        "",
-        "| option | default | meaning |",
-        "|---|---|---|",
-    ]
-    for name, default, meaning in options(kind):
-        escaped = meaning.replace("|", "\\|")
-        lines.append(f"| `{name}` | `{default.replace('|', chr(92) + '|')}` | {escaped} |")
+def page(kinds: list[type], users: dict[str, Recipe]) -> str:
+    """The page of one file: its objectives, their options, recipes and papers."""
+    module = sys.modules[kinds[0].__module__]
+    source = Path(inspect.getfile(kinds[0])).name
+    title = (inspect.getdoc(module) or "").partition(":")[0].partition(".")[0].strip()
+    lines = [f"# {title}", "", f"In [`{source}`](../../src/unistep/objectives/{source})."]
+    references: list[str] = []
+    for made in dict.fromkeys(base for kind in kinds for base in objectives_of(kind)):
+        told = sections(inspect.getdoc(made) or "")
+        lines += ["", f"## `{made.__name__}`", "", to_markdown(told[""])]
+        references += [to_markdown(told["References"])] if "References" in told else []
+    for kind in kinds:
+        lines += ["", f"## Options of `{kind.__name__}`", "", (inspect.getdoc(kind) or "").splitlines()[0], ""]
+        lines += ["| option | default | meaning |", "|---|---|---|"]
+        for cells in options(kind):
+            name, default, meaning = (cell.replace("|", "\\|") for cell in cells)
+            lines.append(f"| `{name}` | `{default}` | {meaning} |")
     for name, recipe in users.items():
         what, facts = read_docstring(inspect.getdoc(recipe) or "")
         lines += ["", f"## Recipe `{name}`", "", what, ""]
         lines += [f"- **{fact}.** {value}" for fact, value in {**facts, "Budget": recipe().budget}.items()]
         lines += ["", "```bash", f"unistep train {name}", "```"]
-    if "References" in told:
-        lines += ["", "## Papers", "", to_markdown(told["References"])]
+    lines += ["", "## Papers", "", *(f"- {' '.join(text.split())}" for text in dict.fromkeys(references))]
     if users:
-        first = next(iter(users))
-        lines += ["", "```bibtex", citation(first).strip(), "```"]
+        lines += ["", "```bibtex", citation(next(iter(users))).strip(), "```"]
     return "\n".join(lines) + "\n"
 
 
 def pages() -> dict[str, str]:
     """Every page by its file's name."""
     written, rows = {}, []
+    files: dict[str, list[type]] = {}
     for kind in typing.get_args(AnyObjectiveConfig):
-        users = {name: recipe for name, recipe in recipes().items() if type(recipe().objective) is kind}
-        file = f"{kind.__module__.rpartition('.')[2]}.md"
-        written[file] = page(kind, users)
-        title = written[file].partition("\n")[0].removeprefix("# ")
-        summary = to_markdown((inspect.getdoc(kind) or "").splitlines()[0])
-        rows.append(f"| [{title}]({file}) | {', '.join(f'`{name}`' for name in users)} | {summary} |")
+        files.setdefault(kind.__module__.rpartition(".")[2], []).append(kind)
+    for file, kinds in files.items():
+        users = {name: recipe for name, recipe in recipes().items() if type(recipe().objective) in kinds}
+        written[f"{file}.md"] = page(kinds, users)
+        title = written[f"{file}.md"].partition("\n")[0].removeprefix("# ")
+        summary = " ".join(to_markdown((inspect.getdoc(kind) or "").splitlines()[0]) for kind in kinds)
+        rows.append(f"| [{title}]({file}.md) | {', '.join(f'`{name}`' for name in users)} | {summary} |")
     head = ["# Methods", "", "One page each, written from the docstrings by `docs/build_methods.py`.", ""]
     table = ["| method | recipes | what it does |", "|---|---|---|", *rows]
     written["index.md"] = "\n".join([*head, *table]) + "\n"

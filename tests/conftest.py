@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(FilePath(__file__).parent))  # so that tests can say `from analytic import ...`
 
 # The networks are left out: a checked function would break torch.compile(fullgraph=True). objectives.base is left
-# out because beartype cannot check a method that returns Self where it does not decorate the class.
+# out, and objectives.shortcut, because beartype cannot check a method that returns Self without decorating the class.
 CHECKED = [
     "unistep.path",
     "unistep.timesteps",
@@ -26,6 +26,16 @@ CHECKED = [
     "unistep.objectives.distillation",
     "unistep.objectives.easy",
     "unistep.objectives.training",
+    "unistep.objectives.continuous",
+    "unistep.objectives.drifting",
+    "unistep.objectives.improved",
+    "unistep.objectives.improved_meanflow",
+    "unistep.objectives.meanflow",
+    "unistep.objectives.moment",
+    "unistep.objectives.phased",
+    "unistep.objectives.time_pairs",
+    "unistep.objectives.trajectory",
+    "unistep.objectives.truncated",
 ]
 jaxtyping.install_import_hook(CHECKED, "checked.typecheck")
 

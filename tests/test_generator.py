@@ -181,6 +181,83 @@ def test_network_calls_are_counted_right(solver: Solver, steps: int) -> None:
     assert make().network_calls(4) == 4
 
 
+class Items(torch.nn.Module):
+    """Counts the items that go through the network."""
+
+    items = 0
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: object = None) -> Tensor:
+        self.items += len(x)
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 1.5])
+def test_guidance_doubles_the_calls(guidance: float) -> None:
+    config = make("denoiser").config
+    net = Items()
+    g = Generator(Denoiser(net, config.path), config)
+    g.sample(3, steps=4, solver="heun", guidance=guidance)
+    assert net.items == 3 * g.network_calls(4, "heun", guidance)
+    assert g.network_calls(4, "heun", guidance) == (7 if guidance == 1 else 14)
+    assert make().network_calls(4, guidance=1.0) == 4
+
+
+@pytest.mark.parametrize("kind", ["consistency", "denoiser", "flow_map"])
+def test_times_of_ones_own_take_the_place_of_the_grid(kind: str, path: Path) -> None:
+    config = make("consistency" if kind == "flow_map" else kind, path).config
+    network = replace(config.network, second_time=kind == "flow_map")
+    config = replace(config, kind=kind, network=network, steps=1)  # type: ignore[arg-type]
+    torch.manual_seed(3)
+    model = config.build()
+    with torch.no_grad():
+        for p in model.net.parameters():
+            p.add_(0.03 * torch.randn_like(p))
+    g = Generator(model, config)
+    grid = g.times(3)
+    usual = g.sample(2, steps=3, seed=4)
+    for times in (grid, grid.tolist(), tuple(grid.tolist())):
+        assert torch.equal(g.sample(2, times=times, seed=4), usual)
+        assert torch.equal(g.sample(2, times=times, steps=3, seed=4, batch_size=1)[:1], g.sample(1, steps=3, seed=4))
+    ours = [float(grid[0]), float(grid[1] * 0.9), float(grid[2])]
+    assert (g.sample(2, times=ours, seed=4) - usual).abs().max() > 1e-6
+    assert g.sample(2, times=ours[:2]).shape == (2, 1, 8, 8)
+
+
+def test_the_first_of_ones_own_times_sets_the_noise() -> None:
+    """On Gaussian data a map that starts at another time answers another point of its own trajectory."""
+    flow = GaussianFlow(VarianceExploding(), 0.0, 0.2, 0.0)
+    g = Generator(flow, make(label=False).config)
+    high, low = g.sample(4, times=[80.0]), g.sample(4, times=[0.5])
+    # f(t z, t) = z t std / sqrt(std^2 + t^2)
+    assert torch.allclose(low / high, torch.full_like(high, 0.5 / (0.5**2 + 0.2**2) ** 0.5), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["consistency", "denoiser"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"times": []}, r"times must hold one time or more"),
+        ({"times": [2.5, 80.0]}, r"times must decrease from step to step, got 2.5, 80"),
+        ({"times": [80.0, 2.5, 2.5]}, r"times must decrease from step to step, got 80, 2.5, 2.5"),
+        ({"times": [80.0, 80.0 - 1e-9]}, r"times must decrease"),
+        ({"times": [80.0, 0.0]}, r"times must be from 0.002 to 80, the path's range, got 80, 0"),
+        ({"times": [80.0, -1.0]}, r"times must be from 0.002 to 80"),
+        ({"times": [80.0, float("nan")]}, r"times must be from 0.002 to 80"),
+        ({"times": [float("inf"), 1.0]}, r"times must be from 0.002 to 80"),
+        ({"times": [81.0]}, r"times must be from 0.002 to 80, the path's range, got 81"),
+        ({"times": 80.0}, r"times must be a sequence of numbers, such as \(80.0, 2.5\), got 80.0"),
+        ({"times": "a b"}, r"times must be a sequence of numbers"),
+        ({"times": [80.0, None]}, r"times must be a sequence of numbers"),
+        ({"times": [80.0, 2.5], "steps": 3}, r"there are 2 times for 3 steps; give one time for each step, or no"),
+        ({"times": [80 - i / 100 for i in range(1001)]}, r"steps must be at most 1000, got 1001"),
+    ],
+)
+def test_times_that_cannot_be_sampled_at(kind: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        make(kind).sample(**options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["consistency", "denoiser"])
 @pytest.mark.parametrize("steps", [1, 2, 5, 18])
 def test_times_fall_from_the_first(kind: str, steps: int, path: Path) -> None:

@@ -34,6 +34,9 @@ KINDS: dict[Kind, type[Map]] = {"consistency": ConsistencyModel, "flow_map": Flo
 MAX_STEPS = 1000
 """More sampling steps than this are taken for a mistake."""
 
+_ROUNDING = 1e-5
+"""Times may lie outside their path by this share."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -125,10 +128,12 @@ class Generator:
         self.map.to(device)
         return self
 
-    def network_calls(self, steps: int | None = None, solver: Solver | None = None) -> int:
-        """Network calls that :meth:`sample` makes for each sample."""
+    def network_calls(self, steps: int | None = None, solver: Solver | None = None, guidance: float = 1.0) -> int:
+        """Network calls that :meth:`sample` makes for each sample; with guidance every call is of two items."""
         steps = self.config.steps if steps is None else steps
-        return network_calls(solver or self.config.solver, steps) if self.kind == "denoiser" else steps
+        if self.kind != "denoiser":
+            return steps
+        return network_calls(solver or self.config.solver, steps) * (1 if guidance == 1 else 2)
 
     def times(self, steps: int) -> Tensor:
         """Sampling times for a number of steps, shape ``[steps]``: those found by search, else a Karras grid."""
@@ -155,6 +160,7 @@ class Generator:
         seed: int = 0,
         solver: Solver | None = None,
         guidance: float = 1.0,
+        times: Sequence[float] | Tensor | None = None,
         batch_size: int = 64,
         **condition: int | str | Sequence[int | str] | None,
     ) -> Tensor:
@@ -168,6 +174,7 @@ class Generator:
             seed: Seed of the first item.
             solver: ``heun``, ``euler`` or ``dpmpp2m``; denoisers only.
             guidance: Classifier-free guidance weight; denoisers only.
+            times: Decreasing times on the model's path, one for each step, in place of those of :meth:`times`.
             batch_size: Items that go through the network together.
             **condition: The model's fields by name, one value for all items or a sequence.
 
@@ -177,14 +184,18 @@ class Generator:
         Raises:
             ValueError: For a bad number, an unknown field or solver, or a value out of range.
         """
+        grid = None if times is None else _given_times(times, steps, self.config.path)
+        if grid is not None:
+            steps = len(grid)
         steps = self.config.steps if steps is None else steps
         self._check(num, steps, seed, solver, guidance, batch_size)
+        grid = self.times(steps) if grid is None else grid
         told = parse_condition(self.config.fields, condition, num)
         pieces = []
         for start in range(0, num, batch_size):
             stop = min(start + batch_size, num)
             part = {name: value[start:stop] for name, value in told.items()}
-            pieces.append(self._batch(range(seed + start, seed + stop), steps, solver, guidance, part))
+            pieces.append(self._batch(range(seed + start, seed + stop), grid, solver, guidance, part))
         return torch.cat(pieces)
 
     def _check(self, num: int, steps: int, seed: int, solver: str | None, guidance: float, batch_size: int) -> None:
@@ -208,12 +219,11 @@ class Generator:
 
     @torch.inference_mode()
     def _batch(
-        self, seeds: range, steps: int, solver: Solver | None, guidance: float, told: dict[str, Tensor]
+        self, seeds: range, grid: Tensor, solver: Solver | None, guidance: float, told: dict[str, Tensor]
     ) -> Tensor:
         items = ItemGenerators(list(seeds))
         noise = normal((len(seeds), *self.shape), items).to(self.device)
         condition: Condition = {name: value.to(self.device) for name, value in self._complete(told, seeds).items()}
-        grid = self.times(steps)
         if isinstance(self.map, ConsistencyModel):
             x = sample_multistep(self.map, noise, grid, condition, generator=items)
         elif isinstance(self.map, FlowMap):
@@ -235,3 +245,24 @@ class Generator:
     def save(self, x: Tensor, path: str | FilePath) -> None:
         """Write samples where the modality knows how: a picture, a grid, an ``.npz`` or a folder."""
         self.config.modality.save(x, FilePath(path))
+
+
+def _given_times(times: Sequence[float] | Tensor, steps: int | None, path: AnyPath) -> Tensor:
+    """Sampling times that a person chose, checked, shape ``[n]``."""
+    try:
+        values = [float(t) for t in times]
+    except (TypeError, ValueError):
+        raise ValueError(f"times must be a sequence of numbers, such as (80.0, 2.5), got {times!r}") from None
+    if not values:
+        raise ValueError("times must hold one time or more, such as (80.0, 2.5)")
+    if steps is not None and steps != len(values):
+        raise ValueError(f"there are {len(values)} times for {steps} steps; give one time for each step, or no steps")
+    shown = ", ".join(f"{t:g}" for t in values)
+    # The ends may be those of a grid, which is rounded to float32.
+    low, high = path.t_min * (1 - _ROUNDING), path.t_max * (1 + _ROUNDING)
+    if not all(low <= t <= high for t in values):
+        raise ValueError(f"times must be from {path.t_min:g} to {path.t_max:g}, the path's range, got {shown}")
+    grid = torch.tensor(values)
+    if not (grid.diff() < 0).all():
+        raise ValueError(f"times must decrease from step to step, got {shown}")
+    return grid

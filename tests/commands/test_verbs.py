@@ -17,9 +17,9 @@ from unistep.recipes import recipes
 
 OPTIONS = {
     "demo": ["--out", "--seconds", "--seed", "--open"],
-    "sample": ["MODEL", "--num", "-n", "--steps", "--seed", "--solver", "--guidance", "--batch-size", "--out", "-o"],
+    "sample": ["MODEL", "--num", "-n", "--steps", "--seed", "--solver", "--guidance", "--times", "--out", "-o"],
     "train": ["RECIPE", "--data", "--budget", "--out", "--resume", "fashion-ect"],
-    "evaluate": ["MODEL", "--teacher", "--data", "--features", "--steps", "--num", "--json", "--plot"],
+    "evaluate": ["MODEL", "--teacher", "--data", "--features", "--steps", "--guidance", "--num", "--json", "--plot"],
     "models": [],
     "recipes": [],
     "info": ["MODEL"],
@@ -44,6 +44,9 @@ def test_help_of_a_recipe_and_a_model_has_their_own_options(run):
         assert option in text
     assert all(len({len(line) for line in box.splitlines()[1:-1]}) <= 1 for box in text.split("╭")[1:2])
     text = run("sample fashion --help").out
+    assert "--label" in text
+    assert "sneaker" in text
+    text = run("evaluate --steps 1 2 --num=20 fashion --help").out
     assert "--label" in text
     assert "sneaker" in text
 
@@ -80,10 +83,21 @@ def test_sample_says_what_it_took_and_where_it_is(run):
     outcome = run("sample --num=4 fashion-teacher --steps 3 --solver heun --guidance 1.5")
     assert (outcome.code, outcome.err) == (0, "")
     assert "4 samples of fashion-teacher in " in outcome.out
-    assert "5 network calls each, on cpu" in outcome.out
+    assert "10 network calls each, on cpu" in outcome.out  # guidance asks twice
     assert "written to samples.png" in outcome.out
     with Image.open("samples.png") as picture:
         assert picture.width > 2 * 28
+
+
+def test_sampling_at_times_of_ones_own(run):
+    assert run("sample --times 80 2.5 --seed 3 -n 2 fashion -o ours.npz").code == 0
+    assert run("sample -o last.npz --seed 3 -n 2 --times 80 2.5 fashion").code == 0
+    assert (npz("ours.npz") == npz("last.npz")).all()
+    assert run("sample fashion -n 2 --seed 3 --steps 2 -o grid.npz").code == 0
+    assert (npz("ours.npz") != npz("grid.npz")).any()
+    outcome = run("sample fashion-teacher -n 1 --times 80 9 1 0.1 --solver euler -o slow.npz")
+    assert outcome.code == 0
+    assert "4 network calls each" in outcome.out
 
 
 def test_models_are_listed_with_what_they_are(run):
@@ -207,6 +221,25 @@ def test_evaluate_a_model_beside_its_teacher(run, place):
     assert "written to plot.png" in outcome.out
     with Image.open("plot.png") as picture:
         assert picture.format == "PNG"
+
+
+def test_evaluate_with_a_label_and_guidance(run, place):
+    pictures = save_pictures(place / "pictures")
+    outcome = run(
+        "evaluate --steps 1 --teacher-steps 2 --solver heun --guidance 1 1.5 --num 20 fashion --label sneaker",
+        ["--teacher", "fashion-teacher", "--features", "pixels", "--data", f"folder:{pictures}", "--json", "r.json"],
+    )
+    assert outcome.code == 0, outcome
+    report = json.loads(Path("r.json").read_text())
+    rows = [(row["name"], row["guidance"], row["calls"]) for row in report["rows"] if row["steps"]]
+    assert rows == [("fashion", None, 1), ("fashion-teacher", 1.0, 3), ("fashion-teacher", 1.5, 6)]
+    assert report["condition"] == {"label": "sneaker"}
+    assert "guidance=1.5" in outcome.out
+    free = run(
+        "evaluate fashion --steps 1 --num 20 --features pixels", ["--data", f"folder:{pictures}"], "--json f.json"
+    )
+    assert free.code == 0
+    assert json.loads(Path("f.json").read_text())["rows"][0]["frechet"] != report["rows"][0]["frechet"]
 
 
 def test_a_missing_extra_is_named_before_the_work(run, monkeypatch):

@@ -43,8 +43,8 @@ class Blobs:
         items = [torch.randn(self.shape, generator=torch.Generator().manual_seed(seed + i)) for i in range(num)]
         return (0.3 * torch.stack(items) + 0.3 / steps).clamp(-1, 1) * self.spoil
 
-    def network_calls(self, steps=None, solver=None) -> int:
-        return 2 * steps - 1 if solver == "heun" else steps
+    def network_calls(self, steps=None, solver=None, guidance=1.0) -> int:
+        return (2 * steps - 1 if solver == "heun" else steps) * (1 if guidance == 1 else 2)
 
 
 def _pictures(n: int, seed: int, fingerprint: str = "f" * 64) -> Pictures:
@@ -148,6 +148,65 @@ def test_seeds_and_conditions_reach_the_model_in_parts(network: FeatureNetwork) 
     assert [(a["seed"], a["num"]) for a in asked] == [(40, 8), (48, 8), (56, 4)]
     assert [x for a in asked for x in a["label"]] == labels
     assert {a["style"] for a in asked} == {"old"}
+
+
+def test_guidance_has_rows_of_its_own_in_every_form(network: FeatureNetwork, tmp_path: Path) -> None:
+    teacher = Blobs(name="teacher", kind="denoiser")
+    report = evaluate(
+        [Blobs(), teacher],
+        _pictures(100, 0),
+        features=network,
+        num=20,
+        condition={"label": "coat"},
+        sweep={
+            "consistency": [Setting(steps=1)],
+            "denoiser": [Setting(steps=n, solver="heun", guidance=w) for w in (1.0, 1.5) for n in (5, 18)],
+        },
+        noise=False,
+        progress=False,
+    )
+    assert [(r.sampler, r.guidance, r.calls) for r in report.rows] == [
+        ("1 step", None, 1),
+        ("heun 5", 1.0, 9),
+        ("heun 18", 1.0, 35),
+        ("heun 5, guidance=1.5", 1.5, 18),
+        ("heun 18, guidance=1.5", 1.5, 70),
+    ]
+    assert [asked.get("guidance") for asked in teacher.asked] == [None] * 4 + [1.5] * 4
+    assert {asked["label"] for asked in teacher.asked} == {"coat"}
+    plain = report.to_plain()
+    assert [row["guidance"] for row in plain["rows"]] == [None, 1.0, 1.0, 1.5, 1.5]
+    assert Report.from_plain(json.loads(json.dumps(plain))) == report
+    assert "heun 18, guidance=1.5" in report.markdown()
+    for width in (80, 120):
+        screen = Console(file=io.StringIO(), width=width)
+        screen.print(report.table(width))
+        text = screen.file.getvalue()  # type: ignore[attr-defined]
+        assert text.count("guidance=1.5") == 2
+        assert max(map(len, text.splitlines())) <= width
+        assert "20 samples, label coat, against" in " ".join(text.split())
+        assert "these figures compare only with those of samples that are told the same" in " ".join(text.split())
+    save_plot(report, tmp_path / "plot.svg")
+    drawn = (tmp_path / "plot.svg").read_text()
+    assert "<!-- teacher, Heun -->" in drawn
+    assert "<!-- teacher, Heun, guidance 1.5 -->" in drawn
+
+
+def test_a_plot_of_many_curves_keeps_them_apart(report: Report, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from PIL import Image
+
+    from unistep.evaluation.plot import _curves
+
+    guided = [replace(row, guidance=w) for row in report.rows if row.solver for w in (1.0, 1.5, 2.0)]
+    many = replace(report, rows=(*report.rows[:3], *guided, *report.rows[-2:]))
+    styles = [style for _, style in _curves(many).values()]
+    assert len({(s["color"], s["marker"], s["linestyle"]) for s in styles}) == len(styles) == 7
+    save_plot(many, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.size[0] == 1680
+        assert picture.size[1] > 784  # the legend has got room above the axes
 
 
 @pytest.mark.parametrize("kind", ["consistency", "denoiser"])

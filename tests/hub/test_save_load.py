@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import importlib
 import json
 import os
@@ -17,6 +18,8 @@ from safetensors.torch import load_file, save_file
 from unistep.condition import Field
 from unistep.generator import ModelConfig
 from unistep.hub import find, load, models, save
+from unistep.hub.load import read_weights
+from unistep.hub.save import write_weights
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.path import TrigFlow
@@ -135,6 +138,42 @@ def test_truncated_weights_are_named(folder: Path, share: float) -> None:
     os.truncate(path, int(share * path.stat().st_size))
     with pytest.raises(ValueError, match="is not a readable safetensors file"):
         load(folder)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.31, 0.77, 1.0])
+def test_a_flipped_bit_is_noticed(folder: Path, place: float) -> None:
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    begin = 8 + int.from_bytes(content[:8], "little")
+    content[begin + int(place * (len(content) - begin - 1))] ^= 0x10
+    path.write_bytes(content)
+    load_file(path)  # to the library the file is sound
+    with pytest.raises(
+        ValueError,
+        match=r"model.safetensors is damaged: its tensors do not fit the checksum in its header; copy or train",
+    ) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_checksum_is_that_of_the_data_section(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8:end])["__metadata__"]
+    assert metadata == {"format": "pt", "sha256": hashlib.sha256(content[end:]).hexdigest()}
+    write_weights({"a": torch.arange(3), "é" * 9: torch.ones(2, 2).T}, path)
+    assert read_weights(path)["a"].tolist() == [0, 1, 2]
+    write_weights({}, path)
+    assert read_weights(path) == {}
+
+
+def test_weights_without_a_checksum_are_accepted(folder: Path) -> None:
+    """Models of an earlier version, and of other programs, have none."""
+    path = folder / "model.safetensors"
+    for metadata in (None, {"format": "pt"}):
+        save_file(load_file(path), path, metadata=metadata)
+        assert load(folder).config == CONFIG
 
 
 def test_weights_of_another_network(folder: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from unistep.data import DataConfig
-from unistep.generator import ModelConfig
+from unistep.generator import KINDS, ModelConfig
 from unistep.hub import load, save
+from unistep.objectives import DriftingConfig, MomentConfig
 from unistep.recipes import recipes
 from unistep.training import log, plan
 from unistep.training.run import train
@@ -31,7 +32,8 @@ def test_a_recipe_states_what_it_needs(name: str) -> None:
         assert word in text, f"{name} does not say {word}"
     assert re.search(r"arXiv \d{4}\.\d{5}", text)
     assert ("Needs a teacher: yes" in text) == (config.teacher is not None)
-    assert config.model.kind == ("denoiser" if name.endswith("teacher") else "consistency")
+    assert (config.model.kind == "denoiser") == name.endswith("teacher")
+    assert config.objective.trains is KINDS[config.model.kind]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,9 +54,14 @@ def test_a_recipe_trains_on_ones_own_pictures(name: str, tmp_path: Path, monkeyp
         batch_size=8,
         precision="fp32",
     )
+    if isinstance(config.objective, DriftingConfig):
+        config = replace(config, objective=replace(config.objective, group=4))
+    if isinstance(config.objective, MomentConfig):
+        config = replace(config, objective=replace(config.objective, particles=4))
     if config.teacher is not None:
-        teacher_network = replace(network, channels=3, num_classes=2, dropout=0.0)
-        teacher = ModelConfig(kind="denoiser", network=teacher_network, modality=config.model.modality)
+        teacher_network = replace(network, channels=3, num_classes=2, dropout=0.0, second_time=False)
+        kind = next(kind for kind, made in KINDS.items() if made is config.objective.teacher_kind)
+        teacher = ModelConfig(kind=kind, network=teacher_network, modality=config.model.modality)
         save(teacher, teacher.build().net.state_dict(), tmp_path / "teacher", "")
         config = replace(config, teacher=str(tmp_path / "teacher"))
     assert train(config, tmp_path / "run", device="cpu", console=Console(quiet=True))

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from unistep.training.ema import PowerEMA
 from unistep.training.folder import differences
 from unistep.training.health import TrainingStoppedError
 from unistep.training.optim import AdamConfig
+from unistep.training.parallel import World
+from unistep.training.plan import describe
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +91,30 @@ def test_a_budget_is_settled_once(tmp_path: Path) -> None:
     stored["max_steps"] = 3  # as if the machine had been slower on that day
     (tmp_path / "run" / "config.json").write_text(json.dumps(stored))
     _, text = run(run_config("denoising", tmp_path, **settings), tmp_path / "run", resume=True)
-    assert "3 of 4 images: 12 images" in text
+    assert "2 of 3 left, each of 4 images: 8 images" in text
     assert checkpoint(tmp_path / "run")[0] == 3
+
+
+def test_the_plan_is_of_what_is_left(begun: Path) -> None:
+    _, text = run(config(begun), begun / "run", resume=True)
+    assert "4 of 6 left, each of 8 images: 32 images, 0.8 passes" in text
+    assert "the checkpoint of step 2" in text
+    _, text = run(config(begun), begun / "run", resume=True)
+    assert "0 of 6 left, each of 8 images: 0 images" in text
+    _, text = run(config(begun), begun / "another")
+    assert "6 of 8 images: 48 images, 1.2 passes" in text
+    assert "left, each" not in text
+    assert "fresh weights" in text
+
+
+@pytest.mark.parametrize(("done", "expected"), [(0, "0:09:00"), (4200, "0:02:00"), (5400, "0:00:00")])
+def test_the_expected_time_is_that_of_what_is_left(begun: Path, done: int, expected: str) -> None:
+    stepper = SimpleNamespace(world=World(), trainable=[], precision="fp32")
+    dataset = SimpleNamespace(images=np.empty((40, 1, 8, 8), np.uint8))
+    long = replace(config(begun), max_steps=5400)
+    rows = describe(long, stepper, dataset, 80.0, begun, done)  # type: ignore[arg-type]
+    assert rows["expected time"] == expected
+    assert rows["steps"].startswith(f"{5400 - done:,} of 5,400 left" if done else "5,400 of 8 images")
 
 
 @pytest.mark.parametrize(

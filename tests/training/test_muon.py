@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from torch import nn
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from test_resume import FORKS
+from torch import Tensor, nn
 
 from unistep.nets.unet import UNetConfig
-from unistep.training.muon import Muon, hidden_matrices, orthogonalise
+from unistep.training import muon
+from unistep.training.muon import Muon, hidden_matrices, orthogonalise, orthogonalise_all, shares
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 40), (40, 8), (64, 65), (3, 576)])
@@ -111,3 +117,76 @@ def test_the_edges_of_the_network_are_left_to_adam() -> None:
     assert inside
     assert all(name.split(".")[0] in ("down", "middle", "up") for name in inside)
     assert all(p.ndim < 2 for name, p in net.named_parameters() if name not in inside and name.startswith("middle"))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 40])
+def test_the_work_is_dealt_out_evenly(processes: int, generator: torch.Generator) -> None:
+    sides = torch.randint(1, 300, (31, 2), generator=generator).tolist()
+    dealt = shares([(a, b) for a, b in sides], processes)
+    assert sorted(index for members in dealt for index in members) == list(range(31))
+    # Multiplications of x x^T, of its square, and of the product with x.
+    costs = [min(a, b) ** 2 * max(a, b) * 2 + min(a, b) ** 3 for a, b in sides]
+    loads = [sum(costs[index] for index in members) for members in dealt]
+    assert max(loads) - min(loads) <= max(costs)
+    assert max(loads) <= max(max(costs), 1.34 * sum(costs) / processes)
+
+
+def test_matrices_of_all_shapes_keep_their_order(generator: torch.Generator) -> None:
+    matrices = [torch.randn(shape, generator=generator) for shape in [(4, 6), (3, 3), (4, 6), (6, 4), (3, 3)]]
+    for matrix, answer in zip(matrices, orthogonalise_all(matrices), strict=True):
+        assert torch.allclose(orthogonalise(matrix[None])[0], answer, atol=1e-5)
+    assert orthogonalise_all([]) == []
+
+
+SHAPES = [(8, 24), (8, 24), (16, 4, 3, 3), (16, 8, 3, 3), (12, 12), (20, 6)]
+
+
+def trained(shapes: list[tuple[int, ...]], *, shared: bool = True) -> dict[str, Tensor]:
+    """Matrices and a bias after four steps with seeded gradients."""
+    source = torch.Generator().manual_seed(5)
+    params = [nn.Parameter(torch.randn(shape, generator=source)) for shape in [*shapes, (7,)]]
+    params = [nn.Parameter(p.detach().to(memory_format=torch.channels_last)) if p.ndim == 4 else p for p in params]
+    optimizer = Muon(params[:-1], params[-1:], lr=0.02, shared=shared)
+    for _ in range(4):
+        for p in params:
+            p.grad = torch.randn(p.shape, generator=source)
+        optimizer.step()
+    return {str(i): p.detach().contiguous() for i, p in enumerate(params)}
+
+
+def share(rank: int, folder: Path) -> None:
+    """One of two processes: its parameters, and how many matrices it orthogonalised itself."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    counts, plain = [], muon.orthogonalise
+
+    def counted(matrices: Tensor, iterations: int = 5) -> Tensor:
+        counts.append(len(matrices))
+        return plain(matrices, iterations)
+
+    muon.orthogonalise = counted
+    for name, shapes, shared in (("many", SHAPES, True), ("one", SHAPES[:1], True), ("alone", SHAPES, False)):
+        counts.clear()
+        found = trained(shapes, shared=shared) | {"count": torch.tensor(sum(counts))}
+        save_file(found, folder / f"{name}-{rank}.safetensors")
+    dist.destroy_process_group()
+
+
+def test_two_processes_share_the_work_and_end_as_one(tmp_path: Path) -> None:
+    processes = [FORKS.Process(target=share, args=(rank, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    for name, shapes in (("many", SHAPES), ("one", SHAPES[:1]), ("alone", SHAPES)):
+        expected = trained(shapes)
+        first, second = (load_file(tmp_path / f"{name}-{rank}.safetensors") for rank in range(2))
+        counts = [int(found.pop("count")) for found in (first, second)]
+        done = 4 * len(shapes)
+        assert sum(counts) == (2 * done if name == "alone" else done)
+        # The largest kernel is more work than all others together.
+        assert min(counts) == {"many": 4, "one": 0, "alone": done}[name]
+        for key, value in expected.items():
+            assert torch.equal(first[key], second[key])
+            assert (first[key] - value).abs().max() < 1e-6

@@ -167,6 +167,13 @@ def test_two_processes_draw_the_samples_and_save_the_model_of_one(folder, report
         assert (metrics(out)[-1]["loss"]) == pytest.approx(metrics(alone[objective])[-1]["loss"], rel=1e-4)
 
 
+def test_no_process_looks_for_unused_parameters(folder, reports) -> None:
+    """DDP warns of the search where all parameters are used, as they are, and the search costs time at each step."""
+    told = "".join((folder / f"rank-{rank}.err").read_text() for rank in range(2))
+    assert "find_unused_parameters" not in told
+    assert "unused" not in told
+
+
 def test_a_full_disk_of_the_main_process_stops_none(folder, reports) -> None:
     report = reports["full"]
     assert report["done"]

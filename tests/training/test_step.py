@@ -153,7 +153,9 @@ def test_too_many_bad_steps_stop_the_run_with_a_whole_checkpoint(tmp_path: Path,
     compute = Stepper.gradient
     poisoned(6, 7, 8)
     config = run_config("denoising", tmp_path, max_bad_steps=3)
-    message = r"3 steps in a row had a non-finite loss or gradient \(step 8: loss nan, .*the last checkpoint is whole"
+    message = (
+        r"3 steps in a row had a non-finite loss or gradient \(step 8: loss nan, .*the checkpoint of step 6 is whole"
+    )
     with pytest.raises(TrainingStoppedError, match=message):
         run(config, tmp_path / "run")
     assert checkpoint(tmp_path / "run")[0] == 6
@@ -161,6 +163,14 @@ def test_too_many_bad_steps_stop_the_run_with_a_whole_checkpoint(tmp_path: Path,
     monkeypatch.setattr(Stepper, "gradient", compute)
     assert run(run_config("denoising", tmp_path), tmp_path / "run", resume=True)[0]
     assert_same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_run_that_diverges_at_once_does_not_speak_of_a_checkpoint(tmp_path: Path, poisoned) -> None:
+    poisoned(0, 1, 2)
+    config = run_config("denoising", tmp_path, max_bad_steps=3)
+    with pytest.raises(TrainingStoppedError, match=r"gradient norm .*\); there is no checkpoint yet\. In another"):
+        run(config, tmp_path / "run")
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 
 def test_health_counts_streaks_and_totals() -> None:

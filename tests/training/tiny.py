@@ -16,14 +16,31 @@ from torch import Tensor
 
 from unistep.condition import Field
 from unistep.data import DataConfig
-from unistep.generator import ModelConfig
+from unistep.generator import KINDS, Kind, ModelConfig
 from unistep.hub import save
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
-from unistep.objectives.denoising import DenoisingConfig
-from unistep.objectives.distillation import DistillationConfig
-from unistep.objectives.easy import EasyConfig
-from unistep.objectives.training import ConsistencyTrainingConfig
+from unistep.objectives import (
+    ConsistencyTrainingConfig,
+    ContinuousConfig,
+    DenoisingConfig,
+    DistillationConfig,
+    DriftingConfig,
+    EasyConfig,
+    ImprovedConfig,
+    ImprovedMeanFlowConfig,
+    MeanFlowConfig,
+    MeanFlowDistillationConfig,
+    MomentConfig,
+    PhasedConfig,
+    ShortcutConfig,
+    TrajectoryDistillationConfig,
+    TrajectoryTrainingConfig,
+    TruncatedConfig,
+)
+from unistep.objectives.distance import PseudoHuber
+from unistep.objectives.meanflow import TargetGuidance
+from unistep.path import LinearFlow, TrigFlow, VarianceExploding
 from unistep.timesteps import RatioCurriculum
 from unistep.training import run as run_module
 from unistep.training.config import RunConfig
@@ -41,8 +58,32 @@ OBJECTIVES = {
     "ect": EasyConfig(curriculum=RatioCurriculum(stages=3), target="heun", weighting="snr_plus_k"),
 }
 """One of each, with averaged targets, guided teachers and teacher steps among them."""
-TAUGHT = ("cd", "ect")
+METHODS = OBJECTIVES | {
+    "ict": ImprovedConfig(),
+    "sct": ContinuousConfig(),
+    "scd": ContinuousConfig(target="teacher", guidance=1.5),
+    "tcm": TruncatedConfig(curriculum=RatioCurriculum(q=4.0, stages=1), distance=PseudoHuber()),
+    "pcm": PhasedConfig(phases=2, target="euler", distance=PseudoHuber(c=0.1)),
+    "ctm": TrajectoryDistillationConfig(levels=6),
+    "ctm-self": TrajectoryTrainingConfig(levels=6, max_steps=2),
+    "meanflow": MeanFlowConfig(guidance=TargetGuidance(omega=1.5), label_dropout=0.3),
+    "meanflow-distilled": MeanFlowDistillationConfig(eps=1.0),  # the teacher's weights leave errors of rounding only
+    "imf": ImprovedMeanFlowConfig(),
+    "shortcut": ShortcutConfig(sections=8),
+    "imm": MomentConfig(particles=2, k=4.0),
+    "drifting": DriftingConfig(group=2),
+}
+"""Every method; groups are of two, the share of a process that accumulates two parts.
+
+Where a student with its teacher's weights agrees with its target, a plain norm has the direction of a rounding error
+for its gradient: a smooth distance has none.
+"""
+TAUGHT = ("cd", "ect", "scd", "sct", "tcm", "pcm", "ctm", "meanflow-distilled")
 """Those that need a teacher."""
+PATHS = {"sct": TrigFlow(), "scd": TrigFlow()} | {
+    name: LinearFlow() for name in ("meanflow", "meanflow-distilled", "imf", "shortcut", "imm")
+}
+"""The paths of those that are not on the variance-exploding one."""
 
 
 def make_data(path: Path, num: int = 40) -> Path:
@@ -52,10 +93,10 @@ def make_data(path: Path, num: int = 40) -> Path:
     return path
 
 
-def make_teacher(folder: Path, network: UNetConfig = NETWORK) -> Path:
-    """Write a denoiser none of whose layers is zero."""
+def make_teacher(folder: Path, network: UNetConfig = NETWORK, kind: Kind = "denoiser") -> Path:
+    """Write a model, a denoiser without ``kind``, none of whose layers is zero."""
     fields = {"label": Field(size=CLASSES)}
-    config = ModelConfig(kind="denoiser", network=replace(network, dropout=0.0), modality=IMAGES, fields=fields)
+    config = ModelConfig(kind=kind, network=replace(network, dropout=0.0), modality=IMAGES, fields=fields)
     torch.manual_seed(1)
     net = config.build().net
     with torch.no_grad():
@@ -67,17 +108,20 @@ def make_teacher(folder: Path, network: UNetConfig = NETWORK) -> Path:
 
 def run_config(objective: str, folder: Path, **changes: Any) -> RunConfig:
     """A run of ``objective`` on data (and a teacher) made in ``folder``, with ``changes`` to its defaults."""
-    data, teacher = folder / "data.npz", folder / "teacher"
+    data, teacher = folder / "data.npz", folder / ("first" if objective == "tcm" else "teacher")
     if not data.exists():
         make_data(data)
     if not teacher.exists():
-        make_teacher(teacher)
-    kind = "denoiser" if objective == "denoising" else "consistency"
+        make_teacher(teacher, kind="consistency" if objective == "tcm" else "denoiser")
+    kind = next(kind for kind, made in KINDS.items() if made is METHODS[objective].trains)
+    network = replace(NETWORK, second_time=kind == "flow_map" and objective != "pcm")
+    boundary = 0.002 if objective in ("ct", "ict", "ctm", "ctm-self") else 0.0
+    path = PATHS.get(objective, VarianceExploding())
     settings: dict[str, Any] = {
         "recipe": f"tiny-{objective}",
         "data": DataConfig(source=f"npz:{data}"),
-        "model": ModelConfig(kind=kind, network=NETWORK, modality=IMAGES),
-        "objective": OBJECTIVES[objective],
+        "model": ModelConfig(kind=kind, network=network, modality=IMAGES, path=path, boundary=boundary),
+        "objective": METHODS[objective],
         "teacher": str(teacher) if objective in TAUGHT else None,
         "schedule": Schedule(warmup_steps=3),
         "emas": (PowerEMA(sigma_rel=0.1), ConstantEMA(half_life=40)),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from unistep.commands.extras import require
 from unistep.commands.outputs import check_file
-from unistep.commands.parse import parse
+from unistep.commands.parse import model_word, parse, with_conditions
 
 if TYPE_CHECKING:
     from unistep.data import DataConfig, Dataset
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from unistep.generator import Generator
 
 SolverName = Literal["heun", "euler", "dpmpp2m"]
-MAX_STEPS = 1000
-"""As in :class:`unistep.generator.Generator`, which is not imported before the options are known to be sound."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Judge a model against real data: Fréchet distance, KID, precision and recall on named features, and speed."""
+    """Judge a model against real data: Fréchet distance, KID, precision and recall on named features, and speed.
+
+    Its own conditions, such as --label, are options of a model too: unistep evaluate MODEL --help.
+    """
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
@@ -41,6 +43,8 @@ class EvaluateOptions:
     """Sampling steps of the teacher, one row each and for each solver."""
     solver: tuple[SolverName, ...] = ("heun", "dpmpp2m")
     """ODE solvers of a many-step model."""
+    guidance: tuple[float, ...] = (1.0,)
+    """Weights of classifier-free guidance of a many-step model, rows for each; 1 is none."""
     num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 10_000
     """Samples for each row."""
     seed: int = 0
@@ -57,7 +61,23 @@ class EvaluateOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Evaluate, print the table, and write the files that were asked for."""
-    options = parse(EvaluateOptions, "evaluate", arguments)
+    name = model_word(arguments, EvaluateOptions)
+    if name is None:
+        parse(EvaluateOptions, "evaluate", arguments)  # prints the help, or says what is missing
+        return 0
+    from unistep.generator import ModelConfig
+    from unistep.hub.load import find
+    from unistep.hub.save import CONFIG
+    from unistep.serialization import read_json
+
+    config = read_json(ModelConfig, find(name) / CONFIG)
+    kind, own = with_conditions(EvaluateOptions, config, "Judge a model against real data.")
+    options: Any = parse(kind, "evaluate", arguments)
+    told = {condition: getattr(options, condition) for condition in own if getattr(options, condition) is not None}
+    return _evaluate(options, told)
+
+
+def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
     json = None if options.json is None else check_file(options.json, (".json",))
     plot = None if options.plot is None else check_file(options.plot, (".png", ".svg", ".pdf"))
     check_numbers(options)
@@ -74,6 +94,7 @@ def run(arguments: Sequence[str]) -> int:
     device = choose_device(options.device)
     names = [options.model, *([] if options.teacher is None else [options.teacher])]
     models = [load(name, device=device) for name in names]
+    check_sampling(models, options.guidance, told)
     features = load_features(options.features, shape=models[0].shape)
     config = data_for(models[0], options.data)
     reference = prepare(config)
@@ -87,6 +108,7 @@ def run(arguments: Sequence[str]) -> int:
         test=prepare(test_split(config)) if test_split(config) != config else None,
         seed=options.seed,
         batch_size=options.batch_size,
+        condition=told,
     )
     console = Console()
     console.print(report.table(console.width))
@@ -105,6 +127,8 @@ def check_numbers(options: EvaluateOptions) -> None:
     Raises:
         ValueError: Naming the option and the value.
     """
+    from unistep.generator import MAX_STEPS
+
     for name, values in (("--steps", options.steps), ("--teacher-steps", options.teacher_steps)):
         for value in values:
             if not 1 <= value <= MAX_STEPS:
@@ -113,12 +137,38 @@ def check_numbers(options: EvaluateOptions) -> None:
         raise ValueError("--teacher-steps needs one or more numbers, such as 5 10 18")
     if not options.solver:
         raise ValueError("--solver needs one or more of heun, euler, dpmpp2m")
+    if not options.guidance:
+        raise ValueError("--guidance needs one or more numbers, such as 1 1.5")
+    for weight in options.guidance:
+        if not math.isfinite(weight):
+            raise ValueError(f"--guidance must be finite, got {weight}")
     if options.num < 10:
         raise ValueError(f"--num must be at least 10 samples, got {options.num}; 10000 is usual")
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
     if not 0 <= options.seed <= 2**63 - 1 - options.num:
         raise ValueError(f"--seed must be from 0 to 2**63 - 1 - num, got {options.seed}")
+
+
+def check_sampling(models: Sequence[Generator], guidance: Sequence[float], told: Mapping[str, str]) -> None:
+    """Refuse what the models cannot be told, before the data is looked at.
+
+    Raises:
+        ValueError: Naming the model and the option.
+    """
+    from unistep.condition import parse_condition
+
+    guided = any(weight != 1 for weight in guidance)
+    if guided and all(model.kind != "denoiser" for model in models):
+        names = " and ".join(model.name for model in models)
+        raise ValueError(f"--guidance is for many-step models, not for {names}; name one with --teacher")
+    for model in models:
+        if guided and model.kind == "denoiser" and not model.config.fields:
+            raise ValueError(f"{model.name} takes no condition that --guidance could strengthen; leave it at 1")
+        try:
+            parse_condition(model.config.fields, told, 1)
+        except ValueError as error:
+            raise ValueError(f"{model.name}: {error}") from None
 
 
 def sweep(options: EvaluateOptions, kind: str) -> Sweep:
@@ -131,7 +181,10 @@ def sweep(options: EvaluateOptions, kind: str) -> Sweep:
         "consistency": tuple(Setting(steps=n) for n in dict.fromkeys(few)),
         "flow_map": tuple(Setting(steps=n) for n in dict.fromkeys(few)),
         "denoiser": tuple(
-            Setting(steps=n, solver=solver) for solver in dict.fromkeys(options.solver) for n in dict.fromkeys(many)
+            Setting(steps=n, solver=solver, guidance=weight)
+            for solver in dict.fromkeys(options.solver)
+            for weight in dict.fromkeys(options.guidance)
+            for n in dict.fromkeys(many)
         ),
     }
 

@@ -1,4 +1,4 @@
-"""Options from dataclasses by tyro, with its boxed messages made into one line each."""
+"""Options from dataclasses and from what a model can be told, by tyro, with its boxed messages made into one line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, cast
+from dataclasses import field, fields, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from unistep.commands.words import nearest_of
+
+if TYPE_CHECKING:
+    from unistep.generator import ModelConfig
 
 T = TypeVar("T")
 
@@ -52,6 +56,60 @@ def parse(
     if unknown:
         raise ValueError(_unknown(unknown, prog, flags(_help(kind, prog, default, markers))))
     return cast(T, options)
+
+
+def model_word(arguments: Sequence[str], kind: type[Any]) -> str | None:
+    """The model among the words of a command: the first that is neither an option nor an option's value.
+
+    Args:
+        arguments: The words after the verb.
+        kind: The command's options; a tuple takes all words up to the next option, but leaves the last word of the
+            command to a model that has not come yet; any other option takes one.
+    """
+    many = {f"--{option.name.replace('_', '-')}" for option in fields(kind) if str(option.type).startswith("tuple[")}
+    left = list(arguments)
+    while left:
+        word = left.pop(0)
+        if word in ("-h", "--help"):
+            continue
+        if not word.startswith("-"):
+            return word
+        if "=" in word:
+            continue
+        if word.replace("_", "-") in many:
+            while left and not _FLAG.fullmatch(left[0].partition("=")[0]):
+                word = left.pop(0)
+                if not left:
+                    return word
+        elif left:
+            left.pop(0)
+    return None
+
+
+def with_conditions(kind: type[Any], config: ModelConfig, what: str) -> tuple[type[Any], list[str]]:
+    """The options of a command with those of a model.
+
+    Args:
+        kind: The command's own options.
+        config: The model; each of its conditions becomes an option, except one named like an option of the command.
+        what: What the command does, for its help.
+
+    Returns:
+        The options, and the names of the conditions among them.
+    """
+    import tyro
+
+    own = {option.name for option in fields(kind)}
+    extra = []
+    for name, spec in config.fields.items():
+        if name in own:
+            continue
+        values = f"0 to {spec.size - 1}" + (f", or {', '.join(spec.names)}" if spec.names else "")
+        described = Annotated[str | None, tyro.conf.arg(help=f"{values}; drawn for each sample from its seed without.")]
+        extra.append((name, described, field(default=None, kw_only=True)))
+    made = make_dataclass(kind.__name__, extra, bases=(kind,), frozen=True, kw_only=True)
+    made.__doc__ = what
+    return made, [name for name, _, _ in extra]
 
 
 def _tyro(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from unistep.commands.parse import parse
-
-if TYPE_CHECKING:
-    from unistep.generator import ModelConfig
+from unistep.commands.parse import model_word, parse, with_conditions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +25,8 @@ class SampleOptions:
     """File to write: .png, .jpg or .webp (one picture, or a grid of several), .npz, or a folder for single files."""
     steps: int | None = None
     """Sampling steps; the model's default without."""
+    times: tuple[float, ...] = ()
+    """Decreasing times on the model's path, one for each step, such as 80 2.5; the model's own without."""
     seed: int = 0
     """Seed of the first sample; sample i belongs to seed + i, whichever batch it is drawn in."""
     solver: Literal["heun", "euler", "dpmpp2m"] | None = None
@@ -42,7 +41,7 @@ class SampleOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Sample, save, and say what it took."""
-    name = model_word(arguments)
+    name = model_word(arguments, SampleOptions)
     if name is None:
         parse(SampleOptions, "sample", arguments)  # prints the help, or says what is missing
         return 0
@@ -52,9 +51,10 @@ def run(arguments: Sequence[str]) -> int:
     from unistep.serialization import read_json
 
     config = read_json(ModelConfig, find(name) / CONFIG)
-    own = condition_names(config)
-    kind = with_conditions(config, own)
+    kind, own = with_conditions(SampleOptions, config, "Draw samples from a model.")
     options: Any = parse(kind, "sample", arguments)
+    if "--times" in arguments and not options.times:
+        raise ValueError("--times needs one or more numbers, such as 80 2.5")
     config.modality.check_path(options.out)
     _sample(options, {condition: getattr(options, condition) for condition in own})
     return 0
@@ -72,45 +72,15 @@ def _sample(options: Any, told: dict[str, str | None]) -> None:
         seed=options.seed,
         solver=options.solver,
         guidance=options.guidance,
+        times=options.times or None,
         batch_size=options.batch_size,
         **told,
     )
     seconds = time.perf_counter() - began
     generator.save(x, options.out)
-    calls = generator.network_calls(options.steps, options.solver)
+    calls = generator.network_calls(len(options.times) or options.steps, options.solver, options.guidance)
     print(
         f"{options.num} sample{'s' if options.num > 1 else ''} of {generator.name} in {seconds:.2f} s "
         f"({options.num / seconds:.1f}/s), {calls} network call{'s' if calls > 1 else ''} each, on {generator.device}"
     )
     print(f"written to {options.out}")
-
-
-def model_word(arguments: Sequence[str]) -> str | None:
-    """The model among the words of the command; every option of this command takes one value."""
-    words = iter(arguments)
-    for word in words:
-        if word in ("-h", "--help"):
-            continue
-        if not word.startswith("-"):
-            return word
-        if "=" not in word:
-            next(words, None)
-    return None
-
-
-def condition_names(config: ModelConfig) -> list[str]:
-    """The model's conditions that can be options: all but those named like an option of the command itself."""
-    return [name for name in config.fields if name not in SampleOptions.__dataclass_fields__]
-
-
-def with_conditions(config: ModelConfig, names: Sequence[str]) -> type:
-    """The options of the command with those of the model."""
-    extra = []
-    for name in names:
-        spec = config.fields[name]
-        values = f"0 to {spec.size - 1}" + (f", or {', '.join(spec.names)}" if spec.names else "")
-        described = Annotated[str | None, tyro.conf.arg(help=f"{values}; drawn for each sample from its seed without.")]
-        extra.append((name, described, field(default=None, kw_only=True)))
-    made = make_dataclass("SampleOptions", extra, bases=(SampleOptions,), frozen=True, kw_only=True)
-    made.__doc__ = "Draw samples from a model."
-    return made

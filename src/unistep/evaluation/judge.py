@@ -56,13 +56,14 @@ class Sampler(Protocol):
         steps: int | None = None,
         seed: int = 0,
         solver: Solver | None = None,
+        guidance: float = 1.0,
         batch_size: int = 64,
         **condition: Any,
     ) -> Tensor:
         """Samples ``[num, c, h, w]`` in [-1, 1]; item ``i`` belongs to ``seed + i``."""
         ...
 
-    def network_calls(self, steps: int | None = None, solver: Solver | None = None) -> int:
+    def network_calls(self, steps: int | None = None, solver: Solver | None = None, guidance: float = 1.0) -> int:
         """Network calls for each sample."""
         ...
 
@@ -76,6 +77,8 @@ class Setting:
     """Sampling steps."""
     solver: Solver | None = None
     """ODE solver, for denoisers."""
+    guidance: float = 1.0
+    """Weight of classifier-free guidance, for denoisers; 1 is none."""
 
 
 Sweep = Mapping[str, Sequence[Setting]]
@@ -132,7 +135,8 @@ def evaluate(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     shape = tuple(reference.images.shape[1:])
     jobs = [(model, setting) for model in models for setting in _settings(model, sweep or DEFAULT_SWEEP)]
-    notes = _notes(num, features, len(reference.images))
+    told = _told(condition or {})
+    notes = _notes(num, features, len(reference.images), told)
     rows: list[Row] = []
     with _display(progress, console) as bar:
         with _bar(bar, "reference", len(reference.images)) as advance:
@@ -140,7 +144,7 @@ def evaluate(
         judge = _Judge(features, statistics, num)
         for model, setting in jobs:
             row = f"{model.name}, {setting.solver + ' ' if setting.solver else ''}{setting.steps}"
-            with _bar(bar, row, num) as advance:
+            with _bar(bar, row + (f", guidance {setting.guidance:g}" if setting.guidance != 1 else ""), num) as advance:
                 source = _Timed(model, setting, num, seed, batch_size, condition or {}, shape)
                 facts = judge(source.batches(), advance)
             rows.append(
@@ -149,7 +153,8 @@ def evaluate(
                     kind=model.kind,
                     solver=setting.solver,
                     steps=setting.steps,
-                    calls=model.network_calls(setting.steps, setting.solver),
+                    guidance=setting.guidance if model.kind == "denoiser" else None,
+                    calls=model.network_calls(setting.steps, setting.solver, setting.guidance),
                     seconds=source.seconds,
                     **facts,
                 )
@@ -176,6 +181,7 @@ def evaluate(
         torch=torch.__version__,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         notes=notes,
+        condition=told,
     )
 
 
@@ -185,8 +191,23 @@ def _settings(model: Sampler, sweep: Sweep) -> Sequence[Setting]:
     return sweep[model.kind]
 
 
-def _notes(num: int, features: FeatureNetwork, reference: int) -> tuple[str, ...]:
+def _told(condition: Mapping[str, Value]) -> dict[str, str]:
+    """What the samples are told, in words."""
+    return {
+        name: str(value) if isinstance(value, int | str) else "of each sample"
+        for name, value in condition.items()
+        if value is not None
+    }
+
+
+def _notes(num: int, features: FeatureNetwork, reference: int, told: Mapping[str, str]) -> tuple[str, ...]:
     notes = []
+    if told:
+        said = ", ".join(f"{name} {value}" for name, value in told.items())
+        notes.append(
+            f"the samples are told {said}, and the reference is all of the data: these figures compare only with "
+            "those of samples that are told the same"
+        )
     for what, count in (("samples", num), ("reference images", reference)):
         if count < 2 * features.dim:
             notes.append(
@@ -254,6 +275,8 @@ class _Timed:
         kwargs: dict[str, Any] = {"steps": self._setting.steps, "seed": self._seed + start, "batch_size": size, **told}
         if self._setting.solver is not None:
             kwargs["solver"] = self._setting.solver
+        if self._setting.guidance != 1:
+            kwargs["guidance"] = self._setting.guidance
         return self._model.sample(size, **kwargs)
 
     def batches(self) -> Iterator[Tensor]:

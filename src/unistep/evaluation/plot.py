@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ _INK, _FAINT, _GRID = "#1f2430", "#7a8194", "#e4e7ee"
 _STUDENT = ("#e4572e", "#f2a541", "#a4243b")
 _TEACHER = ("#2e6f9e", "#4aa3a2", "#6a5d9b", "#8aa05b")
 _MARKERS = {"heun": "s", "dpmpp2m": "^", "euler": "D"}
+_HEIGHT, _LEGEND_ROW = 4.9, 0.19
+"""Height of the picture and of a row of its legend, in inches."""
+_LEGEND_WIDTH, _LEGEND_HANDLE = 92, 8
+"""Room for the legend and for the line before each label, in letters."""
 _SOLVERS = {"heun": "Heun", "dpmpp2m": "DPM-Solver++(2M)", "euler": "Euler"}
 
 
@@ -37,11 +42,15 @@ def save_plot(report: Report, path: str | Path) -> None:
     curves = _curves(report)
     if not curves:
         raise ValueError("the report judges no model, so there is nothing to plot")
-    figure = Figure(figsize=(10.5, 4.9), dpi=160, facecolor="white")
+    columns = _legend_columns([style["label"] for _, style in curves.values()])
+    # The legend stands beside the title; from its third row on it needs more room above the axes.
+    height = _HEIGHT + _LEGEND_ROW * max(0, math.ceil(len(curves) / columns) - 2)
+    unit = _HEIGHT / height
+    figure = Figure(figsize=(10.5, height), dpi=160, facecolor="white")
     FigureCanvasAgg(figure)  # the figure belongs to no window and no global state
     left, upper, lower = (
-        figure.add_axes(box)
-        for box in ((0.075, 0.2, 0.52, 0.63), (0.665, 0.555, 0.32, 0.275), (0.665, 0.2, 0.32, 0.275))
+        figure.add_axes((x, y * unit, wide, high * unit))
+        for x, y, wide, high in ((0.075, 0.2, 0.52, 0.63), (0.665, 0.555, 0.32, 0.275), (0.665, 0.2, 0.32, 0.275))
     )
     calls = sorted({row.calls for rows, _ in curves.values() for row in rows if row.calls is not None})
     for axes in (left, upper, lower):
@@ -63,54 +72,68 @@ def save_plot(report: Report, path: str | Path) -> None:
     left.set_title("Fréchet distance (lower is better)", loc="left", fontsize=10, color=_INK, pad=6)
     for axes in (left, lower):
         axes.set_xlabel("network calls per image", color=_INK, fontsize=9.5)
-    figure.text(0.075, 0.945, "Quality against network calls", fontsize=14, color=_INK, weight="bold")
+    figure.text(0.075, 1 - 0.055 * unit, "Quality against network calls", fontsize=14, color=_INK, weight="bold")
     figure.legend(
         *left.get_legend_handles_labels(),
         loc="upper right",
-        bbox_to_anchor=(0.992, 0.995),
-        ncols=min(len(curves), 3),
+        bbox_to_anchor=(0.992, 1 - 0.005 * unit),
+        ncols=columns,
         frameon=False,
         fontsize=9,
         labelcolor=_INK,
         handlelength=2.2,
         columnspacing=1.6,
     )
-    figure.text(0.075, 0.062, _sentence(report.caption), fontsize=7.8, color=_FAINT)
-    figure.text(0.075, 0.027, _sentence(report.conditions), fontsize=7.8, color=_FAINT)
+    figure.text(0.075, 0.062 * unit, _sentence(report.caption), fontsize=7.8, color=_FAINT)
+    figure.text(0.075, 0.027 * unit, _sentence(report.conditions), fontsize=7.8, color=_FAINT)
     target = Path(path)
     with replacing(target) as temporary:
         figure.savefig(temporary, format=target.suffix.lstrip(".") or "png")
+
+
+def _legend_columns(labels: list[str]) -> int:
+    """The most columns, up to three, that leave the title its room."""
+
+    def width(columns: int) -> int:
+        rows = math.ceil(len(labels) / columns)
+        return sum(_LEGEND_HANDLE + max(map(len, labels[i : i + rows])) for i in range(0, len(labels), rows))
+
+    return max((n for n in (1, 2, 3) if n <= len(labels) and width(n) <= _LEGEND_WIDTH), default=1)
 
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-Curves = dict[tuple[str, str | None], tuple[list[Row], dict[str, Any]]]
+Curves = dict[tuple[str, str | None, float | None], tuple[list[Row], dict[str, Any]]]
 
 
 def _curves(report: Report) -> Curves:
-    """Rows by model and solver, in the order of their calls, each with how to draw it."""
-    groups: dict[tuple[str, str | None], list[Row]] = {}
+    """Rows by model, solver and guidance, in the order of their calls, each with how to draw it."""
+    groups: dict[tuple[str, str | None, float | None], list[Row]] = {}
     for row in report.rows:
         if row.kind != SANITY and row.calls is not None:
-            groups.setdefault((row.name, row.solver), []).append(row)
+            groups.setdefault((row.name, row.solver, row.guidance), []).append(row)
     curves: Curves = {}
     used = {"consistency": 0, "flow_map": 0, "denoiser": 0}
-    for (name, solver), rows in groups.items():
+    for (name, solver, guidance), rows in groups.items():
         kind = rows[0].kind
         colours = _STUDENT if kind != "denoiser" else _TEACHER
-        colour = colours[used.get(kind, 0) % len(colours)]
+        again, place = divmod(used.get(kind, 0), len(colours))
+        colour, line = colours[place], ("-", "--", ":")[min(again, 2)]
         used[kind] = used.get(kind, 0) + 1
+        label = [name, *([_SOLVERS.get(solver, solver)] if solver else [])]
+        label += [] if guidance is None or guidance == 1 else [f"guidance {guidance:g}"]
         style = {
             "color": colour,
+            "linestyle": line,
             "marker": _MARKERS.get(solver or "", "o"),
-            "label": f"{name}, {_SOLVERS.get(solver, solver)}" if solver else name,
+            "label": ", ".join(label),
             "linewidth": 2.4 if kind != "denoiser" else 1.7,
             "markersize": 7 if kind != "denoiser" else 5.5,
             "zorder": 4 if kind != "denoiser" else 3,
         }
-        curves[name, solver] = (sorted(rows, key=lambda row: row.calls or 0), style)
+        curves[name, solver, guidance] = (sorted(rows, key=lambda row: row.calls or 0), style)
     return curves
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -18,7 +18,7 @@ SANITY = "sanity"
 """The kind of a row that judges no model but gives its figures a scale."""
 _HEADERS = ("model", "sampler", "calls", "Fréchet ↓", "of noise", "KID·10³ ↓", "precision ↑", "recall ↑", "images/s ↑")
 _NARROW = ("model", "sampler", "calls", "Fréchet", "/ noise", "KID·10³", "prec.", "recall", "images/s")
-_WIDE_ENOUGH = 112
+_WIDE_ENOUGH, _LONGEST_SAMPLER = 112, len("dpmpp2m 18")
 
 
 def _upper(text: str) -> str:
@@ -38,8 +38,10 @@ class Row:
     """ODE solver of a denoiser."""
     steps: int | None = None
     """Sampling steps."""
+    guidance: float | None = None
+    """Weight of classifier-free guidance of a denoiser; 1 is none."""
     calls: int | None = None
-    """Network calls for each sample."""
+    """Network calls for each sample; each counts twice under guidance."""
     num: int
     """Number of samples judged."""
     frechet: float
@@ -69,7 +71,8 @@ class Row:
         """The sampler in words."""
         if self.steps is None:
             return ""
-        return f"{self.solver} {self.steps}" if self.solver else f"{self.steps} step{'s' if self.steps > 1 else ''}"
+        text = f"{self.solver} {self.steps}" if self.solver else f"{self.steps} step{'s' if self.steps > 1 else ''}"
+        return text if self.guidance is None or self.guidance == 1 else f"{text}, guidance={self.guidance:g}"
 
 
 @final
@@ -101,13 +104,16 @@ class Report:
     """Day of the evaluation, in UTC."""
     notes: tuple[str, ...] = ()
     """What a reader should be warned of."""
+    condition: dict[str, str] = field(default_factory=dict)
+    """Fields that every sample was told; the models drew the others."""
 
     @property
     def caption(self) -> str:
         """The label that every figure of the report goes under."""
+        told = "".join(f", {name} {value}," for name, value in self.condition.items())
         return (
-            f"features {self.features}; {self.num:,} samples against {self.reference_count:,} images of {self.data} "
-            f"(fingerprint {self.fingerprint[:12]})"
+            f"features {self.features}; {self.num:,} samples{told} against {self.reference_count:,} images of "
+            f"{self.data} (fingerprint {self.fingerprint[:12]})"
         )
 
     @property
@@ -143,12 +149,13 @@ class Report:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        narrow = width < _WIDE_ENOUGH
+        # A guided sampler has a longer name, which is not to cost the model's its room.
+        narrow = width < _WIDE_ENOUGH + max((len(row.sampler) for row in self.rows), default=0) - _LONGEST_SAMPLER
         caption = "\n".join([_upper(self.caption), self.conditions, *(f"Note: {note}" for note in self.notes)])
         padding = (0, 0) if narrow else (0, 1)
         table = Table(caption=caption, box=SIMPLE_HEAD, caption_justify="left", pad_edge=False, padding=padding)
         for i, header in enumerate(_NARROW if narrow else _HEADERS):
-            table.add_column(header, justify="left" if i < 2 else "right", no_wrap=i != 0, overflow="fold")
+            table.add_column(header, justify="left" if i < 2 else "right", no_wrap=i > 1, overflow="fold")
         for i, row in enumerate(self.rows):
             cells = [cell.split(" ± ")[0] if narrow else cell for cell in self._cells(row)]
             if i and self.rows[i - 1].name == row.name:

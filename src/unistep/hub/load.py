@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from unistep.generator import Generator, ModelConfig
-from unistep.hub.save import CONFIG, WEIGHTS
+from unistep.hub.save import CHECKSUM, CONFIG, WEIGHTS, data_checksum, read_header
 from unistep.serialization import nearest, read_json
 
 ZOO = Path(__file__).parent.parent / "zoo"
@@ -68,14 +69,23 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file; nothing in it is ever executed.
 
     Raises:
-        ValueError: If the file is missing, unreadable or corrupt.
+        ValueError: If the file is missing, unreadable or corrupt, or its tensors are not those of its checksum. A file
+            without a checksum, as other programs write it, is accepted.
     """
     try:
-        return load_file(path)
+        weights = load_file(path)
+        with path.open("rb") as file:
+            expected = json.loads(read_header(file)).get("__metadata__", {}).get(CHECKSUM)
+            whole = expected is None or data_checksum(file) == expected
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}); copy or train it again") from None
+    if not whole:
+        raise ValueError(
+            f"{path} is damaged: its tensors do not fit the checksum in its header; copy or train it again"
+        )
+    return weights
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:

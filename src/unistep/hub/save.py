@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from io import BufferedIOBase
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -15,21 +17,45 @@ from unistep.generator import ModelConfig
 from unistep.serialization import to_plain
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+CHECKSUM = "sha256"
+"""Key of a safetensors file's metadata that holds the SHA-256 of its data section, in hexadecimal."""
+_BLANK = "0" * 64
+
+
+def read_header(file: BufferedIOBase) -> bytes:
+    """The JSON header of a safetensors file, from its beginning; the file is left at its data section."""
+    file.seek(0)
+    return file.read(int.from_bytes(file.read(8), "little"))
+
+
+def data_checksum(file: BufferedIOBase) -> str:
+    """SHA-256 of what is left of a file, in hexadecimal."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write tensors to a safetensors file.
+    """Write tensors to a safetensors file, whose metadata gets a checksum of their bytes beside what is given.
 
     Raises:
         OSError: If it cannot be written; the library has an error of its own for that, which nobody expects.
     """
     try:
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(plain, path, metadata=metadata)
+        save_file(plain, path, metadata={**(metadata or {}), CHECKSUM: _BLANK})
+        _fill_in_checksum(path)
     except SafetensorError as error:
         raise OSError(str(error).removeprefix("Error while serializing: ")) from None
     # Some versions make the file private to its owner; it gets the rights that the system gave the folder.
     path.chmod(path.parent.stat().st_mode & 0o666)
+
+
+def _fill_in_checksum(path: Path) -> None:
+    """Put the checksum where the header holds its place: the library alone knows the order of the data."""
+    with path.open("r+b") as file:
+        place = 8 + read_header(file).index(f'"{_BLANK}"'.encode()) + 1
+        checksum = data_checksum(file)
+        file.seek(place)
+        file.write(checksum.encode())
 
 
 def save(config: ModelConfig, weights: Mapping[str, Tensor], folder: Path, card: str) -> None:

@@ -52,11 +52,27 @@ def double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
+    r"""Vectors of mean square one along the channels, :math:`x / \sqrt{\frac1C\sum_c x_c^2 + \epsilon}`, in float32.
+
+    References:
+        Karras et al. 2018, arXiv 1710.10196, section 4.2.
+    """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
+
+
 class ResidualBlock(nn.Module):
-    """Two convolutions with group normalisation; the embedding scales and shifts the second normalisation.
+    r"""Two convolutions with group normalisation; the embedding scales and shifts the second normalisation.
 
     The block of Dhariwal & Nichol 2021 (arXiv 2105.05233, section 3.1). The last convolution starts at zero, so
-    that the block starts as its skip connection.
+    that the block starts as its skip connection. With double normalisation the scale and the shift are normalised
+    as well, so that neither can grow with training and with it the derivative in time,
+
+    .. math:: y = \mathrm{norm}(x) \odot \mathrm{pnorm}(1 + s(t)) + \mathrm{pnorm}(b(t))
+
+    (Lu & Song 2024, arXiv 2410.11081, section 4.1; their :math:`s` has our one as its bias). There :math:`b` starts
+    at random: at zero a unit vector has no direction.
 
     Args:
         dims: Number of spatial dimensions, 1 to 3.
@@ -64,10 +80,20 @@ class ResidualBlock(nn.Module):
         out_channels: Channels out.
         embedding_dim: Features of the embedding.
         dropout: Probability of dropping an activation between the two convolutions.
+        double_norm: Whether to normalise the scale and the shift.
     """
 
-    def __init__(self, dims: int, in_channels: int, out_channels: int, embedding_dim: int, dropout: float) -> None:
+    def __init__(
+        self,
+        dims: int,
+        in_channels: int,
+        out_channels: int,
+        embedding_dim: int,
+        dropout: float,
+        double_norm: bool = False,
+    ) -> None:
         super().__init__()
+        self.double_norm = double_norm
         self.norm_in = group_norm(in_channels)
         self.conv_in = conv(dims, in_channels, out_channels)
         self.modulation = nn.Linear(embedding_dim, 2 * out_channels)
@@ -75,7 +101,7 @@ class ResidualBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.conv_out = conv(dims, out_channels, out_channels)
         self.skip = nn.Identity() if in_channels == out_channels else conv(dims, in_channels, out_channels, kernel=1)
-        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.weight[:out_channels] if double_norm else self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
         nn.init.zeros_(self.conv_out.weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
@@ -85,5 +111,8 @@ class ResidualBlock(nn.Module):
         h = self.conv_in(F.silu(self.norm_in(x)))
         modulation = self.modulation(embedding)
         scale, shift = modulation.view(*modulation.shape, *([1] * (x.ndim - 2))).chunk(2, dim=1)
-        h = F.silu(torch.addcmul(shift, self.norm_out(h), scale + 1))
+        scale = scale + 1
+        if self.double_norm:
+            scale, shift = pixel_norm(scale).to(h.dtype), pixel_norm(shift).to(h.dtype)
+        h = F.silu(torch.addcmul(shift, self.norm_out(h), scale))
         return self.skip(x) + self.conv_out(self.dropout(h))

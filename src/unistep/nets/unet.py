@@ -42,6 +42,9 @@ class UNetConfig:
     """Whether the network also takes the time ``s`` that a flow map jumps to."""
     dropout: float = 0.0
     """Dropout probability inside the residual blocks."""
+    double_norm: bool = False
+    """Whether the blocks normalise the scale and the shift that the embedding gives them, which keeps the derivative
+    in time bounded: for continuous-time consistency models."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
@@ -93,7 +96,7 @@ class UNet(nn.Module):
         self.label = LabelEmbedding(config.num_classes, emb) if config.num_classes else None
 
         def block(c_in: int, c_out: int) -> ResidualBlock:
-            return ResidualBlock(dims, c_in, c_out, emb, config.dropout)
+            return ResidualBlock(dims, c_in, c_out, emb, config.dropout, config.double_norm)
 
         def mixer(level: int, width: int) -> nn.Module:
             return SelfAttention(width, config.head_dim) if level in config.attention else nn.Identity()

@@ -25,6 +25,8 @@ class Loss:
     """Weighted loss of each example, in float32; the trainer averages."""
     logs: dict[str, Tensor] = field(default_factory=dict)
     """Scalars to show, detached."""
+    level: Float[Tensor, " b"] | None = None
+    """Noise to signal ratio at which each example was looked at, so that the loss can be shown by noise level."""
 
 
 class Objective(nn.Module, ABC):
@@ -79,6 +81,8 @@ class ObjectiveConfig(ABC):
     """The kind of map that it trains."""
     starts_from_teacher: ClassVar[bool]
     """Whether the student starts from the weights of a denoiser."""
+    teacher_kind: ClassVar[type[Denoiser | ConsistencyModel | FlowMap]] = Denoiser
+    """The kind of map that its teacher is; a second stage names the map that its first stage trains."""
     papers: ClassVar[tuple[str, ...]]
     """What to cite, as keys of :data:`unistep.citations.PAPERS`."""
 
@@ -88,7 +92,8 @@ class ObjectiveConfig(ABC):
 
         Args:
             student: The map to train.
-            teacher: A denoiser of the objective's own, which it freezes; objectives that ask it nothing ignore it.
+            teacher: A denoiser of the objective's own (or a map of its ``teacher_kind``), which it freezes; objectives
+                that ask it nothing ignore it.
 
         Raises:
             ValueError: If the objective asks the teacher and there is none.

@@ -70,4 +70,4 @@ class Denoising(Objective):
         error = self.student(path.perturb(x0, noise, t), t, None, condition) - x0
         weight = (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
         mean_square = error.square().flatten(1).mean(dim=1)
-        return Loss(weight * mean_square, {"denoising/mean_square": mean_square.detach().mean()})
+        return Loss(weight * mean_square, {"denoising/mean_square": mean_square.detach().mean()}, sigma)

@@ -61,6 +61,9 @@ class ConsistencyDistillation(Objective):
         config: Its options.
         metric: A distance to use in place of the configured one, such as LPIPS.
 
+    Raises:
+        ValueError: If the teacher is on another path.
+
     References:
         Song et al. 2023, arXiv 2303.01469, algorithm 2.
     """
@@ -74,6 +77,8 @@ class ConsistencyDistillation(Objective):
         config: DistillationConfig,
         metric: Metric | None = None,
     ) -> None:
+        if teacher.path != student.path:
+            raise ValueError(f"the teacher is on the path {teacher.path}, the student on {student.path}; use one path")
         super().__init__(student, teacher if config.guidance == 1 else GuidedDenoiser(teacher, config.guidance))
         self.config = config
         self.metric = metric or config.distance
@@ -100,7 +105,7 @@ class ConsistencyDistillation(Objective):
             x0.device,
         )
         distance = self.metric(answer, wanted)
-        return Loss(distance, {"cd/distance": distance.detach().mean()})
+        return Loss(distance, {"cd/distance": distance.detach().mean()}, path.ratio(t_next))
 
     def after_step(self, progress: float) -> None:
         """Let the target follow the student."""

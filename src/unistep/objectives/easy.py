@@ -63,7 +63,7 @@ class EasyConsistencyTuning(Objective):
         metric: A distance to use in place of the configured one, such as LPIPS.
 
     Raises:
-        ValueError: If the target is the teacher's and there is no teacher.
+        ValueError: If the target is the teacher's and there is no teacher, or it is on another path.
 
     References:
         Geng et al. 2024, arXiv 2406.14548, algorithm 1 and section 3.
@@ -80,6 +80,8 @@ class EasyConsistencyTuning(Objective):
     ) -> None:
         if config.target != "data" and teacher is None:
             raise ValueError(f"a target of {config.target!r} needs a teacher; give one, or use target 'data'")
+        if config.target != "data" and teacher is not None and teacher.path != student.path:
+            raise ValueError(f"the teacher is on the path {teacher.path}, the student on {student.path}; use one path")
         guided = teacher if teacher is None or config.guidance == 1 else GuidedDenoiser(teacher, config.guidance)
         super().__init__(student, None if config.target == "data" else guided)
         self.config = config
@@ -129,4 +131,4 @@ class EasyConsistencyTuning(Objective):
             "ect/stage": x0.new_tensor(float(config.curriculum.stage(progress))),
             "ect/ratio": (closer / sigma).mean(),
         }
-        return Loss(weight * distance, logs)
+        return Loss(weight * distance, logs, sigma)

@@ -104,7 +104,7 @@ class ConsistencyTraining(Objective):
         distance = self.metric(answer, wanted)
         weight = 1 / (sigma_next - sigma) if self.config.weighting == "inverse_gap" else 1.0
         logs = {"ct/levels": x0.new_tensor(count), "ct/distance": distance.detach().mean()}
-        return Loss(weight * distance, logs)
+        return Loss(weight * distance, logs, sigma_next)
 
     def after_step(self, progress: float) -> None:
         """Let the target follow the student with the curriculum's decay."""

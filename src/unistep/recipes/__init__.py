@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from unistep.recipes import fashion
+from unistep.recipes import fashion, fashion_consistency, fashion_flow_maps
 from unistep.training.config import RunConfig
 
 Recipe = Callable[[], RunConfig]
@@ -17,4 +17,16 @@ def recipes() -> dict[str, Recipe]:
         "fashion-ect": fashion.fashion_ect,
         "fashion-cd": fashion.fashion_cd,
         "fashion-ct": fashion.fashion_ct,
+        "fashion-ict": fashion_consistency.fashion_ict,
+        "fashion-sct": fashion_consistency.fashion_sct,
+        "fashion-scd": fashion_consistency.fashion_scd,
+        "fashion-tcm": fashion_consistency.fashion_tcm,
+        "fashion-pcm": fashion_consistency.fashion_pcm,
+        "fashion-drifting": fashion_consistency.fashion_drifting,
+        "fashion-meanflow": fashion_flow_maps.fashion_meanflow,
+        "fashion-meanflow-distilled": fashion_flow_maps.fashion_meanflow_distilled,
+        "fashion-imf": fashion_flow_maps.fashion_imf,
+        "fashion-ctm": fashion_flow_maps.fashion_ctm,
+        "fashion-shortcut": fashion_flow_maps.fashion_shortcut,
+        "fashion-imm": fashion_flow_maps.fashion_imm,
     }

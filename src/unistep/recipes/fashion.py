@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from unistep.data import DataConfig
 from unistep.generator import ModelConfig
 from unistep.modalities.image import ImageModality
@@ -21,6 +23,13 @@ NETWORK = UNetConfig(widths=(48, 128), blocks=(1, 2), num_classes=10)
 IMAGES = ImageModality(size=28, channels=1)
 TEACHER = ModelConfig(kind="denoiser", network=NETWORK, modality=IMAGES, steps=18)
 STUDENT = ModelConfig(kind="consistency", network=NETWORK, modality=IMAGES, boundary=0.0, steps=1)
+TUNING: dict[str, Any] = {
+    "optimizer": MuonConfig(lr=1e-3, adam_lr=3e-4),
+    "schedule": Schedule(warmup_steps=50, decay=0.5),
+    "emas": (PowerEMA(sigma_rel=0.1),),
+    "budget": "30m",
+}
+"""How a student that starts from trained weights is optimised."""
 
 
 def fashion_teacher() -> RunConfig:
@@ -59,10 +68,7 @@ def fashion_ect() -> RunConfig:
         model=STUDENT,
         objective=EasyConfig(curriculum=RatioCurriculum(q=4.0, stages=3)),
         teacher="fashion-teacher",
-        optimizer=MuonConfig(lr=1e-3, adam_lr=3e-4),
-        schedule=Schedule(warmup_steps=50, decay=0.5),
-        emas=(PowerEMA(sigma_rel=0.1),),
-        budget="30m",
+        **TUNING,
     )
 
 
@@ -79,10 +85,7 @@ def fashion_cd() -> RunConfig:
         model=STUDENT,
         objective=DistillationConfig(distance=PseudoHuber(c=0.0)),
         teacher="fashion-teacher",
-        optimizer=MuonConfig(lr=1e-3, adam_lr=3e-4),
-        schedule=Schedule(warmup_steps=50, decay=0.5),
-        emas=(PowerEMA(sigma_rel=0.1),),
-        budget="30m",
+        **TUNING,
     )
 
 

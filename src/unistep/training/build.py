@@ -10,7 +10,7 @@ from torch import nn
 
 from unistep.condition import Field
 from unistep.data import Dataset
-from unistep.flowmap import Denoiser, Map
+from unistep.flowmap import Map
 from unistep.generator import KINDS, Generator, ModelConfig
 from unistep.hub.load import load
 from unistep.modalities.image import ImageModality
@@ -95,9 +95,11 @@ def build_objective(config: RunConfig, student: Map, teacher: Generator | None) 
         raise ValueError(f"{type(config.objective).__name__} trains a model of kind {kind!r}")
     if teacher is None:
         return config.objective.build(student, None)
-    if not isinstance(teacher.map, Denoiser):
-        raise ValueError(f"the teacher {config.teacher!r} must be a denoiser, not a one-step model")
-    return config.objective.build(student, copy.deepcopy(teacher.map))
+    wanted = config.objective.teacher_kind
+    if not isinstance(teacher.map, wanted):
+        kind = next(name for name, made in KINDS.items() if made is wanted)
+        raise ValueError(f"the teacher {config.teacher!r} must be a model of kind {kind!r}, not {teacher.kind!r}")
+    return config.objective.build(student, copy.deepcopy(teacher.map))  # type: ignore[arg-type]
 
 
 def place(objective: nn.Module, model: ModelConfig, world: World, *, sharded: bool = False) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -39,6 +41,67 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
+def orthogonalise_all(matrices: Sequence[Tensor], iterations: int = 5) -> list[Tensor]:
+    """Orthogonalise matrices of any shapes ``[rows, columns]``, those of one shape together."""
+    by_shape: dict[torch.Size, list[int]] = defaultdict(list)
+    for index, matrix in enumerate(matrices):
+        by_shape[matrix.shape].append(index)
+    found: dict[int, Tensor] = {}
+    for members in by_shape.values():
+        # Matrices of one shape go through the iteration together: fewer, larger products.
+        answers = orthogonalise(torch.stack([matrices[index] for index in members]), iterations)
+        found.update(zip(members, answers, strict=True))
+    return [found[index] for index in range(len(matrices))]
+
+
+def shares(shapes: Sequence[tuple[int, int]], processes: int) -> list[list[int]]:
+    r"""Deal matrices out so that all processes have about the same work.
+
+    An iteration costs :math:`2 m^2 n + m^3` multiplications, with :math:`m` the shorter side. The costliest matrix
+    that is left goes to the process that has the least so far.
+
+    Args:
+        shapes: Rows and columns of each matrix.
+        processes: Number of processes.
+
+    Returns:
+        Indices into ``shapes`` for each process.
+    """
+    costs = [2 * min(shape) ** 2 * max(shape) + min(shape) ** 3 for shape in shapes]
+    loads, dealt = [0] * processes, [list[int]() for _ in range(processes)]
+    for index in sorted(range(len(shapes)), key=lambda index: -costs[index]):
+        least = loads.index(min(loads))
+        loads[least] += costs[index]
+        dealt[least].append(index)
+    return dealt
+
+
+def orthogonalise_shared(matrices: Sequence[Tensor], iterations: int = 5) -> list[Tensor]:
+    """:func:`orthogonalise_all` of matrices that every process holds, each process doing a share of them.
+
+    The answers of a process travel in one message, so that all processes end with the same bits.
+    """
+    rank, processes = dist.get_rank(), dist.get_world_size()
+    dealt = shares([(matrix.shape[0], matrix.shape[1]) for matrix in matrices], processes)
+    dtype = functools.reduce(torch.promote_types, (matrix.dtype for matrix in matrices))
+    messages = [
+        torch.empty(sum(matrices[index].numel() for index in members), dtype=dtype, device=matrices[0].device)
+        for members in dealt
+    ]
+    mine = orthogonalise_all([matrices[index] for index in dealt[rank]], iterations)
+    if mine:
+        torch.cat([answer.flatten() for answer in mine], out=messages[rank])
+    sent = [dist.broadcast(part, source, async_op=True) for source, part in enumerate(messages) if len(part)]
+    for work in sent:
+        assert work is not None
+        work.wait()
+    found: dict[int, Tensor] = {}
+    for members, part in zip(dealt, messages, strict=True):
+        pieces = part.split([matrices[index].numel() for index in members])
+        found.update((index, piece.view(matrices[index].shape)) for index, piece in zip(members, pieces, strict=True))
+    return [found[index] for index in range(len(matrices))]
+
+
 def hidden_matrices(net: nn.Module, edges: Iterable[str]) -> list[nn.Parameter]:
     """Weight matrices between the first and the last layer; embeddings, norms, biases and the edges stay with Adam.
 
@@ -59,6 +122,8 @@ class Muon(torch.optim.Optimizer):
     :math:`0.2\sqrt{\max(\text{rows}, \text{columns})}`, so that its root mean square is that of a typical Adam update
     (Liu et al. 2025, arXiv 2502.16982, equation 4).
 
+    Several processes of ``torch.distributed`` share the orthogonalisation out among them.
+
     Args:
         matrices: Parameters for Muon, of two or more dimensions.
         others: Parameters for Adam.
@@ -67,6 +132,8 @@ class Muon(torch.optim.Optimizer):
         momentum: Decay of Muon's (Nesterov) momentum.
         betas: Decays of Adam's moments.
         weight_decay: Decoupled weight decay of the matrices.
+        shared: Whether several processes train one model, with the same gradients on each, as DDP and FSDP2 have it.
+            ``False`` for processes with a model each.
     """
 
     def __init__(
@@ -79,12 +146,14 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.01,
+        shared: bool = True,
     ) -> None:
         groups: list[dict[str, Any]] = [
             {"params": list(matrices), "lr": lr, "momentum": momentum, "weight_decay": weight_decay, "muon": True},
             {"params": list(others), "lr": adam_lr, "betas": betas, "muon": False},
         ]
         super().__init__([group for group in groups if group["params"]], {})
+        self.shared = shared
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -108,7 +177,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
-        by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+        matrices: list[Tensor] = []
         for p in params:
             state = self.state[p]
             if not state:
@@ -116,18 +185,22 @@ class Muon(torch.optim.Optimizer):
             assert p.grad is not None
             state["momentum"].lerp_(p.grad, 1 - group["momentum"])
             update = p.grad.lerp(state["momentum"], group["momentum"])
-            update = update.full_tensor() if isinstance(update, DTensor) else update
-            matrix = update.flatten(1)
-            by_shape[matrix.shape].append((p, matrix))
-        for shape, members in by_shape.items():
-            # Matrices of one shape go through the iteration together: fewer, larger products.
-            updates = orthogonalise(torch.stack([matrix for _, matrix in members]))
-            scale = 0.2 * max(shape) ** 0.5
-            for (p, _), update in zip(members, updates, strict=True):
-                change = update.reshape(p.shape)
-                if isinstance(p, DTensor):
-                    change = distribute_tensor(change, p.device_mesh, p.placements)
-                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-group["lr"] * scale)
+            matrices.append((update.full_tensor() if isinstance(update, DTensor) else update).flatten(1))
+        updates = (orthogonalise_shared if self._together(params) else orthogonalise_all)(matrices)
+        for p, update in zip(params, updates, strict=True):
+            change = update.reshape(p.shape)
+            if isinstance(p, DTensor):
+                change = distribute_tensor(change, p.device_mesh, p.placements)
+            scale = 0.2 * max(update.shape) ** 0.5
+            p.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-group["lr"] * scale)
+
+    def _together(self, params: list[nn.Parameter]) -> bool:
+        """Whether there are other processes, all of which have these parameters."""
+        if not (self.shared and params and dist.is_initialized()):
+            return False
+        processes = dist.get_world_size()
+        meshes = [p.device_mesh for p in params if isinstance(p, DTensor)]
+        return processes > 1 and all(mesh.size() == processes for mesh in meshes)
 
     def _adam(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]

@@ -15,6 +15,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from unistep.flowmap import Map
+
 
 @dataclass(frozen=True)
 class World:
@@ -92,18 +94,23 @@ def wrap(objective: nn.Module, world: World, how: Literal["ddp", "fsdp"]) -> nn.
 
     The objective is wrapped, not the network, so that every call of the network inside it is synchronised. Target
     networks and teachers have no gradient and are left whole on every process.
+
+    DDP waits for the gradient of every trainable parameter, so each must take part in the loss of every step, as those
+    of our networks do: the label table also answers for a label that was dropped. An objective that leaves one out is
+    stopped by DDP's own error at its next step. Searching each step's graph for such parameters would cost all others.
     """
     if world.size == 1:
         return objective
     if how == "fsdp":
         mesh = dist.init_device_mesh(world.device.type, (world.size,))
-        student = objective.student
-        assert isinstance(student, nn.Module)
-        fully_shard(student, mesh=mesh)
+        for module in objective.children():  # the student, and what an objective learns beside it
+            # Objectives also call methods of a map; what gathers the shards is a call of its network.
+            part = module.net if isinstance(module, Map) else module
+            if any(p.requires_grad for p in part.parameters()):
+                fully_shard(part, mesh=mesh)
         return objective
     ids = [world.device.index] if world.device.type == "cuda" else None
-    # Some objectives leave parameters unused at some steps (the label table when every label is dropped).
-    return DistributedDataParallel(objective, device_ids=ids, find_unused_parameters=True)
+    return DistributedDataParallel(objective, device_ids=ids)
 
 
 @contextmanager

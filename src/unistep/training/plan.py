@@ -55,22 +55,35 @@ def peak_memory(device: torch.device) -> str:
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB"
 
 
-def describe(config: RunConfig, stepper: Stepper, dataset: Dataset, speed: float, out: Path) -> dict[str, str]:
-    """The plan as rows of a table."""
+def describe(
+    config: RunConfig, stepper: Stepper, dataset: Dataset, speed: float, out: Path, done: int = 0
+) -> dict[str, str]:
+    """The plan as rows of a table.
+
+    Args:
+        config: The run, with its number of steps.
+        stepper: Computes its gradients.
+        dataset: What it trains on.
+        speed: Images per second.
+        out: Its folder.
+        done: Steps that an earlier part of the run has taken; the plan is of those that are left.
+    """
     assert config.max_steps is not None
     world = stepper.world
-    images = config.max_steps * config.batch_size
+    left = config.max_steps - done
+    images = left * config.batch_size
     trainable = sum(p.numel() for p in stepper.trainable)
     n, c, h, w = dataset.images.shape
-    start = config.init or config.teacher
+    start = f"weights of {config.init or config.teacher}" if config.init or config.teacher else "fresh weights"
+    steps = f"{left:,} of {config.max_steps:,} left, each of" if done else f"{left:,} of"
     labels = f", {config.model.network.num_classes} classes" if config.model.network.num_classes else ""
     processes = f", {world.size} processes ({config.parallel})" if world.size > 1 else ""
     return {
         "recipe": config.recipe,
         "data": f"{n:,} images of {w}x{h}, {c} channel{'s' if c > 1 else ''}{labels}, from {config.data.source}",
         "model": f"{trainable:,} trainable parameters, {config.model.kind}",
-        "start": f"weights of {start}" if start else "fresh weights",
-        "steps": f"{config.max_steps:,} of {config.batch_size} images: {images:,} images, {images / n:.1f} passes",
+        "start": f"the checkpoint of step {done:,}" if done else start,
+        "steps": f"{steps} {config.batch_size} images: {images:,} images, {images / n:.1f} passes",
         "arithmetic": f"{stepper.precision} on {world.device}{processes}",
         "speed": f"{speed:.1f} images/s in a timing run",
         "expected time": duration(images / speed),

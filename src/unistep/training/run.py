@@ -101,7 +101,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     progress = _restore(state, out, dataset, world, console)
     if world.is_main:
         write_config(out, config)
-        show_table(console, "plan", describe(config, stepper, dataset, speed, out))
+        show_table(console, "plan", describe(config, stepper, dataset, speed, out, progress.get("step", 0)))
         if progress:
             console.print(f"going on after step {progress['step']}", highlight=False)
     trainer = Trainer(config, model, objective, stepper, state, out, progress)

@@ -10,11 +10,16 @@ from torch import Tensor, nn
 
 from unistep.data import Loader
 from unistep.modalities.image import ImageModality
+from unistep.objectives.base import Loss
 from unistep.seeding import ShardGenerator, derived_seed
 from unistep.training.config import RunConfig
 from unistep.training.optim import clip_gradients
 from unistep.training.parallel import World, without_sync
 from unistep.training.precision import autocast, resolve_precision
+
+LEVELS = (0.1, 0.5, 2.0, 10.0)
+"""Noise to signal ratios between which the loss is shown separately."""
+LEVEL_NAMES = ("below-0.1", "0.1-0.5", "0.5-2", "2-10", "above-10")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,16 @@ class Gradient:
     """What the objective reports."""
     stop: bool
     """Whether a process was asked to stop."""
+
+
+def by_level(loss: Loss) -> Tensor:
+    """Sum of the losses and number of examples in each range of noise, shape ``[2, ranges]``."""
+    sums = loss.per_example.new_zeros(2, len(LEVEL_NAMES))
+    if loss.level is not None:
+        where = torch.bucketize(loss.level.detach(), sums.new_tensor(LEVELS).to(loss.level))
+        sums[0].index_add_(0, where, loss.per_example.detach())
+        sums[1].index_add_(0, where, torch.ones_like(loss.per_example))
+    return sums
 
 
 class Stepper:
@@ -80,7 +95,7 @@ class Stepper:
             stop: Whether this process was asked to stop; passed on to the others.
         """
         images, labels = self.loader.batch(step)
-        total, logs = 0.0, dict[str, float]()
+        total, logs, ranges = 0.0, dict[str, float](), torch.zeros(2, len(LEVEL_NAMES))
         for p in self.trainable:
             p.grad = None
         for part in range(self.config.accumulation):
@@ -94,8 +109,14 @@ class Stepper:
                 mean = loss.per_example.mean() / self.config.accumulation
                 mean.backward()
             total += float(mean.detach())
+            ranges += by_level(loss).cpu()
             for name, value in loss.logs.items():
                 logs[name] = logs.get(name, 0.0) + float(value) / self.config.accumulation
         norm = clip_gradients(self.trainable, self.config.clip)
-        averaged = self.world.mean([total, float(stop), *logs.values()])
-        return Gradient(averaged[0], norm, dict(zip(logs, averaged[2:], strict=True)), averaged[1] > 0)
+        averaged = self.world.mean([total, float(stop), *logs.values(), *ranges.flatten().tolist()])
+        shown = dict(zip(logs, averaged[2:], strict=False))
+        sums, counts = averaged[2 + len(logs) :][: len(LEVEL_NAMES)], averaged[-len(LEVEL_NAMES) :]
+        for name, value, count in zip(LEVEL_NAMES, sums, counts, strict=True):
+            if count > 0:
+                shown[f"loss_by_noise/{name}"] = value / count
+        return Gradient(averaged[0], norm, shown, averaged[1] > 0)

@@ -76,7 +76,7 @@ class Trainer:
         self.step: int = progress.get("step", 0)
         self.seconds: float = progress.get("seconds", 0.0)
         self.health = Health(config.max_bad_steps, skipped=progress.get("skipped", 0))
-        self.saved: int = progress.get("step", -1)
+        self.saved: int | None = progress.get("step")
         self._stop = False
 
     def run(self, display: Display, log: MetricsLog | None) -> bool:
@@ -126,7 +126,7 @@ class Trainer:
         progress = self.step / self.total
         gradient = self.stepper.gradient(self.step, progress, stop=self._stop)
         set_rates(self.state.optimizer, self.config.schedule.factor(self.step, progress))
-        if self.health.accept(self.step, gradient.loss, gradient.norm):
+        if self.health.accept(self.step, gradient.loss, gradient.norm, self.saved):
             self.state.optimizer.step()
             self._follow(progress)
         self.step += 1
@@ -136,7 +136,7 @@ class Trainer:
 
     def _follow(self, progress: float) -> None:
         if type(self.objective).after_step is not Objective.after_step:
-            with gathered(self.objective.student):
+            with gathered(self.objective.student.net):
                 self.objective.after_step(progress)
 
     def _log(self, log: MetricsLog | None, gradient: Gradient, speed: float, display: Display) -> None:
@@ -166,10 +166,10 @@ class Trainer:
             What could not be written and why, on every process; empty if all is well.
         """
         snapshot = self.state.gather()
-        if self.step > self.saved:
+        if self.saved is None or self.step > self.saved:
             problem = self._on_main(lambda: self._write_checkpoint(snapshot))
             if problem:
-                kept = f"that of step {self.saved} is whole" if self.saved >= 0 else "there is none yet"
+                kept = "there is none yet" if self.saved is None else f"that of step {self.saved} is whole"
                 return f"checkpoint of step {self.step} not written: {problem}; {kept}"
             self.saved = self.step
         problem = self._on_main(lambda: self._write_model(snapshot))
@@ -221,7 +221,7 @@ class Trainer:
         ema = self.state.emas[0]
         ema.swap()
         try:
-            with gathered(self.objective.student):
+            with gathered(self.objective.student.net):
                 yield
         finally:
             ema.swap()

@@ -1,0 +1,297 @@
+"""MeanFlow: the average velocity between two times, learned from data or from a teacher by its own identity."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unistep.condition import Condition, drop, without
+from unistep.flowmap import Denoiser, FlowMap, GuidedDenoiser, Map
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig
+from unistep.objectives.tangent import TangentMethod, value_and_tangent
+from unistep.objectives.time_pairs import LogitNormalPairs, TimePairs, pair_on_path
+from unistep.path import LinearFlow, expand_to, match_snr
+from unistep.seeding import Randomness, randn_like
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetGuidance:
+    r"""Classifier-free guidance inside the target, so that sampling needs one network call.
+
+    .. math:: \tilde v = \omega\, v + \kappa\, u_\theta(z, t, t\,|\,c) + (1 - \omega - \kappa)\, u_\theta(z, t, t)
+
+    for times within the interval; outside it and for examples without a condition, :math:`\tilde v = v`. The field
+    that is learned is guided with weight :math:`\omega' = \omega / (1 - \kappa)`; :math:`\kappa > 0` mixes the
+    network's own guided velocity into the target, whose variance that lowers.
+
+    References:
+        Geng et al. 2025, arXiv 2505.13447, section 4.2, and the appendix on improved
+        guidance for :math:`\kappa`.
+    """
+
+    omega: float = 1.0
+    r""":math:`\omega`, the weight of the data's velocity; 1 with ``kappa`` 0 is no guidance."""
+    kappa: float = 0.0
+    r""":math:`\kappa`, the weight of the network's own conditional velocity."""
+    start: float = 0.0
+    """Smallest guided time, on the straight path (0 is data and 1 noise), whatever the student's path."""
+    end: float = 1.0
+    """Largest guided time, on the straight path."""
+
+    def __post_init__(self) -> None:
+        if not self.omega > 0 or not 0 <= self.kappa < 1:
+            raise ValueError(f"omega must be positive and kappa in [0, 1), got {self.omega} and {self.kappa}")
+        if not 0 <= self.start < self.end <= 1:
+            raise ValueError(f"guidance needs 0 <= start < end <= 1, got {self.start} and {self.end}")
+
+    @property
+    def active(self) -> bool:
+        """Whether there is any guidance."""
+        return self.omega != 1 or self.kappa != 0
+
+    @property
+    def effective(self) -> float:
+        r"""Guidance weight of the learned field, :math:`\omega' = \omega / (1 - \kappa)`."""
+        return self.omega / (1 - self.kappa)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageVelocityConfig(ObjectiveConfig):
+    """What MeanFlow and its relatives have in common."""
+
+    trains = FlowMap
+    papers = ("geng2025meanflow",)
+
+    times: TimePairs = LogitNormalPairs()
+    """Law of the two times."""
+    power: float = 0.75
+    """:math:`p` of the adaptive weight: 0 is the plain squared error, 0.75 the choice for CIFAR-10, 1 for ImageNet."""
+    eps: float = 1e-3
+    """What keeps the adaptive weight finite."""
+    tangent: TangentMethod = "exact"
+    """How the derivative along the trajectory is computed."""
+    tangent_step: float = 1e-3
+    """Step in time of the ``finite`` tangent."""
+
+    def __post_init__(self) -> None:
+        if not self.power >= 0 or not self.eps > 0:
+            raise ValueError(f"power must not be negative and eps must be positive, got {self.power} and {self.eps}")
+        if self.tangent not in ("exact", "finite") or not self.tangent_step > 0:
+            raise ValueError(
+                f"tangent must be 'exact' or 'finite' with a positive step, got {self.tangent!r}, {self.tangent_step}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromDataConfig(AverageVelocityConfig):
+    """What the objectives that learn the average velocity from data have in common."""
+
+    starts_from_teacher = False
+
+    guidance: TargetGuidance = TargetGuidance()
+    """Guidance that the student learns; without conditions it does nothing."""
+    label_dropout: float = 0.0
+    """Share of examples trained without their condition; guidance needs some, such as 0.1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.label_dropout < 1:
+            raise ValueError(f"label_dropout must be in [0, 1), got {self.label_dropout}")
+        if self.guidance.active and self.label_dropout == 0:
+            raise ValueError("guidance asks the network without its condition; train that with label_dropout above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanFlowConfig(FromDataConfig):
+    """Learn the average velocity from data alone."""
+
+    def build(self, student: Map, teacher: Denoiser | None) -> MeanFlow:
+        """The objective; it asks no teacher."""
+        del teacher
+        assert isinstance(student, FlowMap)
+        return MeanFlow(student, self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanFlowDistillationConfig(AverageVelocityConfig):
+    """Learn the average velocity of a teacher's ODE."""
+
+    starts_from_teacher = True
+
+    guidance: float = 1.0
+    """Guidance weight of the teacher; the student needs none at sampling time."""
+
+    def build(self, student: Map, teacher: Denoiser | None) -> MeanFlowDistillation:
+        """The objective along the ODE of the teacher."""
+        assert isinstance(student, FlowMap)
+        if teacher is None:
+            raise ValueError("distillation needs a teacher; name one with --teacher")
+        return MeanFlowDistillation(student, teacher, self)
+
+
+class AverageVelocity(Objective):
+    r"""The MeanFlow identity :math:`u = v - (t - r)\,\frac{\mathrm d u}{\mathrm d t}` as a loss, on any path.
+
+    .. math:: \Delta = u_\theta(z_t, t, r) + (t - r)\, \mathrm{sg}\!\left(
+              \partial_z u_\theta \cdot w + \partial_t u_\theta\right) - v, \qquad
+              L = \frac{\lVert\Delta\rVert_2^2}{\mathrm{sg}(\lVert\Delta\rVert_2^2 + \epsilon)^p}
+
+    with the sum over all elements of a signal. The methods differ in the velocity :math:`v` that is regressed on and
+    the direction :math:`w` that the trajectory is followed in. At ``r = t`` this is flow matching.
+
+    Args:
+        student: The flow map.
+        config: Its options.
+        teacher: What a distillation follows.
+    """
+
+    student: FlowMap
+
+    def __init__(
+        self, student: FlowMap, config: AverageVelocityConfig, teacher: Denoiser | GuidedDenoiser | None = None
+    ) -> None:
+        super().__init__(student, teacher)
+        self.config = config
+        self.label_dropout = config.label_dropout if isinstance(config, FromDataConfig) else 0.0
+
+    @abstractmethod
+    def velocities(
+        self, x0: Tensor, noise: Tensor, z: Tensor, t: Tensor, condition: Condition
+    ) -> tuple[Tensor, Tensor]:
+        """The velocity to regress on and the direction of the derivative, both without gradient, of the shape of ``z``.
+
+        Args:
+            x0: Clean data.
+            noise: Standard noise.
+            z: Their point at time ``t``.
+            t: Times, shape ``[b]``.
+            condition: What the student is told, after dropout.
+        """
+
+    def forward(
+        self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
+    ) -> Loss:
+        """Loss of a batch; see :class:`Objective`."""
+        del progress
+        config, student = self.config, self.student
+        ratio_t, ratio_r = (ratio.to(x0) for ratio in config.times.draw(len(x0), generator))
+        t, r = pair_on_path(student.path, student.boundary, ratio_t, ratio_r)
+        noise = randn_like(x0, generator)
+        condition = drop(condition, self.label_dropout, generator)
+        z = student.path.perturb(x0, noise, t)
+        v, direction = self.velocities(x0, noise, z, t, condition)
+        # The derivative does not move r, which is no primal therefore: at zero noise sigma may have infinite slope.
+        u, du_dt = value_and_tangent(
+            lambda z, t: student.velocity(z, t, r, condition),
+            (z, t),
+            (direction, torch.ones_like(t)),
+            method=config.tangent,
+            step=config.tangent_step,
+        )
+        correction = expand_to(t - r, z) * du_dt
+        squared = (u + correction - v).square().flatten(1).sum(dim=1)
+        loss = squared / (squared.detach() + config.eps).pow(config.power)
+        logs = {
+            "meanflow/error": squared.detach().mean(),
+            "meanflow/correction": correction.square().flatten(1).sum(dim=1).mean(),
+        }
+        return Loss(loss, logs, ratio_t)
+
+
+class FromData(AverageVelocity):
+    """What the objectives that learn the average velocity from data have in common: guidance in the target.
+
+    Args:
+        student: The flow map.
+        config: Its options.
+    """
+
+    config: FromDataConfig
+
+    def __init__(self, student: FlowMap, config: FromDataConfig) -> None:
+        super().__init__(student, config)
+
+    def instantaneous(self, z: Tensor, t: Tensor, *conditions: Condition) -> tuple[Tensor, ...]:
+        r"""The student's velocity :math:`u_\theta(z, t, t)` under each condition, in one batch without gradient."""
+        many = len(conditions)
+        told = {name: torch.cat([c[name] for c in conditions]) for name in conditions[0]}
+        z_all, t_all = torch.cat([z] * many), torch.cat([t] * many)
+        with torch.no_grad():
+            answer = self.student.velocity(z_all, t_all, t_all, told)
+        # Weights that autocast has cast without gradient must not serve the student from its cache.
+        torch.clear_autocast_cache()
+        return answer.chunk(many)
+
+    def guided(self, v: Tensor, t: Tensor, condition: Condition, untold: Tensor, told: Tensor | None = None) -> Tensor:
+        r"""The guided target :math:`\tilde v`; see :class:`TargetGuidance`.
+
+        Args:
+            v: Velocity of the data, shape ``[b, *shape]``.
+            t: Times, shape ``[b]``.
+            condition: What the student is told.
+            untold: The student's velocity without condition.
+            told: Its velocity with the condition; needed where ``kappa`` is not 0.
+        """
+        guidance = self.config.guidance
+        mixed = guidance.omega * v + (1 - guidance.omega - guidance.kappa) * untold
+        if told is not None:
+            mixed = mixed + guidance.kappa * told
+        time = LinearFlow().time_at(self.student.path.ratio(t))
+        inside = (time >= guidance.start) & (time <= guidance.end)
+        conditioned = torch.stack([value >= 0 for value in condition.values()]).any(dim=0)
+        return torch.where(expand_to(inside & conditioned, v), mixed, v)
+
+
+class MeanFlow(FromData):
+    r"""MeanFlow: :math:`v` is the velocity of one pair of data and noise, and the trajectory follows it too.
+
+    References:
+        Geng et al. 2025, arXiv 2505.13447, equation 6 and algorithm 1; the adaptive weight is
+        in section 4.3.
+    """
+
+    def velocities(
+        self, x0: Tensor, noise: Tensor, z: Tensor, t: Tensor, condition: Condition
+    ) -> tuple[Tensor, Tensor]:
+        """The velocity of the pair, guided where that is asked for, for both."""
+        v = self.student.path.velocity(x0, noise, t)
+        if self.config.guidance.active and condition:
+            asked = (without(condition), condition) if self.config.guidance.kappa else (without(condition),)
+            v = self.guided(v, t, condition, *self.instantaneous(z, t, *asked))
+        return v, v
+
+
+class MeanFlowDistillation(AverageVelocity):
+    r"""MeanFlow along the ODE of a teacher, :math:`v = v_\phi(z, t)`: a target without the noise of the pairs.
+
+    The teacher is read at the point of its own path that has the same noise to signal ratio.
+
+    Args:
+        student: The flow map.
+        teacher: The denoiser to distil.
+        config: Its options.
+
+    References:
+        Geng et al. 2025, arXiv 2505.13447, equation 6, with the marginal velocity in place of the conditional one.
+    """
+
+    def __init__(self, student: FlowMap, teacher: Denoiser, config: MeanFlowDistillationConfig) -> None:
+        guided = teacher if config.guidance == 1 else GuidedDenoiser(teacher, config.guidance)
+        super().__init__(student, config, guided)
+        self.teacher_path = teacher.path
+
+    def velocities(
+        self, x0: Tensor, noise: Tensor, z: Tensor, t: Tensor, condition: Condition
+    ) -> tuple[Tensor, Tensor]:
+        """The teacher's velocity, for both."""
+        del x0, noise
+        path = self.student.path
+        assert self.teacher is not None
+        with torch.no_grad():
+            x_teacher, t_teacher = match_snr(z, t, path, self.teacher_path)
+            v = path.velocity_from_denoised(z, self.teacher(x_teacher, t_teacher, None, condition), t)
+        return v, v

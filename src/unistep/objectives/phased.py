@@ -1,0 +1,195 @@
+"""Multi-phase consistency: a few deterministic jumps, each over its own phase of the noise levels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unistep.condition import Condition, drop
+from unistep.flowmap import Denoiser, FlowMap, GuidedDenoiser, Map
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, with_same_dropout
+from unistep.objectives.distance import Distance, Metric, PseudoHuber
+from unistep.path import Path, expand_to
+from unistep.seeding import Randomness, randn_like
+from unistep.solvers import STEPS
+from unistep.timesteps import LogNormal, RatioCurriculum
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhasedConfig(ObjectiveConfig):
+    """Train a few-step model that jumps from edge to edge of its phases, on data or along a teacher's ODE."""
+
+    trains = FlowMap
+    starts_from_teacher = True
+    papers = ("wang2024phased", "heek2024multistep")
+
+    phases: int = 4
+    """Number of phases, which is the number of sampling steps."""
+    middle: float | None = None
+    r"""Noise level of the middle: the angle :math:`\arctan(\sigma/\mathrm{middle})` is cut evenly. Without, the model's
+    standard deviation of the data; the large shapes of pictures outlast more noise than that, and like about 3."""
+    edges: tuple[float, ...] = ()
+    """Noise levels between the phases, decreasing, in place of the even ones."""
+    times: LogNormal = LogNormal(mean=-1.1, std=2.0)
+    """Law of the noise level."""
+    curriculum: RatioCurriculum = RatioCurriculum()
+    """How the closer level approaches during training."""
+    distance: Distance = PseudoHuber(c=0.0)
+    """Distance between the two answers."""
+    weighting: Literal["inverse_gap", "one"] = "inverse_gap"
+    r""":math:`1/(t-r)` in noise levels, or none."""
+    target: Literal["data", "euler", "heun"] = "data"
+    """Where the closer point comes from: the same data and noise, or a step of the teacher's ODE."""
+    guidance: float = 1.0
+    """Guidance weight of the teacher, where the target is the teacher's."""
+    label_dropout: float = 0.0
+    """Share of examples trained without their condition."""
+
+    def __post_init__(self) -> None:
+        if self.phases < 1:
+            raise ValueError(f"phases must be at least 1, got {self.phases}")
+        if self.middle is not None and not 0 < self.middle < math.inf:
+            raise ValueError(f"middle must be a positive noise level, got {self.middle}")
+        if self.edges and len(self.edges) != self.phases - 1:
+            raise ValueError(f"{self.phases} phases have {self.phases - 1} edges between them, got {self.edges}")
+        if any(not 0 < edge < math.inf for edge in self.edges) or any(a <= b for a, b in pairwise(self.edges)):
+            raise ValueError(f"edges must be decreasing positive noise levels, got {self.edges}")
+        for name, choices in (("weighting", ("inverse_gap", "one")), ("target", ("data", "euler", "heun"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if not 0 <= self.label_dropout <= 1:
+            raise ValueError(f"label_dropout must be from 0 to 1, got {self.label_dropout}")
+
+    def inner_edges(self, sigma_data: float) -> tuple[float, ...]:
+        """Decreasing noise levels between the phases."""
+        middle = sigma_data if self.middle is None else self.middle
+        even = (middle * math.tan(math.pi / 2 * k / self.phases) for k in range(self.phases - 1, 0, -1))
+        return self.edges or tuple(even)
+
+    def build(self, student: Map, teacher: Denoiser | None) -> PhasedConsistency:
+        """The objective, on data or along the ODE of the teacher."""
+        assert isinstance(student, FlowMap)
+        return PhasedConsistency(student, teacher, self)
+
+
+def phase_times(config: PhasedConfig, path: Path, sigma_data: float = 0.5) -> tuple[float, ...]:
+    """Upper edges of the phases as decreasing times of ``path``: the grid on which such a model is sampled.
+
+    Args:
+        config: The phases.
+        path: The model's path.
+        sigma_data: The model's standard deviation of the data.
+
+    Returns:
+        ``config.phases`` times, the first the path's ``t_max``.
+    """
+    inner = torch.tensor(config.inner_edges(sigma_data), dtype=torch.float64)
+    return (path.t_max, *path.time_at(inner).tolist())
+
+
+@final
+class PhasedConsistency(Objective):
+    r"""Consistency of ``t`` and a closer ``r`` in the same phase, at the lower edge ``s`` of that phase.
+
+    .. math:: E\left[w(t, r)\, d\big(f_\theta(x_t, t, s),\; \mathrm{sg} f_\theta(x_r, r, s)\big)\right], \quad
+              s = \max\{s_k : s_k < t\}, \quad s \le r < t, \quad f(x_s, s, s) = x_s
+
+    The map need not be told ``s``, which its phase fixes: one network time is enough, and it can start from the
+    weights of a denoiser. Training starts with ``r = s``, which on data is denoising, and ends near the limit
+    ``r -> t``. With one phase it is consistency tuning.
+
+    Sample with :func:`unistep.sampling.sample_gamma`, ``gamma = 0``, on the grid :func:`phase_times`: one
+    deterministic jump for each phase. Jumps that end between edges are not trained.
+
+    Args:
+        student: The flow map, with or without a second time, starting from a denoiser's weights.
+        teacher: The denoiser, needed only where ``config.target`` is not ``data``.
+        config: Its options.
+        metric: A distance to use in place of the configured one, such as LPIPS.
+
+    Raises:
+        ValueError: If the target is the teacher's and there is no teacher or it is on another path, or if an edge
+            is outside the student's noise levels.
+
+    References:
+        Wang et al. 2024, arXiv 2405.18407, the phased consistency function and its distillation; Heek et al. 2024,
+        arXiv 2403.06807, algorithm 1 (on data or from a teacher, phases even in the angle). The ratio of r to t and the
+        weight are those of Geng et al. 2024, arXiv 2406.14548, equation 13 and section 3.
+    """
+
+    student: FlowMap
+
+    def __init__(
+        self, student: FlowMap, teacher: Denoiser | None, config: PhasedConfig, metric: Metric | None = None
+    ) -> None:
+        if config.target != "data" and teacher is None:
+            raise ValueError(f"a target of {config.target!r} needs a teacher; give one, or use target 'data'")
+        if config.target != "data" and teacher is not None and teacher.path != student.path:
+            raise ValueError(f"the teacher is on the path {teacher.path}, the student on {student.path}; use one path")
+        guided = teacher if teacher is None or config.guidance == 1 else GuidedDenoiser(teacher, config.guidance)
+        super().__init__(student, None if config.target == "data" else guided)
+        self.config = config
+        self.metric = metric or config.distance
+        ends = torch.tensor([student.boundary, student.path.t_max], dtype=torch.float64)
+        bottom, top = student.path.ratio(ends).tolist()
+        inner = config.inner_edges(student.sigma_data)
+        if inner and not bottom < inner[-1] <= inner[0] < top:
+            raise ValueError(f"edges must lie between the noise levels {bottom:g} and {top:g}, got {inner}")
+        self.lower_edges = (bottom, *reversed(inner))
+
+    def lower_edge(self, sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Noise level at which the phase of each level ends; an edge itself belongs to the phase below it."""
+        edges = sigma.new_tensor(self.lower_edges)
+        return edges[torch.searchsorted(edges[1:], sigma)]
+
+    def closer_point(
+        self, x_t: Tensor, x0: Tensor, noise: Tensor, t: Tensor, r: Tensor, condition: Condition
+    ) -> Tensor:
+        """The point at time ``r`` that ``x_t`` is compared with."""
+        path = self.student.path
+        if self.config.target == "data":
+            return path.perturb(x0, noise, r)
+        assert self.teacher is not None
+        # Where r is 0 an ODE step would end in one denoiser call; the data is as unbiased and costs none.
+        positive = r > 0
+        r_safe = torch.where(positive, r, path.time_at(torch.full_like(r, 1e-4)))
+        with torch.no_grad():
+            stepped = STEPS[self.config.target](self.teacher, x_t, t, r_safe, condition)  # type: ignore[arg-type]
+        return torch.where(expand_to(positive, x0), stepped, x0)
+
+    def forward(
+        self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
+    ) -> Loss:
+        """Loss of a batch; see :class:`Objective`."""
+        config, path = self.config, self.student.path
+        # Below the lowest edge there is nothing to learn; such a level is moved to just above it.
+        sigma = config.times.draw(len(x0), generator).to(x0).clamp(min=1.01 * self.lower_edges[0])
+        edge = self.lower_edge(sigma)
+        closer = torch.maximum(config.curriculum.closer(sigma, progress), edge)
+        noise = randn_like(x0, generator)
+        condition = drop(condition, config.label_dropout, generator)
+        t, r, s = path.time_at(sigma), path.time_at(closer), path.time_at(edge)
+        x_t = path.perturb(x0, noise, t)
+        x_r = self.closer_point(x_t, x0, noise, t, r, condition)
+        # At the edge the jump is none and the answer the point itself; the network is asked at a time that it knows.
+        inside = closer > edge
+        asked = torch.where(inside, r, t)
+        answer, jumped = with_same_dropout(
+            lambda: self.student(x_t, t, s, condition),
+            lambda: self.student(x_r, asked, s, condition),
+            x0.device,
+        )
+        distance = self.metric(answer, torch.where(expand_to(inside, x0), jumped, x_r))
+        weight = 1 / (sigma - closer) if config.weighting == "inverse_gap" else torch.ones_like(sigma)
+        logs = {
+            "pcm/distance": distance.detach().mean(),
+            "pcm/stage": x0.new_tensor(float(config.curriculum.stage(progress))),
+            "pcm/at_edge": (~inside).float().mean(),
+        }
+        return Loss(weight * distance, logs, sigma)

@@ -1,0 +1,125 @@
+"""Recipes for Fashion-MNIST: the further one-step models, maps from any noise level to the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from unistep.data import DataConfig
+from unistep.generator import ModelConfig
+from unistep.objectives.continuous import ContinuousConfig
+from unistep.objectives.drifting import DriftingConfig
+from unistep.objectives.improved import ImprovedConfig
+from unistep.objectives.phased import PhasedConfig, phase_times
+from unistep.objectives.truncated import TruncatedConfig
+from unistep.path import TrigFlow, VarianceExploding
+from unistep.recipes.fashion import IMAGES, NETWORK, STUDENT, TUNING
+from unistep.timesteps import DoublingCurriculum, RatioCurriculum
+from unistep.training.config import RunConfig
+from unistep.training.ema import PowerEMA
+from unistep.training.optim import AdamConfig
+
+
+def fashion_ict() -> RunConfig:
+    """Improved consistency training: a one-step model from data alone.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH``.
+    Needs a teacher: no.
+    Paper: Song & Dhariwal 2023 (arXiv 2310.14189); `objectives/improved.py`. 10 to 160 levels rather than 1,280, for
+    budgets of minutes.
+    """
+    return RunConfig(
+        recipe="fashion-ict",
+        data=DataConfig(),
+        model=replace(STUDENT, boundary=0.002),
+        objective=ImprovedConfig(curriculum=DoublingCurriculum(start=10, end=160)),
+        emas=(PowerEMA(sigma_rel=0.1),),
+        budget="60m",
+    )
+
+
+def fashion_sct() -> RunConfig:
+    """Continuous-time consistency tuning (sCT): a one-step model from a teacher's weights, without time steps.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH`` (a teacher is trained first then).
+    Needs a teacher: yes, for its weights; the shipped one by default.
+    Paper: Lu & Song 2024 (arXiv 2410.11081), algorithm 1; `objectives/continuous.py`.
+    """
+    return RunConfig(
+        recipe="fashion-sct",
+        data=DataConfig(),
+        model=replace(STUDENT, path=TrigFlow()),
+        objective=ContinuousConfig(),
+        teacher="fashion-teacher",
+        **TUNING,
+    )
+
+
+def fashion_scd() -> RunConfig:
+    """Continuous-time consistency distillation (sCD): a one-step student of the teacher's ODE, without time steps.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH`` (a teacher is trained first then).
+    Needs a teacher: yes; the shipped one by default.
+    Paper: Lu & Song 2024 (arXiv 2410.11081), algorithm 1; `objectives/continuous.py`.
+    """
+    return replace(fashion_sct(), recipe="fashion-scd", objective=ContinuousConfig(target="teacher"))
+
+
+def fashion_tcm() -> RunConfig:
+    """Truncated consistency training: a second stage on high noise only, which takes a one-step model further.
+
+    Data: Fashion-MNIST, 60,000 images.
+    Needs a teacher: yes, a one-step model as its first stage; the shipped one by default.
+    Paper: Lee et al. 2024 (arXiv 2410.14895); `objectives/truncated.py`.
+    """
+    return RunConfig(
+        recipe="fashion-tcm",
+        data=DataConfig(),
+        model=STUDENT,
+        objective=TruncatedConfig(curriculum=RatioCurriculum(q=64.0, stages=1)),
+        teacher="fashion",
+        **TUNING,
+    )
+
+
+def fashion_pcm() -> RunConfig:
+    """Multi-phase consistency: deterministic sampling in two steps, one for each phase of the noise levels.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH`` (a teacher is trained first then).
+    Needs a teacher: yes, for its weights; the shipped one by default.
+    Paper: Wang et al. 2024 (arXiv 2405.18407) and Heek et al. 2024 (arXiv 2403.06807); `objectives/phased.py`.
+    """
+    phases = PhasedConfig(phases=2, middle=3.0, curriculum=RatioCurriculum(q=4.0, stages=3))
+    return RunConfig(
+        recipe="fashion-pcm",
+        data=DataConfig(),
+        model=ModelConfig(
+            kind="flow_map",
+            network=NETWORK,
+            modality=IMAGES,
+            boundary=0.0,
+            steps=2,
+            times={"2": phase_times(phases, VarianceExploding())},
+        ),
+        objective=phases,
+        teacher="fashion-teacher",
+        **TUNING,
+    )
+
+
+def fashion_drifting() -> RunConfig:
+    """Drifting: a one-step generator whose samples drift towards the data, measured in pixels.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH``.
+    Needs a teacher: no.
+    Paper: Deng et al. 2026 (arXiv 2602.04770); `objectives/drifting.py`.
+    """
+    return RunConfig(
+        recipe="fashion-drifting",
+        data=DataConfig(),
+        model=STUDENT,
+        objective=DriftingConfig(group=256),
+        optimizer=AdamConfig(lr=5e-4),
+        emas=(PowerEMA(sigma_rel=0.1),),
+        batch_size=256,
+        budget="60m",
+    )

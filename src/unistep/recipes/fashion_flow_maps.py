@@ -1,0 +1,112 @@
+"""Recipes for Fashion-MNIST: flow maps, which jump between any two noise levels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from unistep.data import DataConfig
+from unistep.generator import ModelConfig
+from unistep.objectives.improved_meanflow import ImprovedMeanFlowConfig
+from unistep.objectives.meanflow import MeanFlowConfig, MeanFlowDistillationConfig
+from unistep.objectives.moment import MomentConfig
+from unistep.objectives.shortcut import ShortcutConfig
+from unistep.objectives.trajectory import TrajectoryDistillationConfig
+from unistep.path import LinearFlow
+from unistep.recipes.fashion import IMAGES, NETWORK, TUNING
+from unistep.training.config import RunConfig
+from unistep.training.ema import PowerEMA
+from unistep.training.optim import AdamConfig
+
+TWO_TIMES = replace(NETWORK, second_time=True)
+"""The network with the second time that a flow map jumps to."""
+FLOW_MAP = ModelConfig(kind="flow_map", network=TWO_TIMES, modality=IMAGES, path=LinearFlow(), boundary=0.0)
+
+
+def fashion_meanflow() -> RunConfig:
+    """MeanFlow: the average velocity between two times, from data alone.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH``.
+    Needs a teacher: no.
+    Paper: Geng et al. 2025 (arXiv 2505.13447), algorithm 1; `objectives/meanflow.py`.
+    """
+    return RunConfig(
+        recipe="fashion-meanflow",
+        data=DataConfig(),
+        model=FLOW_MAP,
+        objective=MeanFlowConfig(),
+        emas=(PowerEMA(sigma_rel=0.1),),
+        budget="60m",
+    )
+
+
+def fashion_meanflow_distilled() -> RunConfig:
+    """MeanFlow along the ODE of a teacher: the average velocity without the noise of single pairs.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH`` (a teacher is trained first then).
+    Needs a teacher: yes; the shipped one by default.
+    Paper: Geng et al. 2025 (arXiv 2505.13447), equation 6; `objectives/meanflow.py`.
+    """
+    return RunConfig(
+        recipe="fashion-meanflow-distilled",
+        data=DataConfig(),
+        model=FLOW_MAP,
+        objective=MeanFlowDistillationConfig(),
+        teacher="fashion-teacher",
+        **TUNING,
+    )
+
+
+def fashion_imf() -> RunConfig:
+    """Improved MeanFlow: a regression on the instantaneous velocity through the average one, from data alone.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH``.
+    Needs a teacher: no.
+    Paper: Geng et al. 2025 (arXiv 2512.02012); `objectives/improved_meanflow.py`.
+    """
+    return replace(fashion_meanflow(), recipe="fashion-imf", objective=ImprovedMeanFlowConfig())
+
+
+def fashion_ctm() -> RunConfig:
+    """Consistency trajectory: a map between any two noise levels of the teacher's ODE.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH`` (a teacher is trained first then).
+    Needs a teacher: yes; the shipped one by default.
+    Paper: Kim et al. 2024 (arXiv 2310.02279); `objectives/trajectory.py`. Without the adversarial
+    and the denoising term.
+    """
+    return RunConfig(
+        recipe="fashion-ctm",
+        data=DataConfig(),
+        model=ModelConfig(kind="flow_map", network=TWO_TIMES, modality=IMAGES),
+        objective=TrajectoryDistillationConfig(
+            max_steps=3, step_power=0.0, solver="euler", target_ema=0.95, denoising_weight=0.0
+        ),
+        teacher="fashion-teacher",
+        **TUNING,
+    )
+
+
+def fashion_shortcut() -> RunConfig:
+    """Shortcut models: jumps of every length, each taught by two of half its length, from data alone.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH``.
+    Needs a teacher: no.
+    Paper: Frans et al. 2024 (arXiv 2410.12557), algorithm 1; `objectives/shortcut.py`.
+    """
+    return replace(fashion_meanflow(), recipe="fashion-shortcut", objective=ShortcutConfig())
+
+
+def fashion_imm() -> RunConfig:
+    """Inductive moment matching: a few-step model from data alone, by comparing groups of samples.
+
+    Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH``.
+    Needs a teacher: no.
+    Paper: Zhou et al. 2025 (arXiv 2503.07565), algorithm 3; `objectives/moment.py`.
+    """
+    return replace(
+        fashion_meanflow(),
+        recipe="fashion-imm",
+        objective=MomentConfig(particles=16, k=8.0),
+        optimizer=AdamConfig(lr=3e-4),
+        batch_size=128,
+    )

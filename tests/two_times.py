@@ -1,0 +1,151 @@
+"""Stand-ins for models of two times: the exact flow map of Gaussian data, and a toy in the plane."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from analytic import MixtureDenoiser, WavyNet, ring
+from unistep.flowmap import FlowMap
+from unistep.objectives.base import Objective
+from unistep.objectives.time_pairs import UniformPairs
+from unistep.path import LinearFlow, Path, expand_to
+from unistep.sampling import sample_gamma
+from unistep.seeding import Randomness, ShardGenerator
+from unistep.solvers import sample_ode
+from unistep.timesteps import karras_grid
+
+MEAN, STD = 0.3, 0.7
+
+
+class GaussianFlowMap(FlowMap):
+    r"""The exact average velocity :math:`u = (f(x, t, s) - x) / (s - t)` of Gaussian data, times a trainable ``gain``.
+
+    At ``s = t`` it is the velocity of the ODE. Its derivative there is not that of the limit, but it is finite, and
+    every identity multiplies it by ``t - s``.
+    """
+
+    def __init__(self, path: Path, boundary: float | None = None) -> None:
+        super().__init__(nn.Identity(), path, 0.5, boundary)
+        self.gain = nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+
+    def velocity(self, x: Tensor, t: Tensor, s: Tensor, condition: object = None) -> Tensor:
+        path = self.path
+        alpha_t, sigma_t, alpha_s, sigma_s = (expand_to(f(u), x) for u in (t, s) for f in (path.alpha, path.sigma))
+        d_alpha, d_sigma = expand_to(path.d_alpha(t), x), expand_to(path.d_sigma(t), x)
+        v_t, v_s = ((a * STD).square() + g.square() for a, g in ((alpha_t, sigma_t), (alpha_s, sigma_s)))
+        offset = x - alpha_t * MEAN
+        limit = d_alpha * MEAN + (alpha_t * d_alpha * STD**2 + sigma_t * d_sigma) / v_t * offset
+        jump = (alpha_s - alpha_t) * MEAN + ((v_s / v_t).sqrt() - 1) * offset
+        same = expand_to(s == t, x)
+        return self.gain * torch.where(same, limit, jump / torch.where(same, 1.0, expand_to(s - t, x)))
+
+
+class TwoTimesNet(nn.Module):
+    """A small network for points in the plane that takes both times and ignores the condition."""
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(4, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
+            nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor, condition: object) -> Tensor:
+        return self.body(torch.cat([x, t[:, None], s[:, None]], dim=1))
+
+
+LINEAR = LinearFlow()
+TOY = LinearFlow(sigma_max=20.0)
+"""The path of the toy; at its end the modes are 3 % of the noise."""
+MEANS, WIDTH, NEAR = ring(8), 0.05, 0.2
+NOISE = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1))
+
+
+def gaussian_data(num: int, size: int = 4) -> Tensor:
+    """Data whose map is :class:`GaussianFlowMap`."""
+    return MEAN + STD * torch.randn(num, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def loss_and_slope(objective: Objective, student: GaussianFlowMap, x0: Tensor, seed: int = 1) -> tuple[Tensor, float]:
+    """Losses of a batch and the derivative of their mean in the student's gain, at a fixed seed."""
+    loss = objective(x0, {}, generator=torch.Generator().manual_seed(seed), progress=0.5).per_example
+    assert loss.shape == (len(x0),)
+    (slope,) = torch.autograd.grad(loss.mean(), student.gain)
+    return loss.detach(), slope.item()
+
+
+def planar_data(num: int, generator: torch.Generator) -> Tensor:
+    """Points of eight modes on a circle."""
+    modes = torch.randint(8, (num,), generator=generator)
+    return MEANS[modes] + WIDTH * torch.randn(num, 2, generator=generator)
+
+
+def train(objective: Objective, steps: int, batch: int = 256) -> FlowMap:
+    """Adam with a constant and then falling rate; the average of the weights is what is judged."""
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(objective.student.parameters(), lr=3e-3, betas=(0.9, 0.99))
+    average = copy.deepcopy(objective.student)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 3e-3 * min(1.0, 2 * (steps - step) / steps)
+        loss = objective(planar_data(batch, generator), {}, generator=generator, progress=step / steps)
+        optimizer.zero_grad()
+        loss.per_example.mean().backward()
+        optimizer.step()
+        objective.after_step((step + 1) / steps)
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), objective.student.parameters(), strict=True):
+                slow.lerp_(fast, 0.01)
+    assert isinstance(average, FlowMap)
+    return average
+
+
+@torch.no_grad()
+def judge(model: FlowMap, times: list[float]) -> tuple[float, float, float]:
+    """Smallest share of a mode (an eighth if perfect), share outside all modes, share in the mode the ODE leads to."""
+    grid = torch.tensor([model.path.t_max, *times])
+    distance, mode = torch.cdist(sample_gamma(model, NOISE, grid), MEANS).min(dim=1)
+    path = model.path
+    ode = sample_ode(MixtureDenoiser(path, MEANS, WIDTH), NOISE, path.time_at(karras_grid(40, 0.002, 20.0)))
+    assert (torch.cdist(ode, MEANS).amin(dim=1) < NEAR).all()
+    shares = torch.bincount(mode[distance < NEAR], minlength=8) / len(NOISE)
+    same = (mode == torch.cdist(ode, MEANS).argmin(dim=1)).float().mean()
+    return shares.min().item(), (distance >= NEAR).float().mean().item(), same.item()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenPairs(UniformPairs):
+    """A law that answers the given times of the straight path."""
+
+    t: tuple[float, ...]
+    r: tuple[float, ...]
+
+    def draw(self, num: int, generator: Randomness) -> tuple[Tensor, Tensor]:
+        t, r = (torch.tensor(values, dtype=torch.float64) for values in (self.t, self.r))
+        return t / (1 - t), r / (1 - r)
+
+
+class LabelledNet(WavyNet):
+    """A fixed nonlinear network that also depends on the label, -1 for none."""
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: object) -> Tensor:
+        assert isinstance(condition, dict)
+        label = expand_to(condition.get("label", torch.full_like(t, -1)).to(x), x)
+        return super().forward(x, t, s, None) * (1 + 0.2 * label) + 0.1 * label
+
+
+def shares_add_up(objective: Objective, x0: Tensor, condition: dict[str, Tensor]) -> bool:
+    """Whether two shares of a batch, each with its share of the draws, have the losses of the whole batch."""
+    num = len(x0)
+
+    def losses(start: int, stop: int) -> Tensor:
+        generator = ShardGenerator(torch.Generator().manual_seed(3), start, stop, num)
+        told = {name: value[start:stop] for name, value in condition.items()}
+        return objective(x0[start:stop], told, generator=generator, progress=0.5).per_example.detach()
+
+    whole, parts = losses(0, num), torch.cat([losses(0, num // 4), losses(num // 4, num)])
+    assert whole.unique().numel() == num
+    return torch.allclose(whole, parts, rtol=1e-9, atol=1e-12)
