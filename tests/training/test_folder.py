@@ -206,6 +206,9 @@ def test_wrong_kinds_and_sizes_are_refused_before_training(tmp_path: Path) -> No
         run(replace(c, model=replace(c.model, kind="consistency")), tmp_path / "a")
     with pytest.raises(ValueError, match="EasyConfig trains a model of kind 'consistency'"):
         run(replace(run_config("ect", tmp_path), model=c.model), tmp_path / "b")
+    blind = replace(run_config("shortcut", tmp_path).model, network=c.model.network)
+    with pytest.raises(ValueError, match=r"told where a jump ends; set --model\.network\.second-time"):
+        run(replace(run_config("shortcut", tmp_path), model=blind), tmp_path / "e")
     with pytest.raises(ValueError, match="batch_size 8 must be a multiple of 1 processes times 3 accumulation"):
         run(replace(c, accumulation=3), tmp_path / "c")
     with pytest.raises(ValueError, match="images of 10x10 do not fit this network, which needs multiples of 4; use"):

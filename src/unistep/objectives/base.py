@@ -83,6 +83,8 @@ class ObjectiveConfig(ABC):
     """Whether the student starts from the weights of a denoiser."""
     teacher_kind: ClassVar[type[Denoiser | ConsistencyModel | FlowMap]] = Denoiser
     """The kind of map that its teacher is; a second stage names the map that its first stage trains."""
+    two_times: ClassVar[bool] = False
+    """Whether the network must be told where a jump ends."""
     papers: ClassVar[tuple[str, ...]]
     """What to cite, as keys of :data:`unistep.citations.PAPERS`."""
 

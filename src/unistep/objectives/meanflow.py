@@ -64,6 +64,7 @@ class AverageVelocityConfig(ObjectiveConfig):
     """What MeanFlow and its relatives have in common."""
 
     trains = FlowMap
+    two_times = True
     papers = ("geng2025meanflow",)
 
     times: TimePairs = LogitNormalPairs()

@@ -25,6 +25,7 @@ class MomentConfig(ObjectiveConfig):
     """Train a few-step model from data by moment matching, as on CIFAR-10."""
 
     trains = FlowMap
+    two_times = True
     starts_from_teacher = False
     papers = ("zhou2025moment",)
 

@@ -21,6 +21,7 @@ class ShortcutConfig(ObjectiveConfig):
     """Train jumps of every length from data alone."""
 
     trains = FlowMap
+    two_times = True
     starts_from_teacher = False
     papers = ("frans2024shortcut",)
 

@@ -25,6 +25,7 @@ class TrajectoryConfig(ObjectiveConfig):
     """What consistency trajectory models with and without a teacher have in common."""
 
     trains = FlowMap
+    two_times = True
     papers = ("kim2023trajectory",)
 
     levels: int = 18

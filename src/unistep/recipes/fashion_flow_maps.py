@@ -19,7 +19,10 @@ from unistep.training.optim import AdamConfig
 
 TWO_TIMES = replace(NETWORK, second_time=True)
 """The network with the second time that a flow map jumps to."""
-FLOW_MAP = ModelConfig(kind="flow_map", network=TWO_TIMES, modality=IMAGES, path=LinearFlow(), boundary=0.0)
+# From the ratio 20 on there is nothing left to see of the data, and the noise code changes ever faster with time.
+FLOW_MAP = ModelConfig(
+    kind="flow_map", network=TWO_TIMES, modality=IMAGES, path=LinearFlow(sigma_max=20.0), boundary=0.0
+)
 
 
 def fashion_meanflow() -> RunConfig:
@@ -33,7 +36,7 @@ def fashion_meanflow() -> RunConfig:
         recipe="fashion-meanflow",
         data=DataConfig(),
         model=FLOW_MAP,
-        objective=MeanFlowConfig(),
+        objective=MeanFlowConfig(power=0.5),
         emas=(PowerEMA(sigma_rel=0.1),),
         budget="60m",
     )
@@ -50,7 +53,7 @@ def fashion_meanflow_distilled() -> RunConfig:
         recipe="fashion-meanflow-distilled",
         data=DataConfig(),
         model=FLOW_MAP,
-        objective=MeanFlowDistillationConfig(),
+        objective=MeanFlowDistillationConfig(power=0.5),
         teacher="fashion-teacher",
         **TUNING,
     )
@@ -63,7 +66,7 @@ def fashion_imf() -> RunConfig:
     Needs a teacher: no.
     Paper: Geng et al. 2025 (arXiv 2512.02012); `objectives/improved_meanflow.py`.
     """
-    return replace(fashion_meanflow(), recipe="fashion-imf", objective=ImprovedMeanFlowConfig())
+    return replace(fashion_meanflow(), recipe="fashion-imf", objective=ImprovedMeanFlowConfig(power=0.5))
 
 
 def fashion_ctm() -> RunConfig:
@@ -93,7 +96,9 @@ def fashion_shortcut() -> RunConfig:
     Needs a teacher: no.
     Paper: Frans et al. 2024 (arXiv 2410.12557), algorithm 1; `objectives/shortcut.py`.
     """
-    return replace(fashion_meanflow(), recipe="fashion-shortcut", objective=ShortcutConfig())
+    return replace(
+        fashion_meanflow(), recipe="fashion-shortcut", objective=ShortcutConfig(target_ema=0.99, starts="uniform")
+    )
 
 
 def fashion_imm() -> RunConfig:

@@ -93,6 +93,11 @@ def build_objective(config: RunConfig, student: Map, teacher: Generator | None) 
     if not isinstance(student, config.objective.trains):
         kind = next(name for name, made in KINDS.items() if made is config.objective.trains)
         raise ValueError(f"{type(config.objective).__name__} trains a model of kind {kind!r}")
+    if config.objective.two_times and not config.model.network.second_time:
+        raise ValueError(
+            f"{type(config.objective).__name__} needs a network that is told where a jump ends; "
+            "set --model.network.second-time"
+        )
     if teacher is None:
         return config.objective.build(student, None)
     wanted = config.objective.teacher_kind

@@ -1,0 +1,84 @@
+"""What a training step of each method costs, as a ratio to a step of `fashion-ect`, in one run.
+
+    python benchmarks/step_cost.py --threads 1 --rounds 7 --json step_cost.json
+    python benchmarks/step_cost.py fashion-sct fashion-meanflow
+
+Same network widths, data, batch and device. The methods take turns, one gradient each, so that other work on the
+machine falls on all alike; processor time is counted on a CPU and the clock on a GPU. The median of the rounds is
+reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from unistep.data import Loader, prepare
+from unistep.evaluation.hardware import hardware
+from unistep.hub.load import load
+from unistep.recipes import recipes
+from unistep.training.build import build_objective, build_student, place
+from unistep.training.parallel import World
+from unistep.training.step import Stepper
+
+YARDSTICK = "fashion-ect"
+
+
+def stepper_of(name: str, batch: int, world: World) -> Stepper:
+    """The steps of a recipe, from the weights of the shipped models."""
+    config = replace(recipes()[name](), batch_size=batch)
+    teacher = load(config.teacher or "fashion-teacher")
+    model = replace(config.model, fields=teacher.config.fields)
+    student = build_student(config, model, teacher)
+    objective = build_objective(config, student, teacher if config.teacher else None)
+    place(objective, model, world)
+    objective.train()
+    loader = Loader(prepare(config.data, progress=False), batch, config.seed)
+    return Stepper(objective, loader, model.modality, config, world)
+
+
+def main() -> None:
+    """Take turns and print the ratios."""
+    known = [name for name, recipe in recipes().items() if recipe().model.kind != "denoiser"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*", help="recipes; all without")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    unknown = set(args.methods) - set(known)
+    if unknown:
+        parser.error(f"no such recipe: {', '.join(sorted(unknown))}; one of {', '.join(known)}")
+    torch.set_num_threads(args.threads)
+    world = World(device=torch.device(args.device))
+    clock = time.process_time if world.device.type == "cpu" else time.perf_counter
+    names = list(dict.fromkeys([YARDSTICK, *(args.methods or known)]))
+    steppers = {name: stepper_of(name, args.batch_size, world) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(args.rounds + 1):
+        for name, stepper in steppers.items():
+            begin = clock()
+            stepper.gradient(turn, 0.9)
+            if world.device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn:  # the first is a warm-up
+                seconds[name].append(clock() - begin)
+    median = {name: statistics.median(found) for name, found in seconds.items()}
+    print(f"{hardware()}; batch {args.batch_size}, {args.rounds} rounds; {YARDSTICK} {median[YARDSTICK]:.3f} s a step")
+    for name, value in median.items():
+        print(f"{name:<28}{value / median[YARDSTICK]:6.2f}")
+    if args.json:
+        ratios = {name: value / median[YARDSTICK] for name, value in median.items()}
+        args.json.write_text(json.dumps({"hardware": str(hardware()), "ratios": ratios}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
