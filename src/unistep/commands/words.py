@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable
 
 
 def nearest_of(word: str, choices: Iterable[str]) -> str:
     """``", did you mean 'x'?"`` for the choice most like ``word``, or nothing where none is like it."""
-    close = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+    word = word.lower()
+
+    def likeness(choice: str) -> tuple[float, int]:
+        # Two letters that changed places score like any other two mistakes; the same letters are more likely meant.
+        return difflib.SequenceMatcher(None, choice, word).ratio(), (Counter(choice) & Counter(word)).total()
+
+    close = difflib.get_close_matches(word, list(choices), n=3, cutoff=0.5)
+    return f", did you mean {max(close, key=likeness)!r}?" if close else ""
