@@ -93,7 +93,7 @@ class AdaptiveWeight(nn.Module):
         angles = code.to(self.frequencies)[:, None] * self.frequencies
         features = torch.cat([angles.cos(), angles.sin()], dim=1)
         with torch.autocast(code.device.type, enabled=False):
-            return self.out(features)[:, 0]
+            return self.out(features).sum(dim=1)  # of one number each; a view would be at odds with FSDP2's hooks
 
 
 class ContinuousConsistency(Objective):
