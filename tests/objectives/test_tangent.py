@@ -127,7 +127,7 @@ def test_the_number_of_passes(method: TangentMethod, passes: int) -> None:
 
 def convolutions(fn: Callable[[], object]) -> int:
     """How many convolutions ``fn`` runs."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         fn()
     return sum(event.count for event in profile.key_averages() if event.key == "aten::_convolution")
 
