@@ -12,8 +12,7 @@ import torch
 sys.path.insert(0, str(FilePath(__file__).parent))  # so that tests can say `from analytic import ...`
 
 # The networks are left out: a checked function would break torch.compile(fullgraph=True). objectives.base is left
-# out, and objectives.shortcut, because beartype cannot check a method that returns Self without decorating the class;
-# objectives.continuous, because a test asks for its own words on options that the checks would stop before it.
+# out, and objectives.shortcut, because beartype cannot check a method that returns Self without decorating the class.
 CHECKED = [
     "unistep.path",
     "unistep.timesteps",
@@ -27,6 +26,7 @@ CHECKED = [
     "unistep.objectives.distillation",
     "unistep.objectives.easy",
     "unistep.objectives.training",
+    "unistep.objectives.continuous",
     "unistep.objectives.drifting",
     "unistep.objectives.improved",
     "unistep.objectives.improved_meanflow",

@@ -55,6 +55,14 @@ def data(num: int, size: int = 4) -> Tensor:
     return STD * torch.randn(num, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
+@pytest.fixture
+def _without_type_checks() -> Iterator[None]:
+    """They take as long as small networks do, and answer for a bad option before we can."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 def run(objective: ContinuousConsistency, x0: Tensor, progress: float = 1.0, seed: int = 1) -> Loss:
     return objective(x0, {}, generator=torch.Generator().manual_seed(seed), progress=progress)
 
@@ -299,6 +307,7 @@ def test_dropped_labels_reach_the_network() -> None:
     assert 60 < int((seen[0] == -1).sum()) < 140
 
 
+@pytest.mark.usefixtures("_without_type_checks")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -331,14 +340,6 @@ def test_other_students_are_refused() -> None:
 MEANS, WIDTH, NEAR = ring(8), 0.05, 0.2
 PLAIN = {"normalisation": "none", "adaptive": False}
 """In two dimensions the tangent is of the size of ``c``, and there is little to even out."""
-
-
-@pytest.fixture
-def _without_type_checks() -> Iterator[None]:
-    """They take as long as these small networks do."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.timeout(900)  # about ten seconds of CPU each, on machines that may be busy
