@@ -53,6 +53,11 @@ class UNetConfig:
             raise ValueError(f"dims must be 1, 2 or 3, got {self.dims}")
         if self.patch < 1 or not self.widths or min(self.widths) < 1 or min(self.blocks) < 1:
             raise ValueError(f"patch, widths and blocks must be positive, got {self}")
+        if self.head_dim < 1 or min(self.attention, default=0) < 0:
+            raise ValueError(
+                f"head_dim must be positive and levels of attention count from 0, got {self.head_dim} "
+                f"and {self.attention}"
+            )
         attended = [self.widths[level] for level in self.attention if level < len(self.widths)]
         attended += [self.widths[-1]] if self.middle_blocks > 1 else []
         if any(width % min(self.head_dim, width) for width in attended):
