@@ -234,6 +234,8 @@ def test_a_second_time_is_needed_where_it_was_promised() -> None:
         ({"widths": (), "blocks": ()}, "must be positive"),
         ({"blocks": (1, 0)}, "must be positive"),
         ({"widths": (-8, 16)}, "must be positive"),
+        ({"attention": (-9,)}, "levels of attention count from 0"),
+        ({"head_dim": 0}, "head_dim must be positive"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0.1"),
     ],
