@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unistep.condition import Field, drop, parse_condition, without
+from unistep.condition import Field, Range, drop, parse_condition, without
 
 CLASSES = Field(size=3, names=("T-shirt", "Trouser", "Pullover"))
 FIELDS = {"label": CLASSES, "pitch": Field(size=128)}
@@ -74,3 +74,48 @@ def test_without_says_nothing_for_as_many_items() -> None:
     empty = without({"label": torch.tensor([0, 1, 2])})
     assert empty["label"].tolist() == [-1, -1, -1]
     assert empty["label"].dtype == torch.long
+
+
+KEYS = Field(size=3, names=("C4", "C#4", "D4"), first=60)
+FORCE = Range(low=1, high=127)
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(60, 0), ("62", 2), ("c#4", 1)])
+def test_a_field_may_count_from_another_number(value: int | str, wanted: int) -> None:
+    assert KEYS.parse("pitch", value) == wanted
+    with pytest.raises(ValueError, match=r"pitch must be 60 to 62 \(60 C4, 61 C#4, 62 D4\), got 0"):
+        KEYS.parse("pitch", 0)
+
+
+def test_a_range_takes_the_numbers_in_it() -> None:
+    condition = parse_condition({"force": FORCE}, {"force": [1, "64.5", 127]}, 3)
+    assert condition["force"].tolist() == [1, 64.5, 127]
+    assert condition["force"].dtype == torch.float32
+    for wrong in (0.5, "loud", "nan", 128):
+        with pytest.raises(ValueError, match=f"force must be a number from 1 to 127, got '{wrong}'"):
+            FORCE.parse("force", wrong)
+
+
+def test_a_range_that_is_not_given_has_its_default_or_is_drawn_inside(generator: torch.Generator) -> None:
+    assert Range(low=1, high=4, default=2).draw(3, generator).tolist() == [2, 2, 2]
+    drawn = FORCE.draw(1000, generator)
+    assert 1 <= drawn.min() < 10
+    assert 118 < drawn.max() <= 127
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"low": 1, "high": 1}, {"low": 0, "high": torch.inf}, {"low": 0, "high": 1, "default": 2}]
+)
+def test_a_range_without_room_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="a range needs finite low < high"):
+        Range(**wrong)
+    with pytest.raises(ValueError, match="a field needs at least one value, and a name for each or none"):
+        Field(size=2, names=("one",))
+
+
+def test_numbers_and_classes_are_dropped_together(generator: torch.Generator) -> None:
+    condition = {"label": torch.arange(400) % 3, "force": torch.rand(400)}
+    dropped = drop(condition, 0.25, generator)
+    assert torch.equal(dropped["label"] == -1, dropped["force"].isnan())
+    assert 50 < dropped["force"].isnan().sum() < 150
+    assert without(condition)["force"].isnan().all()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unistep.condition import Field
+from unistep.condition import Field, Range
 from unistep.data import DataConfig
 from unistep.generator import AnyPath, ModelConfig
 from unistep.modalities.image import ImageModality
@@ -59,7 +59,11 @@ PATHS = st.one_of(
     st.builds(VariancePreserving, beta_min=finite),
 )
 SIDES = st.integers(1, 64)
-FIELDS = st.builds(Field, size=st.integers(1, 9), names=st.tuples(st.text(max_size=3)))
+FIELDS = st.one_of(
+    st.builds(Field, size=st.integers(1, 9), first=st.integers(-9, 9)),
+    st.builds(Field, size=st.just(1), names=st.tuples(st.text(max_size=3))),
+    st.builds(Range, low=st.floats(-9, 0), high=st.floats(1, 9), default=st.none() | st.floats(0, 1)),
+)
 MODELS = st.builds(
     ModelConfig,
     kind=st.sampled_from(["consistency", "denoiser"]),

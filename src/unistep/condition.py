@@ -1,31 +1,70 @@
-"""What a model can be told: named integer fields with a range, their defaults, and dropping them for guidance."""
+"""What a model can be told: named fields, classes or numbers, and dropping them for guidance."""
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from unistep.seeding import Randomness, uniform
+from unistep.seeding import Randomness, randint, uniform
 
 Condition = Mapping[str, Tensor]
-"""Named fields of a batch, each of shape ``[b]``; a negative value means "none"."""
+"""Named fields of a batch, each of shape ``[b]``: integers, of which a negative one means "none", or floating numbers,
+of which NaN does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One named field of a condition: an integer in ``[0, size)``, with a name for each value where there are any."""
+    """A field of whole numbers, such as classes, with a name for each value where there are any.
+
+    The network is given the position of a value, from 0 to ``size - 1``.
+    """
 
     size: int
     """Number of values."""
     names: tuple[str, ...] = ()
     """Names of the values, in order; empty where they have none."""
+    first: int = 0
+    """The smallest value, as a person writes it."""
+
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+        if self.size < 1 or len(self.names) not in (0, self.size):
+            raise ValueError(f"a field needs at least one value, and a name for each or none, got {self}")
+
+    @property
+    def last(self) -> int:
+        """The largest value, as a person writes it."""
+        return self.first + self.size - 1
+
+    @property
+    def extent(self) -> str:
+        """The number of values, for tables."""
+        return str(self.size)
+
+    @property
+    def choices(self) -> str:
+        """The values in words, for help and messages."""
+        if not self.names:
+            return f"{self.first} to {self.last}"
+        if len(self.names) > 16:
+            return f"{self.first} to {self.last}, or {self.names[0]} to {self.names[-1]}"
+        return f"{self.first} to {self.last} ({', '.join(f'{self.first + i} {n}' for i, n in enumerate(self.names))})"
+
+    def draw(self, num: int, generator: Randomness) -> Tensor:
+        """Positions drawn evenly, shape ``[num]``: for items that were told nothing."""
+        return randint(self.size, num, generator)
 
     def parse(self, name: str, value: int | str) -> int:
-        """The number that ``value`` (a number or a name) stands for.
+        """The position of ``value`` (a number or a name).
 
         Raises:
             ValueError: If it is neither in range nor a name of the field; says what is.
@@ -39,16 +78,72 @@ class Field:
         except ValueError:
             near = difflib.get_close_matches(text.lower(), lowered, n=1)
             hint = f"; nearest is {self.names[lowered.index(near[0])]!r}" if near else ""
-            choices = f" or one of {', '.join(self.names)}" if self.names else ""
-            raise ValueError(f"{name} must be 0 to {self.size - 1}{choices}, got {text!r}{hint}") from None
-        if not 0 <= number < self.size:
-            choices = f" ({', '.join(f'{i} {n}' for i, n in enumerate(self.names))})" if self.names else ""
-            raise ValueError(f"{name} must be 0 to {self.size - 1}{choices}, got {number}")
+            raise ValueError(f"{name} must be {self.choices}, got {text!r}{hint}") from None
+        if not self.first <= number <= self.last:
+            raise ValueError(f"{name} must be {self.choices}, got {number}")
+        return number - self.first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """A field of real numbers, such as a guidance weight or how hard a key is struck."""
+
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+    default: float | None = None
+    """Value of items that were told nothing; drawn evenly from the range without."""
+
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+        inside = self.default is None or self.low <= self.default <= self.high
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high and inside):
+            raise ValueError(f"a range needs finite low < high, with the default between them, got {self}")
+
+    @property
+    def extent(self) -> str:
+        """The range, for tables."""
+        return f"{self.low:g} to {self.high:g}"
+
+    @property
+    def choices(self) -> str:
+        """The values in words, for help and messages."""
+        return f"a number from {self.low:g} to {self.high:g}"
+
+    def draw(self, num: int, generator: Randomness) -> Tensor:
+        """The default, or numbers drawn evenly, shape ``[num]``: for items that were told nothing."""
+        if self.default is not None:
+            return torch.full((num,), self.default)
+        return self.low + (self.high - self.low) * uniform(num, generator)
+
+    def parse(self, name: str, value: float | str) -> float:
+        """``value`` as a number.
+
+        Raises:
+            ValueError: If it is no number or out of range; says which are in it.
+        """
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not self.low <= number <= self.high:
+            raise ValueError(f"{name} must be {self.choices}, got {str(value).strip()!r}")
         return number
 
 
+AnyField = Field | Range
+"""What a model can declare under a name."""
+Told = int | float | str
+"""One value of a field, as a person gives it."""
+
+
 def parse_condition(
-    fields: Mapping[str, Field], given: Mapping[str, int | str | Sequence[int | str] | None], count: int
+    fields: Mapping[str, AnyField], given: Mapping[str, Told | Sequence[Told] | None], count: int
 ) -> dict[str, Tensor]:
     """Turn named values into a batch of ``count``; one value serves all items, a sequence one each.
 
@@ -58,7 +153,8 @@ def parse_condition(
         count: Number of items.
 
     Returns:
-        Integer tensors of shape ``[count]`` for the fields that were given.
+        Tensors of shape ``[count]`` for the fields that were given: int64 for a :class:`Field`, float32 for a
+        :class:`Range`.
 
     Raises:
         ValueError: For an unknown field, a value out of range, or a sequence of the wrong length.
@@ -70,10 +166,12 @@ def parse_condition(
         if name not in fields:
             known = ", ".join(sorted(fields)) or "none: it is unconditional"
             raise ValueError(f"this model has no condition {name!r}; it takes {known}")
-        values = [value] * count if isinstance(value, int | str) else list(value)
+        spec = fields[name]
+        values = [value] * count if isinstance(value, int | float | str) else list(value)
         if len(values) != count:
             raise ValueError(f"{name} has {len(values)} values for {count} samples; give one, or one for each")
-        condition[name] = torch.tensor([fields[name].parse(name, v) for v in values], dtype=torch.long)
+        kind = torch.long if isinstance(spec, Field) else torch.float32
+        condition[name] = torch.tensor([spec.parse(name, v) for v in values], dtype=kind)  # type: ignore[arg-type]
     return condition
 
 
@@ -92,9 +190,13 @@ def drop(condition: Condition, probability: float, generator: Randomness) -> dic
         return dict(condition)
     first = next(iter(condition.values()))
     keep = uniform(len(first), generator).to(first.device) >= probability
-    return {name: torch.where(keep, value, -1) for name, value in condition.items()}
+    return {name: torch.where(keep, value, _none(value)) for name, value in condition.items()}
 
 
 def without(condition: Condition) -> dict[str, Tensor]:
     """The condition that says nothing, for as many items."""
-    return {name: torch.full_like(value, -1) for name, value in condition.items()}
+    return {name: torch.full_like(value, _none(value)) for name, value in condition.items()}
+
+
+def _none(value: Tensor) -> float:
+    return math.nan if value.is_floating_point() else -1

@@ -12,13 +12,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from unistep.condition import Condition, Field, parse_condition
+from unistep.condition import AnyField, Condition, Told, parse_condition
 from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
 from unistep.sampling import sample_gamma, sample_multistep
-from unistep.seeding import ItemGenerators, derived_seed, normal, randint
+from unistep.seeding import ItemGenerators, derived_seed, normal
 from unistep.serialization import nearest
 from unistep.solvers import Solver, network_calls, sample_ode
 from unistep.timesteps import karras_grid
@@ -54,7 +54,7 @@ class ModelConfig:
     """Standard deviation of the data."""
     boundary: float = 0.0
     """Time at which a one-step model's jump ends; 0 is the data itself."""
-    fields: dict[str, Field] = field(default_factory=dict)
+    fields: dict[str, AnyField] = field(default_factory=dict)
     """What the model can be told."""
     times: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Sampling times of a one-step model by number of steps, where a search has found them."""
@@ -162,11 +162,11 @@ class Generator:
         guidance: float = 1.0,
         times: Sequence[float] | Tensor | None = None,
         batch_size: int = 64,
-        **condition: int | str | Sequence[int | str] | None,
+        **condition: Told | Sequence[Told] | None,
     ) -> Tensor:
         """Draw samples; item ``i`` belongs to ``seed + i`` and is the same in any batch.
 
-        Fields that are not given are drawn for each item from its seed.
+        Fields that are not given have their default, or are drawn for each item from its seed.
 
         Args:
             num: Number of samples.
@@ -239,7 +239,7 @@ class Generator:
         full = dict(told)
         for name, spec in self.config.fields.items():
             if name not in full:
-                full[name] = randint(spec.size, len(seeds), ItemGenerators([derived_seed(name, s) for s in seeds]))
+                full[name] = spec.draw(len(seeds), ItemGenerators([derived_seed(name, s) for s in seeds]))
         return full
 
     def save(self, x: Tensor, path: str | FilePath) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -236,6 +237,11 @@ def test_a_second_time_is_needed_where_it_was_promised() -> None:
         ({"widths": (-8, 16)}, "must be positive"),
         ({"attention": (-9,)}, "levels of attention count from 0"),
         ({"head_dim": 0}, "head_dim must be positive"),
+        ({"vocabularies": {"label": 3}}, "conditions need names of their own"),
+        ({"vocabularies": {"pitch": 3}, "scalars": {"pitch": 1.0}}, "conditions need names of their own"),
+        ({"scalars": {"how loud": 1.0}}, "conditions need names of their own"),
+        ({"vocabularies": {"pitch": 0}}, "must be positive"),
+        ({"scalars": {"velocity": 0.0}}, "must be positive"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0.1"),
     ],
@@ -243,3 +249,26 @@ def test_a_second_time_is_needed_where_it_was_promised() -> None:
 def test_an_impossible_shape_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         UNetConfig(**options)  # type: ignore[arg-type]
+
+
+def test_every_condition_is_heard_and_may_be_left_out(generator: torch.Generator) -> None:
+    options: dict[str, Any] = {"vocabularies": {"pitch": 5}, "scalars": {"velocity": 127.0}, "num_classes": 3}
+    net = UNetConfig(**{**SMALL, **options}).build()
+    with torch.no_grad():
+        for weight in net.parameters():  # the zeros that training starts from would hide a condition
+            weight.normal_(0, 0.2, generator=generator)
+    x, t = torch.randn(1, 1, 8, 8, generator=generator), torch.zeros(1)
+    told = {"label": torch.tensor([1]), "pitch": torch.tensor([2]), "velocity": torch.tensor([64.0])}
+    everything = net(x, t, None, told)
+    for name, other in (("label", 2), ("pitch", 3), ("velocity", 90.0)):
+        changed = net(x, t, None, told | {name: torch.tensor([other])})
+        silent = net(x, t, None, told | {name: torch.tensor([torch.nan if name == "velocity" else -1])})
+        left_out = net(x, t, None, {key: value for key, value in told.items() if key != name})
+        assert (changed - everything).abs().max() > 1e-3
+        assert (silent - everything).abs().max() > 1e-3
+        assert torch.equal(silent, left_out)
+
+
+def test_a_number_that_is_added_to_a_trained_network_begins_without_effect() -> None:
+    net = UNetConfig(scalars={"guidance": 1.0}, **SMALL).build()
+    assert net.scalars["guidance"](torch.tensor([0.0, 1.5, torch.nan])).abs().max() == 0

@@ -101,8 +101,7 @@ def model_facts(folder: Path) -> dict[str, str]:
         f"{net.patch}x{net.patch} space-to-depth" if net.patch > 1 else "full resolution"
     )
     for name, spec in config.fields.items():
-        if spec.names:
-            rows[name] = ", ".join(f"{i} {value}" for i, value in enumerate(spec.names))
+        rows[name] = spec.choices
     for steps, times in config.times.items():
         rows[f"times, {steps} steps"] = " ".join(f"{time:g}" for time in times)
     rows |= {name: value for name, value in config.provenance.items() if name not in rows}

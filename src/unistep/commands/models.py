@@ -51,7 +51,7 @@ def summary(folder: Path) -> dict[str, str]:
     from unistep.serialization import read_json
 
     config = read_json(ModelConfig, folder / CONFIG)
-    conditions = [f"{name} ({spec.size})" for name, spec in config.fields.items()]
+    conditions = [f"{name} ({spec.extent})" for name, spec in config.fields.items()]
     sampler = f" {config.solver}" if config.kind == "denoiser" else ""
     return {
         "kind": "many-step teacher" if config.kind == "denoiser" else "one-step",

@@ -104,8 +104,9 @@ def with_conditions(kind: type[Any], config: ModelConfig, what: str) -> tuple[ty
     for name, spec in config.fields.items():
         if name in own:
             continue
-        values = f"0 to {spec.size - 1}" + (f", or {', '.join(spec.names)}" if spec.names else "")
-        described = Annotated[str | None, tyro.conf.arg(help=f"{values}; drawn for each sample from its seed without.")]
+        default = getattr(spec, "default", None)
+        without = "drawn for each sample from its seed" if default is None else f"{default:g}"
+        described = Annotated[str | None, tyro.conf.arg(help=f"{spec.choices}; {without} without.")]
         extra.append((name, described, field(default=None, kw_only=True)))
     made = make_dataclass(kind.__name__, extra, bases=(kind,), frozen=True, kw_only=True)
     made.__doc__ = what

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unistep.condition import Field
 from unistep.generator import Generator
 from unistep.seeding import ItemGenerators, normal
 
@@ -37,7 +38,7 @@ class Shot:
 def class_names(generator: Generator) -> tuple[str, ...]:
     """Names, else numbers, of the classes of the model's ``label``; empty for an unconditional one."""
     spec = generator.config.fields.get("label")
-    return () if spec is None else spec.names or tuple(map(str, range(spec.size)))
+    return spec.names or tuple(map(str, range(spec.size))) if isinstance(spec, Field) else ()
 
 
 def labels_for(generator: Generator, count: int) -> dict[str, Any]:

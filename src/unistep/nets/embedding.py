@@ -1,10 +1,11 @@
-"""Embeddings of scalars (noise level, second time) and of labels."""
+"""Embeddings of times, of classes and of numbers."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -55,3 +56,33 @@ class LabelEmbedding(nn.Module):
     def forward(self, label: Tensor) -> Tensor:
         """Embed labels of shape ``[b]``; a negative label means "none" (the unconditional branch)."""
         return self.table(torch.where(label < 0, self.num_classes, label))
+
+
+class ScalarEmbedding(nn.Module):
+    """Features of a real number, such as a guidance weight, with learned ones for "not told".
+
+    The last layer starts at zero, so that a trained network can be given another number to listen to without a change
+    of what it does.
+
+    Args:
+        unit: What the number is divided by, so that it is of order one.
+        dim: Number of features.
+    """
+
+    def __init__(self, unit: float, dim: int) -> None:
+        super().__init__()
+        if unit <= 0:
+            raise ValueError(f"the unit of a number must be positive, got {unit}")
+        self.unit = unit
+        self.features = PositionalEmbedding(dim)
+        self.hidden = nn.Linear(dim, dim)
+        self.last = nn.Linear(dim, dim)
+        self.untold = nn.Parameter(torch.zeros(dim))
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Embed numbers of shape ``[b]``; NaN means "not told"."""
+        told = value.isfinite()
+        embedded = self.last(F.silu(self.hidden(self.features(torch.where(told, value, 0) / self.unit))))
+        return torch.where(told[:, None], embedded, self.untold.to(embedded))

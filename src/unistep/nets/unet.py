@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unistep.nets.attention import SelfAttention
 from unistep.nets.blocks import ResidualBlock, conv, depth_to_space, double, group_norm, halve, space_to_depth
-from unistep.nets.embedding import LabelEmbedding, PositionalEmbedding
+from unistep.nets.embedding import LabelEmbedding, PositionalEmbedding, ScalarEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,11 @@ class UNetConfig:
     embedding_dim: int = 256
     """Features of the embedding of time and condition."""
     num_classes: int = 0
-    """Classes of the ``label`` condition; 0 for an unconditional network."""
+    """Classes of the ``label`` condition; 0 for a network without one."""
+    vocabularies: dict[str, int] = field(default_factory=dict)
+    """Number of values of each other condition that is a class, such as ``{"pitch": 128}``."""
+    scalars: dict[str, float] = field(default_factory=dict)
+    """Conditions that are numbers, each with the unit that makes it of order one, such as ``{"velocity": 127}``."""
     second_time: bool = False
     """Whether the network also takes the time ``s`` that a flow map jumps to."""
     dropout: float = 0.0
@@ -62,6 +66,11 @@ class UNetConfig:
         attended += [self.widths[-1]] if self.middle_blocks > 1 else []
         if any(width % min(self.head_dim, width) for width in attended):
             raise ValueError(f"widths with attention must be multiples of head_dim {self.head_dim}, got {attended}")
+        names = [*self.vocabularies, *self.scalars]
+        if "label" in names or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
+            raise ValueError(f"conditions need names of their own, single words other than label, got {names}")
+        if any(size < 1 for size in self.vocabularies.values()) or any(unit <= 0 for unit in self.scalars.values()):
+            raise ValueError(f"sizes of vocabularies and units of scalars must be positive, got {self}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
@@ -85,7 +94,7 @@ class UNet(nn.Module):
         config: Its shape.
     """
 
-    edges = ("input", "output", "time", "second_time", "label")
+    edges = ("input", "output", "time", "second_time", "label", "classes", "scalars")
     """Submodules at the edge of the network, which optimizers for hidden matrices leave alone."""
 
     def __init__(self, config: UNetConfig) -> None:
@@ -99,6 +108,8 @@ class UNet(nn.Module):
             else None
         )
         self.label = LabelEmbedding(config.num_classes, emb) if config.num_classes else None
+        self.classes = nn.ModuleDict({name: LabelEmbedding(n, emb) for name, n in sorted(config.vocabularies.items())})
+        self.scalars = nn.ModuleDict({name: ScalarEmbedding(u, emb) for name, u in sorted(config.scalars.items())})
 
         def block(c_in: int, c_out: int) -> ResidualBlock:
             return ResidualBlock(dims, c_in, c_out, emb, config.dropout, config.double_norm)
@@ -134,17 +145,21 @@ class UNet(nn.Module):
         nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
 
     def embed(self, t: Tensor, s: Tensor | None, condition: Mapping[str, Tensor] | None) -> Tensor:
-        """Sum of the embeddings of the times and the label, shape ``[b, embedding_dim]``."""
+        """Sum of the embeddings of the times and the conditions, shape ``[b, embedding_dim]``."""
         embedding = self.time(t)
         if self.second_time is not None:
             if s is None:
                 raise ValueError("this network was built with second_time=True and needs the time s")
             embedding = embedding + self.second_time(s)
-        if self.label is not None:
-            label = None if condition is None else condition.get("label")
-            if label is None:
-                label = torch.full(t.shape, -1, dtype=torch.long, device=t.device)
-            embedding = embedding + self.label(label)
+        told = {} if condition is None else condition
+        known = {**self.classes} if self.label is None else {"label": self.label, **self.classes}
+        for name, table in known.items():
+            value = told.get(name)
+            nothing = torch.full(t.shape, -1, dtype=torch.long, device=t.device)
+            embedding = embedding + table(nothing if value is None else value)
+        for name, scalar in self.scalars.items():
+            value = told.get(name)
+            embedding = embedding + scalar(torch.full_like(t, torch.nan) if value is None else value.to(t))
         return F.silu(embedding)
 
     def forward(
@@ -156,7 +171,8 @@ class UNet(nn.Module):
             x: Signal of unit variance, shape ``[b, channels, *spatial]``, sizes multiples of ``config.multiple``.
             t: Noise level as the parametrisation codes it (of order one), shape ``[b]``.
             s: Second noise level, shape ``[b]``; only with ``second_time``.
-            condition: ``{"label": [b]}`` with integers in ``[0, num_classes)``, negative for "no label".
+            condition: ``{"label": [b]}`` with integers in ``[0, num_classes)``, negative for "no label"; likewise the
+                other conditions of the configuration; of numbers NaN means "not told", as leaving a condition out does.
 
         Returns:
             Tensor of the shape of ``x``.
