@@ -51,13 +51,19 @@ class Field:
         return str(self.size)
 
     @property
+    def table(self) -> str:
+        """All values with their names."""
+        named = self.names or [""] * self.size
+        return ", ".join(f"{self.first + i} {name}".rstrip() for i, name in enumerate(named))
+
+    @property
     def choices(self) -> str:
         """The values in words, for help and messages."""
         if not self.names:
             return f"{self.first} to {self.last}"
         if len(self.names) > 16:
             return f"{self.first} to {self.last}, or {self.names[0]} to {self.names[-1]}"
-        return f"{self.first} to {self.last} ({', '.join(f'{self.first + i} {n}' for i, n in enumerate(self.names))})"
+        return f"{self.first} to {self.last} ({self.table})"
 
     def draw(self, num: int, generator: Randomness) -> Tensor:
         """Positions drawn evenly, shape ``[num]``: for items that were told nothing."""

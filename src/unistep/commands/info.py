@@ -90,6 +90,7 @@ def model_facts(folder: Path) -> dict[str, str]:
         ValueError: If they cannot be read.
     """
     from unistep.commands.models import summary
+    from unistep.condition import Field
     from unistep.generator import ModelConfig
     from unistep.hub.save import CONFIG, WEIGHTS
     from unistep.serialization import read_json
@@ -101,7 +102,7 @@ def model_facts(folder: Path) -> dict[str, str]:
         f"{net.patch}x{net.patch} space-to-depth" if net.patch > 1 else "full resolution"
     )
     for name, spec in config.fields.items():
-        rows[name] = spec.choices
+        rows[name] = spec.table if isinstance(spec, Field) else spec.choices
     for steps, times in config.times.items():
         rows[f"times, {steps} steps"] = " ".join(f"{time:g}" for time in times)
     rows |= {name: value for name, value in config.provenance.items() if name not in rows}
