@@ -15,11 +15,15 @@ import json
 from pathlib import Path
 
 import torch
+from curves import plot
 from race import race
 from variants import VARIANTS
 
 from unistep.evaluation import quick_fd
 from unistep.hub.load import load
+
+POINTS = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the budget at which a variant is judged."""
 
 
 def main() -> None:
@@ -29,6 +33,7 @@ def main() -> None:
     parser.add_argument("--teacher", help="model folder or zoo name that every student starts from")
     parser.add_argument("--seconds", type=float, default=300.0, help="processor seconds for each variant")
     parser.add_argument("--num", type=int, default=2000, help="samples for each distance")
+    parser.add_argument("--plot", type=Path, help="picture of the distances against the seconds")
     parser.add_argument("--json", type=Path, default=Path("equal_budget.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -37,10 +42,14 @@ def main() -> None:
         distance = quick_fd(teacher.sample(args.num, steps=18, solver="heun"))
         print(f"teacher, 18 Heun steps: {distance:.3f}", flush=True)
     for name in args.variants:
-        result = race(name, VARIANTS[name](), teacher=args.teacher, seconds=args.seconds, num=args.num)
+        # A denoiser keeps its own network: its size is what such a variant changes.
+        size = None if name.startswith("teacher-") else args.teacher
+        result = race(name, VARIANTS[name](), teacher=size, seconds=args.seconds, num=args.num, points=POINTS)
         known = json.loads(args.json.read_text()) if args.json.exists() else []
         result |= {"budget": args.seconds, "teacher": args.teacher and round(distance, 3), "num": args.num}
         args.json.write_text(json.dumps([*known, result], indent=1) + "\n")
+    if args.plot:
+        plot(json.loads(args.json.read_text()), args.plot)
 
 
 if __name__ == "__main__":

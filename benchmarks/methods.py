@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from curves import plot
 from race import race
 
 from unistep.evaluation import quick_fd
@@ -87,33 +88,6 @@ def table(results: list[dict[str, object]]) -> str:
             f"| {result['memory_per_image'] / 2**20:.2f} | {last['fd_1']} | {last['fd_2']} | {last['fd_4']} |"
         )
     return "\n".join(lines)
-
-
-def plot(results: list[dict[str, object]], path: Path) -> None:
-    """Curves of distance against processor seconds, one panel for each number of steps."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(15, 5), sharey=True, layout="constrained")
-    for axis, calls in zip(axes, (1, 2, 4), strict=True):
-        for i, result in enumerate(results):
-            curve = result["curve"]
-            style = "--" if str(result["variant"]).endswith("/scratch") else "-"
-            axis.plot(
-                [point["seconds"] for point in curve],  # type: ignore[union-attr]
-                [point[f"fd_{calls}"] for point in curve],  # type: ignore[union-attr]
-                style,
-                color=plt.get_cmap("tab20")(i % 20),
-                marker="o",
-                label=result["variant"],
-            )
-        axis.set(title=f"{calls} step{'s' if calls > 1 else ''}", xlabel="processor seconds", yscale="log")
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("Fréchet distance (features fashion v1)")
-    figure.legend(loc="outside right center", fontsize="small")
-    figure.savefig(path, dpi=110)
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from unistep.data import Loader, prepare
+from unistep.data import Dataset, Loader, prepare
 from unistep.evaluation import quick_fd
 from unistep.generator import Generator, ModelConfig
 from unistep.hub.load import load
-from unistep.training.build import build_objective, build_student, place
+from unistep.training.build import build_objective, build_student, fit_model_to_data, place
 from unistep.training.config import RunConfig
 from unistep.training.ema import EMA
 from unistep.training.optim import build_optimizer, set_rates
@@ -37,10 +37,10 @@ def count_passes(objective: nn.Module) -> Counter[str]:
     return counts
 
 
-def fitted(config: RunConfig, teacher: Generator | None) -> ModelConfig:
+def fitted(config: RunConfig, dataset: Dataset, teacher: Generator | None) -> ModelConfig:
     """The model of a run, with the size of the teacher's network and what the teacher can be told."""
     if teacher is None:
-        return config.model
+        return fit_model_to_data(config.model, dataset)
     ours = config.model.network
     network = replace(
         teacher.config.network,
@@ -50,8 +50,8 @@ def fitted(config: RunConfig, teacher: Generator | None) -> ModelConfig:
 
 
 def judge(generator: Generator, num: int, calls: Sequence[int]) -> dict[str, float]:
-    """Fréchet distances by number of steps; a denoiser is sampled in 18."""
-    plan = [(18, "dpmpp2m")] if generator.kind == "denoiser" else [(steps, None) for steps in calls]
+    """Fréchet distances by number of steps; a denoiser is sampled in 10."""
+    plan = [(10, "dpmpp2m")] if generator.kind == "denoiser" else [(steps, None) for steps in calls]
     return {
         f"fd_{steps}": round(quick_fd(generator.sample(num, steps=steps, solver=solver)), 3)  # type: ignore[arg-type]
         for steps, solver in plan
@@ -86,7 +86,7 @@ def race(
     config = replace(config, teacher=teacher if config.teacher is not None else None)
     start = source if config.teacher is not None else None
     dataset, world = prepare(config.data, progress=False), World()
-    model = fitted(config, source)
+    model = fitted(config, dataset, source)
     student = build_student(config, model, start)
     objective = build_objective(config, student, start)
     place(objective, model, world)

@@ -32,6 +32,15 @@ def tuned(objective: object, **changes: object) -> Callable[[], RunConfig]:
     return lambda: replace(base, objective=objective, **changes)
 
 
+def denoiser(
+    *, patch: int = 2, widths: tuple[int, ...] = (24, 64), dropout: float = 0.0, **changes: object
+) -> Callable[[], RunConfig]:
+    """A teacher from fresh weights, small enough to be judged after minutes."""
+    network = replace(TEACHER.network, patch=patch, widths=widths, dropout=dropout)
+    base = replace(fashion_teacher(), model=replace(TEACHER, network=network), emas=(PowerEMA(sigma_rel=0.1),))
+    return lambda: replace(base, **changes)
+
+
 VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "ect": tuned(EASY),
     "ect-radam": tuned(EASY, optimizer=AdamConfig(kind="radam", lr=3e-4)),
@@ -58,6 +67,14 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "ct": tuned(ConsistencyTrainingConfig()),
     "ect-scratch": tuned(EASY, teacher=None, optimizer=MuonConfig()),
     "ct-scratch": tuned(ConsistencyTrainingConfig(), teacher=None, optimizer=MuonConfig()),
-    "teacher-muon": tuned(fashion_teacher().objective, teacher=None, model=TEACHER, optimizer=MuonConfig()),
-    "teacher-adamw": tuned(fashion_teacher().objective, teacher=None, model=TEACHER, optimizer=AdamConfig(lr=1e-3)),
+    "ect-emas": tuned(EASY, emas=tuple(PowerEMA(sigma_rel=width) for width in (0.03, 0.05, 0.1, 0.2))),
+    "teacher-muon": denoiser(),
+    "teacher-adamw": denoiser(optimizer=AdamConfig(lr=1e-3)),
+    "teacher-b32": denoiser(batch_size=32),
+    "teacher-b128": denoiser(batch_size=128),
+    "teacher-dropout": denoiser(dropout=0.1),
+    "teacher-narrow": denoiser(widths=(16, 40)),
+    "teacher-wide": denoiser(widths=(40, 104)),
+    "teacher-full": denoiser(patch=1, widths=(24, 64)),
+    "teacher-full-narrow": denoiser(patch=1, widths=(12, 32)),
 }
