@@ -157,6 +157,11 @@ class SqrtCurriculum:
     target_ema: float = 0.9
     r""":math:`\mu_0`, the decay of the target network at the start."""
 
+    @property
+    def settings(self) -> int:
+        """How many different numbers of levels there are along training."""
+        return self.end - self.start + 2
+
     def levels(self, progress: float) -> int:
         """Number of noise levels at ``progress`` in [0, 1]."""
         square = progress * ((self.end + 1) ** 2 - self.start**2) + self.start**2
@@ -183,6 +188,11 @@ class DoublingCurriculum:
     """:math:`s_0`."""
     end: int = 1280
     """:math:`s_1`."""
+
+    @property
+    def settings(self) -> int:
+        """How many different numbers of levels there are along training."""
+        return math.ceil(math.log2(self.end // self.start)) + 1
 
     def levels(self, progress: float) -> int:
         """Number of noise levels at ``progress`` in [0, 1]."""
@@ -243,6 +253,11 @@ class RatioCurriculum:
         # Beyond this the two levels agree in float32 and the inverse of their gap is infinite.
         if self.q**self.stages > 2**20:
             raise ValueError(f"q**stages must be at most 2**20, got {self.q}**{self.stages}; take fewer stages")
+
+    @property
+    def settings(self) -> int:
+        """How many different gaps there are along training."""
+        return self.stages
 
     def stage(self, progress: float) -> int:
         """The stage at ``progress`` in [0, 1]."""

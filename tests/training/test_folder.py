@@ -197,7 +197,7 @@ def test_a_missing_teacher_or_one_that_does_not_fit(tmp_path: Path) -> None:
         ValueError, match=r"does not fit this data and network: it has widths \(8, 16\) instead of \(8, 32\)"
     ):
         run(replace(c, model=wider), tmp_path / "c")
-    assert not [path for out in "abc" for path in (tmp_path / out).iterdir()]  # nothing half-begun is left
+    assert not [out for out in "abc" if (tmp_path / out).exists()]  # nothing half-begun is left
 
 
 def test_wrong_kinds_and_sizes_are_refused_before_training(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MIN_FREQUENCY = 0.0625
+"""Lowest angular frequency of an embedding, in radians per unit of what is embedded."""
+
 
 class PositionalEmbedding(nn.Module):
     r"""Sines and cosines of a scalar at geometrically spaced frequencies.
@@ -27,7 +30,7 @@ class PositionalEmbedding(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, dim: int, min_frequency: float = 0.0625, max_frequency: float = 16.0) -> None:
+    def __init__(self, dim: int, min_frequency: float = MIN_FREQUENCY, max_frequency: float = 16.0) -> None:
         super().__init__()
         if dim < 4 or dim % 2:
             raise ValueError(f"embedding dim must be even and at least 4, got {dim}")

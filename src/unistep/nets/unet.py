@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from unistep.nets.attention import SelfAttention
 from unistep.nets.blocks import ResidualBlock, conv, depth_to_space, double, group_norm, halve, space_to_depth
-from unistep.nets.embedding import LabelEmbedding, PositionalEmbedding, ScalarEmbedding
+from unistep.nets.embedding import MIN_FREQUENCY, LabelEmbedding, PositionalEmbedding, ScalarEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,9 @@ class UNetConfig:
     """Whether the network also takes the time ``s`` that a flow map jumps to."""
     dropout: float = 0.0
     """Dropout probability inside the residual blocks."""
+    max_frequency: float = 16.0
+    """Largest angular frequency of the embeddings of time, in radians per unit of the noise code. Methods that
+    differentiate the network in time need it low."""
     double_norm: bool = False
     """Whether the blocks normalise the scale and the shift that the embedding gives them, which keeps the derivative
     in time bounded: for continuous-time consistency models."""
@@ -71,6 +75,8 @@ class UNetConfig:
             raise ValueError(f"conditions need names of their own, single words other than label, got {names}")
         if any(size < 1 for size in self.vocabularies.values()) or any(unit <= 0 for unit in self.scalars.values()):
             raise ValueError(f"sizes of vocabularies and units of scalars must be positive, got {self}")
+        if not MIN_FREQUENCY < self.max_frequency < math.inf:
+            raise ValueError(f"max_frequency must be finite and above {MIN_FREQUENCY}, got {self.max_frequency}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
@@ -101,12 +107,13 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         dims, emb = config.dims, config.embedding_dim
-        self.time = nn.Sequential(PositionalEmbedding(emb), nn.Linear(emb, emb), nn.SiLU(), nn.Linear(emb, emb))
-        self.second_time = (
-            nn.Sequential(PositionalEmbedding(emb), nn.Linear(emb, emb), nn.SiLU(), nn.Linear(emb, emb))
-            if config.second_time
-            else None
-        )
+
+        def time() -> nn.Sequential:
+            features = PositionalEmbedding(emb, max_frequency=config.max_frequency)
+            return nn.Sequential(features, nn.Linear(emb, emb), nn.SiLU(), nn.Linear(emb, emb))
+
+        self.time = time()
+        self.second_time = time() if config.second_time else None
         self.label = LabelEmbedding(config.num_classes, emb) if config.num_classes else None
         self.classes = nn.ModuleDict({name: LabelEmbedding(n, emb) for name, n in sorted(config.vocabularies.items())})
         self.scalars = nn.ModuleDict({name: ScalarEmbedding(u, emb) for name, u in sorted(config.scalars.items())})

@@ -85,6 +85,8 @@ class ObjectiveConfig(ABC):
     """The kind of map that its teacher is; a second stage names the map that its first stage trains."""
     two_times: ClassVar[bool] = False
     """Whether the network must be told where a jump ends."""
+    follows_tangent: ClassVar[bool] = False
+    """Whether it differentiates the network along the trajectory, which asks for a network that is smooth in time."""
     papers: ClassVar[tuple[str, ...]]
     """What to cite, as keys of :data:`unistep.citations.PAPERS`."""
 

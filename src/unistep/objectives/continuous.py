@@ -24,6 +24,7 @@ class ContinuousConfig(ObjectiveConfig):
 
     trains = ConsistencyModel
     starts_from_teacher = True
+    follows_tangent = True
     papers = ("lu2024continuous",)
 
     times: LogNormal = LogNormal(mean=-1.0, std=1.4)

@@ -65,6 +65,7 @@ class AverageVelocityConfig(ObjectiveConfig):
 
     trains = FlowMap
     two_times = True
+    follows_tangent = True
     papers = ("geng2025meanflow",)
 
     times: TimePairs = LogitNormalPairs()

@@ -14,10 +14,10 @@ from torch import Tensor
 from unistep.condition import Condition, drop
 from unistep.flowmap import Denoiser, FlowMap, GuidedDenoiser, Map
 from unistep.objectives.base import Loss, Objective, ObjectiveConfig, with_same_dropout
+from unistep.objectives.closer import CloserBy, closer_point, follow_teacher
 from unistep.objectives.distance import Distance, Metric, PseudoHuber
 from unistep.path import Path, expand_to
 from unistep.seeding import Randomness, randn_like
-from unistep.solvers import STEPS
 from unistep.timesteps import LogNormal, RatioCurriculum
 
 
@@ -44,7 +44,7 @@ class PhasedConfig(ObjectiveConfig):
     """Distance between the two answers."""
     weighting: Literal["inverse_gap", "one"] = "inverse_gap"
     r""":math:`1/(t-r)` in noise levels, or none."""
-    target: Literal["data", "euler", "heun"] = "data"
+    target: CloserBy = "data"
     """Where the closer point comes from: the same data and noise, or a step of the teacher's ODE."""
     guidance: float = 1.0
     """Guidance weight of the teacher, where the target is the teacher's."""
@@ -128,12 +128,8 @@ class PhasedConsistency(Objective):
     def __init__(
         self, student: FlowMap, teacher: Denoiser | None, config: PhasedConfig, metric: Metric | None = None
     ) -> None:
-        if config.target != "data" and teacher is None:
-            raise ValueError(f"a target of {config.target!r} needs a teacher; give one, or use target 'data'")
-        if config.target != "data" and teacher is not None and teacher.path != student.path:
-            raise ValueError(f"the teacher is on the path {teacher.path}, the student on {student.path}; use one path")
         guided = teacher if teacher is None or config.guidance == 1 else GuidedDenoiser(teacher, config.guidance)
-        super().__init__(student, None if config.target == "data" else guided)
+        super().__init__(student, follow_teacher(config.target, guided, student.path))
         self.config = config
         self.metric = metric or config.distance
         ends = torch.tensor([student.boundary, student.path.t_max], dtype=torch.float64)
@@ -148,21 +144,6 @@ class PhasedConsistency(Objective):
         edges = sigma.new_tensor(self.lower_edges)
         return edges[torch.searchsorted(edges[1:], sigma)]
 
-    def closer_point(
-        self, x_t: Tensor, x0: Tensor, noise: Tensor, t: Tensor, r: Tensor, condition: Condition
-    ) -> Tensor:
-        """The point at time ``r`` that ``x_t`` is compared with."""
-        path = self.student.path
-        if self.config.target == "data":
-            return path.perturb(x0, noise, r)
-        assert self.teacher is not None
-        # Where r is 0 an ODE step would end in one denoiser call; the data is as unbiased and costs none.
-        positive = r > 0
-        r_safe = torch.where(positive, r, path.time_at(torch.full_like(r, 1e-4)))
-        with torch.no_grad():
-            stepped = STEPS[self.config.target](self.teacher, x_t, t, r_safe, condition)  # type: ignore[arg-type]
-        return torch.where(expand_to(positive, x0), stepped, x0)
-
     def forward(
         self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
     ) -> Loss:
@@ -176,7 +157,7 @@ class PhasedConsistency(Objective):
         condition = drop(condition, config.label_dropout, generator)
         t, r, s = path.time_at(sigma), path.time_at(closer), path.time_at(edge)
         x_t = path.perturb(x0, noise, t)
-        x_r = self.closer_point(x_t, x0, noise, t, r, condition)
+        x_r = closer_point(config.target, self.teacher, path, x_t, x0, noise, t, r, condition)  # type: ignore[arg-type]
         # At the edge the jump is none and the answer the point itself; the network is asked at a time that it knows.
         inside = closer > edge
         asked = torch.where(inside, r, t)

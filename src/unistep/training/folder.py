@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -70,14 +70,29 @@ def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
 
 
 def _with_data_of(asked: ModelConfig, stored: ModelConfig) -> ModelConfig:
-    """What was asked for, with all that the data filled in when the run began."""
-    network = replace(asked.network, channels=stored.network.channels, num_classes=stored.network.num_classes)
+    """What was asked for, with all that the data and the objective filled in when the run began."""
+    network = replace(
+        asked.network,
+        channels=stored.network.channels,
+        num_classes=stored.network.num_classes,
+        vocabularies=stored.network.vocabularies,
+        scalars=stored.network.scalars,
+    )
     return replace(asked, network=network, modality=stored.modality, fields=stored.fields)
 
 
+def missing_folders(out: Path) -> list[Path]:
+    """The folders on the way to ``out`` that do not exist yet, innermost first."""
+    return [folder for folder in (out, *out.parents) if not folder.exists()]
+
+
 @contextmanager
-def held(out: Path) -> Iterator[None]:
+def held(out: Path, made: Sequence[Path] = ()) -> Iterator[None]:
     """A run's folder for this process alone; freed when the process ends, however it ends.
+
+    Args:
+        out: The folder.
+        made: Folders that were made for this run, innermost first; taken back, if empty, where it is refused.
 
     Raises:
         ValueError: If another process is training in it.
@@ -96,13 +111,13 @@ def held(out: Path) -> Iterator[None]:
     finally:
         lock.release()
         if not (out / "config.json").exists():
-            _leave_nothing(out)
+            _leave_nothing(out, made)
 
 
-def _leave_nothing(out: Path) -> None:
+def _leave_nothing(out: Path, made: Sequence[Path]) -> None:
     """Take back the places of a run that was refused before it began."""
     (out / ".lock").unlink(missing_ok=True)
-    for folder in (out / "checkpoints", out / "samples"):
+    for folder in (out / "checkpoints", out / "samples", *made):
         with suppress(OSError):  # only an empty folder goes
             folder.rmdir()
 

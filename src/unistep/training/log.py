@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,20 @@ class MetricsLog:
     Args:
         out: The run's folder.
         start: Step that the run goes on from; later lines, left by an interruption, are dropped.
+        warnings: What does not go together in this run; the first line carries it as ``warnings``.
     """
 
-    def __init__(self, out: Path, start: int) -> None:
+    def __init__(self, out: Path, start: int, warnings: Sequence[str] = ()) -> None:
+        self._warnings = list(warnings)
         self.path = out / "metrics.jsonl"
         if self.path.exists():
             write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in read_metrics(out) if row["step"] <= start))
         self._file = self.path.open("ab", buffering=0)
         self._pending = b""
         self._events = _event_writer(out / "tensorboard", start)
+        if self._events is not None:
+            for text in self._warnings:
+                self._events.add_text("warnings", text, start)
 
     @property
     def has_tensorboard(self) -> bool:
@@ -39,7 +45,9 @@ class MetricsLog:
             OSError: If the disk is full; the line is kept and written with the next one.
         """
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._pending += (json.dumps({"step": step, **finite}) + "\n").encode()
+        told = {"warnings": self._warnings} if self._warnings else {}
+        self._warnings = []
+        self._pending += (json.dumps({"step": step, **finite, **told}) + "\n").encode()
         self._drain()
         if self._events is not None:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +57,13 @@ def peak_memory(device: torch.device) -> str:
 
 
 def describe(
-    config: RunConfig, stepper: Stepper, dataset: Dataset, speed: float, out: Path, done: int = 0
+    config: RunConfig,
+    stepper: Stepper,
+    dataset: Dataset,
+    speed: float,
+    out: Path,
+    done: int = 0,
+    warnings: Sequence[str] = (),
 ) -> dict[str, str]:
     """The plan as rows of a table.
 
@@ -67,6 +74,7 @@ def describe(
         speed: Images per second.
         out: Its folder.
         done: Steps that an earlier part of the run has taken; the plan is of those that are left.
+        warnings: What does not go together in this run.
     """
     assert config.max_steps is not None
     world = stepper.world
@@ -78,7 +86,7 @@ def describe(
     steps = f"{left:,} of {config.max_steps:,} left, each of" if done else f"{left:,} of"
     labels = f", {config.model.network.num_classes} classes" if config.model.network.num_classes else ""
     processes = f", {world.size} processes ({config.parallel})" if world.size > 1 else ""
-    return {
+    rows = {
         "recipe": config.recipe,
         "data": f"{n:,} images of {w}x{h}, {c} channel{'s' if c > 1 else ''}{labels}, from {config.data.source}",
         "model": f"{trainable:,} trainable parameters, {config.model.kind}",
@@ -90,3 +98,4 @@ def describe(
         "memory": peak_memory(world.device),
         "folder": str(out),
     }
+    return rows | {"warning" if i == 1 else f"warning {i}": text for i, text in enumerate(warnings, 1)}

@@ -16,11 +16,12 @@ from unistep.training.checkpoint import TrainingState, checkpoints, read_checkpo
 from unistep.training.config import RunConfig
 from unistep.training.display import Display, duration, show_table
 from unistep.training.ema import EMA
-from unistep.training.folder import held, open_run, write_config
+from unistep.training.folder import held, missing_folders, open_run, write_config
 from unistep.training.log import MetricsLog
 from unistep.training.optim import build_optimizer
 from unistep.training.parallel import World, start_world, stop_world, wrap
 from unistep.training.plan import describe, images_per_second, settle_steps
+from unistep.training.soundness import budget_warnings, network_warnings, steepness
 from unistep.training.step import Stepper
 from unistep.training.trainer import Trainer
 
@@ -67,10 +68,11 @@ def _data(config: RunConfig, world: World) -> Dataset:
 
 
 def _train(config: RunConfig, out: Path, resume: bool, world: World, console: Console) -> bool:
+    made = missing_folders(out)
     if world.is_main:
         config = open_run(out, config, resume=resume)
     config = world.broadcast(config)
-    with held(out) if world.is_main else nullcontext():
+    with held(out, made) if world.is_main else nullcontext():
         return _train_held(config, out, world, console)
 
 
@@ -83,6 +85,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     teacher = load_fitting(config.teacher, model, "teacher")
     start = load_fitting(config.init, model, "init")
     student = build_student(config, model, start or teacher)
+    rate = steepness(student.net)
     objective = build_objective(config, student, teacher)
     place(objective, model, world, sharded=world.size > 1 and config.parallel == "fsdp")
     if config.compile:
@@ -98,14 +101,15 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     speed = images_per_second(stepper)
     config = world.broadcast(settle_steps(config, speed))
     stepper.config = config
+    warnings = [*network_warnings(config, rate), *budget_warnings(config)]
     progress = _restore(state, out, dataset, world, console)
     if world.is_main:
         write_config(out, config)
-        show_table(console, "plan", describe(config, stepper, dataset, speed, out, progress.get("step", 0)))
+        show_table(console, "plan", describe(config, stepper, dataset, speed, out, progress.get("step", 0), warnings))
         if progress:
             console.print(f"going on after step {progress['step']}", highlight=False)
     trainer = Trainer(config, model, objective, stepper, state, out, progress)
-    log = MetricsLog(out, trainer.step) if world.is_main else None
+    log = MetricsLog(out, trainer.step, warnings) if world.is_main else None
     assert config.max_steps is not None
     display = Display(console if world.is_main else Console(quiet=True), config.max_steps, trainer.step)
     try:
