@@ -24,6 +24,7 @@ from two_times import (
     train,
 )
 from unistep.flowmap import Denoiser, FlowMap, GuidedDenoiser
+from unistep.objectives.adversarial import last_weight
 from unistep.objectives.distance import SquaredL2
 from unistep.objectives.distillation import ConsistencyDistillation, DistillationConfig
 from unistep.objectives.trajectory import (
@@ -32,7 +33,6 @@ from unistep.objectives.trajectory import (
     TrajectoryDistillationConfig,
     TrajectoryTrainingConfig,
     draw_steps,
-    last_weight,
 )
 from unistep.path import LinearFlow, Path, VarianceExploding
 from unistep.sampling import sample_gamma, sample_multistep
@@ -306,17 +306,6 @@ def test_the_last_layer_is_pulled_equally_by_both_terms_where_they_are_balanced(
     factor = gradients[0.0].norm() / denoising.norm()
     torch.testing.assert_close(weights[0.5], 0.5 * factor, rtol=1e-4, atol=0)
     torch.testing.assert_close(gradients[0.5], gradients[0.0] + 0.5 * factor * denoising, rtol=1e-3, atol=1e-5)
-
-
-def test_balance_refuses_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
-    config = TrajectoryTrainingConfig(balance="adaptive")
-    objective = config.build(FlowMap(TwoTimesNet(8), VE), None)
-    with pytest.raises(ValueError, match="needs the whole batch in one process; use balance 'fixed'"):
-        objective(torch.zeros(4, 2), {}, generator=None, progress=0.0)
-    with torch.no_grad():
-        assert objective(torch.zeros(4, 2), {}, generator=None, progress=0.0).per_example.isfinite().all()
 
 
 def test_under_autocast_the_loss_is_in_full_precision_and_reaches_every_weight() -> None:

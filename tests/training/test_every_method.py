@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from test_parallel import PLAIN, largest_difference, launch
-from tiny import METHODS, OBJECTIVES, assert_same, make_data, make_teacher, metrics, run, run_config
+from tiny import METHODS, OBJECTIVES, assert_same, checkpoint, make_data, make_teacher, metrics, run, run_config
 from worker import do
 
 pytestmark = pytest.mark.timeout(900)  # the first of these tests waits for both processes
 
-NEW = [name for name in METHODS if name not in OBJECTIVES]
+NEW = [name for name in METHODS if name not in (*OBJECTIVES, "ctm-balanced")]
 KINDS: dict[str, dict[str, Any]] = {"ddp": {}, "fsdp": {"parallel": "fsdp", "accumulation": 2}}
 
 
@@ -68,3 +68,34 @@ def test_a_stopped_run_goes_on_to_the_last_bit(name: str, folder: Path) -> None:
     assert "going on after step 3" in text
     assert_same(stopped, whole)
     assert all(line["skipped"] == 0 for line in metrics(whole))
+
+
+def test_the_balance_of_two_processes_is_that_of_one(folder: Path) -> None:
+    """The ratio of the gradients is that of the whole batch."""
+    name = "ctm-balanced"
+    launch([job(name, folder / "balanced-two")], folder)
+    assert do(job(name, folder / "balanced-one"), folder)[0]
+    ours, theirs = (load_file(folder / f"balanced-{which}.safetensors") for which in ("two", "one"))
+    assert largest_difference(ours, theirs) < 1e-6
+    weights = [metrics(folder / f"balanced-{which}")[-1]["adversarial/weight"] for which in ("two", "one")]
+    assert weights[0] == pytest.approx(weights[1], rel=1e-5)
+    assert weights[1] != pytest.approx(0.5)
+
+
+def test_balance_is_refused_where_the_network_is_sharded(folder: Path) -> None:
+    with pytest.raises(AssertionError, match="use balance 'fixed' with fsdp"):
+        launch([job("ctm-balanced", folder / "balanced-fsdp", parallel="fsdp")], folder)
+
+
+def test_a_discriminator_learns_at_a_rate_of_its_own_and_is_not_shipped(folder: Path) -> None:
+    for optimizer in ("muon", "adam", "radam"):
+        out = folder / f"rates-{optimizer}"
+        changes = {"max_steps": 2, "optimizer": optimizer}
+        assert do({"objective": "ctm-gan", "out": out, "changes": changes}, folder)[0]
+        state = checkpoint(out)[1]
+        names = [name for name in state["weights"] if name.startswith("adversary.")]
+        assert len(names) > 10
+        assert not [name for name in load_file(out / "model" / "model.safetensors") if "adversary" in name]
+        student = [name for name in state["weights"] if name.startswith("student.")]
+        moments = {name.partition(".")[0] for name in state["optimizer"]}
+        assert len(moments) == len(names) + len(student)

@@ -38,6 +38,7 @@ from unistep.objectives import (
     TrajectoryTrainingConfig,
     TruncatedConfig,
 )
+from unistep.objectives.adversarial import AdversarialConfig
 from unistep.objectives.distance import PseudoHuber
 from unistep.objectives.meanflow import TargetGuidance
 from unistep.path import LinearFlow, TrigFlow, VarianceExploding
@@ -58,13 +59,19 @@ OBJECTIVES = {
     "ect": EasyConfig(curriculum=RatioCurriculum(stages=3), target="heun", weighting="snr_plus_k"),
 }
 """One of each, with averaged targets, guided teachers and teacher steps among them."""
+GAN = AdversarialConfig(weight=0.5, balance="fixed", widths=(8, 16))
 METHODS = OBJECTIVES | {
     "ict": ImprovedConfig(),
     "sct": ContinuousConfig(),
     "scd": ContinuousConfig(target="teacher", guidance=1.5),
     "tcm": TruncatedConfig(curriculum=RatioCurriculum(q=4.0, stages=1), distance=PseudoHuber()),
     "pcm": PhasedConfig(phases=2, target="euler", distance=PseudoHuber(c=0.1)),
+    "pcm-gan": PhasedConfig(phases=2, adversarial=replace(GAN, kind="hinge")),
     "ctm": TrajectoryDistillationConfig(levels=6),
+    "ctm-gan": TrajectoryDistillationConfig(levels=6, adversarial=GAN),
+    "ctm-balanced": TrajectoryDistillationConfig(
+        levels=6, balance="adaptive", adversarial=replace(GAN, balance="adaptive")
+    ),
     "ctm-self": TrajectoryTrainingConfig(levels=6, max_steps=2),
     "meanflow": MeanFlowConfig(guidance=TargetGuidance(omega=1.5), label_dropout=0.3),
     "meanflow-distilled": MeanFlowDistillationConfig(eps=1.0),  # the teacher's weights leave errors of rounding only
@@ -78,7 +85,10 @@ METHODS = OBJECTIVES | {
 Where a student with its teacher's weights agrees with its target, a plain norm has the direction of a rounding error
 for its gradient: a smooth distance has none.
 """
-TAUGHT = ("cd", "ect", "scd", "sct", "tcm", "pcm", "ctm", "meanflow-distilled")
+TAUGHT = (
+    *("cd", "ect", "scd", "sct", "tcm", "pcm", "pcm-gan"),
+    *("ctm", "ctm-gan", "ctm-balanced", "meanflow-distilled"),
+)
 """Those that need a teacher."""
 PATHS = {"sct": TrigFlow(), "scd": TrigFlow()} | {
     name: LinearFlow() for name in ("meanflow", "meanflow-distilled", "imf", "shortcut", "imm")
@@ -114,8 +124,8 @@ def run_config(objective: str, folder: Path, **changes: Any) -> RunConfig:
     if not teacher.exists():
         make_teacher(teacher, kind="consistency" if objective == "tcm" else "denoiser")
     kind = next(kind for kind, made in KINDS.items() if made is METHODS[objective].trains)
-    network = replace(NETWORK, second_time=kind == "flow_map" and objective != "pcm")
-    boundary = 0.002 if objective in ("ct", "ict", "ctm", "ctm-self") else 0.0
+    network = replace(NETWORK, second_time=kind == "flow_map" and not objective.startswith("pcm"))
+    boundary = 0.002 if objective in ("ct", "ict", "ctm", "ctm-gan", "ctm-balanced", "ctm-self") else 0.0
     path = PATHS.get(objective, VarianceExploding())
     settings: dict[str, Any] = {
         "recipe": f"tiny-{objective}",

@@ -70,6 +70,10 @@ class Objective(nn.Module, ABC):
             progress: Share of the training that is done, in [0, 1].
         """
 
+    def own_rates(self) -> list[tuple[nn.Module, float]]:
+        """Parts that learn at a peak rate of their own, in place of the student's; each is a child of the objective."""
+        return []
+
     def after_step(self, progress: float) -> None:
         """Update what follows the student; most objectives have nothing of the kind."""
 

@@ -9,11 +9,12 @@ from typing import Literal, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from unistep.condition import Condition, drop
 from unistep.flowmap import Denoiser, FlowMap, GuidedDenoiser, Map
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig, with_same_dropout
+from unistep.objectives.adversarial import AdversarialMethodConfig
+from unistep.objectives.base import Loss, Objective, with_same_dropout
 from unistep.objectives.closer import CloserBy, closer_point, follow_teacher
 from unistep.objectives.distance import Distance, Metric, PseudoHuber
 from unistep.path import Path, expand_to
@@ -22,7 +23,7 @@ from unistep.timesteps import LogNormal, RatioCurriculum
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhasedConfig(ObjectiveConfig):
+class PhasedConfig(AdversarialMethodConfig):
     """Train a few-step model that jumps from edge to edge of its phases, on data or along a teacher's ODE."""
 
     trains = FlowMap
@@ -72,10 +73,12 @@ class PhasedConfig(ObjectiveConfig):
         even = (middle * math.tan(math.pi / 2 * k / self.phases) for k in range(self.phases - 1, 0, -1))
         return self.edges or tuple(even)
 
-    def build(self, student: Map, teacher: Denoiser | None) -> PhasedConsistency:
+    def build(
+        self, student: Map, teacher: Denoiser | None, discriminator: nn.Module | None = None
+    ) -> PhasedConsistency:
         """The objective, on data or along the ODE of the teacher."""
         assert isinstance(student, FlowMap)
-        return PhasedConsistency(student, teacher, self)
+        return PhasedConsistency(student, teacher, self, discriminator=discriminator)
 
 
 def phase_times(config: PhasedConfig, path: Path, sigma_data: float = 0.5) -> tuple[float, ...]:
@@ -107,15 +110,20 @@ class PhasedConsistency(Objective):
     Sample with :func:`unistep.sampling.sample_gamma`, ``gamma = 0``, on the grid :func:`phase_times`: one
     deterministic jump for each phase. Jumps that end between edges are not trained.
 
+    With an adversarial weight above 0 a discriminator compares the answers :math:`f_\theta(x_t, t, s)` with the targets
+    :math:`f_\theta(x_r, r, s)`, as adversarial consistency does: both lie on the same edge. The discriminator is
+    not told which edge, and the points are not made noisier before it sees them.
+
     Args:
         student: The flow map, with or without a second time, starting from a denoiser's weights.
         teacher: The denoiser, needed only where ``config.target`` is not ``data``.
         config: Its options.
         metric: A distance to use in place of the configured one, such as LPIPS.
+        discriminator: A network ``(x, condition) -> [b]``, for the adversarial term.
 
     Raises:
-        ValueError: If the target is the teacher's and there is no teacher or it is on another path, or if an edge
-            is outside the student's noise levels.
+        ValueError: If the target is the teacher's and there is no teacher or it is on another path, if an edge is
+            outside the student's noise levels, or if an adversarial term has no discriminator.
 
     References:
         Wang et al. 2024, arXiv 2405.18407, the phased consistency function and its distillation; Heek et al. 2024,
@@ -126,18 +134,28 @@ class PhasedConsistency(Objective):
     student: FlowMap
 
     def __init__(
-        self, student: FlowMap, teacher: Denoiser | None, config: PhasedConfig, metric: Metric | None = None
+        self,
+        student: FlowMap,
+        teacher: Denoiser | None,
+        config: PhasedConfig,
+        metric: Metric | None = None,
+        discriminator: nn.Module | None = None,
     ) -> None:
         guided = teacher if teacher is None or config.guidance == 1 else GuidedDenoiser(teacher, config.guidance)
         super().__init__(student, follow_teacher(config.target, guided, student.path))
         self.config = config
         self.metric = metric or config.distance
+        self.adversary = config.adversary(discriminator)
         ends = torch.tensor([student.boundary, student.path.t_max], dtype=torch.float64)
         bottom, top = student.path.ratio(ends).tolist()
         inner = config.inner_edges(student.sigma_data)
         if inner and not bottom < inner[-1] <= inner[0] < top:
             raise ValueError(f"edges must lie between the noise levels {bottom:g} and {top:g}, got {inner}")
         self.lower_edges = (bottom, *reversed(inner))
+
+    def own_rates(self) -> list[tuple[nn.Module, float]]:
+        """The discriminator, where there is one, with its rate."""
+        return [] if self.adversary is None else [(self.adversary, self.config.adversarial.lr)]
 
     def lower_edge(self, sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Noise level at which the phase of each level ends; an edge itself belongs to the phase below it."""
@@ -166,11 +184,16 @@ class PhasedConsistency(Objective):
             lambda: self.student(x_r, asked, s, condition),
             x0.device,
         )
-        distance = self.metric(answer, torch.where(expand_to(inside, x0), jumped, x_r))
+        wanted = torch.where(expand_to(inside, x0), jumped, x_r)
+        distance = self.metric(answer, wanted)
         weight = 1 / (sigma - closer) if config.weighting == "inverse_gap" else torch.ones_like(sigma)
         logs = {
             "pcm/distance": distance.detach().mean(),
             "pcm/stage": x0.new_tensor(float(config.curriculum.stage(progress))),
             "pcm/at_edge": (~inside).float().mean(),
         }
-        return Loss(weight * distance, logs, sigma)
+        loss = weight * distance
+        if self.adversary is not None:
+            both, told = self.adversary.terms(loss, answer, wanted, condition, self.student.net, progress)
+            loss, logs = loss + both, logs | told
+        return Loss(loss, logs, sigma)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unistep.condition import Condition
 from unistep.flowmap import Denoiser, FlowMap, GuidedDenoiser, Map
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig, follow, frozen_copy, with_same_dropout
+from unistep.objectives.adversarial import AdversarialMethodConfig, gradient_ratio
+from unistep.objectives.base import Loss, Objective, follow, frozen_copy, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, SquaredL2
 from unistep.seeding import Randomness, ShardGenerator, multinomial, randint, randn_like, uniform
 from unistep.solvers import STEPS
@@ -21,7 +21,7 @@ from unistep.timesteps import LogNormal, karras_grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrajectoryConfig(ObjectiveConfig):
+class TrajectoryConfig(AdversarialMethodConfig):
     """What consistency trajectory models with and without a teacher have in common."""
 
     trains = FlowMap
@@ -45,7 +45,7 @@ class TrajectoryConfig(ObjectiveConfig):
     denoising_weight: float = 1.0
     """Weight of the denoising term; 0 leaves it out."""
     balance: Literal["fixed", "adaptive"] = "fixed"
-    """``adaptive`` scales the denoising term by the ratio of the two gradients in the last layer; one process only."""
+    """``adaptive`` scales the denoising term by the ratio of the two gradients in the last layer; not with FSDP2."""
     denoising_times: LogNormal = LogNormal(mean=-1.2, std=1.2)
     """Law of the noise level of the denoising term."""
     rho: float = 7.0
@@ -85,12 +85,14 @@ class TrajectoryDistillationConfig(TrajectoryConfig):
                 f"guidance {self.guidance} and the denoising term pull the short jumps apart; set denoising_weight=0"
             )
 
-    def build(self, student: Map, teacher: Denoiser | None) -> ConsistencyTrajectory:
+    def build(
+        self, student: Map, teacher: Denoiser | None, discriminator: nn.Module | None = None
+    ) -> ConsistencyTrajectory:
         """The objective along the ODE of the teacher."""
         assert isinstance(student, FlowMap)
         if teacher is None:
             raise ValueError("trajectory distillation needs a teacher; name one with --teacher")
-        return ConsistencyTrajectory(student, teacher, self)
+        return ConsistencyTrajectory(student, teacher, self, discriminator=discriminator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +114,13 @@ class TrajectoryTrainingConfig(TrajectoryConfig):
         if self.source == "self" and self.denoising_weight == 0:
             raise ValueError("source 'self' learns its ODE from the denoising term; set denoising_weight above 0")
 
-    def build(self, student: Map, teacher: Denoiser | None) -> ConsistencyTrajectory:
+    def build(
+        self, student: Map, teacher: Denoiser | None, discriminator: nn.Module | None = None
+    ) -> ConsistencyTrajectory:
         """The objective; it asks no teacher."""
         del teacher
         assert isinstance(student, FlowMap)
-        return ConsistencyTrajectory(student, None, self)
+        return ConsistencyTrajectory(student, None, self, discriminator=discriminator)
 
 
 class OwnDenoiser(Denoiser):
@@ -150,18 +154,20 @@ class ConsistencyTrajectory(Objective):
 
     The number of steps is drawn once for a batch, the same on every process. ``balance="adaptive"`` multiplies
     :math:`\lambda` by :math:`\lVert\nabla_w L_1\rVert / \lVert\nabla_w L_2\rVert` with :math:`w` the last weight
-    matrix that the network registers. That ratio belongs to a whole batch: a process that sees a share of it finds
-    another one, so several processes are refused, and with accumulation each part has its own. The adversarial term
-    of the paper is left out: it needs a discriminator with an optimizer of its own.
+    matrix that the network registers. With an adversarial weight above 0 a discriminator tells the first of the two
+    signals, :math:`x_\mathrm{est}`, from data; its own loss and the term that it adds to the student's are those of
+    :class:`unistep.objectives.adversarial.Adversary`.
 
     Args:
         student: The flow map.
         teacher: The denoiser to distil; ``None`` trains from data as ``config.source`` says.
         config: Its options.
         metric: A distance to use in place of the configured one, such as LPIPS.
+        discriminator: A network ``(x, condition) -> [b]``, for the adversarial term.
 
     Raises:
-        ValueError: If the teacher's path is not the student's, or there is a teacher for a configuration without.
+        ValueError: If the teacher's path is not the student's, there is a teacher for a configuration without, or an
+            adversarial term has no discriminator.
 
     References:
         Kim et al. 2024, arXiv 2310.02279, equation 4, soft consistency matching and auxiliary losses; the ratio of
@@ -176,6 +182,7 @@ class ConsistencyTrajectory(Objective):
         teacher: Denoiser | None,
         config: TrajectoryDistillationConfig | TrajectoryTrainingConfig,
         metric: Metric | None = None,
+        discriminator: nn.Module | None = None,
     ) -> None:
         guidance = config.guidance if isinstance(config, TrajectoryDistillationConfig) else 1.0
         if (teacher is None) == isinstance(config, TrajectoryDistillationConfig):
@@ -187,6 +194,11 @@ class ConsistencyTrajectory(Objective):
         self.metric = metric or config.distance
         # A copy even where it follows at once: the gradient must pass through the target to its input and stop there.
         self.target = frozen_copy(student)
+        self.adversary = config.adversary(discriminator)
+
+    def own_rates(self) -> list[tuple[nn.Module, float]]:
+        """The discriminator, where there is one, with its rate."""
+        return [] if self.adversary is None else [(self.adversary, self.config.adversarial.lr)]
 
     def solved(
         self, x_t: Tensor, x0: Tensor, noise: Tensor, times: list[Float[Tensor, " b"]], condition: Condition
@@ -215,7 +227,6 @@ class ConsistencyTrajectory(Objective):
         self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
     ) -> Loss:
         """Loss of a batch; see :class:`Objective`."""
-        del progress
         config, path = self.config, self.student.path
         sigma_min, sigma_max = (float(path.ratio(x0.new_tensor(t))) for t in (path.t_min, path.t_max))
         levels = karras_grid(config.levels, sigma_min, sigma_max, config.rho).flip(0)
@@ -234,27 +245,23 @@ class ConsistencyTrajectory(Objective):
             lambda: self.target(bridge(x_u, u, s, condition), s, None, condition),
             x0.device,
         )
-        loss = self.metric(answer, wanted)
+        loss = consistency = self.metric(answer, wanted)
         logs = {"ctm/consistency": loss.detach().mean(), "ctm/solver_steps": x0.new_tensor(float(steps))}
         if config.denoising_weight > 0:
             denoising = self.denoising(x0, condition, generator)
             weight = config.denoising_weight * self.balance(loss, denoising)
             logs |= {"ctm/denoising": denoising.detach().mean(), "ctm/denoising_weight": x0.new_tensor(float(weight))}
             loss = loss + weight * denoising
+        if self.adversary is not None:
+            both, told = self.adversary.terms(consistency, answer, x0, condition, self.student.net, progress)
+            loss, logs = loss + both, logs | told
         return Loss(loss, logs, path.ratio(t))
 
     def balance(self, consistency: Float[Tensor, " b"], denoising: Float[Tensor, " b"]) -> Tensor | float:
         """The factor that makes both terms pull the last layer equally hard; 1 where the weight is fixed."""
         if self.config.balance == "fixed" or not torch.is_grad_enabled():
             return 1.0
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            raise ValueError("balance 'adaptive' needs the whole batch in one process; use balance 'fixed'")
-        last = last_weight(self.student.net)
-        norms = [
-            torch.autograd.grad(loss.mean(), last, retain_graph=True)[0].float().norm()
-            for loss in (consistency, denoising)
-        ]
-        return norms[0] / norms[1].clamp(min=1e-4)
+        return gradient_ratio(consistency, denoising, self.student.net)
 
     def after_step(self, progress: float) -> None:
         """Let the target follow the student."""
@@ -268,15 +275,3 @@ def draw_steps(most: int, power: float, generator: Randomness) -> int:
         generator = replace(generator, start=0, stop=1, total=1)
     weights = torch.arange(1, most + 1, dtype=torch.float64) ** power
     return 1 + int(multinomial((weights / weights.sum()).float(), 1, generator))
-
-
-def last_weight(net: nn.Module) -> nn.Parameter:
-    """The last weight matrix (or kernel) that a network registers: that of its output layer.
-
-    Raises:
-        ValueError: If it has none.
-    """
-    weights = [p for p in net.parameters() if p.ndim > 1]
-    if not weights:
-        raise ValueError("balance 'adaptive' needs a network with a weight matrix; use balance 'fixed'")
-    return weights[-1]

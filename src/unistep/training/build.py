@@ -14,6 +14,8 @@ from unistep.flowmap import Map
 from unistep.generator import KINDS, Generator, ModelConfig
 from unistep.hub.load import load
 from unistep.modalities.image import ImageModality
+from unistep.nets.discriminator import DiscriminatorConfig
+from unistep.objectives.adversarial import AdversarialMethodConfig
 from unistep.objectives.base import Objective
 from unistep.seeding import derived_seed
 from unistep.training.config import RunConfig
@@ -99,12 +101,28 @@ def build_objective(config: RunConfig, student: Map, teacher: Generator | None) 
             "set --model.network.second-time"
         )
     if teacher is None:
-        return config.objective.build(student, None)
+        return _around(config, student, None)
     wanted = config.objective.teacher_kind
     if not isinstance(teacher.map, wanted):
         kind = next(name for name, made in KINDS.items() if made is wanted)
         raise ValueError(f"the teacher {config.teacher!r} must be a model of kind {kind!r}, not {teacher.kind!r}")
-    return config.objective.build(student, copy.deepcopy(teacher.map))  # type: ignore[arg-type]
+    return _around(config, student, copy.deepcopy(teacher.map))
+
+
+def _around(config: RunConfig, student: Map, teacher: Map | None) -> Objective:
+    """The objective, with a fresh discriminator where it has an adversarial term."""
+    objective = config.objective
+    if isinstance(objective, AdversarialMethodConfig) and objective.adversarial.weight > 0:
+        network = config.model.network
+        torch.manual_seed(derived_seed(config.seed, "discriminator"))
+        discriminator = DiscriminatorConfig(
+            channels=network.channels,
+            dims=network.dims,
+            widths=objective.adversarial.widths,
+            num_classes=network.num_classes,
+        )
+        return objective.build(student, teacher, discriminator.build())  # type: ignore[arg-type]
+    return objective.build(student, teacher)  # type: ignore[arg-type]
 
 
 def place(objective: nn.Module, model: ModelConfig, world: World, *, sharded: bool = False) -> None:

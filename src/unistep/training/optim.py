@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from unistep.objectives.base import Objective
 from unistep.training.muon import Muon, hidden_matrices
 from unistep.training.parallel import whole
 
@@ -65,8 +66,25 @@ class Schedule:
 
 
 def build_optimizer(config: OptimizerConfig, net: nn.Module, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of the trainable parameters of ``module``, an objective around the raw network ``net``."""
-    trainable = [p for p in module.parameters() if p.requires_grad]
+    """The optimizer of the trainable parameters of ``module``, an objective around the raw network ``net``.
+
+    Parts with a rate of their own get it in a group of their own: of Adam, and without decay.
+    """
+    parts = [(list(part.parameters()), rate) for part, rate in _own_rates(module)]
+    apart = {id(p) for parameters, _ in parts for p in parameters}
+    trainable = [p for p in module.parameters() if p.requires_grad and id(p) not in apart]
+    optimizer = _build(config, net, trainable)
+    for parameters, rate in parts:
+        group = {"params": parameters, "lr": rate, "betas": (0.5, 0.99)}
+        optimizer.add_param_group(group | ({"muon": False} if isinstance(config, MuonConfig) else {"weight_decay": 0}))
+    return optimizer
+
+
+def _own_rates(module: nn.Module) -> list[tuple[nn.Module, float]]:
+    return module.own_rates() if isinstance(module, Objective) else []
+
+
+def _build(config: OptimizerConfig, net: nn.Module, trainable: list[nn.Parameter]) -> torch.optim.Optimizer:
     if isinstance(config, AdamConfig):
         maker = torch.optim.AdamW if config.kind == "adamw" else torch.optim.RAdam
         return maker(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
