@@ -39,7 +39,7 @@ def steepness(net: nn.Module) -> float:
     codes = torch.logspace(-2, 1.9, 16, dtype=torch.float64).log() / 4
     codes = codes.to(parameter.device, torch.promote_types(parameter.dtype, torch.float32))
     with torch.no_grad():
-        value, rate = jvp(embed, (codes,), (torch.ones_like(codes),))
+        value, rate = jvp(embed, (codes,), (torch.ones_like(codes),))[:2]
     return float((rate.norm(dim=1) / value.norm(dim=1).clamp(min=1e-12)).max())
 
 
