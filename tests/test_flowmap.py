@@ -244,6 +244,24 @@ def test_guidance_of_zero_is_the_unconditional_denoiser_and_it_is_linear_between
         torch.testing.assert_close(guided, untold + scale * (told - untold))
 
 
+def test_each_example_may_bring_a_weight_of_its_own_which_the_denoiser_is_not_shown() -> None:
+    net = LabelNet()
+    seen: list[object] = []
+    net.register_forward_pre_hook(lambda module, inputs: seen.append(set(inputs[3])))
+    denoiser = Denoiser(net, VarianceExploding())
+    x, t = torch.randn(5, 2), torch.full((5,), 2.0)
+    label = {"label": torch.tensor([0, 4, 9, 3, -1])}
+    weights = torch.tensor([0.0, 2.5, 7.5, torch.nan, 3.0])
+    together = GuidedDenoiser(denoiser, 5.0)(x, t, None, {**label, "guidance": weights})
+    for i, weight in enumerate((0.0, 2.5, 7.5, 1.0, 3.0)):
+        alone = GuidedDenoiser(denoiser, weight)(x[i : i + 1], t[:1], None, {"label": label["label"][i : i + 1]})
+        torch.testing.assert_close(together[i : i + 1], alone)
+    assert (together[:3] - denoiser(x[:3], t[:3], None, {"label": label["label"][:3]})).abs().min() > 0.1
+    assert all(names == {"label"} for names in seen)
+    bare = Denoiser(WavyNet(), VarianceExploding())
+    torch.testing.assert_close(GuidedDenoiser(bare, 5.0)(x, t, None, {"guidance": weights}), bare(x, t))
+
+
 def test_guidance_without_a_condition_is_the_plain_denoiser() -> None:
     denoiser = Denoiser(WavyNet(), VarianceExploding())
     x, t = torch.randn(2, 3), torch.ones(2)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from analytic import GaussianDenoiser, GaussianFlow
-from unistep.condition import Field
+from unistep.condition import Field, Range
 from unistep.flowmap import ConsistencyModel, Denoiser
 from unistep.generator import Generator, ModelConfig
 from unistep.modalities.image import ImageModality
@@ -203,6 +203,71 @@ def test_guidance_doubles_the_calls(guidance: float) -> None:
     assert net.items == 3 * g.network_calls(4, "heun", guidance)
     assert g.network_calls(4, "heun", guidance) == (7 if guidance == 1 else 14)
     assert make().network_calls(4, guidance=1.0) == 4
+
+
+def told(kind: str = "consistency", default: float | None = 1.5) -> Generator:
+    """A one-step model that takes the guidance weight as a condition, and hears it loudly."""
+    config = ModelConfig(
+        kind=kind,  # type: ignore[arg-type]
+        network=replace(NETWORK, scalars={"guidance": 4.0}, second_time=kind == "flow_map"),
+        modality=IMAGES,
+        fields={**LABELS, "guidance": Range(low=1, high=4, default=default)},
+    )
+    torch.manual_seed(3)
+    model = config.build()
+    with torch.no_grad():
+        for name, p in model.net.named_parameters():
+            p.add_((0.5 if "label" in name or "scalars" in name else 0.03) * torch.randn_like(p))
+    return Generator(model, config, "told")
+
+
+@pytest.mark.parametrize("kind", ["consistency", "flow_map"])
+def test_a_model_that_is_told_the_weight_takes_it_at_no_cost(kind: str) -> None:
+    g = told(kind)
+    usual = g.sample(3, seed=5, label=1)
+    assert torch.equal(usual, g.sample(3, seed=5, label=1, guidance=1.5))
+    by_weight = torch.stack([g.sample(3, seed=5, label=1, guidance=w) for w in (1, 2.5, 4.0)])
+    assert (by_weight[1:] - by_weight[:-1]).abs().amax(dim=(1, 2, 3, 4)).min() > 1e-3
+    mixed = g.sample(3, seed=5, label=1, guidance=[1, 2.5, 4.0], batch_size=2)
+    for i in range(3):
+        assert torch.allclose(mixed[i], by_weight[i, i], atol=1e-5)
+    assert g.guidance == 1.5
+    for weight in (None, 1.0, 2.5):
+        assert g.network_calls(2, guidance=weight) == 2
+    net = Items()
+    Generator(type(g.map)(net, g.config.path), g.config).sample(3, steps=2, guidance=2.5)
+    assert net.items == 3 * 2
+
+
+def test_a_weight_belongs_to_the_condition_and_not_to_the_seed() -> None:
+    """Labels that are not given are drawn as in a model without the field; a weight without a default as any field."""
+    g, plain = told(), make()
+    seen: list[dict[str, Tensor]] = []
+    for model in (g, plain):
+        model.map.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[3]))
+        model.sample(6, seed=7)
+    assert torch.equal(seen[0]["label"], seen[1]["label"])
+    assert seen[0]["guidance"].tolist() == [1.5] * 6
+    assert "guidance" not in seen[1]
+    drawn = told(default=None)
+    assert torch.equal(drawn.sample(3, seed=7), drawn.sample(3, seed=7))
+    assert drawn.guidance == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"guidance": 0.5}, "guidance must be a number from 1 to 4, got '0.5'"),
+        ({"guidance": float("nan")}, "guidance must be a number from 1 to 4, got 'nan'"),
+        ({"guidance": [2.0, 3.0], "num": 3}, "guidance has 2 values for 3 samples"),
+        ({"guidance": 2.0, "solver": "heun"}, "told is a one-step model: it takes no solver"),
+    ],
+)
+def test_a_weight_that_the_model_does_not_know_is_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        told().sample(**options)
+    with pytest.raises(ValueError, match="guidance must be a finite number, got"):
+        make("denoiser").sample(guidance=[2.0])
 
 
 @pytest.mark.parametrize("kind", ["consistency", "denoiser", "flow_map"])

@@ -135,6 +135,20 @@ PAPERS: dict[str, Paper] = {
     "heek2024multistep": Paper(
         "Multistep Consistency Models", ("Jonathan Heek", "Emiel Hoogeboom", "Tim Salimans"), 2024, "2403.06807"
     ),
+    "meng2022guided": Paper(
+        "On Distillation of Guided Diffusion Models",
+        (
+            "Chenlin Meng",
+            "Robin Rombach",
+            "Ruiqi Gao",
+            "Diederik P. Kingma",
+            "Stefano Ermon",
+            "Jonathan Ho",
+            "Tim Salimans",
+        ),
+        2022,
+        "2210.03142",
+    ),
     "ho2022guidance": Paper("Classifier-Free Diffusion Guidance", ("Jonathan Ho", "Tim Salimans"), 2022, "2207.12598"),
     "pooladian2023multisample": Paper(
         "Multisample Flow Matching: Straightening Flows with Minibatch Couplings",

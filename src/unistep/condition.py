@@ -16,6 +16,9 @@ Condition = Mapping[str, Tensor]
 """Named fields of a batch, each of shape ``[b]``: integers, of which a negative one means "none", or floating numbers,
 of which NaN does."""
 
+GUIDANCE = "guidance"
+"""The field of a guidance weight, which a model answers for itself rather than a sampler by asking twice."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Field:

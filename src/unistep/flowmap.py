@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.condition import Condition, without
+from unistep.condition import GUIDANCE, Condition, without
 from unistep.path import Path, expand_to
 
 LOG_RATIO_RANGE = (-10.0, 10.0)
@@ -194,9 +194,12 @@ class GuidedDenoiser(nn.Module):
 
     .. math:: D_w(x, t, c) = D(x, t) + w\,(D(x, t, c) - D(x, t))
 
+    A condition that holds the field ``guidance`` gives each example a weight of its own, and NaN stands for 1 there;
+    the denoiser is not shown that field.
+
     Args:
         denoiser: A denoiser trained with dropped conditions.
-        scale: Guidance weight :math:`w`; 1 is no guidance and costs nothing.
+        scale: Guidance weight :math:`w` of examples that bring none; 1 is no guidance and costs nothing.
 
     References:
         Ho & Salimans 2022, arXiv 2207.12598, equation 6 (their weight is :math:`w - 1`).
@@ -214,12 +217,17 @@ class GuidedDenoiser(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
         """Guided estimate of the clean signal, shape of ``x``."""
-        if self.scale == 1 or not condition:
+        if not condition:
             return self.denoiser(x, t, s, condition)
-        empty = without(condition)
-        both = {name: torch.cat([value, empty[name]]) for name, value in condition.items()}
+        own = condition.get(GUIDANCE)
+        shown = {name: value for name, value in condition.items() if name != GUIDANCE}
+        if not shown or (own is None and self.scale == 1):
+            return self.denoiser(x, t, s, shown)
+        empty = without(shown)
+        both = {name: torch.cat([value, empty[name]]) for name, value in shown.items()}
         told, untold = self.denoiser(torch.cat([x, x]), torch.cat([t, t]), s, both).chunk(2)
-        return untold + self.scale * (told - untold)
+        scale = self.scale if own is None else expand_to(torch.where(own.isnan(), 1, own).to(x), x)
+        return untold + scale * (told - untold)
 
 
 AnyDenoiser = Denoiser | GuidedDenoiser

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from unistep.condition import AnyField, Condition, Told, parse_condition
+from unistep.condition import GUIDANCE, AnyField, Condition, Range, Told, parse_condition
 from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
@@ -33,6 +33,9 @@ KINDS: dict[Kind, type[Map]] = {"consistency": ConsistencyModel, "flow_map": Flo
 
 MAX_STEPS = 1000
 """More sampling steps than this are taken for a mistake."""
+
+Guidance = float | Sequence[float]
+"""A guidance weight for all samples, or one for each."""
 
 _ROUNDING = 1e-5
 """Times may lie outside their path by this share."""
@@ -128,12 +131,26 @@ class Generator:
         self.map.to(device)
         return self
 
-    def network_calls(self, steps: int | None = None, solver: Solver | None = None, guidance: float = 1.0) -> int:
-        """Network calls that :meth:`sample` makes for each sample; with guidance every call is of two items."""
+    @property
+    def guidance(self) -> float | None:
+        """Guidance weight of samples that are given none; ``None`` for a model that takes no guidance."""
+        field = self.config.fields.get(GUIDANCE)
+        if isinstance(field, Range):
+            return field.low if field.default is None else field.default
+        return 1.0 if self.kind == "denoiser" else None
+
+    def network_calls(
+        self, steps: int | None = None, solver: Solver | None = None, guidance: Guidance | None = None
+    ) -> int:
+        """Network calls that :meth:`sample` makes for each sample.
+
+        With guidance a denoiser's call is of two items; a model that is told the weight answers in one.
+        """
         steps = self.config.steps if steps is None else steps
         if self.kind != "denoiser":
             return steps
-        return network_calls(solver or self.config.solver, steps) * (1 if guidance == 1 else 2)
+        plain = guidance is None or guidance == 1 or GUIDANCE in self.config.fields
+        return network_calls(solver or self.config.solver, steps) * (1 if plain else 2)
 
     def times(self, steps: int) -> Tensor:
         """Sampling times for a number of steps, shape ``[steps]``: those found by search, else a Karras grid."""
@@ -159,7 +176,7 @@ class Generator:
         steps: int | None = None,
         seed: int = 0,
         solver: Solver | None = None,
-        guidance: float = 1.0,
+        guidance: Guidance | None = None,
         times: Sequence[float] | Tensor | None = None,
         batch_size: int = 64,
         **condition: Told | Sequence[Told] | None,
@@ -173,7 +190,8 @@ class Generator:
             steps: Sampling steps; the model's default without.
             seed: Seed of the first item.
             solver: ``heun``, ``euler`` or ``dpmpp2m``; denoisers only.
-            guidance: Classifier-free guidance weight; denoisers only.
+            guidance: Classifier-free guidance weight of a denoiser, 1 (none) without; or the weight, one for all or a
+                sequence, of a model that declares the field ``guidance``, the field's default without.
             times: Decreasing times on the model's path, one for each step, in place of those of :meth:`times`.
             batch_size: Items that go through the network together.
             **condition: The model's fields by name, one value for all items or a sequence.
@@ -190,15 +208,20 @@ class Generator:
         steps = self.config.steps if steps is None else steps
         self._check(num, steps, seed, solver, guidance, batch_size)
         grid = self.times(steps) if grid is None else grid
+        if GUIDANCE in self.config.fields:
+            condition = {**condition, GUIDANCE: guidance}
+        scale = 1.0 if GUIDANCE in self.config.fields or not isinstance(guidance, int | float) else guidance
         told = parse_condition(self.config.fields, condition, num)
         pieces = []
         for start in range(0, num, batch_size):
             stop = min(start + batch_size, num)
             part = {name: value[start:stop] for name, value in told.items()}
-            pieces.append(self._batch(range(seed + start, seed + stop), grid, solver, guidance, part))
+            pieces.append(self._batch(range(seed + start, seed + stop), grid, solver, scale, part))
         return torch.cat(pieces)
 
-    def _check(self, num: int, steps: int, seed: int, solver: str | None, guidance: float, batch_size: int) -> None:
+    def _check(
+        self, num: int, steps: int, seed: int, solver: str | None, guidance: Guidance | None, batch_size: int
+    ) -> None:
         for name, value in (("num", num), ("batch_size", batch_size), ("steps", steps), ("seed", seed)):
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ValueError(f"{name} must be a whole number, got {value!r}")
@@ -208,10 +231,15 @@ class Generator:
             raise ValueError(f"steps must be at most {MAX_STEPS}, got {steps}")
         if not 0 <= seed <= 2**63 - 1 - num:
             raise ValueError(f"seed must be from 0 to 2**63 - 1 - num, got {seed}")
-        if not math.isfinite(guidance):
-            raise ValueError(f"guidance must be a finite number, got {guidance}")
         if solver is not None and solver not in get_args(Solver):
             raise ValueError(f"unknown solver {solver!r}; {nearest(solver, get_args(Solver))}")
+        if GUIDANCE in self.config.fields:  # which is checked with the other conditions
+            if self.kind != "denoiser" and solver is not None:
+                raise ValueError(f"{self.name} is a one-step model: it takes no solver, only steps and guidance")
+            return
+        guidance = 1.0 if guidance is None else guidance
+        if isinstance(guidance, str) or not isinstance(guidance, int | float) or not math.isfinite(guidance):
+            raise ValueError(f"guidance must be a finite number, got {guidance}")
         if self.kind != "denoiser" and (solver is not None or guidance != 1):
             raise ValueError(f"{self.name} is a one-step model: it takes neither a solver nor guidance, only steps")
         if guidance != 1 and not self.config.fields:

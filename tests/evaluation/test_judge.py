@@ -36,6 +36,7 @@ class Blobs:
     kind: str = "consistency"
     shape: tuple[int, ...] = SHAPE
     spoil: float = 1.0
+    usual: float | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def sample(self, num: int = 1, *, steps=None, seed=0, solver=None, batch_size=64, **condition: Any) -> Tensor:
@@ -43,8 +44,12 @@ class Blobs:
         items = [torch.randn(self.shape, generator=torch.Generator().manual_seed(seed + i)) for i in range(num)]
         return (0.3 * torch.stack(items) + 0.3 / steps).clamp(-1, 1) * self.spoil
 
-    def network_calls(self, steps=None, solver=None, guidance=1.0) -> int:
-        return (2 * steps - 1 if solver == "heun" else steps) * (1 if guidance == 1 else 2)
+    @property
+    def guidance(self) -> float | None:
+        return self.usual
+
+    def network_calls(self, steps=None, solver=None, guidance=None) -> int:
+        return (2 * steps - 1 if solver == "heun" else steps) * (1 if guidance in (None, 1) else 2)
 
 
 def _pictures(n: int, seed: int, fingerprint: str = "f" * 64) -> Pictures:
@@ -151,7 +156,7 @@ def test_seeds_and_conditions_reach_the_model_in_parts(network: FeatureNetwork) 
 
 
 def test_guidance_has_rows_of_its_own_in_every_form(network: FeatureNetwork, tmp_path: Path) -> None:
-    teacher = Blobs(name="teacher", kind="denoiser")
+    teacher = Blobs(name="teacher", kind="denoiser", usual=1.0)
     report = evaluate(
         [Blobs(), teacher],
         _pictures(100, 0),
@@ -172,7 +177,7 @@ def test_guidance_has_rows_of_its_own_in_every_form(network: FeatureNetwork, tmp
         ("heun 5, guidance=1.5", 1.5, 18),
         ("heun 18, guidance=1.5", 1.5, 70),
     ]
-    assert [asked.get("guidance") for asked in teacher.asked] == [None] * 4 + [1.5] * 4
+    assert [asked.get("guidance") for asked in teacher.asked] == [1.0] * 4 + [1.5] * 4
     assert {asked["label"] for asked in teacher.asked} == {"coat"}
     plain = report.to_plain()
     assert [row["guidance"] for row in plain["rows"]] == [None, 1.0, 1.0, 1.5, 1.5]
@@ -190,6 +195,22 @@ def test_guidance_has_rows_of_its_own_in_every_form(network: FeatureNetwork, tmp
     drawn = (tmp_path / "plot.svg").read_text()
     assert "<!-- teacher, Heun -->" in drawn
     assert "<!-- teacher, Heun, guidance 1.5 -->" in drawn
+
+
+def test_a_model_that_is_told_the_weight_has_rows_for_each_and_its_neighbour_one(network: FeatureNetwork) -> None:
+    told, plain = Blobs(name="told", usual=2.0), Blobs(name="plain")
+    settings = [Setting(steps=1, guidance=w) for w in (2.0, 3.0)]
+    shared = {"features": network, "num": 20, "noise": False, "progress": False}
+    report = evaluate([told, plain], _pictures(100, 0), sweep={"consistency": settings}, **shared)  # type: ignore[arg-type]
+    assert [(r.name, r.sampler, r.guidance) for r in report.rows] == [
+        ("told", "1 step, guidance=2", 2.0),
+        ("told", "1 step, guidance=3", 3.0),
+        ("plain", "1 step", None),
+    ]
+    assert all("guidance" not in asked for asked in plain.asked)
+    free = evaluate([told], _pictures(100, 0), sweep={"consistency": [Setting(steps=1)]}, **shared)  # type: ignore[arg-type]
+    assert [(r.sampler, r.guidance) for r in free.rows] == [("1 step, guidance=2", 2.0)]
+    assert "guidance" not in told.asked[-1]
 
 
 def test_a_plot_of_many_curves_keeps_them_apart(report: Report, tmp_path: Path) -> None:

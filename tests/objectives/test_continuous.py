@@ -302,7 +302,7 @@ def test_dropped_labels_reach_the_network() -> None:
             return super().forward(x, t, s, condition)
 
     objective = ContinuousConsistency(student(Listens()), None, ContinuousConfig(label_dropout=0.5, adaptive=False))
-    objective(data(200), {"label": torch.ones(200)}, generator=torch.Generator().manual_seed(0), progress=0.5)
+    objective(data(200), {"label": torch.ones(200).long()}, generator=torch.Generator().manual_seed(0), progress=0.5)
     assert len(seen) == 1  # one pass
     assert 60 < int((seen[0] == -1).sum()) < 140
 

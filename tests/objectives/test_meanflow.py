@@ -185,7 +185,7 @@ def test_labels_are_dropped_in_their_share() -> None:
             return super().forward(x, t, s, condition)
 
     objective = MeanFlow(FlowMap(Net(), LINEAR), MeanFlowConfig(label_dropout=0.2))
-    objective(gaussian_data(4000), {"label": torch.ones(4000)}, generator=torch.Generator(), progress=0.0)
+    objective(gaussian_data(4000), {"label": torch.ones(4000).long()}, generator=torch.Generator(), progress=0.0)
     assert 0.17 < (seen[-1] == -1).double().mean() < 0.23
 
 

@@ -181,7 +181,7 @@ def test_labels_are_dropped_where_the_velocity_is_learned() -> None:
             return super().forward(x, t, s, condition)
 
     objective = Shortcut(FlowMap(Net(), LINEAR), ShortcutConfig(label_dropout=0.3, target_ema=0.0))
-    objective(gaussian_data(4000), {"label": torch.ones(4000)}, generator=torch.Generator(), progress=0.0)
+    objective(gaussian_data(4000), {"label": torch.ones(4000).long()}, generator=torch.Generator(), progress=0.0)
     label, still = seen[-1]
     assert 0.72 < still.mean() < 0.78
     assert 0.27 < (label[still == 1] == -1).double().mean() < 0.33

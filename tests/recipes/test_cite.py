@@ -43,6 +43,9 @@ def test_the_list_follows_the_parts() -> None:
         data=replace(config.data, source="folder:x"),
     )
     assert {"ho2022guidance", "pooladian2023multisample"} <= set(papers(changed))
+    assert "meng2022guided" not in papers(changed)
+    told = replace(changed, objective=replace(changed.objective, guidance_range=(1.0, 4.0)))
+    assert {"ho2022guidance", "meng2022guided"} <= set(papers(told))
     assert not {"jordan2024muon", "xiao2017fashion"} & set(papers(changed))
 
 

@@ -76,6 +76,8 @@ METHODS = OBJECTIVES | {
     "meanflow": MeanFlowConfig(guidance=TargetGuidance(omega=1.5), label_dropout=0.3),
     "meanflow-distilled": MeanFlowDistillationConfig(eps=1.0),  # the teacher's weights leave errors of rounding only
     "imf": ImprovedMeanFlowConfig(),
+    "cd-told": DistillationConfig(guidance_range=(1.0, 4.0), distance=PseudoHuber(c=0.1)),
+    "imf-told": ImprovedMeanFlowConfig(guidance_range=(1.0, 8.0), label_dropout=0.3),
     "shortcut": ShortcutConfig(sections=8),
     "imm": MomentConfig(particles=2, k=4.0),
     "drifting": DriftingConfig(group=2),
@@ -86,12 +88,12 @@ Where a student with its teacher's weights agrees with its target, a plain norm 
 for its gradient: a smooth distance has none.
 """
 TAUGHT = (
-    *("cd", "ect", "scd", "sct", "tcm", "pcm", "pcm-gan"),
+    *("cd", "cd-told", "ect", "scd", "sct", "tcm", "pcm", "pcm-gan"),
     *("ctm", "ctm-gan", "ctm-balanced", "meanflow-distilled"),
 )
 """Those that need a teacher."""
 PATHS = {"sct": TrigFlow(), "scd": TrigFlow()} | {
-    name: LinearFlow() for name in ("meanflow", "meanflow-distilled", "imf", "shortcut", "imm")
+    name: LinearFlow() for name in ("meanflow", "meanflow-distilled", "imf", "imf-told", "shortcut", "imm")
 }
 """The paths of those that are not on the variance-exploding one."""
 

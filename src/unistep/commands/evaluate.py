@@ -43,8 +43,9 @@ class EvaluateOptions:
     """Sampling steps of the teacher, one row each and for each solver."""
     solver: tuple[SolverName, ...] = ("heun", "dpmpp2m")
     """ODE solvers of a many-step model."""
-    guidance: tuple[float, ...] = (1.0,)
-    """Weights of classifier-free guidance of a many-step model, rows for each; 1 is none."""
+    guidance: tuple[float, ...] = ()
+    """Guidance weights, rows for each: of a many-step model (1, none, without) and of a one-step model that was
+    trained for a range of them (its default without)."""
     num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 10_000
     """Samples for each row."""
     seed: int = 0
@@ -73,6 +74,8 @@ def run(arguments: Sequence[str]) -> int:
     config = read_json(ModelConfig, find(name) / CONFIG)
     kind, own = with_conditions(EvaluateOptions, config, "Judge a model against real data.")
     options: Any = parse(kind, "evaluate", arguments)
+    if "--guidance" in arguments and not options.guidance:
+        raise ValueError("--guidance needs one or more numbers, such as 1 1.5")
     told = {condition: getattr(options, condition) for condition in own if getattr(options, condition) is not None}
     return _evaluate(options, told)
 
@@ -137,8 +140,6 @@ def check_numbers(options: EvaluateOptions) -> None:
         raise ValueError("--teacher-steps needs one or more numbers, such as 5 10 18")
     if not options.solver:
         raise ValueError("--solver needs one or more of heun, euler, dpmpp2m")
-    if not options.guidance:
-        raise ValueError("--guidance needs one or more numbers, such as 1 1.5")
     for weight in options.guidance:
         if not math.isfinite(weight):
             raise ValueError(f"--guidance must be finite, got {weight}")
@@ -156,13 +157,22 @@ def check_sampling(models: Sequence[Generator], guidance: Sequence[float], told:
     Raises:
         ValueError: Naming the model and the option.
     """
-    from unistep.condition import parse_condition
+    from unistep.condition import GUIDANCE, parse_condition
 
     guided = any(weight != 1 for weight in guidance)
-    if guided and all(model.kind != "denoiser" for model in models):
+    if guided and all(model.guidance is None for model in models):
         names = " and ".join(model.name for model in models)
-        raise ValueError(f"--guidance is for many-step models, not for {names}; name one with --teacher")
+        raise ValueError(
+            f"--guidance is for many-step models and for those trained with guidance_range, not for {names}; "
+            "name one with --teacher"
+        )
     for model in models:
+        field = model.config.fields.get(GUIDANCE)
+        for weight in guidance if field is not None else ():
+            try:
+                field.parse("--guidance", weight)  # type: ignore[union-attr, arg-type]
+            except ValueError as error:
+                raise ValueError(f"{model.name}: {error}") from None
         if guided and model.kind == "denoiser" and not model.config.fields:
             raise ValueError(f"{model.name} takes no condition that --guidance could strengthen; leave it at 1")
         try:
@@ -177,13 +187,15 @@ def sweep(options: EvaluateOptions, kind: str) -> Sweep:
 
     many = options.steps if kind == "denoiser" and options.steps else options.teacher_steps
     few = options.steps if kind != "denoiser" and options.steps else (1, 2, 4)
+    weights: tuple[float | None, ...] = tuple(dict.fromkeys(options.guidance)) or (None,)
+    one_step = tuple(Setting(steps=n, guidance=weight) for weight in weights for n in dict.fromkeys(few))
     return {
-        "consistency": tuple(Setting(steps=n) for n in dict.fromkeys(few)),
-        "flow_map": tuple(Setting(steps=n) for n in dict.fromkeys(few)),
+        "consistency": one_step,
+        "flow_map": one_step,
         "denoiser": tuple(
             Setting(steps=n, solver=solver, guidance=weight)
             for solver in dict.fromkeys(options.solver)
-            for weight in dict.fromkeys(options.guidance)
+            for weight in weights
             for n in dict.fromkeys(many)
         ),
     }

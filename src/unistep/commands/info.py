@@ -90,7 +90,7 @@ def model_facts(folder: Path) -> dict[str, str]:
         ValueError: If they cannot be read.
     """
     from unistep.commands.models import summary
-    from unistep.condition import Field
+    from unistep.condition import Field, Range
     from unistep.generator import ModelConfig
     from unistep.hub.save import CONFIG, WEIGHTS
     from unistep.serialization import read_json
@@ -103,6 +103,8 @@ def model_facts(folder: Path) -> dict[str, str]:
     )
     for name, spec in config.fields.items():
         rows[name] = spec.table if isinstance(spec, Field) else spec.choices
+        if isinstance(spec, Range) and spec.default is not None:
+            rows[name] += f"; {spec.default:g} where none is given"
     for steps, times in config.times.items():
         rows[f"times, {steps} steps"] = " ".join(f"{time:g}" for time in times)
     rows |= {name: value for name, value in config.provenance.items() if name not in rows}

@@ -195,9 +195,13 @@ def _unknown(words: list[str], prog: str, known: list[str]) -> str:
     return f"unknown option {word!r}{hint or f'; see {prog} --help'}"
 
 
+_OPTIONAL = r"Error parsing (?:\S+: )?(?P<name>-\S+): no type matching \{None\}\|"
 _RULES = (
     (r"invalid choice '(?P<got>.*)' for argument '(?P<name>.*?)'\. Expected one of \((?P<choices>.*)\)\.?", "choice"),
     (r"Missing value for argument '(?P<name>.*?)'.*", "{name} needs a value"),
+    (rf"{_OPTIONAL}INT could be instantiated from \[(?P<got>'.*?')\]\..*", "whole number"),
+    (rf"{_OPTIONAL}FLOAT could be instantiated from \[(?P<got>'.*?')\]\..*", "number"),
+    (rf"{_OPTIONAL}.* could be instantiated from \[(?P<got>.*?)\]\..*", "other"),
     (r"Error parsing (?P<name>\S+): invalid literal for int\(\) with base 10: (?P<got>.*)", "whole number"),
     (r"Error parsing (?P<name>\S+): could not convert string to float: (?P<got>.*)", "number"),
     (r"Error parsing (?P<name>\S+): Could not find valid parse for arguments: \[(?P<got>.*)\]", "other"),

@@ -31,8 +31,9 @@ class SampleOptions:
     """Seed of the first sample; sample i belongs to seed + i, whichever batch it is drawn in."""
     solver: Literal["heun", "euler", "dpmpp2m"] | None = None
     """ODE solver, for many-step teachers."""
-    guidance: float = 1.0
-    """Classifier-free guidance weight, for many-step teachers; 1 is none."""
+    guidance: float | None = None
+    """Guidance weight: of a many-step teacher, 1 (none) without; of a one-step model that was trained for a range of
+    weights, its own default without."""
     batch_size: int = 64
     """Samples that go through the network together."""
     device: str = "auto"

@@ -7,7 +7,7 @@ import datetime
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import torch
@@ -56,14 +56,21 @@ class Sampler(Protocol):
         steps: int | None = None,
         seed: int = 0,
         solver: Solver | None = None,
-        guidance: float = 1.0,
+        guidance: float | None = None,
         batch_size: int = 64,
         **condition: Any,
     ) -> Tensor:
         """Samples ``[num, c, h, w]`` in [-1, 1]; item ``i`` belongs to ``seed + i``."""
         ...
 
-    def network_calls(self, steps: int | None = None, solver: Solver | None = None, guidance: float = 1.0) -> int:
+    @property
+    def guidance(self) -> float | None:
+        """Guidance weight of samples that are given none; ``None`` for a model that takes no guidance."""
+        ...
+
+    def network_calls(
+        self, steps: int | None = None, solver: Solver | None = None, guidance: float | None = None
+    ) -> int:
         """Network calls for each sample."""
         ...
 
@@ -77,8 +84,8 @@ class Setting:
     """Sampling steps."""
     solver: Solver | None = None
     """ODE solver, for denoisers."""
-    guidance: float = 1.0
-    """Weight of classifier-free guidance, for denoisers; 1 is none."""
+    guidance: float | None = None
+    """Guidance weight, for denoisers and for models that are told one; the model's own default without."""
 
 
 Sweep = Mapping[str, Sequence[Setting]]
@@ -144,7 +151,8 @@ def evaluate(
         judge = _Judge(features, statistics, num)
         for model, setting in jobs:
             row = f"{model.name}, {setting.solver + ' ' if setting.solver else ''}{setting.steps}"
-            with _bar(bar, row + (f", guidance {setting.guidance:g}" if setting.guidance != 1 else ""), num) as advance:
+            weight = model.guidance if setting.guidance is None else setting.guidance
+            with _bar(bar, row + (f", guidance {weight:g}" if weight not in (None, 1) else ""), num) as advance:
                 source = _Timed(model, setting, num, seed, batch_size, condition or {}, shape)
                 facts = judge(source.batches(), advance)
             rows.append(
@@ -153,7 +161,7 @@ def evaluate(
                     kind=model.kind,
                     solver=setting.solver,
                     steps=setting.steps,
-                    guidance=setting.guidance if model.kind == "denoiser" else None,
+                    guidance=weight,
                     calls=model.network_calls(setting.steps, setting.solver, setting.guidance),
                     seconds=source.seconds,
                     **facts,
@@ -188,7 +196,9 @@ def evaluate(
 def _settings(model: Sampler, sweep: Sweep) -> Sequence[Setting]:
     if not sweep.get(model.kind):
         raise ValueError(f"the sweep has no setting for {model.name}, a {model.kind}; it has {', '.join(sweep)}")
-    return sweep[model.kind]
+    # Where others are asked for several weights, a model that takes none is asked once.
+    given = sweep[model.kind]
+    return given if model.guidance is not None else tuple(dict.fromkeys(replace(s, guidance=None) for s in given))
 
 
 def _told(condition: Mapping[str, Value]) -> dict[str, str]:
@@ -275,7 +285,7 @@ class _Timed:
         kwargs: dict[str, Any] = {"steps": self._setting.steps, "seed": self._seed + start, "batch_size": size, **told}
         if self._setting.solver is not None:
             kwargs["solver"] = self._setting.solver
-        if self._setting.guidance != 1:
+        if self._setting.guidance is not None:
             kwargs["guidance"] = self._setting.guidance
         return self._model.sample(size, **kwargs)
 

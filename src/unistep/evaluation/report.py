@@ -39,9 +39,9 @@ class Row:
     steps: int | None = None
     """Sampling steps."""
     guidance: float | None = None
-    """Weight of classifier-free guidance of a denoiser; 1 is none."""
+    """Guidance weight, 1 for none; ``None`` for a model that takes no guidance."""
     calls: int | None = None
-    """Network calls for each sample; each counts twice under guidance."""
+    """Network calls for each sample; each of a denoiser counts twice under guidance."""
     num: int
     """Number of samples judged."""
     frechet: float

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.condition import Condition
+from unistep.condition import AnyField, Condition
 from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.seeding import Randomness
 
@@ -93,6 +93,17 @@ class ObjectiveConfig(ABC):
     """Whether it differentiates the network along the trajectory, which asks for a network that is smooth in time."""
     papers: ClassVar[tuple[str, ...]]
     """What to cite, as keys of :data:`unistep.citations.PAPERS`."""
+
+    def __post_init__(self) -> None:  # noqa: B027
+        """Check the fields; classes that add some extend it.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+
+    def conditions(self) -> dict[str, AnyField]:
+        """What the student is told beside the fields of the data, by name; most methods tell nothing more."""
+        return {}
 
     @abstractmethod
     def build(self, student: Map, teacher: Denoiser | None) -> Objective:

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unistep.condition import Condition, drop
-from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser, Map, noise_code
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig
+from unistep.flowmap import ConsistencyModel, Denoiser, Map, noise_code
+from unistep.objectives.base import Loss, Objective
+from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.tangent import TangentMethod, value_and_tangent
 from unistep.path import TrigFlow, expand_to, match_snr
 from unistep.seeding import Randomness, randn_like
@@ -19,7 +20,7 @@ from unistep.timesteps import LogNormal
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuousConfig(ObjectiveConfig):
+class ContinuousConfig(GuidedTeacherConfig):
     """Tune a denoiser's weights into a one-step model without time steps: sCT on data, sCD along a teacher's ODE."""
 
     trains = ConsistencyModel
@@ -31,8 +32,6 @@ class ContinuousConfig(ObjectiveConfig):
     r"""Law of :math:`e^\tau = \sigma_d \tan t`; the paper's for CIFAR-10, and (-1, 1.6) for ImageNet."""
     target: Literal["data", "teacher"] = "data"
     """Where the velocity comes from: the pair of data and noise (sCT) or the teacher (sCD)."""
-    guidance: float = 1.0
-    """Guidance weight of the teacher, where the target is the teacher's."""
     warmup: float = 0.1
     """Share of the training in which the tangent's second half grows to its full size. The paper's 10 000 steps are
     0.025 of its 400 000 on CIFAR-10, and 0.1 of its 100 000 on ImageNet-512."""
@@ -50,6 +49,7 @@ class ContinuousConfig(ObjectiveConfig):
     """Share of examples trained without their condition."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, choices in (("target", ("data", "teacher")), ("normalisation", ("norm", "clip", "none"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -142,8 +142,7 @@ class ContinuousConsistency(Objective):
             )
         if config.target == "teacher" and teacher is None:
             raise ValueError("target 'teacher' needs a teacher; give one, or use target 'data'")
-        guided = teacher if teacher is None or config.guidance == 1 else GuidedDenoiser(teacher, config.guidance)
-        super().__init__(student, None if config.target == "data" else guided)
+        super().__init__(student, None if config.target == "data" else config.guided(teacher))
         self.config = config
         self.weight = AdaptiveWeight() if config.adaptive else None
 
@@ -178,7 +177,7 @@ class ContinuousConsistency(Objective):
         config, path = self.config, self.student.path
         t = path.time_at(config.times.draw(len(x0), generator).to(x0))
         noise = randn_like(x0, generator)
-        condition = drop(condition, config.label_dropout, generator)
+        condition = drop(config.tell(condition, x0, generator), config.label_dropout, generator)
         x_t = path.perturb(x0, noise, t)
         velocity = self.velocity(x_t, x0, noise, t, condition)
         rate = t.cos() * t.sin()

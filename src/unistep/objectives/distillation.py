@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unistep.condition import Condition
-from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser, Map
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig, follow, frozen_copy, with_same_dropout
+from unistep.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.objectives.base import Loss, Objective, follow, frozen_copy, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, SquaredL2
+from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.training import IndexLaw
 from unistep.seeding import Randomness, randn_like
 from unistep.solvers import STEPS
@@ -20,7 +21,7 @@ from unistep.timesteps import UniformIndex, karras_grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationConfig(ObjectiveConfig):
+class DistillationConfig(GuidedTeacherConfig):
     """Distil a teacher into a one-step student along a fixed grid of noise levels."""
 
     trains = ConsistencyModel
@@ -37,8 +38,6 @@ class DistillationConfig(ObjectiveConfig):
     """Distance between the two answers."""
     target_ema: float = 0.0
     """Decay of the target network; 0 makes the target the student without gradient."""
-    guidance: float = 1.0
-    """Guidance weight of the teacher; the student needs none at sampling time."""
     rho: float = 7.0
     """Density of the levels near the data."""
 
@@ -79,7 +78,7 @@ class ConsistencyDistillation(Objective):
     ) -> None:
         if teacher.path != student.path:
             raise ValueError(f"the teacher is on the path {teacher.path}, the student on {student.path}; use one path")
-        super().__init__(student, teacher if config.guidance == 1 else GuidedDenoiser(teacher, config.guidance))
+        super().__init__(student, config.guided(teacher))
         self.config = config
         self.metric = metric or config.distance
         self.target = frozen_copy(student) if config.target_ema > 0 else None
@@ -95,6 +94,7 @@ class ConsistencyDistillation(Objective):
         index = config.law.draw(len(x0), levels, generator).cpu()
         t, t_next = path.time_at(levels[index].to(x0)), path.time_at(levels[index + 1].to(x0))
         x_next = path.perturb(x0, randn_like(x0, generator), t_next)
+        condition = config.tell(condition, x0, generator)
         assert self.teacher is not None
         with torch.no_grad():
             x_t = STEPS[config.solver](self.teacher, x_next, t_next, t, condition)  # type: ignore[arg-type]

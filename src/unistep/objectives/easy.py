@@ -10,17 +10,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unistep.condition import Condition, drop
-from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser, Map
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig, with_same_dropout
+from unistep.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.objectives.base import Loss, Objective, with_same_dropout
 from unistep.objectives.closer import CloserBy, closer_point, follow_teacher
 from unistep.objectives.distance import Distance, Metric, PseudoHuber
+from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.pairing import Pairing, paired
 from unistep.seeding import Randomness, randn_like
 from unistep.timesteps import LogNormal, RatioCurriculum
 
 
 @dataclass(frozen=True, kw_only=True)
-class EasyConfig(ObjectiveConfig):
+class EasyConfig(GuidedTeacherConfig):
     """Tune a pretrained denoiser into a one-step model, on data or along the teacher's ODE."""
 
     trains = ConsistencyModel
@@ -37,8 +38,6 @@ class EasyConfig(ObjectiveConfig):
     r"""ECT's :math:`1/(t-r)` (CIFAR-10), :math:`1/t^2 + 1/\sigma_d^2` (ImageNet), or none."""
     target: CloserBy = "data"
     """Where the closer point comes from: the same data and noise, or a step of the teacher's ODE."""
-    guidance: float = 1.0
-    """Guidance weight of the teacher, where the target is the teacher's."""
     label_dropout: float = 0.0
     """Share of examples trained without their condition."""
     pairing: Pairing = "independent"
@@ -77,8 +76,7 @@ class EasyConsistencyTuning(Objective):
         config: EasyConfig,
         metric: Metric | None = None,
     ) -> None:
-        guided = teacher if teacher is None or config.guidance == 1 else GuidedDenoiser(teacher, config.guidance)
-        super().__init__(student, follow_teacher(config.target, guided, student.path))
+        super().__init__(student, follow_teacher(config.target, config.guided(teacher), student.path))
         self.config = config
         self.metric = metric or config.distance
 
@@ -90,7 +88,7 @@ class EasyConsistencyTuning(Objective):
         sigma = config.times.draw(len(x0), generator).to(x0)
         closer = config.curriculum.closer(sigma, progress)
         noise = paired(randn_like(x0, generator), x0, condition, config.pairing)
-        condition = drop(condition, config.label_dropout, generator)
+        condition = drop(config.tell(condition, x0, generator), config.label_dropout, generator)
         t, r = path.time_at(sigma), path.time_at(closer)
         x_t = path.perturb(x0, noise, t)
         x_r = closer_point(config.target, self.teacher, path, x_t, x0, noise, t, r, condition)  # type: ignore[arg-type]

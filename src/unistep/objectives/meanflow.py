@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.condition import Condition, drop, without
-from unistep.flowmap import Denoiser, FlowMap, GuidedDenoiser, Map
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig
+from unistep.condition import GUIDANCE, Condition, drop, without
+from unistep.flowmap import AnyDenoiser, Denoiser, FlowMap, Map
+from unistep.objectives.base import Loss, Objective
+from unistep.objectives.guidance import GuidanceRangeConfig, GuidedTeacherConfig, weights
 from unistep.objectives.tangent import TangentMethod, value_and_tangent
 from unistep.objectives.time_pairs import LogitNormalPairs, TimePairs, pair_on_path
 from unistep.path import LinearFlow, expand_to, match_snr
@@ -60,7 +61,7 @@ class TargetGuidance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AverageVelocityConfig(ObjectiveConfig):
+class AverageVelocityConfig(GuidanceRangeConfig):
     """What MeanFlow and its relatives have in common."""
 
     trains = FlowMap
@@ -80,6 +81,7 @@ class AverageVelocityConfig(ObjectiveConfig):
     """Step in time of the ``finite`` tangent."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.power >= 0 or not self.eps > 0:
             raise ValueError(f"power must not be negative and eps must be positive, got {self.power} and {self.eps}")
         if self.tangent not in ("exact", "finite") or not self.tangent_step > 0:
@@ -95,7 +97,8 @@ class FromDataConfig(AverageVelocityConfig):
     starts_from_teacher = False
 
     guidance: TargetGuidance = TargetGuidance()
-    """Guidance that the student learns; without conditions it does nothing."""
+    r"""Guidance that the student learns; without conditions it does nothing. With ``guidance_range`` each example has
+    its own :math:`\omega'`, and :math:`\omega = (1 - \kappa)\,\omega'`."""
     label_dropout: float = 0.0
     """Share of examples trained without their condition; guidance needs some, such as 0.1."""
 
@@ -103,8 +106,20 @@ class FromDataConfig(AverageVelocityConfig):
         super().__post_init__()
         if not 0 <= self.label_dropout < 1:
             raise ValueError(f"label_dropout must be in [0, 1), got {self.label_dropout}")
-        if self.guidance.active and self.label_dropout == 0:
+        if self.guides and self.label_dropout == 0:
             raise ValueError("guidance asks the network without its condition; train that with label_dropout above 0")
+        if self.guidance_range is not None and not self.guidance_range[0] > 0:
+            raise ValueError(f"guidance_range must be above 0, as omega is, got {self.guidance_range}")
+
+    @property
+    def guides(self) -> bool:
+        """Whether there is any guidance, of one weight or of many."""
+        return self.guidance.active or self.guidance_range is not None
+
+    @property
+    def usual_weight(self) -> float:
+        """The weight of the learned field."""
+        return self.guidance.effective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +134,10 @@ class MeanFlowConfig(FromDataConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanFlowDistillationConfig(AverageVelocityConfig):
+class MeanFlowDistillationConfig(AverageVelocityConfig, GuidedTeacherConfig):
     """Learn the average velocity of a teacher's ODE."""
 
     starts_from_teacher = True
-
-    guidance: float = 1.0
-    """Guidance weight of the teacher; the student needs none at sampling time."""
 
     def build(self, student: Map, teacher: Denoiser | None) -> MeanFlowDistillation:
         """The objective along the ODE of the teacher."""
@@ -153,9 +165,7 @@ class AverageVelocity(Objective):
 
     student: FlowMap
 
-    def __init__(
-        self, student: FlowMap, config: AverageVelocityConfig, teacher: Denoiser | GuidedDenoiser | None = None
-    ) -> None:
+    def __init__(self, student: FlowMap, config: AverageVelocityConfig, teacher: AnyDenoiser | None = None) -> None:
         super().__init__(student, teacher)
         self.config = config
         self.label_dropout = config.label_dropout if isinstance(config, FromDataConfig) else 0.0
@@ -183,7 +193,7 @@ class AverageVelocity(Objective):
         ratio_t, ratio_r = (ratio.to(x0) for ratio in config.times.draw(len(x0), generator))
         t, r = pair_on_path(student.path, student.boundary, ratio_t, ratio_r)
         noise = randn_like(x0, generator)
-        condition = drop(condition, self.label_dropout, generator)
+        condition = drop(config.tell(condition, x0, generator), self.label_dropout, generator)
         z = student.path.perturb(x0, noise, t)
         v, direction = self.velocities(x0, noise, z, t, condition)
         # The derivative does not move r, which is no primal therefore: at zero noise sigma may have infinite slope.
@@ -228,6 +238,18 @@ class FromData(AverageVelocity):
         torch.clear_autocast_cache()
         return answer.chunk(many)
 
+    def mixture(self, v: Tensor, condition: Condition) -> tuple[Tensor | float, Tensor | float]:
+        r""":math:`\omega` and :math:`\kappa`, of each example where it has a weight :math:`\omega'` of its own.
+
+        Args:
+            v: A batch, for the shape.
+            condition: What the student is told.
+        """
+        guidance = self.config.guidance
+        if GUIDANCE not in condition:
+            return guidance.omega, guidance.kappa
+        return (1 - guidance.kappa) * weights(condition, guidance.effective, v), guidance.kappa
+
     def guided(self, v: Tensor, t: Tensor, condition: Condition, untold: Tensor, told: Tensor | None = None) -> Tensor:
         r"""The guided target :math:`\tilde v`; see :class:`TargetGuidance`.
 
@@ -239,12 +261,14 @@ class FromData(AverageVelocity):
             told: Its velocity with the condition; needed where ``kappa`` is not 0.
         """
         guidance = self.config.guidance
-        mixed = guidance.omega * v + (1 - guidance.omega - guidance.kappa) * untold
+        omega, kappa = self.mixture(v, condition)
+        mixed = omega * v + (1 - omega - kappa) * untold
         if told is not None:
-            mixed = mixed + guidance.kappa * told
+            mixed = mixed + kappa * told
         time = LinearFlow().time_at(self.student.path.ratio(t))
         inside = (time >= guidance.start) & (time <= guidance.end)
-        conditioned = torch.stack([value >= 0 for value in condition.values()]).any(dim=0)
+        shown = [value for name, value in condition.items() if name != GUIDANCE]
+        conditioned = torch.stack([value >= 0 for value in shown]).any(dim=0)
         return torch.where(expand_to(inside & conditioned, v), mixed, v)
 
 
@@ -261,7 +285,7 @@ class MeanFlow(FromData):
     ) -> tuple[Tensor, Tensor]:
         """The velocity of the pair, guided where that is asked for, for both."""
         v = self.student.path.velocity(x0, noise, t)
-        if self.config.guidance.active and condition:
+        if self.config.guides and condition:
             asked = (without(condition), condition) if self.config.guidance.kappa else (without(condition),)
             v = self.guided(v, t, condition, *self.instantaneous(z, t, *asked))
         return v, v
@@ -282,8 +306,7 @@ class MeanFlowDistillation(AverageVelocity):
     """
 
     def __init__(self, student: FlowMap, teacher: Denoiser, config: MeanFlowDistillationConfig) -> None:
-        guided = teacher if config.guidance == 1 else GuidedDenoiser(teacher, config.guidance)
-        super().__init__(student, config, guided)
+        super().__init__(student, config, config.guided(teacher))
         self.teacher_path = teacher.path
 
     def velocities(

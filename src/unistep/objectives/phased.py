@@ -12,18 +12,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unistep.condition import Condition, drop
-from unistep.flowmap import Denoiser, FlowMap, GuidedDenoiser, Map
+from unistep.flowmap import Denoiser, FlowMap, Map
 from unistep.objectives.adversarial import AdversarialMethodConfig
 from unistep.objectives.base import Loss, Objective, with_same_dropout
 from unistep.objectives.closer import CloserBy, closer_point, follow_teacher
 from unistep.objectives.distance import Distance, Metric, PseudoHuber
+from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.path import Path, expand_to
 from unistep.seeding import Randomness, randn_like
 from unistep.timesteps import LogNormal, RatioCurriculum
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhasedConfig(AdversarialMethodConfig):
+class PhasedConfig(AdversarialMethodConfig, GuidedTeacherConfig):
     """Train a few-step model that jumps from edge to edge of its phases, on data or along a teacher's ODE."""
 
     trains = FlowMap
@@ -47,12 +48,11 @@ class PhasedConfig(AdversarialMethodConfig):
     r""":math:`1/(t-r)` in noise levels, or none."""
     target: CloserBy = "data"
     """Where the closer point comes from: the same data and noise, or a step of the teacher's ODE."""
-    guidance: float = 1.0
-    """Guidance weight of the teacher, where the target is the teacher's."""
     label_dropout: float = 0.0
     """Share of examples trained without their condition."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.phases < 1:
             raise ValueError(f"phases must be at least 1, got {self.phases}")
         if self.middle is not None and not 0 < self.middle < math.inf:
@@ -141,8 +141,7 @@ class PhasedConsistency(Objective):
         metric: Metric | None = None,
         discriminator: nn.Module | None = None,
     ) -> None:
-        guided = teacher if teacher is None or config.guidance == 1 else GuidedDenoiser(teacher, config.guidance)
-        super().__init__(student, follow_teacher(config.target, guided, student.path))
+        super().__init__(student, follow_teacher(config.target, config.guided(teacher), student.path))
         self.config = config
         self.metric = metric or config.distance
         self.adversary = config.adversary(discriminator)
@@ -172,7 +171,7 @@ class PhasedConsistency(Objective):
         edge = self.lower_edge(sigma)
         closer = torch.maximum(config.curriculum.closer(sigma, progress), edge)
         noise = randn_like(x0, generator)
-        condition = drop(condition, config.label_dropout, generator)
+        condition = drop(config.tell(condition, x0, generator), config.label_dropout, generator)
         t, r, s = path.time_at(sigma), path.time_at(closer), path.time_at(edge)
         x_t = path.perturb(x0, noise, t)
         x_r = closer_point(config.target, self.teacher, path, x_t, x0, noise, t, r, condition)  # type: ignore[arg-type]

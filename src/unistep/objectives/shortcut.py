@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unistep.condition import Condition, drop, without
+from unistep.condition import GUIDANCE, Condition, drop, without
 from unistep.flowmap import Denoiser, FlowMap, Map
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig, follow, frozen_copy
+from unistep.objectives.base import Loss, Objective, follow, frozen_copy
+from unistep.objectives.guidance import GuidanceRangeConfig, weights
 from unistep.path import VarianceExploding, expand_to
 from unistep.seeding import Randomness, randint, randn_like, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShortcutConfig(ObjectiveConfig):
+class ShortcutConfig(GuidanceRangeConfig):
     """Train jumps of every length from data alone."""
 
     trains = FlowMap
@@ -39,6 +40,7 @@ class ShortcutConfig(ObjectiveConfig):
     """Share of the examples that learn the velocity which do so without their condition; guidance needs some."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.sections < 2 or self.sections & (self.sections - 1):
             raise ValueError(f"sections must be a power of two from 2 on, got {self.sections}")
         if not 0 <= self.share <= 1 or not 0 <= self.label_dropout < 1 or not 0 <= self.target_ema < 1:
@@ -48,8 +50,13 @@ class ShortcutConfig(ObjectiveConfig):
             )
         if self.starts not in ("grid", "uniform"):
             raise ValueError(f"starts must be 'grid' or 'uniform', got {self.starts!r}")
-        if self.guidance != 1 and self.label_dropout == 0:
+        if (self.guidance != 1 or self.guidance_range is not None) and self.label_dropout == 0:
             raise ValueError("guidance asks the network without its condition; train that with label_dropout above 0")
+
+    @property
+    def usual_weight(self) -> float:
+        """The weight of the smallest jumps."""
+        return self.guidance
 
     def build(self, student: Map, teacher: Denoiser | None) -> Shortcut:
         """The objective; it asks no teacher."""
@@ -106,12 +113,13 @@ class Shortcut(Objective):
         model = self.student if self.target is None else self.target
         assert isinstance(model, FlowMap)
         s = torch.where(smallest, t, s)
-        if self.config.guidance == 1 or not condition:
+        if not condition or (self.config.guidance == 1 and GUIDANCE not in condition):
             return model.velocity(x, t, s, condition)
+        weight = weights(condition, self.config.guidance, x)
         empty = without(condition)
         both = {name: torch.cat([value, empty[name]]) for name, value in condition.items()}
         told, untold = model.velocity(torch.cat([x, x]), torch.cat([t, t]), torch.cat([s, s]), both).chunk(2)
-        return torch.where(expand_to(smallest, x), untold + self.config.guidance * (told - untold), told)
+        return torch.where(expand_to(smallest, x), untold + weight * (told - untold), told)
 
     @torch.no_grad()
     def bootstrap(self, x: Tensor, t: Tensor, d: Tensor, smallest: Bool[Tensor, " b"], condition: Condition) -> Tensor:
@@ -132,6 +140,7 @@ class Shortcut(Objective):
         halvings = randint(config.sections.bit_length() - 1, num, generator).to(x0.device)
         place = uniform(num, generator).to(x0)
         noise = randn_like(x0, generator)
+        condition = config.tell(condition, x0, generator)
         dropped = drop(condition, config.label_dropout, generator)
         condition = {name: torch.where(jumps, value, dropped[name]) for name, value in condition.items()}
 

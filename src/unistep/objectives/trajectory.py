@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unistep.condition import Condition
-from unistep.flowmap import Denoiser, FlowMap, GuidedDenoiser, Map
+from unistep.flowmap import Denoiser, FlowMap, Map
 from unistep.objectives.adversarial import AdversarialMethodConfig, gradient_ratio
 from unistep.objectives.base import Loss, Objective, follow, frozen_copy, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, SquaredL2
+from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.seeding import Randomness, ShardGenerator, multinomial, randint, randn_like, uniform
 from unistep.solvers import STEPS
 from unistep.timesteps import LogNormal, karras_grid
@@ -52,6 +53,7 @@ class TrajectoryConfig(AdversarialMethodConfig):
     """Density of the levels near the data."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.levels < 2:
             raise ValueError(f"levels must be at least 2, got {self.levels}; the paper has 18 and 40")
         if not 1 <= self.most_steps < self.levels:
@@ -70,20 +72,16 @@ class TrajectoryConfig(AdversarialMethodConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrajectoryDistillationConfig(TrajectoryConfig):
+class TrajectoryDistillationConfig(TrajectoryConfig, GuidedTeacherConfig):
     """Distil a teacher into a map between any two times of its trajectories."""
 
     starts_from_teacher = True
 
-    guidance: float = 1.0
-    """Guidance weight of the teacher; the student needs none at sampling time."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.guidance != 1 and self.denoising_weight > 0:
-            raise ValueError(
-                f"guidance {self.guidance} and the denoising term pull the short jumps apart; set denoising_weight=0"
-            )
+        if (self.guidance != 1 or self.guidance_range is not None) and self.denoising_weight > 0:
+            what = f"guidance {self.guidance}" if self.guidance_range is None else "guidance_range"
+            raise ValueError(f"{what} and the denoising term pull the short jumps apart; set denoising_weight=0")
 
     def build(
         self, student: Map, teacher: Denoiser | None, discriminator: nn.Module | None = None
@@ -184,12 +182,11 @@ class ConsistencyTrajectory(Objective):
         metric: Metric | None = None,
         discriminator: nn.Module | None = None,
     ) -> None:
-        guidance = config.guidance if isinstance(config, TrajectoryDistillationConfig) else 1.0
         if (teacher is None) == isinstance(config, TrajectoryDistillationConfig):
             raise ValueError(f"{type(config).__name__} and teacher {teacher} do not go together; see config.build")
         if teacher is not None and teacher.path != student.path:
             raise ValueError(f"the student must be on the teacher's path {teacher.path}, got {student.path}")
-        super().__init__(student, teacher if teacher is None or guidance == 1 else GuidedDenoiser(teacher, guidance))
+        super().__init__(student, config.guided(teacher) if isinstance(config, GuidedTeacherConfig) else None)
         self.config = config
         self.metric = metric or config.distance
         # A copy even where it follows at once: the gradient must pass through the target to its input and stop there.
@@ -237,6 +234,8 @@ class ConsistencyTrajectory(Objective):
         times = [path.time_at(levels[first - i].to(x0)) for i in range(steps + 1)]
         t, u, s = times[0], times[-1], path.time_at(levels[last].to(x0))
         noise = randn_like(x0, generator)
+        if isinstance(config, GuidedTeacherConfig):
+            condition = config.tell(condition, x0, generator)
         x_t = path.perturb(x0, noise, t)
         x_u = self.solved(x_t, x0, noise, times, condition)
         bridge = self.student if config.bridge == "student" else self.target

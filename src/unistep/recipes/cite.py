@@ -17,8 +17,11 @@ def papers(config: RunConfig) -> tuple[str, ...]:
     keys = [*objective.papers]
     if objective.starts_from_teacher:
         keys += DenoisingConfig.papers
-    if getattr(objective, "guidance", 1.0) != 1.0:
+    told = getattr(objective, "guidance_range", None) is not None
+    if told or getattr(objective, "guidance", 1.0) != 1.0:
         keys.append("ho2022guidance")
+    if told:
+        keys.append("meng2022guided")
     if getattr(objective, "pairing", "independent") == "optimal_transport":
         keys.append("pooladian2023multisample")
     if isinstance(config.optimizer, MuonConfig):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from unistep.condition import Field
+from unistep.condition import GUIDANCE, Field, Range
 from unistep.data import Dataset
 from unistep.flowmap import Map
 from unistep.generator import KINDS, Generator, ModelConfig
@@ -16,7 +16,7 @@ from unistep.hub.load import load
 from unistep.modalities.image import ImageModality
 from unistep.nets.discriminator import DiscriminatorConfig
 from unistep.objectives.adversarial import AdversarialMethodConfig
-from unistep.objectives.base import Objective
+from unistep.objectives.base import Objective, ObjectiveConfig
 from unistep.seeding import derived_seed
 from unistep.training.config import RunConfig
 from unistep.training.parallel import World
@@ -44,6 +44,25 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     return replace(model, network=network, modality=modality, fields=fields)
 
 
+def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:
+    """The model with the conditions that the objective tells it beside those of the data.
+
+    Raises:
+        ValueError: If there is guidance to be told, and no condition that it could strengthen.
+    """
+    fields = objective.conditions()
+    if GUIDANCE in fields and not model.fields:
+        raise ValueError("guidance_range strengthens a condition, and this data has none (no classes); leave it out")
+    units = {name: max(abs(s.low), abs(s.high)) for name, s in fields.items() if isinstance(s, Range)}
+    classes = {name: spec.size for name, spec in fields.items() if isinstance(spec, Field)}
+    network = replace(
+        model.network,
+        scalars={**model.network.scalars, **units},
+        vocabularies={**model.network.vocabularies, **classes},
+    )
+    return replace(model, network=network, fields={**model.fields, **fields})
+
+
 def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator | None:
     """The model of that name, whose network must be that of ``model``; ``None`` for no name.
 
@@ -53,12 +72,15 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
         role: What it serves as, for the message: ``teacher`` or ``init``.
 
     Raises:
-        ValueError: If the networks differ, so that its weights cannot start the student.
+        ValueError: If the networks differ, so that its weights cannot start the student. The student may be told a
+            guidance weight, or a second time, that the model is not.
     """
     if name is None:
         return None
     found = load(name)
     ours, theirs = (replace(n, dropout=0.0, second_time=False) for n in (model.network, found.config.network))
+    if GUIDANCE not in theirs.scalars:
+        ours = replace(ours, scalars={name: unit for name, unit in ours.scalars.items() if name != GUIDANCE})
     if ours != theirs:
         different = [key for key in vars(ours) if getattr(ours, key) != getattr(theirs, key)]
         detail = ", ".join(f"{key} {getattr(theirs, key)} instead of {getattr(ours, key)}" for key in different)
@@ -69,7 +91,8 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
 def build_student(config: RunConfig, model: ModelConfig, start: Generator | None) -> Map:
     """The map to train, with the weights of ``start`` where there is one.
 
-    A second time that ``start`` does not know begins without effect: the last layer of its embedding is zero.
+    A second time or a guidance weight that ``start`` does not know begins without effect: the last layer of its
+    embedding is zero.
     """
     torch.manual_seed(derived_seed(config.seed, "weights"))
     student = model.build()

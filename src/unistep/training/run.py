@@ -11,7 +11,14 @@ import torch
 from rich.console import Console
 
 from unistep.data import Dataset, Loader, prepare
-from unistep.training.build import build_objective, build_student, fit_model_to_data, load_fitting, place
+from unistep.training.build import (
+    build_objective,
+    build_student,
+    fit_model_to_data,
+    fit_model_to_objective,
+    load_fitting,
+    place,
+)
 from unistep.training.checkpoint import TrainingState, checkpoints, read_checkpoint
 from unistep.training.config import RunConfig
 from unistep.training.display import Display, duration, show_table
@@ -80,7 +87,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     dataset = _data(config, world)
     if world.is_main and dataset.summary.skipped:
         console.print(dataset.summary)
-    model = fit_model_to_data(config.model, dataset)
+    model = fit_model_to_objective(fit_model_to_data(config.model, dataset), config.objective)
     config = replace(config, model=model)
     teacher = load_fitting(config.teacher, model, "teacher")
     start = load_fitting(config.init, model, "init")

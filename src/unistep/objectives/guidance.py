@@ -1,0 +1,124 @@
+"""Guidance at no cost: a student that is told the weight for which it answers, and the teacher that is guided by it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unistep.condition import GUIDANCE, AnyField, Condition, Range
+from unistep.flowmap import AnyDenoiser, Denoiser, GuidedDenoiser
+from unistep.objectives.base import ObjectiveConfig
+from unistep.seeding import Randomness, uniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceRangeConfig(ObjectiveConfig):
+    r"""A student for a whole range of guidance weights, which it is told as the condition ``guidance``.
+
+    Each example draws a weight :math:`w` of its own with a density proportional to :math:`w^{-p}` on
+    :math:`[w_\min, w_\max]`: even for :math:`p = 0`, even in :math:`\ln w` for 1. Classifier-free guidance of a
+    teacher takes two network calls at every step; the student that has learned its result for each weight takes one.
+
+    References:
+        Meng et al. 2022, arXiv 2210.03142, section 3.1 and algorithm 1 (even weights); Luo et al. 2023,
+        arXiv 2310.04378, section 4.2, for consistency models; Geng et al. 2025, arXiv 2512.02012, for the power law.
+    """
+
+    guidance_range: tuple[float, float] | None = None
+    """Smallest and largest guidance weight, such as 1 4, of a student that takes the weight as a condition; the
+    weight of ``guidance`` is then the one that it has where none is given."""
+    guidance_power: float = 0.0
+    r""":math:`p` in the density :math:`w^{-p}` of the trained weights: 0 is even, 1 prefers small weights."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.guidance_power < math.inf:
+            raise ValueError(f"guidance_power must be 0 or more, got {self.guidance_power}")
+        if self.guidance_range is None:
+            return
+        low, high = self.guidance_range
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"guidance_range must be two numbers, the smaller one first, got {low:g} and {high:g}")
+        if self.guidance_power > 0 and not low > 0:
+            raise ValueError(f"guidance_power above 0 needs a guidance_range above 0, got {low:g} to {high:g}")
+        if self.usual_weight != 1 and not low <= self.usual_weight <= high:
+            raise ValueError(
+                f"guidance {self.usual_weight:g} must lie in guidance_range {low:g} to {high:g}, as it is the weight "
+                "that a student has where none is given"
+            )
+
+    @property
+    def usual_weight(self) -> float:
+        """The one weight without a range, and the default weight with one; 1 is no guidance."""
+        return 1.0
+
+    def conditions(self) -> dict[str, AnyField]:
+        """The weight, where there is a range; its default is the weight of ``guidance``, or what is closest to it."""
+        if self.guidance_range is None:
+            return {}
+        low, high = self.guidance_range
+        return {GUIDANCE: Range(low=low, high=high, default=min(max(self.usual_weight, low), high))}
+
+    def tell(self, condition: Condition, x0: Tensor, generator: Randomness) -> Condition:
+        """The condition with a weight for each example; as it was without a range, or where it has weights.
+
+        Args:
+            condition: Fields of shape ``[b]``, before any are dropped.
+            x0: The batch, for its size, its device and its type.
+            generator: Source of randomness.
+        """
+        if self.guidance_range is None or GUIDANCE in condition:
+            return condition
+        (low, high), power = self.guidance_range, self.guidance_power
+        share = uniform(len(x0), generator).to(x0)
+        if power == 0:
+            weight = low + (high - low) * share
+        elif power == 1:
+            weight = low * (high / low) ** share
+        else:
+            ends = low ** (1 - power), high ** (1 - power)
+            weight = (ends[0] + (ends[1] - ends[0]) * share) ** (1 / (1 - power))
+        return {**condition, GUIDANCE: weight.clamp(low, high)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedTeacherConfig(GuidanceRangeConfig):
+    """What the methods that follow a teacher's ODE have in common."""
+
+    guidance: float = 1.0
+    """Guidance weight of the teacher, where there is one to follow; the student needs none at sampling time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"guidance must be a finite number, got {self.guidance}")
+        if self.guidance_range is not None and getattr(self, "target", None) == "data":
+            raise ValueError("guidance_range needs a teacher to guide, and target 'data' asks none; set another target")
+
+    @property
+    def usual_weight(self) -> float:
+        """The teacher's weight."""
+        return self.guidance
+
+    def guided(self, teacher: Denoiser | None) -> AnyDenoiser | None:
+        """The teacher with its guidance, of each example's own weight where there is a range; ``None`` for none."""
+        if teacher is None or (self.guidance == 1 and self.guidance_range is None):
+            return teacher
+        return GuidedDenoiser(teacher, self.guidance)
+
+
+def weights(condition: Condition, otherwise: float, like: Tensor) -> Tensor:
+    """The guidance weight of each example, shape ``[b, 1, ...]`` of ``like``; 1 for those that are told none.
+
+    Args:
+        condition: Fields of shape ``[b]``.
+        otherwise: The weight of all where the condition has no field for it.
+        like: A batch, for the shape, the device and the type.
+    """
+    weight = condition.get(GUIDANCE)
+    if weight is None:
+        weight = torch.full((len(like),), otherwise)
+    return torch.where(weight.isnan(), 1, weight).to(like).view(-1, *[1] * (like.ndim - 1))
