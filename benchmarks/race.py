@@ -89,10 +89,10 @@ def race(
     model = fitted(config, dataset, source)
     student = build_student(config, model, start)
     objective = build_objective(config, student, start)
-    place(objective, model, world)
+    place(objective, replace(config, model=model), world)
     passes = count_passes(objective)
     stepper = Stepper(objective, Loader(dataset, config.batch_size, config.seed), model.modality, config, world)
-    optimizer = build_optimizer(config.optimizer, student.net, objective)
+    optimizer = build_optimizer(config.optimizer, student.net, objective, stepper.precision)
     emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
     objective.train()
     curve: list[dict[str, object]] = []

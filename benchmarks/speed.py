@@ -84,10 +84,10 @@ def training() -> dict[str, float]:
     dataset = prepare(config.data, progress=False)
     student = build_student(config, config.model, None)
     objective = build_objective(config, student, None)
-    place(objective, config.model, World())
+    place(objective, config, World())
     loader = Loader(dataset, BATCH, 0)
     stepper = Stepper(objective, loader, config.model.modality, config, World())
-    optimizer = build_optimizer(config.optimizer, student.net, objective)
+    optimizer = build_optimizer(config.optimizer, student.net, objective, stepper.precision)
     emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
     count = [0]
 

@@ -37,7 +37,7 @@ def stepper_of(name: str, batch: int, world: World) -> Stepper:
     model = replace(config.model, fields=teacher.config.fields)
     student = build_student(config, model, teacher)
     objective = build_objective(config, student, teacher if config.teacher else None)
-    place(objective, model, world)
+    place(objective, replace(config, model=model), world)
     objective.train()
     loader = Loader(prepare(config.data, progress=False), batch, config.seed)
     return Stepper(objective, loader, model.modality, config, world)

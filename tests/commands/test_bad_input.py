@@ -88,7 +88,7 @@ MISTAKES = [
     ("evaluate fashion-teacher --guidance", "--guidance needs one or more numbers, such as 1 1.5"),
     ("evaluate fashion-teacher --guidance 1 much", "--guidance cannot be '1' 'much'"),
     ("evaluate fashion-teacher --guidance nan", "--guidance must be finite, got nan"),
-    ("evaluate fashion --guidance 1.5", "--guidance is for many-step models and for those trained with guidance_range, not for fashion"),
+    ("evaluate fashion --guidance 1.5", "and for those trained with guidance_range, not for fashion"),
     ("evaluate fashion --label sneeker", "nearest is 'sneaker'"),
     ("evaluate fashion --label 10", "label must be 0 to 9"),
     ("evaluate fashion --labels 3", "unknown option '--labels', did you mean '--label'?"),

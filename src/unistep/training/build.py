@@ -20,6 +20,7 @@ from unistep.objectives.base import Objective, ObjectiveConfig
 from unistep.seeding import derived_seed
 from unistep.training.config import RunConfig
 from unistep.training.parallel import World
+from unistep.training.precision import memory_layout, resolve_precision
 
 
 def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
@@ -148,8 +149,10 @@ def _around(config: RunConfig, student: Map, teacher: Map | None) -> Objective:
     return objective.build(student, teacher)  # type: ignore[arg-type]
 
 
-def place(objective: nn.Module, model: ModelConfig, world: World, *, sharded: bool = False) -> None:
+def place(objective: nn.Module, config: RunConfig, world: World) -> None:
     """Move to the device, in the memory layout that it is fastest with; FSDP2 shards the plain layout only."""
     objective.to(world.device)
-    if model.network.dims == 2 and not sharded:
-        objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sharded = world.size > 1 and config.parallel == "fsdp"
+    if config.model.network.dims == 2 and not sharded:
+        layout = memory_layout(resolve_precision(config.precision, world.device), world.device)
+        objective.to(memory_format=layout)  # type: ignore[call-overload]

@@ -134,6 +134,8 @@ class Muon(torch.optim.Optimizer):
         weight_decay: Decoupled weight decay of the matrices.
         shared: Whether several processes train one model, with the same gradients on each, as DDP and FSDP2 have it.
             ``False`` for processes with a model each.
+        dtype: Arithmetic of the orthogonalisation, which needs no more than bfloat16 (Jordan et al. 2024); the
+            gradient's without.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.01,
         shared: bool = True,
+        dtype: torch.dtype | None = None,
     ) -> None:
         groups: list[dict[str, Any]] = [
             {"params": list(matrices), "lr": lr, "momentum": momentum, "weight_decay": weight_decay, "muon": True},
@@ -154,6 +157,7 @@ class Muon(torch.optim.Optimizer):
         ]
         super().__init__([group for group in groups if group["params"]], {})
         self.shared = shared
+        self.dtype = dtype
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -185,10 +189,11 @@ class Muon(torch.optim.Optimizer):
             assert p.grad is not None
             state["momentum"].lerp_(p.grad, 1 - group["momentum"])
             update = p.grad.lerp(state["momentum"], group["momentum"])
+            update = update.to(self.dtype or update.dtype)
             matrices.append((update.full_tensor() if isinstance(update, DTensor) else update).flatten(1))
         updates = (orthogonalise_shared if self._together(params) else orthogonalise_all)(matrices)
         for p, update in zip(params, updates, strict=True):
-            change = update.reshape(p.shape)
+            change = update.reshape(p.shape).to(p.dtype)
             if isinstance(p, DTensor):
                 change = distribute_tensor(change, p.device_mesh, p.placements)
             scale = 0.2 * max(update.shape) ** 0.5

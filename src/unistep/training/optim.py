@@ -12,6 +12,7 @@ from torch import nn
 from unistep.objectives.base import Objective
 from unistep.training.muon import Muon, hidden_matrices
 from unistep.training.parallel import whole
+from unistep.training.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +66,19 @@ class Schedule:
         return warm * (min(1.0, (1 - progress) / self.decay) if self.decay else 1.0)
 
 
-def build_optimizer(config: OptimizerConfig, net: nn.Module, module: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: OptimizerConfig, net: nn.Module, module: nn.Module, precision: Precision = "fp32"
+) -> torch.optim.Optimizer:
     """The optimizer of the trainable parameters of ``module``, an objective around the raw network ``net``.
+
+    Muon orthogonalises in ``precision``, the arithmetic of the run; momentum and weights stay in float32.
 
     Parts with a rate of their own get it in a group of their own: of Adam, and without decay.
     """
     parts = [(list(part.parameters()), rate) for part, rate in _own_rates(module)]
     apart = {id(p) for parameters, _ in parts for p in parameters}
     trainable = [p for p in module.parameters() if p.requires_grad and id(p) not in apart]
-    optimizer = _build(config, net, trainable)
+    optimizer = _build(config, net, trainable, precision)
     for parameters, rate in parts:
         group = {"params": parameters, "lr": rate, "betas": (0.5, 0.99)}
         optimizer.add_param_group(group | ({"muon": False} if isinstance(config, MuonConfig) else {"weight_decay": 0}))
@@ -84,7 +89,9 @@ def _own_rates(module: nn.Module) -> list[tuple[nn.Module, float]]:
     return module.own_rates() if isinstance(module, Objective) else []
 
 
-def _build(config: OptimizerConfig, net: nn.Module, trainable: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _build(
+    config: OptimizerConfig, net: nn.Module, trainable: list[nn.Parameter], precision: Precision
+) -> torch.optim.Optimizer:
     if isinstance(config, AdamConfig):
         maker = torch.optim.AdamW if config.kind == "adamw" else torch.optim.RAdam
         return maker(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
@@ -97,6 +104,7 @@ def _build(config: OptimizerConfig, net: nn.Module, trainable: list[nn.Parameter
         adam_lr=config.adam_lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
+        dtype=torch.bfloat16 if precision == "bf16" else None,
     )
 
 

@@ -94,7 +94,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     student = build_student(config, model, start or teacher)
     rate = steepness(student.net)
     objective = build_objective(config, student, teacher)
-    place(objective, model, world, sharded=world.size > 1 and config.parallel == "fsdp")
+    place(objective, config, world)
     if config.compile:
         student.net.compile()
     module = wrap(objective, world, config.parallel)
@@ -102,7 +102,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     stepper = Stepper(module, loader, model.modality, config, world)
     state = TrainingState(
         objective,
-        build_optimizer(config.optimizer, student.net, objective),
+        build_optimizer(config.optimizer, student.net, objective, stepper.precision),
         [EMA(ema, student.net.parameters()) for ema in config.emas],
     )
     speed = images_per_second(stepper)

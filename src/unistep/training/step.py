@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from unistep.seeding import ShardGenerator, derived_seed
 from unistep.training.config import RunConfig
 from unistep.training.optim import clip_gradients
 from unistep.training.parallel import World, without_sync
-from unistep.training.precision import autocast, resolve_precision
+from unistep.training.precision import Precision, autocast, resolve_precision
 
 LEVELS = (0.1, 0.5, 2.0, 10.0)
 """Noise to signal ratios between which the loss is shown separately."""
@@ -72,7 +71,7 @@ class Stepper:
             )
         self.module, self.loader, self.modality, self.config, self.world = module, loader, modality, config, world
         self.share = share
-        self.precision: Literal["fp32", "bf16"] = resolve_precision(config.precision, world.device)
+        self.precision: Precision = resolve_precision(config.precision, world.device)
         self.trainable = [p for p in module.parameters() if p.requires_grad]
 
     def _generator(self, step: int, part: int) -> ShardGenerator:
