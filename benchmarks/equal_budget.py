@@ -38,7 +38,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.teacher is not None:
-        teacher = load(args.teacher)
+        teacher = load(args.teacher, precision="auto")
         distance = quick_fd(teacher.sample(args.num, steps=18, solver="heun"))
         print(f"teacher, 18 Heun steps: {distance:.3f}", flush=True)
     for name in args.variants:

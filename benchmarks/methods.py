@@ -111,7 +111,7 @@ def main() -> None:
     results = json.loads(args.json.read_text()) if args.json.exists() else []
     if not results:
         torch.set_num_threads(1)
-        yardstick = quick_fd(load(args.teacher).sample(args.num, steps=18, solver="heun"))
+        yardstick = quick_fd(load(args.teacher, precision="auto").sample(args.num, steps=18, solver="heun"))
         print(f"teacher, 18 Heun steps: {yardstick:.3f}", flush=True)
     for name in names:
         part = args.json.with_suffix(".part")

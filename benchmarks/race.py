@@ -116,7 +116,7 @@ def race(
         for ema in emas:
             ema.swap()
             row = {"seconds": round(spent), "images": step * config.batch_size, "weights": ema.config.name}
-            row |= judge(Generator(student, model), num, calls)
+            row |= judge(Generator(student, model).to(world.device, stepper.precision), num, calls)
             ema.swap()
             curve.append(row)
             print(name, row, flush=True)

@@ -54,6 +54,8 @@ class EvaluateOptions:
     """Samples that go through a model together."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Arithmetic of the models: fp32, bf16, or auto for the faster."""
     json: Path | None = None
     """File for the whole report as JSON."""
     plot: Path | None = None
@@ -96,7 +98,7 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
 
     device = choose_device(options.device)
     names = [options.model, *([] if options.teacher is None else [options.teacher])]
-    models = [load(name, device=device) for name in names]
+    models = [load(name, device=device, precision=options.precision) for name in names]
     check_sampling(models, options.guidance, told)
     features = load_features(options.features, shape=models[0].shape)
     config = data_for(models[0], options.data)

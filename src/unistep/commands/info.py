@@ -60,7 +60,7 @@ def installation() -> dict[str, str]:
     from unistep.data.cache import cache_root
     from unistep.evaluation.hardware import hardware
     from unistep.hub.load import models
-    from unistep.training.precision import has_fast_bf16
+    from unistep.precision import has_fast_bf16
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     root = cache_root(None)

@@ -185,7 +185,7 @@ def evaluate(
         num=num,
         seed=seed,
         batch_size=batch_size,
-        hardware=hardware(*(getattr(model, "device", "cpu") for model in models)),
+        hardware=_computed_on(models),
         torch=torch.__version__,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         notes=notes,
@@ -352,3 +352,10 @@ def _bar(display: Progress | None, what: str, total: int) -> Iterator[Any]:
 
     yield advance
     display.update(task, completed=total)
+
+
+def _computed_on(models: Sequence[Sampler]) -> str:
+    """Hardware, and the arithmetic where it is not the usual one."""
+    arithmetic = dict.fromkeys(getattr(model, "precision", "fp32") for model in models)
+    named = "" if list(arithmetic) == ["fp32"] else f", {' and '.join(arithmetic)}"
+    return hardware(*(getattr(model, "device", "cpu") for model in models)) + named

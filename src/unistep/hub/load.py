@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from unistep.generator import Generator, ModelConfig
 from unistep.hub.save import CHECKSUM, CONFIG, WEIGHTS, data_checksum, read_header
+from unistep.precision import WantedPrecision
 from unistep.serialization import nearest, read_json
 
 ZOO = Path(__file__).parent.parent / "zoo"
@@ -88,12 +89,13 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
+def load(name: str | Path, *, device: str | torch.device = "cpu", precision: WantedPrecision = "fp32") -> Generator:
     """Load a model, ready to sample.
 
     Args:
         name: A name of the zoo, a folder, or ``owner/name`` on the Hugging Face hub.
         device: Where to put the weights.
+        precision: Arithmetic of the network when it samples: ``fp32``, ``bf16``, or ``auto`` for the faster.
 
     Returns:
         The generator.
@@ -113,7 +115,4 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {first}") from None
-    # Convolutions on a CPU are markedly faster with channels last; the values are the same.
-    memory_format = torch.channels_last if config.network.dims == 2 else torch.preserve_format
-    model.to(memory_format=memory_format)  # type: ignore[call-overload]
-    return Generator(model, config, str(name)).to(device)
+    return Generator(model, config, str(name)).to(device, precision)

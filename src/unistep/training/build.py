@@ -17,10 +17,10 @@ from unistep.modalities.image import ImageModality
 from unistep.nets.discriminator import DiscriminatorConfig
 from unistep.objectives.adversarial import AdversarialMethodConfig
 from unistep.objectives.base import Objective, ObjectiveConfig
+from unistep.precision import memory_layout, resolve_precision
 from unistep.seeding import derived_seed
 from unistep.training.config import RunConfig
 from unistep.training.parallel import World
-from unistep.training.precision import memory_layout, resolve_precision
 
 
 def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from unistep.data import DataConfig
 from unistep.generator import ModelConfig
 from unistep.objectives import AnyObjectiveConfig
+from unistep.precision import WantedPrecision
 from unistep.serialization import nearest
 from unistep.training.budget import parse_amount
 from unistep.training.ema import EMAConfig, PowerEMA
@@ -48,7 +49,7 @@ class RunConfig:
     """Parts that each process's share of the batch is computed in, to save memory."""
     clip: float = 1.0
     """Largest norm of the gradient; a longer one is shortened."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: WantedPrecision = "auto"
     """Arithmetic of the network: ``auto`` is bf16 where the hardware is fast at it."""
     compile: bool = False
     """Whether to compile the network with ``torch.compile``."""
@@ -81,7 +82,7 @@ class RunConfig:
             raise ValueError("a run needs at least one average of the weights: its samples come from the first")
         if len({ema.name for ema in self.emas}) < len(self.emas):
             raise ValueError(f"two averages are the same ({', '.join(ema.name for ema in self.emas)}); leave one out")
-        for name, choices in (("precision", ("auto", "fp32", "bf16")), ("parallel", ("ddp", "fsdp"))):
+        for name, choices in (("precision", get_args(WantedPrecision)), ("parallel", ("ddp", "fsdp"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; {nearest(getattr(self, name), choices)}")
         for name in ("budget", "checkpoint_every", "sample_every"):

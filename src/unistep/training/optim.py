@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from unistep.objectives.base import Objective
+from unistep.precision import Precision
 from unistep.training.muon import Muon, hidden_matrices
 from unistep.training.parallel import whole
-from unistep.training.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from unistep.data import Loader
 from unistep.modalities.image import ImageModality
 from unistep.objectives.base import Loss
+from unistep.precision import Precision, autocast, resolve_precision
 from unistep.seeding import ShardGenerator, derived_seed
 from unistep.training.config import RunConfig
 from unistep.training.optim import clip_gradients
 from unistep.training.parallel import World, without_sync
-from unistep.training.precision import Precision, autocast, resolve_precision
 
 LEVELS = (0.1, 0.5, 2.0, 10.0)
 """Noise to signal ratios between which the loss is shown separately."""

@@ -1,15 +1,12 @@
-"""Which arithmetic is chosen on which hardware, and that bf16 trains."""
+"""Which arithmetic is chosen on which hardware; samples and steps in bfloat16."""
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
 import pytest
 import torch
-from tiny import checkpoint, metrics, run, run_config
 
-from unistep.training.precision import autocast, has_fast_bf16, resolve_precision
+from unistep.hub.load import load
+from unistep.precision import autocast, has_fast_bf16, memory_layout, resolve_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -44,13 +41,20 @@ def test_a_choice_is_respected() -> None:
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
-@pytest.mark.parametrize("objective", ["denoising", "ect"])
-def test_bf16_trains_with_weights_in_fp32(objective: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("unistep.training.trainer.LOG_EVERY", 1)
-    config = run_config(objective, tmp_path, max_steps=3, precision="bf16", checkpoint_every="100")
-    done, text = run(config, tmp_path / "run")
-    assert done
-    assert "bf16 on cpu" in text
-    assert all(math.isfinite(row["loss"]) and row["skipped"] == 0 for row in metrics(tmp_path / "run"))
-    _, files, _ = checkpoint(tmp_path / "run")
-    assert {value.dtype for file in files.values() for value in file.values()} == {torch.float32}
+def test_an_unknown_choice_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown precision 'bf61'; did you mean 'bf16'"):
+        resolve_precision("bf61", CPU)  # type: ignore[arg-type]
+
+
+def test_the_layout_follows_the_arithmetic() -> None:
+    assert memory_layout("fp32", CPU) == memory_layout("bf16", CUDA) == torch.channels_last
+    assert memory_layout("bf16", CPU) == torch.contiguous_format
+
+
+def test_samples_in_bf16_are_close_and_say_so() -> None:
+    exact, fast = load("fashion"), load("fashion", precision="bf16")
+    assert (exact.precision, fast.precision) == ("fp32", "bf16")
+    a, b = (g.sample(4, seed=3, label=1) for g in (exact, fast))
+    assert b.dtype == torch.float32
+    assert 0 < (a - b).square().mean().sqrt() < 0.03
+    assert torch.equal(fast.to("cpu", "fp32").sample(4, seed=3, label=1), a)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
+from unistep.serialization import nearest
+
 Precision = Literal["fp32", "bf16"]
 """Arithmetic of a network; weights, losses and averages are float32 either way."""
+
+
+WantedPrecision = Literal["auto", "fp32", "bf16"]
+"""What a person can ask for; ``auto`` is what the device is fast at."""
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -25,8 +31,14 @@ def has_fast_bf16(device: torch.device) -> bool:
     return any(check() for check in checks if check is not None)
 
 
-def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """The arithmetic to use: what was asked for, or what the device is fast at."""
+def resolve_precision(wanted: WantedPrecision, device: torch.device) -> Precision:
+    """The arithmetic to use: what was asked for, or what the device is fast at.
+
+    Raises:
+        ValueError: If it is not one of :data:`WantedPrecision`.
+    """
+    if wanted not in get_args(WantedPrecision):
+        raise ValueError(f"unknown precision {wanted!r}; {nearest(wanted, get_args(WantedPrecision))}")
     if wanted == "auto":
         return "bf16" if has_fast_bf16(device) else "fp32"
     return wanted
