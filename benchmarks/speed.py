@@ -4,7 +4,9 @@
 
 - one-step sampling (``Generator.sample`` at batch 64) against the bare network's forward pass;
 - one step against the teacher's 18 Heun steps, the same network and batch;
-- the package's training step against a plain float32 eager loop with AdamW, channels first, on the same network;
+- the same in bfloat16, where the hardware is fast at it;
+- the package's training step, as it is and compiled, against a plain float32 eager loop with AdamW, channels first, on
+  the same network;
 - the share of a training step that loading its data takes;
 - ``unistep --help``.
 
@@ -14,6 +16,7 @@ Each pair is timed in turn, several times, and the medians are compared.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -28,8 +31,10 @@ import torch
 import unistep
 from unistep.data import DataConfig, Loader, prepare
 from unistep.evaluation.hardware import hardware
+from unistep.precision import has_fast_bf16
 from unistep.recipes.fashion import STUDENT, TEACHER, fashion_teacher
 from unistep.training.build import build_objective, build_student, place
+from unistep.training.config import RunConfig
 from unistep.training.ema import EMA
 from unistep.training.optim import build_optimizer, set_rates
 from unistep.training.parallel import World
@@ -69,36 +74,50 @@ def sampling() -> dict[str, float]:
         lambda: teachers.sample(BATCH, steps=18, solver="heun", batch_size=BATCH),
         rounds=3,
     )
+    faster = {}
+    if has_fast_bf16(students.device):
+        students.to("cpu", "bf16")
+        (fast,) = medians(lambda: students.sample(BATCH, steps=1, batch_size=BATCH), rounds=15)
+        faster = {"one-step samples/s in bf16": BATCH / fast}
     return {
         "bare forward, ms": forward * 1e3,
         "one-step sampling, ms": one * 1e3,
         "one-step sampling / bare forward": one / forward,
         "18 Heun steps / one step": heun / one_again,
         "one-step samples/s": BATCH / one,
+        **faster,
     }
+
+
+def package_step(config: RunConfig, loader: Loader, *, compiled: bool) -> tuple[Callable[[], None], Stepper]:
+    """A training step as the trainer takes it: gradient, optimizer, averages."""
+    student = build_student(config, config.model, None)
+    objective = build_objective(config, student, None)
+    place(objective, config, World())
+    if compiled:
+        student.net.compile()
+    stepper = Stepper(objective, loader, config.model.modality, config, World())
+    optimizer = build_optimizer(config.optimizer, student.net, objective, stepper.precision)
+    emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
+    steps = itertools.count()
+
+    def step() -> None:
+        number = next(steps)
+        stepper.gradient(number, 0.0)
+        set_rates(optimizer, 1.0)
+        optimizer.step()
+        for ema in emas:
+            ema.update(number + 1, config.batch_size)
+
+    return step, stepper
 
 
 def training() -> dict[str, float]:
     """The package's training step against a plain loop, and the share of data loading."""
     config = replace(fashion_teacher(), data=DataConfig(split="test"), batch_size=BATCH)
-    dataset = prepare(config.data, progress=False)
-    student = build_student(config, config.model, None)
-    objective = build_objective(config, student, None)
-    place(objective, config, World())
-    loader = Loader(dataset, BATCH, 0)
-    stepper = Stepper(objective, loader, config.model.modality, config, World())
-    optimizer = build_optimizer(config.optimizer, student.net, objective, stepper.precision)
-    emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
-    count = [0]
-
-    def ours() -> None:
-        stepper.gradient(count[0], 0.0)
-        set_rates(optimizer, 1.0)
-        optimizer.step()
-        count[0] += 1
-        for ema in emas:
-            ema.update(count[0], BATCH)
-
+    loader = Loader(prepare(config.data, progress=False), BATCH, 0)
+    ours, stepper = package_step(config, loader, compiled=False)
+    compiled, _ = package_step(config, loader, compiled=True)
     plain_student = build_student(config, config.model, None)
     plain_objective = build_objective(config, plain_student, None)
     plain_optimizer = torch.optim.AdamW(plain_student.parameters(), lr=1e-3)
@@ -112,17 +131,19 @@ def training() -> dict[str, float]:
         loss.backward()
         plain_optimizer.step()
 
+    batches = itertools.count()
+
     def load() -> None:
-        count[0] += 1
-        batch, _ = loader.batch(count[0])
+        batch, _ = loader.batch(next(batches))
         config.model.modality.to_tensor(batch)
 
-    theirs, mine, loading = medians(plain, ours, load, rounds=7)
+    theirs, mine, fast, loading = medians(plain, ours, compiled, load, rounds=7)
     return {
         "arithmetic is bf16": float(stepper.precision == "bf16"),
         "plain loop, images/s": BATCH / theirs,
         "training step, images/s": BATCH / mine,
         "training step / plain loop": theirs / mine,
+        "compiled training step / plain loop": theirs / fast,
         "data loading, share of a step": loading / mine,
     }
 
