@@ -28,6 +28,7 @@ HEAVY = (
     "scipy",
     "sklearn",
     "soundfile",
+    "soxr",
     "tensorboard",
     "torchmetrics",
     "wandb",
