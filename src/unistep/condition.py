@@ -20,6 +20,9 @@ of which NaN does."""
 GUIDANCE = "guidance"
 """The field of a guidance weight, which a model answers for itself rather than a sampler by asking twice."""
 
+Told = int | float | str
+"""One value of a field, as a person gives it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
@@ -73,7 +76,7 @@ class Field:
         """Positions drawn evenly, shape ``[num]``: for items that were told nothing."""
         return randint(self.size, num, generator)
 
-    def parse(self, name: str, value: int | str) -> int:
+    def parse(self, name: str, value: Told) -> int:
         """The position of ``value`` (a number or a name).
 
         Raises:
@@ -149,8 +152,6 @@ class Range:
 
 AnyField = Field | Range
 """What a model can declare under a name."""
-Told = int | float | str
-"""One value of a field, as a person gives it."""
 
 
 _SHARPS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")

@@ -19,8 +19,8 @@ from tiny import assert_same, checkpoint, make_data, metrics, run, run_config
 from worker import do
 
 from unistep import files
-from unistep.hub import load
 from unistep.data import prepare
+from unistep.hub import load
 from unistep.training import trainer
 from unistep.training.ema import PowerEMA
 from unistep.training.folder import differences

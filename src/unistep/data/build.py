@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from unistep.condition import Range
+from unistep.condition import Range, Told
 from unistep.data.cache import CacheWriter, to_plain_fields
 from unistep.data.config import DataConfig
 from unistep.data.source import Contents, Item, Label
@@ -44,7 +44,7 @@ def build(path: Path, key: str, name: str, contents: Contents, config: DataConfi
         ValueError: If none is good, too many are bad, labels make no sense, or the file cannot be written.
     """
     labels: list[Label] = []
-    told: dict[str, list[float]] = {field: [] for field in contents.fields}
+    told: dict[str, list[Told]] = {field: [] for field in contents.fields}
     skipped: list[Skipped] = []
     notes: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
@@ -138,8 +138,8 @@ def check_quality(summary: Summary, max_bad: float, *, complete: bool = True) ->
         raise ValueError(f"{summary.source} has no usable {summary.noun}: {some or 'it is empty'}{more}")
     if len(bad) > max_bad * seen:
         raise ValueError(
-            f"{summary.source} has too many unusable {summary.noun}s, {len(bad):,} of {seen:,} looked at, where max_bad "
-            f"allows {max_bad:.0%}: {some}{more}; remove them or raise max_bad"
+            f"{summary.source} has too many unusable {summary.noun}s, {len(bad):,} of {seen:,} looked at, where "
+            f"max_bad allows {max_bad:.0%}: {some}{more}; remove them or raise max_bad"
         )
 
 

@@ -78,7 +78,6 @@ class DataConfig:
             near = nearest(self.background, tuple(ImageColor.colormap))
             raise ValueError(f"background must be a colour or #rrggbb, got {self.background!r}{near}") from None
 
-
     @property
     def of_sounds(self) -> bool:
         """Whether these are known to be sounds without a look at them."""

@@ -1,5 +1,4 @@
-"""A folder of pictures or sounds: any mix of sizes, lengths and formats, with labels from sub-folders or from
-``metadata.jsonl``."""
+"""A folder of pictures or sounds: any mix of sizes and formats, with labels from sub-folders or ``metadata.jsonl``."""
 
 from __future__ import annotations
 

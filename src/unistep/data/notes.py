@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, product
+from itertools import groupby
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -172,8 +172,13 @@ def open_notes(rest: str, config: DataConfig) -> Source:
 
 def all_notes(split: str, seconds: float) -> list[Note]:
     """The notes of a split, instrument by instrument."""
-    grid = product(PROGRAMS, range(LOWEST, HIGHEST + 1), VELOCITIES[split], HELD[split])
-    return [Note(instrument=i, pitch=p, velocity=v, held=share * seconds) for i, p, v, share in grid]
+    return [
+        Note(instrument=instrument, pitch=pitch, velocity=velocity, held=share * seconds)
+        for instrument in PROGRAMS
+        for pitch in range(LOWEST, HIGHEST + 1)
+        for velocity in VELOCITIES[split]
+        for share in HELD[split]
+    ]
 
 
 def render(notes: Sequence[Note], font: Font, seconds: float, channels: int) -> np.ndarray:

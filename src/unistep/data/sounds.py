@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from unistep.condition import Told
 from unistep.data.config import DataConfig
 from unistep.data.source import DEFAULT_RATE, DEFAULT_SECONDS, Contents, Item, Label
 from unistep.modalities.sound import (
@@ -65,7 +66,7 @@ def sound_item(
     *,
     claims: bool = True,
     trouble: str = "",
-    condition: Mapping[str, float] | None = None,
+    condition: Mapping[str, Told] | None = None,
 ) -> Item:
     """An item that reads a sound file by the rules of :func:`unistep.modalities.sound.decode_sound`.
 
@@ -103,6 +104,4 @@ def _read(path: Path, config: DataConfig, trouble: str) -> Sound:
         raise UnusableSoundError(trouble, recognised=False)
     rate, samples = rate_and_length(config)
     channels = 1 if channels_of(config) == 1 else 2
-    return decode_sound(
-        path, sample_rate=rate, samples=samples, channels=channels, loudness=config.loudness or "peak"
-    )
+    return decode_sound(path, sample_rate=rate, samples=samples, channels=channels, loudness=config.loudness or "peak")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from unistep.condition import AnyField
+from unistep.condition import AnyField, Told
 from unistep.data.config import DataConfig, nearest
 from unistep.modalities.decode import Picture, fit_picture, to_planes
 from unistep.modalities.sound import Sound
@@ -41,7 +41,7 @@ class Item:
     """Gives the picture or sound, or raises ``UnusableFileError``; safe to call from any thread."""
     claims: bool = True
     """Whether its name says that it is what is wanted, so that failing to read it counts as bad."""
-    condition: Mapping[str, float] = field(default_factory=dict)
+    condition: Mapping[str, Told] = field(default_factory=dict)
     """Its values of :attr:`Contents.fields`, as a person writes them."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -105,7 +105,7 @@ def write_picture(image: Image.Image, path: str | Path) -> None:
     write_whole(path, lambda file: image.save(file, kind, **options))
 
 
-def write_npz(batch: np.ndarray, labels: Sequence[int] | None, path: str | Path, **further: np.ndarray) -> None:
+def write_npz(batch: np.ndarray, labels: Sequence[int] | None, path: str | Path, **further: Any) -> None:
     """Write a batch, such as uint8 pictures ``[n, h, w, c]``, as ``arr_0``, and labels ``[n]`` as ``arr_1``.
 
     Raises:

@@ -52,7 +52,7 @@ def write(sounds: np.ndarray, sample_rate: int, path: str | Path, *, labels: Seq
         ]
         output.fill_folder(writers, path, ".wav")
     elif suffix == ".npz":
-        output.write_npz(np.rint(sounds * 32767).astype(np.int16), labels, path, sample_rate=np.int64(sample_rate))
+        output.write_npz(np.rint(sounds * 32767).astype(np.int16), labels, path, sample_rate=np.asarray(sample_rate))
     elif suffix in FORMATS:
         soundfile, _ = libraries()
         container, code = FORMATS[suffix]

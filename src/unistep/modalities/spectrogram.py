@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +58,7 @@ def mel_levels(sound: Float[Tensor, " n"], sample_rate: int, columns: int, rows:
     top = 2595 * np.log10(1 + sample_rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, rows + 1) / 2595) - 1) * length / sample_rate
     picked = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         first, last = int(np.ceil(low)), int(np.ceil(high))
         if first < last:
             picked.append(magnitude[:, first:last].amax(dim=1))
@@ -74,7 +75,7 @@ def _waveform(sound: np.ndarray) -> np.ndarray:
     """Smallest to largest sample of each column, as a picture of shape ``[WAVE, WIDTH, 3]``."""
     at = np.linspace(0, len(sound), WIDTH + 1).astype(int)
     picture = np.full((WAVE, WIDTH, 3), _PAPER, np.float64)
-    for column, (start, stop) in enumerate(zip(at[:-1], at[1:], strict=True)):
+    for column, (start, stop) in enumerate(pairwise(at)):
         part = sound[start : max(stop, start + 1)]
         high, low = ((1 - np.clip(v, -1, 1)) / 2 * (WAVE - 1) for v in (part.max(), part.min()))
         picture[int(high) : int(np.ceil(low)) + 1, column] = _INK
