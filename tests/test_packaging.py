@@ -24,6 +24,7 @@ HEAVY = (
     "fastapi",
     "huggingface_hub",
     "matplotlib",
+    "mido",
     "onnx",
     "scipy",
     "sklearn",

@@ -26,7 +26,7 @@ class Collection:
     files: str = "*"
     """Pattern of the names wanted."""
     without: tuple[str, ...] = ()
-    """Names that are left out, as they are under another licence."""
+    """Names that are left out: under another licence, or more than one stroke."""
 
 
 DRUMS = (
@@ -35,7 +35,7 @@ DRUMS = (
         folder=Path("/usr/share/sonic-pi/samples"),
         licence="CC0 (sonic-pi-samples, from freesound.org)",
         files="*.flac",
-        without=("ambi_choir.flac",),
+        without=("bd_mehackit.flac", "loop_tabla.flac", "perc_bell2.flac", "sn_generic.flac"),
     ),
     *(
         Collection(
@@ -67,26 +67,28 @@ PERMISSIVE = ("CC0", "CC-BY-3.0")
 """Licences that ask for no more than a name; ``drums:permissive`` has only what is under them."""
 
 KINDS = {
-    "kick": r"kick|bassdrum|drum_bass|^bd|^power_bd|_bd_|_k_0|powr_bd",
-    "snare": r"snare|^sn_|^sd_|powr_sn|^sr_",
-    "rim": r"rim|stick|^rs_",
-    "hihat": r"hat|^hh|_hh_|chh|ohh|hse_ohh|cymbal_closed|cymbal_pedal|cymbal_open|^ho_",
-    "cymbal": r"crash|ride|splash|china|cymbal|^cra_|^cc_|^rc_|^rd|paiste",
-    "tom": r"tom|^ft_|^t\\d_|^lt|^mt|^ht",
+    "kick": r"kick|bassdrum|drum_bass|^bd|_bd_|_k_0",
+    "snare": r"snare|^sn\d?_|^sd_|_sn_|^sr_",
+    "rim": r"(?<![a-z])rim|stick|^rs_",
+    "hihat": r"hat|^hh|_hh_|chh|ohh|cymbal_closed|cymbal_pedal|cymbal_open|^ho_",
+    "cymbal": r"crash|ride|splash|china|cymbal|^cra_|^cc_|^rc_|^rd\d?_|paiste",
+    "tom": r"tom|^ft_|^tm?\d?_",
     "clap": r"clap|snap",
+    "bell": r"bell|agogo|triangle|clave|mc_cb|^cb\d?_|woodblock|elec_wood|waterglass",
     "hand drum": r"tabla|djembe|conga|bongo|cajon|dununba|kenkeni|sangban",
-    "bell": r"cowbell|agogo|bell|triangle|clave|mc_cb|^cb\\d?_|woodblock|elec_wood",
+    "shaker": r"tambourine|maraca|shake",
 }
 """Classes of drums, and what the names of their files hold; the first that fits is taken."""
 
 _DIGITS = Path("/usr/share/asterisk/sounds")
 _LANGUAGES = {
-    "en": ("asterisk-core-sounds-en-wav", "CC-BY-SA-3.0 (Allison Smith, Digium)"),
-    "es": ("asterisk-core-sounds-es-wav", "CC-BY-SA-3.0 (Allison Smith, Digium)"),
-    "fr": ("asterisk-core-sounds-fr-wav", "CC-BY-SA-3.0 (June Wallack, Digium)"),
-    "it": ("asterisk-core-sounds-it-wav", "CC-BY-3.0 (Carlo Flora)"),
-    "ru": ("asterisk-core-sounds-ru-wav", "CC-BY-3.0 (IvrvoiceRU)"),
+    "en": ("en_US_f_Allison", "CC-BY-SA-3.0 (Allison Smith, Digium)"),
+    "es": ("es_MX_f_Allison", "CC-BY-SA-3.0 (Allison Smith, Digium)"),
+    "fr": ("fr_CA_f_June", "CC-BY-SA-3.0 (June Wallack, Digium)"),
+    "it": ("it_IT_m_Carlo", "CC-BY-3.0 (Carlo Flora)"),
+    "ru": ("ru_RU_f_IvrvoiceRU", "CC-BY-3.0 (Maxim Topal, ivrvoice.ru)"),
 }
+"""Folders of asterisk-core-sounds-LANGUAGE-wav, and their licences."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ class Packaged(Source):
 
         def items() -> Iterator[Item]:
             for path, label in chosen:
-                yield sound_item(path, f"{path.parent.name}/{path.name}", label, config)
+                yield sound_item(path, "/".join(path.parts[-3:]), label, config)
 
         return sound_contents(config, len(chosen), items, licence=self.licence)
 
@@ -138,9 +140,8 @@ def open_packaged(prefix: str, rest: str, config: DataConfig) -> Source | None:
         _only(rest, ("", "permissive"), "drums has the part permissive")
         return _drums(permissive=rest == "permissive")
     if prefix == "spoken-digits":
-        language = rest or "en"
-        _only(language, tuple(_LANGUAGES), f"spoken-digits has the languages {', '.join(_LANGUAGES)}")
-        return _spoken_digits(language)
+        _only(rest, ("", *_LANGUAGES), f"spoken-digits has the languages {', '.join(_LANGUAGES)}")
+        return _spoken_digits(rest)
     return None
 
 
@@ -150,8 +151,8 @@ def kind_of_drum(name: str) -> str | None:
 
 
 def missing_package(what: str, package: str) -> ValueError:
-    """What to say where a package is not installed."""
-    return ValueError(f"{what} needs Debian's package {package}: apt-get install {package}")
+    """What to say where a package of the system is not installed."""
+    return ValueError(f"{what} needs Debian's package {package}, which is not installed: apt-get install {package}")
 
 
 def _only(part: str, known: tuple[str, ...], said: str) -> None:
@@ -163,7 +164,7 @@ def _drums(*, permissive: bool) -> Packaged:
     wanted = [c for c in DRUMS if not permissive or c.licence.partition(" (")[0] in PERMISSIVE]
     here = [collection for collection in wanted if collection.folder.is_dir()]
     if not here:
-        raise missing_package("drums", " or ".join(dict.fromkeys(c.package for c in wanted)))
+        raise missing_package("drums", "sonic-pi-samples")
     files, licences = [], []
     for collection in here:
         found = [
@@ -180,13 +181,15 @@ def _drums(*, permissive: bool) -> Packaged:
 
 
 def _spoken_digits(language: str) -> Packaged:
-    package, licence = _LANGUAGES[language]
-    folder = _DIGITS / language / "digits"
-    if not folder.is_dir():
-        raise missing_package(f"spoken-digits:{language}", package)
-    files = [(folder / f"{digit}.wav", str(digit)) for digit in range(10)]
+    """The digits of one language, or of every one that is installed."""
+    here = {name: _DIGITS / folder / "digits" for name, (folder, _) in _LANGUAGES.items() if language in ("", name)}
+    here = {name: folder for name, folder in here.items() if folder.is_dir()}
+    asked = f"spoken-digits:{language}" if language else "spoken-digits"
+    if not here:
+        raise missing_package(asked, f"asterisk-core-sounds-{language or 'en'}-wav")
+    files = [(folder / f"{digit}.wav", str(digit)) for folder in here.values() for digit in range(10)]
     return Packaged(
-        asked=f"spoken-digits:{language}",
+        asked=asked,
         files=tuple((path, label) for path, label in files if path.is_file()),
-        licence=licence,
+        licence="; ".join(dict.fromkeys(_LANGUAGES[name][1] for name in here)),
     )

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int16
 from torch import Tensor
 
-from unistep.modalities.sound import Loudness, UnusableSoundError, decode_sound
+from unistep.modalities.sound import FULL, Loudness, UnusableSoundError, decode_sound
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -102,7 +102,7 @@ class AudioModality:
 
     def to_tensor(self, stored: Int16[Tensor, "b c n"]) -> Float[Tensor, "b planes frequencies frames"]:
         """16-bit samples as spectra, float32 on the same device."""
-        return self.spectrum(stored.float() / 32767)
+        return self.spectrum(stored.float() / FULL)
 
     def to_signal(self, x: Float[Tensor, "b planes frequencies frames"]) -> Float[Tensor, "b c n"]:
         """Spectra as a network makes them as waveforms in [-1, 1]."""
@@ -173,7 +173,7 @@ class AudioModality:
             )
         except UnusableSoundError as error:
             raise ValueError(f"cannot read the sound {path}: {error}") from error
-        return torch.from_numpy(sound.values.copy()).float() / 32767
+        return torch.from_numpy(sound.values.copy()).float() / FULL
 
     def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
         """Write sounds; what is written depends on how ``path`` ends.

@@ -7,6 +7,7 @@ one of half a minute does.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +31,8 @@ SUFFIXES = frozenset(
 )
 """File names that claim to be a sound that libsndfile reads."""
 
+FULL = 32_768
+"""What 1 is in 16 bits, as libsndfile has it; the largest number is one less."""
 PEAK = 10 ** (-1 / 20)
 """What ``peak`` brings the largest sample to: 1 dB below full scale."""
 SILENCE = 1e-4
@@ -41,6 +44,9 @@ _LOOK = 30.0  # seconds in which a sound must begin
 _BEFORE = 0.005  # seconds that are kept before that
 _FADE = 0.01  # seconds over which a sound that is cut dies away
 _RATES = (1_000, 768_000)  # Hz
+_CHANNELS = 32
+_NO_SOUND = (1, 7)  # libsndfile's codes for an unknown format; 7 is what it says of an MP3 that is none
+_STREAMED = 0x7FFF_0000  # a header that claims more bytes was written before the length was known
 
 
 class UnusableSoundError(UnusableFileError):
@@ -94,23 +100,27 @@ def decode_sound(
     except Exception as error:  # a header can be broken in any way; the reason goes into the summary
         if isinstance(error, OSError):
             raise UnusableSoundError(f"cannot be read: {error.strerror}", recognised=False) from error
-        raise UnusableSoundError("not a sound", recognised=False) from error
+        if getattr(error, "code", None) in _NO_SOUND:
+            raise UnusableSoundError("not a sound", recognised=False) from error
+        raise UnusableSoundError(f"broken: {_reason(error)}") from error
     with opened as reader:
         try:
             return _finish(reader, sample_rate, samples, channels, loudness)
         except UnusableFileError:
             raise
         except Exception as error:  # so can its samples
-            text = " ".join(str(error).split())
-            raise UnusableSoundError(f"broken: {text[:120] or type(error).__name__}") from error
+            raise UnusableSoundError(f"broken: {_reason(error)}") from error
 
 
 def _finish(reader: SoundFile, sample_rate: int, samples: int, channels: int, loudness: Loudness) -> Sound:
     rate, notes = reader.samplerate, []
     if not _RATES[0] <= rate <= _RATES[1]:
         raise UnusableSoundError(f"sampled at {rate} Hz, wanted {_RATES[0]} to {_RATES[1]}")
+    if reader.channels > _CHANNELS:
+        raise UnusableSoundError(f"has {reader.channels} channels, wanted at most {_CHANNELS}")
     if reader.frames < 1:
         raise UnusableSoundError("holds no samples")
+    _check_length(reader)
     head = _read(reader, round(_LOOK * rate))
     loudest = np.abs(head).max(axis=1)
     if loudest.max() < SILENCE:
@@ -126,6 +136,8 @@ def _finish(reader: SoundFile, sample_rate: int, samples: int, channels: int, lo
     if rate < sample_rate:
         notes.append("sampled at a lower rate than wanted: has no treble")
     mixed = _mix(excerpt, channels)
+    if np.abs(mixed).max() < SILENCE:
+        raise UnusableSoundError("its channels cancel each other")
     if rate != sample_rate:
         mixed = resample(mixed, rate, sample_rate)
     if begin + needed < reader.frames:
@@ -155,8 +167,12 @@ def to_int16(sound: np.ndarray, loudness: Loudness) -> np.ndarray:
     peak = float(np.abs(sound).max())
     if peak < SILENCE:
         raise UnusableSoundError("silent")
-    scale = PEAK / peak if loudness == "peak" else 1.0
-    return np.ascontiguousarray(np.rint(np.clip(sound * scale, -1, 1) * 32767).astype(np.int16).T)
+    return np.ascontiguousarray(quantise(sound * (PEAK / peak if loudness == "peak" else 1.0)).T)
+
+
+def quantise(sound: np.ndarray) -> np.ndarray:
+    """Samples in [-1, 1] as int16, which a file holds and reading it gives back."""
+    return np.rint(sound * FULL).clip(-FULL, FULL - 1).astype(np.int16)
 
 
 def resample(sound: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -179,6 +195,21 @@ def libraries() -> tuple[Any, Any]:
     return soundfile, soxr
 
 
+def _check_length(reader: SoundFile) -> None:
+    """Refuse a file that holds less than its header says, which libsndfile takes for a shorter one."""
+    if reader.frames > 2**62:
+        raise UnusableSoundError("broken: its header does not say how long it is; write it anew")
+    lengths = re.search(r"(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", reader.extra_info)
+    if lengths and int(lengths[2]) < int(lengths[1]) < _STREAMED:
+        raise UnusableSoundError("truncated")
+
+
+def _reason(error: Exception) -> str:
+    """What a library says, without the name of the file."""
+    text = " ".join(str(error).split())
+    return text.rpartition("': ")[2][:120] or type(error).__name__
+
+
 def _read(reader: SoundFile, count: int) -> np.ndarray:
     """The next samples, float32 of shape ``[n, c]``, at most ``count``."""
     wanted = min(count, reader.frames - reader.tell())
@@ -197,6 +228,7 @@ def _mix(sound: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _clipped(sound: np.ndarray) -> bool:
-    """Whether three samples in a row lie at full scale."""
-    full = np.abs(sound) >= 0.999
-    return len(sound) > 2 and bool((full[2:] & full[1:-1] & full[:-2]).any())
+    """Whether three samples in a row lie at full scale, beyond which only floating numbers go."""
+    level = np.abs(sound)
+    full = level >= 0.999
+    return len(sound) > 2 and level.max() < 1.01 and bool((full[2:] & full[1:-1] & full[:-2]).any())

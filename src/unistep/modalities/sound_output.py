@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from unistep.modalities import output
-from unistep.modalities.sound import libraries
+from unistep.modalities.sound import libraries, quantise
 
 FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 """Sound files by how their name ends: container and code."""
@@ -47,16 +47,16 @@ def write(sounds: np.ndarray, sample_rate: int, path: str | Path, *, labels: Seq
     if output.is_folder(path):
         soundfile, _ = libraries()
         writers = [
-            partial(soundfile.write, data=sound.T, samplerate=sample_rate, format="WAV", subtype="PCM_16")
+            partial(soundfile.write, data=quantise(sound.T), samplerate=sample_rate, format="WAV", subtype="PCM_16")
             for sound in sounds
         ]
         output.fill_folder(writers, path, ".wav")
     elif suffix == ".npz":
-        output.write_npz(np.rint(sounds * 32767).astype(np.int16), labels, path, sample_rate=np.asarray(sample_rate))
+        output.write_npz(quantise(sounds), labels, path, sample_rate=np.asarray(sample_rate))
     elif suffix in FORMATS:
         soundfile, _ = libraries()
         container, code = FORMATS[suffix]
-        joined = join(sounds, sample_rate)
+        joined = quantise(join(sounds, sample_rate))
         output.write_whole(
             path, lambda file: soundfile.write(file, joined, sample_rate, format=container, subtype=code)
         )
