@@ -121,13 +121,12 @@ def training() -> dict[str, float]:
     plain_student = build_student(config, config.model, None)
     plain_objective = build_objective(config, plain_student, None)
     plain_optimizer = torch.optim.AdamW(plain_student.parameters(), lr=1e-3)
-    images, labels = loader.batch(0)
-    assert labels is not None
+    images, condition = loader.batch(0)
     x0 = images.float() / 127.5 - 1
 
     def plain() -> None:
         plain_optimizer.zero_grad()
-        loss = plain_objective(x0, {"label": labels}, generator=None, progress=0.0).per_example.mean()
+        loss = plain_objective(x0, condition, generator=None, progress=0.0).per_example.mean()
         loss.backward()
         plain_optimizer.step()
 

@@ -76,7 +76,7 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "teacher-b128": denoiser(batch_size=128),
     "teacher-dropout": denoiser(dropout=0.1),
     "teacher-narrow": denoiser(widths=(16, 40)),
-    "teacher-wide": denoiser(widths=(48, 128)),
+    "teacher-wide": denoiser(widths=(40, 104)),
     "teacher-full": denoiser(patch=1, widths=(24, 64)),
     "teacher-full-narrow": denoiser(patch=1, widths=(12, 32)),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unistep.condition import Field, Range, drop, parse_condition, without
+from unistep.condition import Field, Range, drop, note_names, note_number, parse_condition, without
 
 CLASSES = Field(size=3, names=("T-shirt", "Trouser", "Pullover"))
 FIELDS = {"label": CLASSES, "pitch": Field(size=128)}
@@ -119,3 +119,34 @@ def test_numbers_and_classes_are_dropped_together(generator: torch.Generator) ->
     assert torch.equal(dropped["label"] == -1, dropped["force"].isnan())
     assert 50 < dropped["force"].isnan().sum() < 150
     assert without(condition)["force"].isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("C4", 60), ("a4", 69), ("C#4", 61), ("Db4", 61), ("F♯3", 54), ("B♭2", 46), ("Cb4", 59), ("B#3", 60), ("C-1", 0)],
+)
+def test_pitches_have_the_numbers_that_midi_gives_them(name: str, number: int) -> None:
+    assert note_number(name) == number
+
+
+@pytest.mark.parametrize("word", ["H4", "C", "60", "Cx4", "c4s", ""])
+def test_other_words_are_no_pitches(word: str) -> None:
+    assert note_number(word) is None
+
+
+def test_names_of_pitches_are_read_back() -> None:
+    assert [note_number(name) for name in note_names(0, 127)] == list(range(128))
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("C4", 12), ("c4", 12), ("Db4", 13), ("C#4", 13), (60, 12), ("60", 12)])
+def test_a_field_of_pitches_takes_every_way_to_write_one(value: int | str, wanted: int) -> None:
+    assert Field(size=37, names=note_names(48, 84), first=48).parse("pitch", value) == wanted
+
+
+def test_pitches_out_of_range_are_refused_with_the_range() -> None:
+    field = Field(size=37, names=note_names(48, 84), first=48)
+    for value in ("C7", "B2", 47, "H4"):
+        with pytest.raises(ValueError, match="pitch must be 48 to 84, or C3 to C6, got"):
+            field.parse("pitch", value)
+    with pytest.raises(ValueError, match=r"got 'C4'"):
+        Field(size=128).parse("pitch", "C4")  # a field that does not name its values by pitch

@@ -189,6 +189,12 @@ PAPERS: dict[str, Paper] = {
         2017,
         "1708.07747",
     ),
+    "pasini2024music2latent": Paper(
+        "Music2Latent: Consistency Autoencoders for Latent Audio Compression",
+        ("Marco Pasini", "Stefan Lattner", "George Fazekas"),
+        2024,
+        "2408.06500",
+    ),
 }
 """Papers by BibTeX key."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ of which NaN does."""
 
 GUIDANCE = "guidance"
 """The field of a guidance weight, which a model answers for itself rather than a sampler by asking twice."""
+
+Told = int | float | str
+"""One value of a field, as a person gives it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,7 @@ class Field:
         """Positions drawn evenly, shape ``[num]``: for items that were told nothing."""
         return randint(self.size, num, generator)
 
-    def parse(self, name: str, value: int | str) -> int:
+    def parse(self, name: str, value: Told) -> int:
         """The position of ``value`` (a number or a name).
 
         Raises:
@@ -82,8 +86,9 @@ class Field:
         lowered = [n.lower() for n in self.names]
         if text.lower() in lowered:
             return lowered.index(text.lower())
+        number = note_number(text) if self.names[:1] == note_names(self.first, self.first) else None
         try:
-            number = int(text)
+            number = int(text) if number is None else number
         except ValueError:
             near = difflib.get_close_matches(text.lower(), lowered, n=1)
             hint = f"; nearest is {self.names[lowered.index(near[0])]!r}" if near else ""
@@ -147,8 +152,24 @@ class Range:
 
 AnyField = Field | Range
 """What a model can declare under a name."""
-Told = int | float | str
-"""One value of a field, as a person gives it."""
+
+
+_SHARPS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+
+
+def note_names(low: int, high: int) -> tuple[str, ...]:
+    """Names of the pitches from ``low`` to ``high`` as MIDI counts them: 60 is C4, 61 is C#4."""
+    return tuple(f"{_SHARPS[number % 12]}{number // 12 - 1}" for number in range(low, high + 1))
+
+
+def note_number(name: str) -> int | None:
+    """The MIDI number of a pitch such as ``C4``, ``F#3`` or ``Db4``; ``None`` for any other word."""
+    match = re.fullmatch(r"([A-Ga-g])([#♯b♭]?)(-?\d+)", name)
+    if match is None:
+        return None
+    letter, accidental, octave = match.groups()
+    shift = {"": 0, "#": 1, "♯": 1}.get(accidental, -1)
+    return _SHARPS.index(letter.upper()) + shift + 12 * (int(octave) + 1)
 
 
 def parse_condition(

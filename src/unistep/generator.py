@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unistep.condition import GUIDANCE, AnyField, Condition, Range, Told, parse_condition
 from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
+from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
@@ -26,6 +27,9 @@ from unistep.timesteps import karras_grid
 
 AnyPath = VarianceExploding | TrigFlow | LinearFlow | VariancePreserving
 """The paths that a configuration can name."""
+
+AnyModality = ImageModality | AudioModality
+"""The kinds of signal that a configuration can name; the first is meant where a file names none."""
 
 Kind = Literal["consistency", "flow_map", "denoiser"]
 """One-time map to the data, two-time map, or many-step teacher."""
@@ -50,7 +54,7 @@ class ModelConfig:
     """Which map the network is read as."""
     network: UNetConfig
     """The raw network."""
-    modality: ImageModality
+    modality: AnyModality
     """What the tensors stand for."""
     path: AnyPath = VarianceExploding()
     """Path from data to noise."""
@@ -120,8 +124,13 @@ class Generator:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
+        """Shape of what the network makes of one sample: that of a picture, or of a sound's spectrum."""
         return self.config.modality.shape
+
+    @property
+    def modality(self) -> AnyModality:
+        """What the samples are, with their size or sampling rate; it reads and writes files of them."""
+        return self.config.modality
 
     @property
     def device(self) -> torch.device:
@@ -213,7 +222,8 @@ class Generator:
             **condition: The model's fields by name, one value for all items or a sequence.
 
         Returns:
-            Float32 tensor ``[num, *shape]`` in [-1, 1], on the CPU.
+            Float32 tensor in [-1, 1], on the CPU: pictures ``[num, channels, height, width]``, or waveforms
+            ``[num, channels, samples]`` at ``modality.sample_rate``.
 
         Raises:
             ValueError: For a bad number, an unknown field or solver, or a value out of range.
@@ -269,7 +279,8 @@ class Generator:
         noise = normal((len(seeds), *self.shape), items).to(self.device)
         condition: Condition = {name: value.to(self.device) for name, value in self._complete(told, seeds).items()}
         with autocast(self.precision, self.device):
-            return self._run(noise, grid, solver, guidance, condition, items).clamp(-1, 1).float().cpu()
+            x = self._run(noise, grid, solver, guidance, condition, items)
+        return self.config.modality.to_signal(x.float()).cpu()
 
     def _run(
         self,
@@ -298,7 +309,7 @@ class Generator:
         return full
 
     def save(self, x: Tensor, path: str | FilePath) -> None:
-        """Write samples where the modality knows how: a picture, a grid, an ``.npz`` or a folder."""
+        """Write samples where the modality knows how: a picture, a grid, a sound, an ``.npz`` or a folder."""
         self.config.modality.save(x, FilePath(path))
 
 

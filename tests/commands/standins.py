@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
 from unistep.condition import Field
+from unistep.data.notes import FIELDS
 from unistep.generator import ModelConfig
 from unistep.hub.save import save
+from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 
 NETWORK = UNetConfig(
     widths=(8, 16), blocks=(1, 1), middle_blocks=1, head_dim=8, embedding_dim=16, channels=1, num_classes=10
 )
+SOUND_NETWORK: dict[str, Any] = {
+    **{"patch": 8, "widths": (8, 16), "blocks": (1, 1), "middle_blocks": 1},
+    **{"head_dim": 8, "embedding_dim": 16, "channels": 2},
+}
 TINY = ["--model.network.widths", "8", "16", "--model.network.blocks", "1", "1", "--model.network.middle-blocks", "1"]
 TINY += ["--model.network.head-dim", "8", "--model.network.embedding-dim", "16"]
 """The same network as options of ``unistep train``."""
@@ -51,4 +57,26 @@ def save_pictures(folder: Path, count: int = 24, side: int = 28) -> Path:
         place = folder / ("left" if i % 2 else "right")
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (side, side), np.uint8)).save(place / f"{i:03d}.png")
+    return folder
+
+
+def save_instrument(folder: Path, kind: Literal["consistency", "denoiser"] = "consistency") -> Path:
+    """A model of quarter-second notes with random weights."""
+    torch.manual_seed(1)
+    config = ModelConfig(
+        kind=kind,
+        network=UNetConfig(
+            **{**SOUND_NETWORK, "vocabularies": {"instrument": 10, "pitch": 37}, "scalars": {"velocity": 127.0}}
+        ),
+        modality=AudioModality(sample_rate=8_000, samples=2_000, n_fft=64, hop=32),
+        fields=dict(FIELDS),
+        steps=1 if kind == "consistency" else 18,
+        provenance={"recipe": "none: random weights", "data licence": "MIT (nobody)"},
+    )
+    net = config.build().net
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(torch.randn_like(p), alpha=0.2)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save(config, net.state_dict(), folder, f"# {folder.name}\n\nA card of a stand-in.\n")
     return folder

@@ -83,7 +83,7 @@ def test_sample_says_what_it_took_and_where_it_is(run):
     outcome = run("sample --num=4 fashion-teacher --steps 3 --solver heun --guidance 1.5")
     assert (outcome.code, outcome.err) == (0, "")
     assert "4 samples of fashion-teacher in " in outcome.out
-    assert "10 network calls each, on cpu" in outcome.out  # guidance asks twice
+    assert "10 network calls each, fp32 on cpu" in outcome.out  # guidance asks twice
     assert "written to samples.png" in outcome.out
     with Image.open("samples.png") as picture:
         assert picture.width > 2 * 28

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unistep.condition import Field
 from unistep.data import Dataset, Loader, Summary
 
 
@@ -17,9 +18,9 @@ def counting(count: int, labelled: bool = True) -> Dataset:
     labels = np.arange(count, dtype=np.int64) % 3 if labelled else None
     summary = Summary(source="counting", good=count, shape=(1, 2, 2))
     return Dataset(
-        images=images,
-        labels=labels,
-        label_names=("a", "b", "c") if labelled else (),
+        values=images,
+        condition={} if labels is None else {"label": labels},
+        fields={"label": Field(size=3, names=("a", "b", "c"))} if labelled else {},
         fingerprint="",
         summary=summary,
         source="counting",
@@ -28,12 +29,13 @@ def counting(count: int, labelled: bool = True) -> Dataset:
 
 
 def test_a_batch_has_pictures_and_their_labels():
-    images, labels = Loader(counting(50), 8, seed=0).batch(3)
+    images, condition = Loader(counting(50), 8, seed=0).batch(3)
+    labels = condition["label"]
     assert images.shape == (8, 1, 2, 2)
     assert images.dtype == torch.uint8
     assert labels.dtype == torch.int64
     assert torch.equal(images[:, 0, 0, 0].long() % 3, labels)
-    assert Loader(counting(50, labelled=False), 8, seed=0).batch(3)[1] is None
+    assert Loader(counting(50, labelled=False), 8, seed=0).batch(3)[1] == {}
 
 
 @settings(deadline=None, max_examples=50)

@@ -19,6 +19,7 @@ from tiny import assert_same, checkpoint, make_data, metrics, run, run_config
 from worker import do
 
 from unistep import files
+from unistep.data import prepare
 from unistep.hub import load
 from unistep.training import trainer
 from unistep.training.ema import PowerEMA
@@ -110,7 +111,7 @@ def test_the_plan_is_of_what_is_left(begun: Path) -> None:
 @pytest.mark.parametrize(("done", "expected"), [(0, "0:09:00"), (4200, "0:02:00"), (5400, "0:00:00")])
 def test_the_expected_time_is_that_of_what_is_left(begun: Path, done: int, expected: str) -> None:
     stepper = SimpleNamespace(world=World(), trainable=[], precision="fp32")
-    dataset = SimpleNamespace(images=np.empty((40, 1, 8, 8), np.uint8))
+    dataset = prepare(config(begun).data, progress=False)
     long = replace(config(begun), max_steps=5400)
     rows = describe(long, stepper, dataset, 80.0, begun, done)  # type: ignore[arg-type]
     assert rows["expected time"] == expected

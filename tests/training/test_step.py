@@ -84,7 +84,7 @@ def test_the_timing_run_leaves_no_trace(tmp_path: Path, monkeypatch) -> None:
     assert timed.gradient(0, 0.0) == fresh.gradient(0, 0.0)
     rows = plan.describe(config, timed, timed.loader.dataset, speed, tmp_path / "out")
     assert rows["steps"] == "12 of 8 images: 96 images, 2.4 passes"
-    assert "40 images of 8x8, 1 channel" in rows["data"]
+    assert "40 images of 8 x 8 pixels, grey, each with label" in rows["data"]
     assert rows["memory"].endswith(" MiB")
 
 

@@ -71,9 +71,12 @@ def run(arguments: Sequence[str]) -> int:
     from unistep.generator import ModelConfig
     from unistep.hub.load import find
     from unistep.hub.save import CONFIG
+    from unistep.modalities.audio import AudioModality
     from unistep.serialization import read_json
 
     config = read_json(ModelConfig, find(name) / CONFIG)
+    if isinstance(config.modality, AudioModality):
+        raise ValueError(f"{name} makes sounds; unistep evaluate judges models of pictures only")
     kind, own = with_conditions(EvaluateOptions, config, "Judge a model against real data.")
     options: Any = parse(kind, "evaluate", arguments)
     if "--guidance" in arguments and not options.guidance:

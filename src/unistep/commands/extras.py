@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 EXTRAS = {
-    "audio": ("soundfile",),
+    "audio": ("soundfile", "soxr", "mido"),
     "video": ("av",),
     "data": ("datasets", "webdataset"),
     "eval": ("torchmetrics", "sklearn", "scipy", "matplotlib"),

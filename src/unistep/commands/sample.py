@@ -1,4 +1,4 @@
-"""``unistep sample``: pictures from a model, each belonging to its seed."""
+"""``unistep sample``: pictures or sounds from a model, each belonging to its seed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class SampleOptions:
     """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
     num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     """Number of samples."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("samples.png")
-    """File to write: .png, .jpg or .webp (one picture, or a grid of several), .npz, or a folder for single files."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """File to write: .png, .jpg or .webp (one picture, or a grid of several), .npz, or a folder for single files; of
+    sounds also .wav, .flac or .ogg. Without, samples.png or samples.wav."""
     steps: int | None = None
     """Sampling steps; the model's default without."""
     times: tuple[float, ...] = ()
@@ -58,12 +59,13 @@ def run(arguments: Sequence[str]) -> int:
     options: Any = parse(kind, "sample", arguments)
     if "--times" in arguments and not options.times:
         raise ValueError("--times needs one or more numbers, such as 80 2.5")
-    config.modality.check_path(options.out)
-    _sample(options, {condition: getattr(options, condition) for condition in own})
+    out = Path(config.modality.example) if options.out is None else options.out
+    config.modality.check_path(out)
+    _sample(options, out, {condition: getattr(options, condition) for condition in own})
     return 0
 
 
-def _sample(options: Any, told: dict[str, str | None]) -> None:
+def _sample(options: Any, out: Path, told: dict[str, str | None]) -> None:
     from unistep.commands.devices import choose_device
     from unistep.hub.load import load
 
@@ -80,11 +82,11 @@ def _sample(options: Any, told: dict[str, str | None]) -> None:
         **told,
     )
     seconds = time.perf_counter() - began
-    generator.save(x, options.out)
+    generator.save(x, out)
     calls = generator.network_calls(len(options.times) or options.steps, options.solver, options.guidance)
     print(
         f"{options.num} sample{'s' if options.num > 1 else ''} of {generator.name} in {seconds:.2f} s "
         f"({options.num / seconds:.1f}/s), {calls} network call{'s' if calls > 1 else ''} each, "
         f"{generator.precision} on {generator.device}"
     )
-    print(f"written to {options.out}")
+    print(f"written to {out}")

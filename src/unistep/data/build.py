@@ -1,4 +1,4 @@
-"""Decoding every picture of a source into a cache file, with a summary of what became of each."""
+"""Decoding every picture or sound of a source into a cache file, with a summary of what became of each."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from unistep.data.cache import CacheWriter
+from unistep.condition import Range, Told
+from unistep.data.cache import CacheWriter, to_plain_fields
 from unistep.data.config import DataConfig
 from unistep.data.source import Contents, Item, Label
 from unistep.data.summary import Skipped, Summary
-from unistep.modalities.decode import Picture, UnusablePictureError
+from unistep.modalities.decode import Picture
+from unistep.modalities.sound import Sound
+from unistep.modalities.unusable import UnusableFileError
 
 _MOST_CLASSES = 100_000
-_LOOK_AHEAD = 4  # pictures per thread that may wait to be written
+_NAMED = 3  # sounds that a remark names
+_LOOK_AHEAD = 4  # items per thread that may wait to be written
 
 
 def build(path: Path, key: str, name: str, contents: Contents, config: DataConfig, *, progress: bool) -> None:
@@ -31,17 +36,20 @@ def build(path: Path, key: str, name: str, contents: Contents, config: DataConfi
         path: The file to write.
         key: What the file is made from.
         name: The source, for messages.
-        contents: The pictures.
-        config: Gives the share of bad pictures allowed.
+        contents: The pictures or sounds.
+        config: Gives the share of bad files allowed.
         progress: Whether to show a bar on standard error.
 
     Raises:
-        ValueError: If no picture is good, too many are bad, labels make no sense, or the file cannot be written.
+        ValueError: If none is good, too many are bad, labels make no sense, or the file cannot be written.
     """
     labels: list[Label] = []
+    told: dict[str, list[Told]] = {field: [] for field in contents.fields}
     skipped: list[Skipped] = []
     notes: Counter[str] = Counter()
-    channels, height, width = contents.shape
+    examples: dict[str, list[str]] = {}
+    noun = "picture" if contents.sample_rate is None else "sound"
+    channels = contents.shape[0]
     if contents.may_be_grey:
         channels = 1  # until a picture with colours comes
     with CacheWriter(path) as writer, _bar(name, contents.count, progress) as advance, warnings.catch_warnings():
@@ -50,45 +58,70 @@ def build(path: Path, key: str, name: str, contents: Contents, config: DataConfi
         bad, complete = 0, True
         for item, outcome in _outcomes(contents):
             advance()
-            if isinstance(outcome, UnusablePictureError):
-                is_bad = item.is_picture or outcome.is_picture
-                skipped.append(Skipped(name=item.name, reason=str(outcome) if is_bad else "not a picture", bad=is_bad))
+            if isinstance(outcome, UnusableFileError):
+                is_bad = item.claims or outcome.recognised
+                skipped.append(Skipped(name=item.name, reason=str(outcome) if is_bad else f"not a {noun}", bad=is_bad))
                 bad += is_bad
                 if bad > config.max_bad * contents.count:
                     complete = False
                     break  # however good the rest is
                 continue
-            pixels = outcome.pixels
-            if channels < len(pixels):
-                if (pixels == pixels[:1]).all():
-                    pixels = pixels[:1]
+            values = outcome.values
+            if channels < len(values):
+                if (values == values[:1]).all():
+                    values = values[:1]
                 else:
-                    writer.repeat_items(height * width, len(pixels))
-                    channels = len(pixels)
-            writer.write(pixels.tobytes())
+                    writer.repeat_items(values[0].nbytes, len(values))
+                    channels = len(values)
+            writer.write(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
             labels.append(item.label)
+            for field, column in told.items():
+                column.append(item.condition[field])
             notes.update(outcome.notes)
+            if contents.sample_rate is not None:
+                for note in outcome.notes:
+                    examples.setdefault(note, []).append(item.name)
+                    del examples[note][_NAMED:]
         numbers, names = number_labels(labels, contents.label_names)
         if numbers is not None:
             writer.write(numbers.astype("<i8").tobytes())
+        columns = {}
+        for field, spec in contents.fields.items():
+            column = np.array([spec.parse(field, value) for value in told[field]])
+            column = column.astype("<f4" if isinstance(spec, Range) else "<i8")
+            writer.write(column.tobytes())
+            columns[field] = column.dtype.str
         summary = Summary(
             source=name,
             good=len(labels),
-            shape=(channels, height, width),
+            shape=(channels, *contents.shape[1:]),
             skipped=tuple(skipped),
             notes=tuple(notes.most_common()),
+            examples=tuple((note, tuple(named)) for note, named in examples.items()),
             classes=_count(numbers, names),
+            sample_rate=contents.sample_rate,
         )
         check_quality(summary, config.max_bad, complete=complete)
         writer.finish(
             {
                 "key": key,
-                "shape": [len(labels), channels, height, width],
+                "shape": [len(labels), *summary.shape],
                 "labels": numbers is not None,
                 "label_names": list(names),
                 "summary": asdict(summary),
+                **_beyond_pictures(contents, columns),
             }
         )
+
+
+def _beyond_pictures(contents: Contents, columns: dict[str, str]) -> dict[str, Any]:
+    """What is said only where there is something to say, so that caches of pictures stay what they were."""
+    further: dict[str, Any] = {}
+    if contents.sample_rate is not None:
+        further |= {"type": "<i2", "sample_rate": contents.sample_rate}
+    if columns:
+        further |= {"columns": columns, "fields": to_plain_fields(contents.fields)}
+    return further | ({"licence": contents.licence} if contents.licence else {})
 
 
 def check_quality(summary: Summary, max_bad: float, *, complete: bool = True) -> None:
@@ -102,11 +135,11 @@ def check_quality(summary: Summary, max_bad: float, *, complete: bool = True) ->
     some = ", ".join(f"{item.name} ({item.reason})" for item in (bad or summary.skipped)[:3])
     more = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
     if summary.good == 0 and complete:
-        raise ValueError(f"{summary.source} has no usable picture: {some or 'it is empty'}{more}")
+        raise ValueError(f"{summary.source} has no usable {summary.noun}: {some or 'it is empty'}{more}")
     if len(bad) > max_bad * seen:
         raise ValueError(
-            f"{summary.source} has too many unusable pictures, {len(bad):,} of {seen:,} looked at, where max_bad "
-            f"allows {max_bad:.0%}: {some}{more}; remove them or raise max_bad"
+            f"{summary.source} has too many unusable {summary.noun}s, {len(bad):,} of {seen:,} looked at, where "
+            f"max_bad allows {max_bad:.0%}: {some}{more}; remove them or raise max_bad"
         )
 
 
@@ -114,12 +147,12 @@ def number_labels(labels: Sequence[Label], names: tuple[str, ...] = ()) -> tuple
     """Numbers for classes, in the order of their names; whole numbers stay what they are.
 
     Args:
-        labels: One per picture; ``None`` or a negative number is no class.
+        labels: One per item; ``None`` or a negative number is no class.
         names: Names of numbered classes, where they are known.
 
     Returns:
         Array of shape ``[n]``, int64, with -1 for no class, and a name for every number; ``None`` and no names where
-        no picture has a class.
+        no item has a class.
 
     Raises:
         ValueError: If a number is beyond the names, or too large to be that of a class.
@@ -146,16 +179,16 @@ def _count(numbers: np.ndarray | None, names: tuple[str, ...]) -> tuple[tuple[st
     return (*zip(names, counts.tolist(), strict=True), *([("no label", without)] if without else []))
 
 
-def _outcomes(contents: Contents) -> Iterator[tuple[Item, Picture | UnusablePictureError]]:
-    """Every item with its picture, in order, with a bounded number of pictures in memory."""
+def _outcomes(contents: Contents) -> Iterator[tuple[Item, Picture | Sound | UnusableFileError]]:
+    """Every item with what was read, in order, with a bounded number of them in memory."""
     threads = _processors() if contents.parallel else 1
     if threads == 1:
         for item in contents.items():
             yield item, _attempt(item)
         return
-    pool = ThreadPoolExecutor(threads)  # Pillow decodes and resizes without the interpreter's lock
+    pool = ThreadPoolExecutor(threads)  # Pillow and libsndfile decode without the interpreter's lock
     try:
-        waiting: deque[tuple[Item, Future[Picture | UnusablePictureError]]] = deque()
+        waiting: deque[tuple[Item, Future[Picture | Sound | UnusableFileError]]] = deque()
         for item in contents.items():
             waiting.append((item, pool.submit(_attempt, item)))
             if len(waiting) >= _LOOK_AHEAD * threads:
@@ -167,10 +200,10 @@ def _outcomes(contents: Contents) -> Iterator[tuple[Item, Picture | UnusablePict
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _attempt(item: Item) -> Picture | UnusablePictureError:
+def _attempt(item: Item) -> Picture | Sound | UnusableFileError:
     try:
         return item.read()
-    except UnusablePictureError as error:
+    except UnusableFileError as error:
         return error
 
 
@@ -181,7 +214,7 @@ def _processors() -> int:
 
 @contextmanager
 def _bar(name: str, count: int, show: bool) -> Iterator[Callable[[], None]]:
-    """A progress bar with speed and time left; gives the function that counts one picture."""
+    """A progress bar with speed and time left; gives the function that counts one item."""
     if not show:
         yield lambda: None
         return
@@ -205,8 +238,8 @@ def _bar(name: str, count: int, show: bool) -> Iterator[Callable[[], None]]:
             nonlocal done, shown
             done += 1
             now = time.monotonic()
-            if now - shown > 0.1 or done == count:  # for tiny pictures the bar would cost more than decoding
+            if now - shown > 0.1 or done == count:  # for tiny items the bar would cost more than decoding
                 shown = now
-                bar.update(task, completed=done, rate=f"{done / max(now - start, 1e-9):,.0f} pictures/s")
+                bar.update(task, completed=done, rate=f"{done / max(now - start, 1e-9):,.0f} items/s")
 
         yield advance

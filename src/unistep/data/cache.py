@@ -1,7 +1,8 @@
 """The prepared data set on disk: one file, written under another name and renamed, checked whenever it is opened.
 
-Layout: pixels ``[n, c, h, w]`` in uint8, labels ``[n]`` in little-endian int64 where there are any, a JSON description,
-and a tail with the checksum and length of that description. Written from front to back, a full disk is an error that
+Layout: pixels ``[n, c, h, w]`` in uint8 or waveforms ``[n, c, samples]`` in little-endian int16, labels ``[n]`` in
+little-endian int64 where there are any, the other conditions likewise (numbers in float32), a JSON description, and a
+tail with the checksum and length of that description. Written from front to back, a full disk is an error that
 can be reported, where writing through a memory map would end the process.
 """
 
@@ -13,11 +14,16 @@ import logging
 import os
 import struct
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+
+from unistep.condition import AnyField
+from unistep.serialization import from_plain, to_plain
 
 _TAIL = struct.Struct("<IQ8s")  # CRC-32 and length of the description, and a mark
 _MARK = b"unistep1"
@@ -67,7 +73,7 @@ class CacheWriter:
         self._unfinished.unlink(missing_ok=True)
 
     def write(self, content: bytes) -> None:
-        """Append to the pixels and labels."""
+        """Append to the values and conditions."""
         self._hash.update(content)
         self._pending += content
         while len(self._pending) >= _BLOCK:
@@ -97,6 +103,7 @@ class CacheWriter:
         if self._pending:
             self._put(bytes(self._pending))
         meaning = [description["shape"], description["label_names"], description["labels"]]
+        meaning += [description[name] for name in ("type", "sample_rate", "fields") if name in description]
         self._hash.update(json.dumps(meaning).encode())
         text = json.dumps({**description, "fingerprint": self._hash.hexdigest(), "blocks": self._blocks}).encode()
         try:
@@ -126,7 +133,22 @@ class DamagedCacheError(ValueError):
     """A cache file that is not what was written."""
 
 
-def read_cache(path: Path, key: str) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]] | None:
+def to_plain_fields(fields: Mapping[str, AnyField]) -> dict[str, Any]:
+    """Fields as the description holds them."""
+    return to_plain(_Fields(fields=dict(fields)))["fields"]
+
+
+def from_plain_fields(plain: dict[str, Any]) -> dict[str, AnyField]:
+    """Inverse of :func:`to_plain_fields`."""
+    return from_plain(_Fields, {"fields": plain}).fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fields:
+    fields: dict[str, AnyField]
+
+
+def read_cache(path: Path, key: str) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]] | None:
     """Open a cache file.
 
     Args:
@@ -134,8 +156,8 @@ def read_cache(path: Path, key: str) -> tuple[np.ndarray, np.ndarray | None, dic
         key: What it must have been made from.
 
     Returns:
-        Pixels ``[n, c, h, w]`` as a read-only memory map, labels ``[n]`` or ``None``, and the description; or
-        ``None`` where there is no such file.
+        Pixels ``[n, c, h, w]`` or waveforms ``[n, c, samples]`` as a read-only memory map, what is known of each by
+        name (``[n]``, labels among it), and the description; or ``None`` where there is no such file.
 
     Raises:
         DamagedCacheError: If it is cut off, changed or of another version.
@@ -154,17 +176,23 @@ def read_cache(path: Path, key: str) -> tuple[np.ndarray, np.ndarray | None, dic
         if zlib.crc32(text) != checksum:
             raise DamagedCacheError("its description was changed")
         description = json.loads(text)
-        n, c, h, w = description["shape"]
-        labelled = n if description["labels"] else 0
-        if description["key"] != key or end - length != n * c * h * w + 8 * labelled:
+        shape, kind = tuple(description["shape"]), np.dtype(description.get("type", "u1"))
+        columns = {"label": "<i8"} if description["labels"] else {}
+        columns |= description.get("columns", {})
+        length_of_values = int(np.prod(shape)) * kind.itemsize
+        sizes = {name: shape[0] * np.dtype(column).itemsize for name, column in columns.items()}
+        if description["key"] != key or end - length != length_of_values + sum(sizes.values()):
             raise DamagedCacheError("it has another length or origin")
         content = np.memmap(path, np.uint8, mode="r", shape=(end - length,))
     except (OSError, KeyError, TypeError) as error:
         raise DamagedCacheError(str(error)) from error
     _check_blocks(content, description["blocks"])
-    pixels = content[: n * c * h * w].reshape(n, c, h, w)
-    labels = content[n * c * h * w :].view("<i8").astype(np.int64) if labelled else None
-    return pixels, labels, description
+    condition, at = {}, length_of_values
+    for name, column in columns.items():
+        values = content[at : at + sizes[name]].view(column)
+        condition[name] = values.astype(np.int64 if values.dtype.kind == "i" else np.float32)
+        at += sizes[name]
+    return content[:length_of_values].view(kind).reshape(shape), condition, description
 
 
 def _check_blocks(content: np.ndarray, blocks: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""What data to train on or compare with, and how its pictures become one shape."""
+"""What data to train on or compare with, and how its pictures or sounds become one shape."""
 
 from __future__ import annotations
 
@@ -7,28 +7,41 @@ from dataclasses import dataclass
 from typing import Literal
 
 Fit = Literal["crop", "pad", "stretch"]
+SOUNDS = ("notes", "drums", "spoken-digits")
+"""Sources that have sounds only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """A source of pictures and the rules that bring them to one shape."""
+    """A source of pictures or sounds and the rules that bring them to one shape."""
 
     source: str = "fashion-mnist"
-    """``fashion-mnist[:SPLIT]``, ``folder:PATH``, ``npz:FILE`` or ``hf:NAME[:SPLIT]``."""
+    """``fashion-mnist[:SPLIT]``, ``folder:PATH``, ``npz:FILE`` or ``hf:NAME[:SPLIT]``; for sounds ``folder:PATH``,
+    ``notes[:SPLIT]``, ``drums`` or ``spoken-digits``."""
+    kind: Literal["picture", "sound"] | None = None
+    """What to take from a folder; without, whichever more of its files claim to be."""
     split: str = "train"
     """Part of a source that has parts: ``train`` or ``test`` for Fashion-MNIST; a part named in the source wins."""
     size: int | None = None
     """Side of the square pictures, in pixels; by default that of the source where it has one, else 32."""
     channels: int | None = None
-    """1 for grey, 3 for RGB; by default those of the source, where a folder of grey pictures has 1."""
+    """1 for grey, 3 for RGB; by default those of the source, where a folder of grey pictures has 1. Of sounds 1 for
+    mono, the default, or 2 for stereo."""
     fit: Fit = "crop"
     """Rule for pictures of another shape: centred ``crop``, ``pad`` with the background, or ``stretch``."""
     background: str = "white"
     """Colour behind transparent pixels and around padded pictures, as a name or ``#rrggbb``."""
+    sample_rate: int | None = None
+    """Samples per second that sounds are brought to; 16000 by default."""
+    seconds: float | None = None
+    """Length that sounds are brought to; 1 by default."""
+    loudness: Literal["peak", "keep"] | None = None
+    """Rule for the loudness of sounds: ``peak`` brings each to 1 dB below full scale, ``keep`` leaves it; by default
+    ``peak``, and ``keep`` for notes, whose loudness means something."""
     max_bad: float = 0.2
-    """Largest share of unusable pictures, in [0, 1]; with more of them preparing stops with an error."""
+    """Largest share of unusable files, in [0, 1]; with more of them preparing stops with an error."""
     limit: int | None = None
-    """Use at most so many pictures, spread evenly over the source."""
+    """Use at most so many pictures or sounds, spread evenly over the source."""
 
     def __post_init__(self) -> None:
         """Check every field but the source, which is checked when it is opened.
@@ -40,8 +53,18 @@ class DataConfig:
 
         if self.size is not None and not 1 <= self.size <= 8192:
             raise ValueError(f"size must be from 1 to 8192 pixels, got {self.size}")
-        if self.channels not in (None, 1, 3):
-            raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {self.channels}")
+        if self.channels not in (None, 1, 3) and not (self.channels == 2 and self.of_sounds):
+            raise ValueError(
+                f"channels must be 1 (grey) or 3 (RGB), of sounds (kind sound) 1 or 2 (stereo), got {self.channels}"
+            )
+        if self.kind not in (None, "picture", "sound"):
+            raise ValueError(f"kind must be picture or sound, got {self.kind!r}")
+        if self.sample_rate is not None and not 1_000 <= self.sample_rate <= 192_000:
+            raise ValueError(f"sample_rate must be from 1000 to 192000 Hz, got {self.sample_rate}")
+        if self.seconds is not None and not 0.01 <= self.seconds <= 600:
+            raise ValueError(f"seconds must be from 0.01 to 600, got {self.seconds}")
+        if self.loudness not in (None, "peak", "keep"):
+            raise ValueError(f"loudness must be peak or keep, got {self.loudness!r}")
         if self.fit not in ("crop", "pad", "stretch"):
             near = nearest(self.fit, ("crop", "pad", "stretch"))
             raise ValueError(f"fit must be crop, pad or stretch, got {self.fit!r}{near}")
@@ -54,6 +77,11 @@ class DataConfig:
         except ValueError:
             near = nearest(self.background, tuple(ImageColor.colormap))
             raise ValueError(f"background must be a colour or #rrggbb, got {self.background!r}{near}") from None
+
+    @property
+    def of_sounds(self) -> bool:
+        """Whether these are known to be sounds without a look at them."""
+        return self.kind == "sound" or self.source.partition(":")[0] in SOUNDS
 
 
 def nearest(value: str, choices: tuple[str, ...]) -> str:

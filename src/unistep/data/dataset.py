@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from unistep.data.cache import DamagedCacheError, cache_root, read_cache
+from unistep.condition import AnyField, Field
+from unistep.data.cache import DamagedCacheError, cache_root, from_plain_fields, read_cache
 from unistep.data.config import DataConfig
 from unistep.data.source import Source, open_source
 from unistep.data.summary import Skipped, Summary
@@ -25,32 +26,60 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """Pictures of one shape with their labels."""
+    """Pictures or sounds of one shape, with what is known of each."""
 
-    images: np.ndarray
-    """Read-only memory map of shape ``[n, c, h, w]``, uint8."""
-    labels: np.ndarray | None
-    """Classes, shape ``[n]``, int64, -1 for none; ``None`` where no picture has one."""
-    label_names: tuple[str, ...]
-    """A name for each class; empty without labels."""
+    values: np.ndarray
+    """Read-only memory map: pixels of shape ``[n, c, h, w]``, uint8, or waveforms ``[n, c, samples]``, int16."""
+    condition: Mapping[str, np.ndarray]
+    """What is known of each by name, shape ``[n]``: int64, -1 for nothing, or float32; a class is ``label``."""
+    fields: Mapping[str, AnyField]
+    """What the names of :attr:`condition` can be."""
     fingerprint: str
-    """SHA-256 of pixels, labels and names: the same wherever and however the same data was prepared."""
+    """SHA-256 of values, conditions and names: the same wherever and however the same data was prepared."""
     summary: Summary
     """What became of the source's files."""
     source: str
     """The source as a person writes it, with its split."""
     path: Path
     """The cache file."""
+    licence: str = ""
+    """Under which licence the data is, and whose it is, where the source knows."""
 
     def __len__(self) -> int:
-        """Number of pictures."""
-        return len(self.images)
+        """Number of pictures or sounds."""
+        return len(self.values)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of a picture."""
-        _, channels, height, width = self.images.shape
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """Channels, height and width of a picture, or channels and samples of a sound."""
+        return tuple(self.values.shape[1:])
+
+    @property
+    def sample_rate(self) -> int | None:
+        """Samples per second of sounds; ``None`` for pictures."""
+        return self.summary.sample_rate
+
+    @property
+    def images(self) -> np.ndarray:
+        """The values of pictures.
+
+        Raises:
+            ValueError: If these are sounds.
+        """
+        if self.sample_rate is not None:
+            raise ValueError(f"{self.source} has sounds, where pictures are wanted")
+        return self.values
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Classes, shape ``[n]``, int64, -1 for none; ``None`` where no item has one."""
+        return self.condition.get("label")
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """A name for each class; empty without labels."""
+        spec = self.fields.get("label")
+        return spec.names if isinstance(spec, Field) else ()
 
 
 def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool = True) -> Dataset:
@@ -69,7 +98,7 @@ def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool
         The data set.
 
     Raises:
-        ValueError: If the source is unknown or missing, has no usable picture or too many bad ones, or the cache
+        ValueError: If the source is unknown or missing, has nothing usable or too many bad files, or the cache
             cannot be written; the line says which and what to do.
     """
     from unistep.data.build import build, check_quality
@@ -96,6 +125,8 @@ def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool
 
 def _key(source: Source, config: DataConfig) -> str:
     options = {name: getattr(config, name) for name in ("size", "channels", "fit", "background", "limit")}
+    of_sounds = {name: getattr(config, name) for name in ("kind", "sample_rate", "seconds", "loudness")}
+    options |= {name: value for name, value in of_sounds.items() if value is not None}
     text = json.dumps({"version": _VERSION, "source": source.identity(), "options": options}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -108,11 +139,16 @@ def _find(path: Path, key: str, name: str) -> Dataset | None:
         return None
     if found is None:
         return None
-    images, labels, description = found
+    values, condition, description = found
+    fields: dict[str, AnyField] = from_plain_fields(description.get("fields", {}))
+    if "label" in condition:
+        names = tuple(description["label_names"])
+        fields = {"label": Field(size=len(names), names=names), **fields}
     return Dataset(
-        images=images,
-        labels=labels,
-        label_names=tuple(description["label_names"]),
+        values=values,
+        condition=condition,
+        fields=fields,
+        licence=description.get("licence", ""),
         fingerprint=description["fingerprint"],
         summary=_summary(description["summary"]),
         source=name,
@@ -121,11 +157,12 @@ def _find(path: Path, key: str, name: str) -> Dataset | None:
 
 
 def _summary(stored: dict[str, Any]) -> Summary:
-    channels, height, width = stored["shape"]
     return Summary(
         source=stored["source"],
         good=stored["good"],
-        shape=(channels, height, width),
+        shape=tuple(stored["shape"]),
+        examples=tuple((note, tuple(named)) for note, named in stored.get("examples", ())),
+        sample_rate=stored.get("sample_rate"),
         skipped=tuple(Skipped(**item) for item in stored["skipped"]),
         notes=tuple((note, count) for note, count in stored["notes"]),
         classes=tuple((label, count) for label, count in stored["classes"]),

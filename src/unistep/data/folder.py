@@ -1,4 +1,4 @@
-"""A folder of pictures: any mix of sizes and formats, with labels from sub-folders or from ``metadata.jsonl``."""
+"""A folder of pictures or sounds: any mix of sizes and formats, with labels from sub-folders or ``metadata.jsonl``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from unistep.data.config import DataConfig
+from unistep.data.sounds import sound_contents, sound_item
 from unistep.data.source import DEFAULT_SIZE, Contents, Item, Label, Source, missing_path, spread
 from unistep.data.summary import printable
+from unistep.modalities import sound
 from unistep.modalities.decode import SUFFIXES, Picture, UnusablePictureError, decode
 
 METADATA = "metadata.jsonl"
@@ -93,17 +95,20 @@ class Folder(Source):
             ValueError: If the folder has none.
         """
         entries = self.entries
-        if not (self.path / METADATA).is_file():
-            entries = _with_folder_labels(entries)
         if not entries:
-            raise ValueError(f"{self.path} has no files; give a folder with pictures")
-        side = config.size or DEFAULT_SIZE
-        pictures = [entry for entry in entries if _claims(entry.name)]
-        others = [entry for entry in entries if not _claims(entry.name)]
-        chosen = [pictures[i] for i in spread(len(pictures), config.limit)]
+            raise ValueError(f"{self.path} has no files; give a folder with pictures or sounds")
+        wanted = sound.SUFFIXES if self._kind(config) == "sound" else SUFFIXES
+        if not (self.path / METADATA).is_file():
+            entries = _with_folder_labels(entries, wanted)
+        claiming = [entry for entry in entries if _claims(entry.name, wanted)]
+        others = [entry for entry in entries if not _claims(entry.name, wanted)]
+        chosen = [claiming[i] for i in spread(len(claiming), config.limit)]
         # A file with no picture's name may still be one; it is asked, but not where that could exceed the limit.
         chosen += others if config.limit is None else others[: max(0, config.limit - len(chosen))]
         chosen.sort(key=lambda entry: os.fsencode(entry.name))
+        if self._kind(config) == "sound":
+            return sound_contents(config, len(chosen), lambda: (self._sound(entry, config) for entry in chosen))
+        side = config.size or DEFAULT_SIZE
 
         def items() -> Iterator[Item]:
             for entry in chosen:
@@ -111,7 +116,7 @@ class Folder(Source):
                     name=printable(entry.name),
                     label=entry.label,
                     read=partial(self._read, entry, (side, side), config),
-                    is_picture=_claims(entry.name),
+                    claims=_claims(entry.name, SUFFIXES),
                 )
 
         return Contents(
@@ -121,9 +126,17 @@ class Folder(Source):
             may_be_grey=config.channels is None,
         )
 
+    def _kind(self, config: DataConfig) -> str:
+        """``picture`` or ``sound``: as configured, else whichever more of the files claim to be."""
+        if config.kind is not None:
+            return config.kind
+        endings = [os.path.splitext(entry.name)[1].lower() for entry in self.entries]
+        sounds, pictures = (sum(ending in suffixes for ending in endings) for suffixes in (sound.SUFFIXES, SUFFIXES))
+        return "sound" if sounds > pictures else "picture"
+
     def _read(self, entry: Entry, size: tuple[int, int], config: DataConfig) -> Picture:
         if entry.trouble:
-            raise UnusablePictureError(entry.trouble, is_picture=False)
+            raise UnusablePictureError(entry.trouble, recognised=False)
         return decode(
             self.path / entry.name,
             size=size,
@@ -132,10 +145,15 @@ class Folder(Source):
             background=config.background,
         )
 
+    def _sound(self, entry: Entry, config: DataConfig) -> Item:
+        claims = _claims(entry.name, sound.SUFFIXES)
+        name = printable(entry.name)
+        return sound_item(self.path / entry.name, name, entry.label, config, claims=claims, trouble=entry.trouble)
 
-def _claims(name: str) -> bool:
-    """Whether a name says that it is a picture's, or that of a folder that could not be listed."""
-    return name.endswith("/") or os.path.splitext(name)[1].lower() in SUFFIXES
+
+def _claims(name: str, suffixes: frozenset[str]) -> bool:
+    """Whether a name says that it is a picture's, or a sound's, or that of a folder that could not be listed."""
+    return name.endswith("/") or os.path.splitext(name)[1].lower() in suffixes
 
 
 def _metadata_line(line: str, where: str) -> tuple[str, Label]:
@@ -190,9 +208,9 @@ def _walk(root: Path) -> Iterator[Entry]:
                 yield _entry(child, name)
 
 
-def _with_folder_labels(entries: list[Entry]) -> list[Entry]:
-    """Label each file with its top sub-folder, where at least two of those have pictures."""
-    classes = {entry.name.split("/", 1)[0] for entry in entries if "/" in entry.name and _claims(entry.name)}
+def _with_folder_labels(entries: list[Entry], suffixes: frozenset[str]) -> list[Entry]:
+    """Label each file with its top sub-folder, where at least two of those have what is wanted."""
+    classes = {entry.name.split("/", 1)[0] for entry in entries if "/" in entry.name and _claims(entry.name, suffixes)}
     if len(classes) < 2:
         return entries
     return [

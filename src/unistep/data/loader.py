@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Shaped
 from torch import Tensor
 
 from unistep.data.dataset import Dataset
@@ -13,13 +13,13 @@ from unistep.data.dataset import Dataset
 class Loader:
     r"""Batches from random permutations of the data set, one per epoch, laid end to end.
 
-    Step :math:`k` sees places :math:`kB` to :math:`(k+1)B - 1` of that endless row, so that every picture is seen once
+    Step :math:`k` sees places :math:`kB` to :math:`(k+1)B - 1` of that endless row, so that every item is seen once
     an epoch, a run that is resumed at any step goes on exactly, and several processes that take a slice each see
     together what one process would. A batch may span epochs, and be larger than the data set.
 
     Args:
-        dataset: Pictures and labels.
-        batch_size: Pictures a step over all processes, :math:`B`.
+        dataset: Pictures or sounds.
+        batch_size: Items a step over all processes, :math:`B`.
         seed: Chooses the permutations.
         rank: Number of this process.
         world: Number of processes.
@@ -30,7 +30,7 @@ class Loader:
 
     def __init__(self, dataset: Dataset, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
         if len(dataset) == 0:
-            raise ValueError(f"{dataset.source} has no pictures to load")
+            raise ValueError(f"{dataset.source} has no {dataset.summary.noun}s to load")
         if batch_size < 1:
             raise ValueError(f"batch size must be at least 1, got {batch_size}")
         if seed < 0:
@@ -47,19 +47,19 @@ class Loader:
         self._offset = rank * self._share
         self._orders: dict[int, np.ndarray] = {}
 
-    def batch(self, step: int) -> tuple[UInt8[Tensor, "b c h w"], Int[Tensor, " b"] | None]:
+    def batch(self, step: int) -> tuple[Shaped[Tensor, "b ..."], dict[str, Tensor]]:
         """This process's share of a step's batch.
 
         Args:
             step: Number of the step, from 0.
 
         Returns:
-            Pictures of shape ``[batch_size / world, c, h, w]``, uint8, and their labels, int64, or ``None``.
+            Pictures of shape ``[batch_size / world, c, h, w]``, uint8, or waveforms ``[batch_size / world, c,
+            samples]``, int16, and what is known of each by name.
         """
         chosen = self.indices(step)
-        images = torch.from_numpy(self.dataset.images[chosen])
-        labels = None if self.dataset.labels is None else torch.from_numpy(self.dataset.labels[chosen])
-        return images, labels
+        values = torch.from_numpy(self.dataset.values[chosen])
+        return values, {name: torch.from_numpy(column[chosen]) for name, column in self.dataset.condition.items()}
 
     def indices(self, step: int) -> np.ndarray:
         """Places in the data set of this process's share of a step's batch, int64 of shape ``[batch_size / world]``."""

@@ -1,23 +1,28 @@
-"""What a source of pictures offers, and which one a name stands for."""
+"""What a source of pictures or sounds offers, and which one a name stands for."""
 
 from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unistep.condition import AnyField, Told
 from unistep.data.config import DataConfig, nearest
 from unistep.modalities.decode import Picture, fit_picture, to_planes
+from unistep.modalities.sound import Sound
 
 DEFAULT_SIZE = 32
 """Side of pictures from a source whose pictures have many sizes, in pixels."""
 
-PREFIXES = ("fashion-mnist", "folder:", "npz:", "hf:")
+DEFAULT_RATE, DEFAULT_SECONDS = 16_000, 1.0
+"""Samples per second, and length, of sounds from a source whose sounds have many."""
+
+PREFIXES = ("fashion-mnist", "folder:", "npz:", "hf:", "notes", "drums", "spoken-digits")
 """How the name of a source may begin."""
 
 Label = int | str | None
@@ -26,26 +31,28 @@ Label = int | str | None
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Item:
-    """One picture of a source, not read yet."""
+    """One picture or sound of a source, not read yet."""
 
     name: str
     """Its name within the source, for messages."""
     label: Label
     """Its class."""
-    read: Callable[[], Picture]
-    """Gives the picture, or raises ``UnusablePictureError``; safe to call from any thread."""
-    is_picture: bool = True
-    """Whether its name says that it is a picture, so that failing to read it counts as bad."""
+    read: Callable[[], Picture | Sound]
+    """Gives the picture or sound, or raises ``UnusableFileError``; safe to call from any thread."""
+    claims: bool = True
+    """Whether its name says that it is what is wanted, so that failing to read it counts as bad."""
+    condition: Mapping[str, Told] = field(default_factory=dict)
+    """Its values of :attr:`Contents.fields`, as a person writes them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contents:
-    """The pictures of a source, all of one shape, in a fixed order."""
+    """The pictures or sounds of a source, all of one shape, in a fixed order."""
 
     count: int
     """Number of items."""
-    shape: tuple[int, int, int]
-    """Channels, height and width of what :attr:`Item.read` gives."""
+    shape: tuple[int, ...]
+    """Shape of what :attr:`Item.read` gives: channels, height and width, or channels and samples."""
     items: Callable[[], Iterator[Item]]
     """Starts reading; sequential."""
     label_names: tuple[str, ...] = ()
@@ -54,10 +61,16 @@ class Contents:
     """Whether decoding is worth several threads."""
     may_be_grey: bool = False
     """Whether three equal channels everywhere mean a grey source."""
+    sample_rate: int | None = None
+    """Samples per second of sounds; ``None`` for pictures."""
+    fields: Mapping[str, AnyField] = field(default_factory=dict)
+    """What is known of every item besides its label."""
+    licence: str = ""
+    """Under which licence the data is, and whose it is, where the source knows."""
 
 
 class Source(ABC):
-    """A place that pictures come from."""
+    """A place that pictures or sounds come from."""
 
     @property
     @abstractmethod
@@ -95,6 +108,7 @@ def open_source(config: DataConfig, downloads: Path) -> Source:
     from unistep.data.folder import Folder
     from unistep.data.hub import HuggingFace
     from unistep.data.npz import Npz
+    from unistep.data.packaged import open_packaged
 
     prefix, _, rest = config.source.partition(":")
     if prefix == "fashion-mnist":
@@ -109,12 +123,15 @@ def open_source(config: DataConfig, downloads: Path) -> Source:
             raise ValueError(f"{prefix}: sources have no splits, got split {config.split!r}; give that part's own path")
         path = Path(rest).expanduser()
         return Folder(path=path) if prefix == "folder" else Npz(path=path)
+    packaged = open_packaged(prefix, rest, config)
+    if packaged is not None:
+        return packaged
     raise ValueError(_unknown(config.source))
 
 
 def _unknown(source: str) -> str:
     path = Path(source).expanduser()
-    known = "fashion-mnist, folder:PATH, npz:FILE, hf:NAME"
+    known = "fashion-mnist, folder:PATH, npz:FILE, hf:NAME, notes, drums, spoken-digits"
     if path.is_dir():
         return f"unknown data source {source!r}; did you mean 'folder:{source}'? (one of {known})"
     if path.suffix == ".npz":

@@ -21,55 +21,77 @@ class Skipped:
     reason: str
     """Why not."""
     bad: bool = True
-    """Whether it should have been a picture; other files in the folder do not count against it."""
+    """Whether it should have been one of those wanted; other files in the folder do not count against it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Counts of good and bad pictures, the skipped files by name, and what the good ones needed."""
+    """Counts of good and bad pictures or sounds, the skipped files by name, and what the good ones needed."""
 
     source: str
     """The source, with its split."""
     good: int
-    """Pictures in the data set."""
-    shape: tuple[int, int, int]
-    """Channels, height and width of each."""
+    """Pictures or sounds in the data set."""
+    shape: tuple[int, ...]
+    """Channels, height and width of each, or channels and samples."""
     skipped: tuple[Skipped, ...] = ()
     """Every file that was left out, with the reason."""
     notes: tuple[tuple[str, int], ...] = ()
-    """Remarks on good pictures, with counts, such as how many were turned upright."""
+    """Remarks on good ones, with counts, such as how many were turned upright."""
+    examples: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """The first few names of those that a remark is on; of sounds."""
     classes: tuple[tuple[str, int], ...] = ()
     """Labels, with counts."""
+    sample_rate: int | None = None
+    """Samples per second of sounds; ``None`` for pictures."""
+
+    @property
+    def noun(self) -> str:
+        """What one item is."""
+        return "picture" if self.sample_rate is None else "sound"
+
+    @property
+    def each(self) -> str:
+        """The shape of one item in words."""
+        if self.sample_rate is not None:
+            channels, samples = self.shape
+            kind = "mono" if channels == 1 else "stereo"
+            return f"{samples / self.sample_rate:g} s at {self.sample_rate:,} Hz, {kind}"
+        channels, height, width = self.shape
+        return f"{width} x {height} pixels, {'grey' if channels == 1 else 'RGB'}"
 
     @property
     def bad(self) -> int:
-        """Number of pictures that could not be used."""
+        """Number of files that could not be used."""
         return sum(item.bad for item in self.skipped)
 
     @property
     def other(self) -> int:
-        """Number of files that are no pictures and did not claim to be."""
+        """Number of files that are not of the wanted kind and did not claim to be."""
         return len(self.skipped) - self.bad
 
     def lines(self, shown: int = _SHOWN) -> list[str]:
         """The summary as plain lines, at most ``shown`` of them for skipped files."""
-        channels, height, width = self.shape
-        kind = "grey" if channels == 1 else "RGB"
-        text = [f"{self.source}: {self.good:,} pictures of {width} x {height} pixels, {kind}"]
+        text = [f"{self.source}: {self.good:,} {self.noun}s of {self.each}"]
         if self.classes:
             some = ", ".join(f"{name} {count:,}" for name, count in self.classes[:10])
             more = f", and {len(self.classes) - 10} more" if len(self.classes) > 10 else ""
             text.append(f"labels: {some}{more}")
-        text += [f"{note}: {count:,}" for note, count in self.notes]
+        text += [self._note(note, count) for note, count in self.notes]
         if self.skipped:
             share = self.bad / max(1, self.good + self.bad)
-            text.append(f"skipped: {self.bad:,} bad pictures ({share:.1%}), {self.other:,} other files")
+            text.append(f"skipped: {self.bad:,} bad {self.noun}s ({share:.1%}), {self.other:,} other files")
             text += [f"  {item.name}: {item.reason}" for item in self._bad_first()[:shown]]
             if len(self.skipped) > shown:
                 reasons = Counter(item.reason for item in self._bad_first()[shown:])
                 most = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(3))
                 text.append(f"  and {len(self.skipped) - shown:,} more ({most})")
         return text
+
+    def _note(self, note: str, count: int) -> str:
+        names = dict(self.examples).get(note, ())
+        shown = f" ({', '.join(names)}{', …' if count > len(names) else ''})" if names else ""
+        return f"{note}: {count:,}{shown}"
 
     def _bad_first(self) -> list[Skipped]:
         return sorted(self.skipped, key=lambda item: not item.bad)

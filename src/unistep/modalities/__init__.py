@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from unistep.modalities.audio import AudioModality
     from unistep.modalities.image import ImageModality
 
-__all__ = ["ImageModality"]
+__all__ = ["AudioModality", "ImageModality"]
+
+_HOMES = {"AudioModality": "audio", "ImageModality": "image"}
 
 
 def __getattr__(name: str) -> object:
-    if name != "ImageModality":
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from unistep.modalities.image import ImageModality
-
-    return ImageModality
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from unistep.modalities.unusable import UnusableFileError
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -49,17 +51,8 @@ _UPRIGHT = {
 }  # EXIF's orientation to Pillow's name of the operation that undoes it
 
 
-class UnusablePictureError(ValueError):
-    """A file that gives no picture; the message is the reason.
-
-    Args:
-        reason: Why not, in a few words.
-        is_picture: Whether its content was recognised as a picture's.
-    """
-
-    def __init__(self, reason: str, *, is_picture: bool = True) -> None:
-        super().__init__(reason)
-        self.is_picture = is_picture
+class UnusablePictureError(UnusableFileError):
+    """A file that gives no picture."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +63,11 @@ class Picture:
     """Array of shape ``[c, h, w]``, uint8."""
     notes: tuple[str, ...] = ()
     """Remarks worth counting, such as "animated: first frame used"."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """What a cache keeps: the pixels."""
+        return self.pixels
 
 
 def decode(
@@ -102,15 +100,15 @@ def decode(
     from PIL import Image
 
     if (len(file) if isinstance(file, bytes) else _file_size(file)) == 0:
-        raise UnusablePictureError("empty file", is_picture=False)
+        raise UnusablePictureError("empty file", recognised=False)
     try:
         opened = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_formats())
     except Image.DecompressionBombError:
         raise UnusablePictureError(f"more than {2 * MAX_PIXELS:,} pixels") from None
     except Image.UnidentifiedImageError:
-        raise UnusablePictureError("not a picture", is_picture=False) from None
+        raise UnusablePictureError("not a picture", recognised=False) from None
     except Exception as error:  # a header can be broken in any way; the reason goes into the summary
-        raise UnusablePictureError(_reason(error), is_picture=False) from error
+        raise UnusablePictureError(_reason(error), recognised=False) from error
     with opened as image:
         try:
             # Twice the wanted size leaves the resampling filter its say; only JPEG can do this.
@@ -250,7 +248,7 @@ def _file_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise UnusablePictureError(f"cannot be read: {error.strerror}", is_picture=False) from error
+        raise UnusablePictureError(f"cannot be read: {error.strerror}", recognised=False) from error
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -25,6 +25,11 @@ class ImageModality:
     """Side of a square, or height and width, in pixels."""
     channels: int
     """1 for grey, 3 for RGB."""
+
+    previews: ClassVar[int] = 25
+    """Number of samples that a training run shows."""
+    example: ClassVar[str] = "samples.png"
+    """Where samples go when nobody says where."""
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -47,6 +52,11 @@ class ImageModality:
     def to_tensor(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Pixels 0 to 255 as values in [-1, 1], ``x / 127.5 - 1``, float32 on the same device."""
         return pixels.float() / 127.5 - 1
+
+    @staticmethod
+    def to_signal(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """What a network makes as values in [-1, 1]."""
+        return x.clamp(-1, 1)
 
     @staticmethod
     def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
@@ -119,6 +129,14 @@ class ImageModality:
         from unistep.modalities import output
 
         output.check_path(path)
+
+    def save_preview(self, x: Tensor, folder: Path, name: str) -> None:
+        """Write ``name.png`` to look at.
+
+        Raises:
+            ValueError: If it cannot be written.
+        """
+        self.save(x, folder / f"{name}.png")
 
     def grid(self, x: Tensor, columns: int | None = None, labels: Sequence[str] | None = None) -> Image.Image:
         """Pictures side by side, in reading order, tiny ones enlarged without smoothing.

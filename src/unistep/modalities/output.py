@@ -1,4 +1,4 @@
-"""Writing pictures so that a file is there whole or not at all, with one clear line where it cannot be."""
+"""Writing samples so that a file is there whole or not at all, with one clear line where it cannot be."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +23,31 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 LARGEST = {"JPEG": 65_535, "WEBP": 16_383}
 """Longest side that a format can hold, in pixels."""
 
-_NUMBERED = re.compile(r"\d{6,}\.png")
+
+@dataclass(frozen=True, kw_only=True)
+class Endings:
+    """The files that a kind of signal can be written to."""
+
+    noun: str
+    """What is written, in the plural."""
+    all: tuple[str, ...]
+    """How the name of a file may end."""
+    usual: str
+    """Those to recommend, in words."""
+    example: str
+    """A file's name."""
+    numbered: str
+    """How the files in a folder end."""
+
+
+PICTURES = Endings(
+    noun="pictures",
+    all=(*FORMATS, ".npz"),
+    usual=".png, .jpg, .webp, .npz",
+    example="out.png",
+    numbered=".png",
+)
+"""Pictures, grids of them, and arrays."""
 
 
 def is_folder(path: str | Path) -> bool:
@@ -30,26 +55,32 @@ def is_folder(path: str | Path) -> bool:
     return str(path).endswith(("/", os.sep)) or Path(path).is_dir() or not Path(path).suffix
 
 
-def check_path(path: str | Path) -> None:
-    """Find out whether pictures can be written to ``path``, leaving nothing there.
+def check_path(path: str | Path, endings: Endings = PICTURES) -> None:
+    """Find out whether samples can be written to ``path``, leaving nothing there.
+
+    Args:
+        path: A file, or a folder.
+        endings: What a file may be.
 
     Raises:
         ValueError: If not, with the reason.
     """
     target = Path(path).expanduser()
     if not str(path):
-        raise ValueError("the output path is empty; give one such as out.png")
+        raise ValueError(f"the output path is empty; give one such as {endings.example}")
     if is_folder(path):
         if target.exists() and not target.is_dir():
-            raise ValueError(f"cannot write pictures into {path}: it is a file; end the name with .png, .jpg or .npz")
+            raise ValueError(
+                f"cannot write {endings.noun} into {path}: it is a file; end the name with one of {endings.usual}"
+            )
         if target.is_dir():
-            others = sorted(entry.name for entry in _listed(target) if not _NUMBERED.fullmatch(entry.name))
+            others = sorted(e.name for e in _listed(target) if not _is_numbered(e.name, endings.numbered))
             if others:
-                raise ValueError(f"cannot write pictures into {path}: it holds other files ({others[0]})")
-    elif target.suffix.lower() not in (*FORMATS, ".npz"):
-        near = difflib.get_close_matches(target.suffix.lower(), (*FORMATS, ".npz"), n=1)
+                raise ValueError(f"cannot write {endings.noun} into {path}: it holds other files ({others[0]})")
+    elif target.suffix.lower() not in endings.all:
+        near = difflib.get_close_matches(target.suffix.lower(), endings.all, n=1)
         hint = f"; nearest is {target.with_suffix(near[0]).name!r}" if near else ""
-        raise ValueError(f"cannot write {path}: it must end with .png, .jpg, .webp, .npz, or / for a folder{hint}")
+        raise ValueError(f"cannot write {path}: it must end with {endings.usual}, or / for a folder{hint}")
     inside = target if target.is_dir() else target.resolve().parent
     if not inside.is_dir():
         raise ValueError(f"cannot write {path}: the folder {inside} does not exist")
@@ -71,21 +102,21 @@ def write_picture(image: Image.Image, path: str | Path) -> None:
         size = f"{image.width} x {image.height}"
         raise ValueError(f"cannot write {path}: {size} pixels are too many for {kind}; use .png or a folder")
     options = {"PNG": {"optimize": True}, "JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}[kind]
-    _write_whole(Path(path).expanduser(), lambda file: image.save(file, kind, **options))
+    write_whole(path, lambda file: image.save(file, kind, **options))
 
 
-def write_npz(images: np.ndarray, labels: Sequence[int] | None, path: str | Path) -> None:
-    """Write a batch ``[n, h, w, c]``, uint8, as ``arr_0``, and labels ``[n]`` as ``arr_1``.
+def write_npz(batch: np.ndarray, labels: Sequence[int] | None, path: str | Path, **further: Any) -> None:
+    """Write a batch, such as uint8 pictures ``[n, h, w, c]``, as ``arr_0``, and labels ``[n]`` as ``arr_1``.
 
     Raises:
-        ValueError: If there is not one label for each picture, or the file cannot be written.
+        ValueError: If there is not one label for each item, or the file cannot be written.
     """
-    arrays = [np.ascontiguousarray(images)]
+    arrays = [np.ascontiguousarray(batch)]
     if labels is not None:
-        if len(labels) != len(images):
-            raise ValueError(f"{len(labels)} labels cannot serve {len(images)} pictures")
+        if len(labels) != len(batch):
+            raise ValueError(f"{len(labels)} labels cannot serve {len(batch)} samples")
         arrays.append(np.asarray(labels, dtype=np.int64))
-    _write_whole(Path(path).expanduser(), lambda file: np.savez(file, *arrays))
+    write_whole(path, lambda file: np.savez(file, *arrays, **further))
 
 
 def write_folder(images: Sequence[Image.Image], path: str | Path) -> None:
@@ -94,19 +125,29 @@ def write_folder(images: Sequence[Image.Image], path: str | Path) -> None:
     Raises:
         ValueError: If they cannot be written; the folder is then as it was.
     """
+    fill_folder([image.save for image in images], path, ".png")
+
+
+def fill_folder(writers: Sequence[Callable[[Path], object]], path: str | Path, suffix: str) -> None:
+    """Let each of ``writers`` write a numbered file: all of them beside their place first, then into it.
+
+    Raises:
+        ValueError: If they cannot be written; the folder is then as it was.
+    """
     folder = Path(path).expanduser()
     existed = folder.is_dir()
     staged: Path | None = None
+    names = [f"{number:06d}{suffix}" for number in range(len(writers))]
     try:
         folder.mkdir(exist_ok=True)
         staged = Path(tempfile.mkdtemp(dir=folder, prefix=".unfinished-"))
-        for number, image in enumerate(images):
-            image.save(staged / f"{number:06d}.png")
+        for name, write in zip(names, writers, strict=True):
+            write(staged / name)
         earlier = {entry.name for entry in _listed(folder)}
-        for number in range(len(images)):
-            (staged / f"{number:06d}.png").replace(folder / f"{number:06d}.png")
-        for name in sorted(earlier - {f"{number:06d}.png" for number in range(len(images))}):
-            if _NUMBERED.fullmatch(name):  # of an earlier, larger batch: not to be taken for this one's
+        for name in names:
+            (staged / name).replace(folder / name)
+        for name in sorted(earlier - set(names)):
+            if _is_numbered(name, suffix):  # of an earlier, larger batch: not to be taken for this one's
                 (folder / name).unlink()
     except OSError as error:
         raise _failed(path, error) from error
@@ -118,6 +159,10 @@ def write_folder(images: Sequence[Image.Image], path: str | Path) -> None:
                 folder.rmdir()
 
 
+def _is_numbered(name: str, suffix: str) -> bool:
+    return re.fullmatch(rf"\d{{6,}}{re.escape(suffix)}", name) is not None
+
+
 def _listed(folder: Path) -> list[Path]:
     try:
         return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
@@ -125,8 +170,13 @@ def _listed(folder: Path) -> list[Path]:
         raise _failed(folder, error) from error
 
 
-def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write under another name in the same folder, then rename."""
+def write_whole(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write under another name in the same folder, then rename.
+
+    Raises:
+        ValueError: If the file cannot be written.
+    """
+    path = Path(path).expanduser()
     unfinished: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

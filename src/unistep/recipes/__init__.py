@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from unistep.recipes import fashion, fashion_consistency, fashion_flow_maps
+from unistep.recipes import audio, fashion, fashion_consistency, fashion_flow_maps
 from unistep.training.config import RunConfig
 
 Recipe = Callable[[], RunConfig]
@@ -29,4 +29,6 @@ def recipes() -> dict[str, Recipe]:
         "fashion-ctm": fashion_flow_maps.fashion_ctm,
         "fashion-shortcut": fashion_flow_maps.fashion_shortcut,
         "fashion-imm": fashion_flow_maps.fashion_imm,
+        "notes-teacher": audio.notes_teacher,
+        "notes-ect": audio.notes_ect,
     }

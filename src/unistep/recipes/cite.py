@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unistep.citations import bibtex
+from unistep.modalities.audio import AudioModality
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.recipes import recipes
 from unistep.serialization import nearest
@@ -30,6 +31,8 @@ def papers(config: RunConfig) -> tuple[str, ...]:
         keys.append("karras2023dynamics")
     if config.data.source.startswith("fashion-mnist"):
         keys.append("xiao2017fashion")
+    if isinstance(config.model.modality, AudioModality):
+        keys.append("pasini2024music2latent")
     return tuple(dict.fromkeys(keys))
 
 

@@ -11,8 +11,9 @@ from torch import nn
 from unistep.condition import GUIDANCE, Field, Range
 from unistep.data import Dataset
 from unistep.flowmap import Map
-from unistep.generator import KINDS, Generator, ModelConfig
+from unistep.generator import KINDS, AnyModality, Generator, ModelConfig
 from unistep.hub.load import load
+from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
 from unistep.nets.discriminator import DiscriminatorConfig
 from unistep.objectives.adversarial import AdversarialMethodConfig
@@ -24,25 +25,43 @@ from unistep.training.parallel import World
 
 
 def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
-    """The model with the signal shape and the classes of the data.
+    """The model with the signal shape and the conditions of the data.
 
     Raises:
-        ValueError: If the network cannot take signals of that size.
+        ValueError: If the network cannot take signals of that size, or the model makes another kind of signal.
     """
-    _, channels, height, width = dataset.images.shape
-    classes = 0
-    if dataset.labels is not None:
-        classes = max(len(dataset.label_names), int(dataset.labels.max()) + 1)
-    network = replace(model.network, channels=channels, num_classes=classes)
-    if height % network.multiple or width % network.multiple:
-        near = max(network.multiple, round(height / network.multiple) * network.multiple)
+    fields = dict(dataset.fields)
+    label = fields.get("label")
+    modality = _modality(model.modality, dataset, model.network.multiple)
+    network = replace(
+        model.network,
+        channels=modality.shape[0],
+        num_classes=label.size if isinstance(label, Field) else 0,
+        vocabularies={name: f.size for name, f in fields.items() if isinstance(f, Field) and name != "label"},
+        scalars={name: max(abs(f.low), abs(f.high)) for name, f in fields.items() if isinstance(f, Range)},
+    )
+    return replace(model, network=network, modality=modality, fields=fields)
+
+
+def _modality(modality: AnyModality, dataset: Dataset, multiple: int) -> AnyModality:
+    """The model's modality with the shape of the data, which must fit a network that needs ``multiple``."""
+    if isinstance(modality, AudioModality):
+        if dataset.sample_rate is None:
+            raise ValueError(f"this recipe is for sounds, and {dataset.source} has pictures; use one for pictures")
+        channels, samples = dataset.shape
+        if modality.n_fft // 2 % multiple:
+            raise ValueError(f"this network needs half of n_fft to be a multiple of {multiple}, got {modality.n_fft}")
+        return replace(modality, sample_rate=dataset.sample_rate, samples=samples, channels=channels, multiple=multiple)
+    if dataset.sample_rate is not None:
+        raise ValueError(f"this recipe is for pictures, and {dataset.source} has sounds; use one for sounds")
+    channels, height, width = dataset.shape
+    if height % multiple or width % multiple:
+        near = max(multiple, round(height / multiple) * multiple)
         raise ValueError(
-            f"images of {height}x{width} do not fit this network, which needs multiples of {network.multiple}; "
+            f"images of {height}x{width} do not fit this network, which needs multiples of {multiple}; "
             f"use --data.size {near}"
         )
-    fields = {"label": Field(size=classes, names=dataset.label_names)} if classes else {}
-    modality = ImageModality(size=height if height == width else (height, width), channels=channels)
-    return replace(model, network=network, modality=modality, fields=fields)
+    return ImageModality(size=height if height == width else (height, width), channels=channels)
 
 
 def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:

@@ -81,19 +81,19 @@ def describe(
     left = config.max_steps - done
     images = left * config.batch_size
     trainable = sum(p.numel() for p in stepper.trainable)
-    n, c, h, w = dataset.images.shape
+    n, noun = len(dataset), "images" if dataset.sample_rate is None else "sounds"
     start = f"weights of {config.init or config.teacher}" if config.init or config.teacher else "fresh weights"
     steps = f"{left:,} of {config.max_steps:,} left, each of" if done else f"{left:,} of"
-    labels = f", {config.model.network.num_classes} classes" if config.model.network.num_classes else ""
+    told = f", each with {', '.join(dataset.fields)}" if dataset.fields else ""
     processes = f", {world.size} processes ({config.parallel})" if world.size > 1 else ""
     rows = {
         "recipe": config.recipe,
-        "data": f"{n:,} images of {w}x{h}, {c} channel{'s' if c > 1 else ''}{labels}, from {config.data.source}",
+        "data": f"{n:,} {noun} of {dataset.summary.each}{told}, from {config.data.source}",
         "model": f"{trainable:,} trainable parameters, {config.model.kind}",
         "start": f"the checkpoint of step {done:,}" if done else start,
-        "steps": f"{steps} {config.batch_size} images: {images:,} images, {images / n:.1f} passes",
+        "steps": f"{steps} {config.batch_size} {noun}: {images:,} {noun}, {images / n:.1f} passes",
         "arithmetic": f"{stepper.precision} on {world.device}{processes}",
-        "speed": f"{speed:.1f} images/s in a timing run",
+        "speed": f"{speed:.1f} {noun}/s in a timing run",
         "expected time": duration(images / speed),
         "memory": peak_memory(world.device),
         "folder": str(out),

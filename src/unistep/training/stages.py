@@ -64,7 +64,7 @@ def train_stages(
         return train(config, out, resume=resume, device=device, console=console)
     own = out / TEACHER_FOLDER
     started = (own / "config.json").exists()
-    console.print("[bold]first stage[/bold]: a teacher for these pictures", highlight=False)
+    console.print("[bold]first stage[/bold]: a teacher for this data", highlight=False)
     if not train(teacher_config(config), own, resume=resume and started, device=device, console=console):
         return False
     console.print("[bold]second stage[/bold]: the one-step student", highlight=False)

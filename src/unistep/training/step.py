@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unistep.data import Loader
-from unistep.modalities.image import ImageModality
+from unistep.generator import AnyModality
 from unistep.objectives.base import Loss
 from unistep.precision import Precision, autocast, resolve_precision
 from unistep.seeding import ShardGenerator, derived_seed
@@ -55,13 +55,13 @@ class Stepper:
     Args:
         module: The objective, wrapped for the processes.
         loader: Data; gives each process its share of the batch.
-        modality: Turns bytes into signals.
+        modality: Turns what the cache holds into signals.
         config: The run.
         world: The processes.
     """
 
     def __init__(
-        self, module: nn.Module, loader: Loader, modality: ImageModality, config: RunConfig, world: World
+        self, module: nn.Module, loader: Loader, modality: AnyModality, config: RunConfig, world: World
     ) -> None:
         share, rest = divmod(config.batch_size, world.size * config.accumulation)
         if rest:
@@ -80,10 +80,10 @@ class Stepper:
         torch.manual_seed(derived_seed(self.config.seed, "dropout", step, first))
         return ShardGenerator(shared, first, first + self.share, self.config.batch_size)
 
-    def _to_device(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def _to_device(self, values: Tensor, condition: dict[str, Tensor], rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
         device = self.world.device
-        x0 = self.modality.to_tensor(images.to(device, non_blocking=True))
-        return x0, {} if labels is None else {"label": labels.to(device, non_blocking=True)}
+        x0 = self.modality.to_tensor(values[rows].to(device, non_blocking=True))
+        return x0, {name: told[rows].to(device, non_blocking=True) for name, told in condition.items()}
 
     def gradient(self, step: int, progress: float, *, stop: bool = False) -> Gradient:
         """Leave the clipped gradient of the mean loss in the parameters.
@@ -93,13 +93,13 @@ class Stepper:
             progress: Share of the training that is done.
             stop: Whether this process was asked to stop; passed on to the others.
         """
-        images, labels = self.loader.batch(step)
+        values, told = self.loader.batch(step)
         total, logs, ranges = 0.0, dict[str, float](), torch.zeros(2, len(LEVEL_NAMES))
         for p in self.trainable:
             p.grad = None
         for part in range(self.config.accumulation):
             rows = slice(part * self.share, (part + 1) * self.share)
-            x0, condition = self._to_device(images[rows], None if labels is None else labels[rows])
+            x0, condition = self._to_device(values, told, rows)
             generator = self._generator(step, part)
             last = part + 1 == self.config.accumulation
             with without_sync(self.module, last=last):

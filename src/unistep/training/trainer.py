@@ -204,12 +204,17 @@ class Trainer:
         provenance = {
             "recipe": self.config.recipe,
             "data": self.config.data.source,
+            **({"data licence": self._licence} if self._licence else {}),
             "steps": str(self.step),
             "images": str(self.step * self.config.batch_size),
             "seconds": f"{self.seconds:.0f}",
             "weights": self.state.emas[0].config.name,
         }
         return replace(self.model, provenance=provenance)
+
+    @property
+    def _licence(self) -> str:
+        return self.stepper.loader.dataset.licence
 
     def _card(self) -> str:
         described = "\n".join(f"- {name}: {value}" for name, value in self._described().provenance.items())
@@ -234,12 +239,12 @@ class Trainer:
             generator = Generator(self.objective.student, self.model)
             steps = 8 if self.model.kind == "denoiser" else 1
             solver = "dpmpp2m" if self.model.kind == "denoiser" else None
-            x = generator.sample(25, steps=steps, solver=solver)
+            x = generator.sample(self.model.modality.previews, steps=steps, solver=solver)
         self.objective.train()
         if self.world.is_main:
             try:
                 (self.out / "samples").mkdir(exist_ok=True)
-                self.model.modality.save(x, self.out / "samples" / f"{self.step:08d}.png")
+                self.model.modality.save_preview(x, self.out / "samples", f"{self.step:08d}")
             except (OSError, ValueError) as error:
                 display.warn(f"samples of step {self.step} not written: {error}; training goes on")
 

@@ -1,0 +1,269 @@
+"""Sounds: waveforms to spectra with compressed amplitude and back, files to waveforms, and pictures to look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int16
+from torch import Tensor
+
+from unistep.modalities.sound import FULL, Loudness, UnusableSoundError, decode_sound
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioModality:
+    r"""Sounds of one length, mono or stereo, which a network sees as short-time spectra.
+
+    The spectrum of a waveform :math:`x` in frames of :math:`N` samples, :math:`H` apart, under a Hann window :math:`w`
+    is :math:`X_{k,m} = \frac{2}{\sum_n w_n} \sum_n w_n x_{mH+n-N/2} e^{-2\pi i k n / N}`, in which a sine of full scale
+    has magnitude one. Its amplitude is compressed, its phase kept:
+
+    .. math:: Y_{k,m} = s \, |X_{k,m}|^{a - 1} X_{k,m}
+
+    Real and imaginary part of each channel become two planes. The spectrum of a real signal is real at frequency zero
+    and at half the sampling rate; the latter is stored as the former's imaginary part, so that the planes have
+    :math:`N/2` rows and nothing is lost. :meth:`waveform` is the exact inverse, by overlap and add.
+
+    References:
+        Pasini, Lattner & Fazekas 2024, "Music2Latent", arXiv 2408.06500, section 3: complex spectra of compressed
+        amplitude as what a consistency model generates.
+    """
+
+    sample_rate: int = 16_000
+    """Samples per second."""
+    samples: int = 16_000
+    """Length of a sound."""
+    channels: int = 1
+    """1 for mono, 2 for stereo."""
+    n_fft: int = 512
+    """Length of a frame, :math:`N`, in samples."""
+    hop: int = 256
+    """Samples from one frame to the next, :math:`H`."""
+    exponent: float = 0.4
+    """Compression of the amplitude, :math:`a`; 1 is none."""
+    scale: float = 13.0
+    """Factor :math:`s`, which brings the standard deviation near that of the model's data."""
+    multiple: int = 16
+    """The number of frames is rounded up to a multiple of this, for networks that halve it."""
+
+    previews: ClassVar[int] = 9
+    """Number of samples that a training run shows."""
+    example: ClassVar[str] = "samples.wav"
+    """Where samples go when nobody says where."""
+
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+        if not 1_000 <= self.sample_rate <= 768_000:
+            raise ValueError(f"sample_rate must be from 1000 to 768000 Hz, got {self.sample_rate}")
+        if self.samples < 1:
+            raise ValueError(f"samples must be at least 1, got {self.samples}")
+        if self.channels not in (1, 2):
+            raise ValueError(f"channels must be 1 (mono) or 2 (stereo), got {self.channels}")
+        if self.n_fft < 4 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2:
+            raise ValueError(
+                f"n_fft must be even and at least 4, and hop at most half of it, got {self.n_fft} and {self.hop}"
+            )
+        if not 0 < self.exponent <= 1 or not 0 < self.scale < math.inf:
+            raise ValueError(f"exponent must be in (0, 1] and scale positive, got {self.exponent} and {self.scale}")
+        if self.multiple < 1:
+            raise ValueError(f"multiple must be at least 1, got {self.multiple}")
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that cover a sound."""
+        return -(-(1 + -(-self.samples // self.hop)) // self.multiple) * self.multiple
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What a network sees of a sound: planes (two for each channel), frequencies and frames."""
+        return 2 * self.channels, self.n_fft // 2, self.frames
+
+    @property
+    def signal_shape(self) -> tuple[int, int]:
+        """What a person gets: channels and samples."""
+        return self.channels, self.samples
+
+    @property
+    def seconds(self) -> float:
+        """Length of a sound."""
+        return self.samples / self.sample_rate
+
+    def to_tensor(self, stored: Int16[Tensor, "b c n"]) -> Float[Tensor, "b planes frequencies frames"]:
+        """16-bit samples as spectra, float32 on the same device."""
+        return self.spectrum(stored.float() / FULL)
+
+    def to_signal(self, x: Float[Tensor, "b planes frequencies frames"]) -> Float[Tensor, "b c n"]:
+        """Spectra as a network makes them as waveforms in [-1, 1]."""
+        return self.waveform(x).clamp(-1, 1)
+
+    def spectrum(self, waveform: Float[Tensor, "b c n"]) -> Float[Tensor, "b planes frequencies frames"]:
+        """Waveforms of :attr:`signal_shape` as planes of :attr:`shape`, differentiable.
+
+        Raises:
+            ValueError: If the waveforms have another shape.
+        """
+        if tuple(waveform.shape[1:]) != self.signal_shape:
+            raise ValueError(f"waveforms must have shape [b, {self.channels}, {self.samples}], got {[*waveform.shape]}")
+        padded = torch.nn.functional.pad(waveform.flatten(0, 1), (0, (self.frames - 1) * self.hop - self.samples))
+        window = self._window(waveform)
+        spectrum = torch.stft(
+            padded, self.n_fft, self.hop, window=window, center=True, pad_mode="constant", return_complex=True
+        )
+        planes = torch.view_as_real(spectrum).permute(0, 3, 1, 2).contiguous() * (2 / window.sum())
+        # Half the sampling rate, which is real, goes where frequency zero has no imaginary part.
+        edge = torch.stack([planes[:, 0, 0], planes[:, 0, -1]], dim=1)[:, :, None]
+        body = planes[:, :, 1:-1]
+        edge = edge * _power(edge.square(), self.exponent - 1)
+        body = body * _power(_square(body), self.exponent - 1)
+        return (self.scale * torch.cat([edge, body], dim=2)).reshape(len(waveform), *self.shape)
+
+    def waveform(self, x: Float[Tensor, "b planes frequencies frames"]) -> Float[Tensor, "b c n"]:
+        """Inverse of :meth:`spectrum`; planes that are no spectrum of any sound give the nearest one's sound.
+
+        Raises:
+            ValueError: If the planes have another shape.
+        """
+        if tuple(x.shape[1:]) != self.shape:
+            wanted = ", ".join(map(str, self.shape))
+            raise ValueError(f"spectra must have shape [b, {wanted}], got {[*x.shape]}")
+        planes = x.reshape(-1, 2, *self.shape[1:]) / self.scale
+        edge, body = planes[:, :, :1], planes[:, :, 1:]
+        edge = edge * _power(edge.square(), 1 / self.exponent - 1)
+        body = body * _power(_square(body), 1 / self.exponent - 1)
+        first, last = (torch.cat([part, torch.zeros_like(part)], dim=1) for part in edge.split(1, dim=1))
+        whole = torch.cat([first, body, last], dim=2).permute(0, 2, 3, 1).contiguous()
+        window = self._window(x)
+        spectrum = torch.view_as_complex(whole) * (window.sum() / 2)
+        sound = torch.istft(spectrum, self.n_fft, self.hop, window=window, center=True, length=self.samples)
+        return sound.reshape(len(x), *self.signal_shape)
+
+    def _window(self, like: Tensor) -> Tensor:
+        return torch.hann_window(self.n_fft, dtype=like.dtype, device=like.device)
+
+    def load(self, path: str | Path, *, loudness: Loudness = "peak") -> Float[Tensor, "c n"]:
+        """Read a sound file and bring it to :attr:`signal_shape`, by the rules of
+        :func:`unistep.modalities.sound.decode_sound`.
+
+        Args:
+            path: The file, in any format that training data may have.
+            loudness: ``peak``, or ``keep`` for one that stays as loud as it is.
+
+        Returns:
+            Tensor of shape ``[channels, samples]`` in [-1, 1].
+
+        Raises:
+            ValueError: If the file is not a sound, with the reason.
+        """
+        channels = 1 if self.channels == 1 else 2
+        try:
+            sound = decode_sound(
+                Path(path), sample_rate=self.sample_rate, samples=self.samples, channels=channels, loudness=loudness
+            )
+        except UnusableSoundError as error:
+            raise ValueError(f"cannot read the sound {path}: {error}") from error
+        return torch.from_numpy(sound.values.copy()).float() / FULL
+
+    def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
+        """Write sounds; what is written depends on how ``path`` ends.
+
+        ``.wav``, ``.flac`` and ``.ogg`` give one file: a single sound as it is, several one after the other with a
+        quarter of a second between them. ``.png``, ``.jpg`` and ``.webp`` give a picture of each, waveform above
+        spectrogram, as :meth:`grid`. ``.npz`` gives ``arr_0``, int16 ``[n, c, samples]``, with ``labels`` as ``arr_1``
+        and ``sample_rate``. A folder, which is a path that ends with a slash or has no suffix, gets numbered WAV files,
+        in place of those of an earlier call. Files appear whole or not at all.
+
+        Args:
+            x: Waveforms in [-1, 1], of shape ``[n, c, samples]`` or ``[c, samples]``, of any length.
+            path: Where to.
+            labels: Classes, shape ``[n]``, for ``.npz``.
+
+        Raises:
+            ValueError: If ``path`` cannot be written.
+        """
+        from unistep.modalities import sound_output
+
+        sound_output.write(self._waveforms(x).numpy(), self.sample_rate, path, labels=labels)
+
+    @staticmethod
+    def check_path(path: str | Path) -> None:
+        """Raise now what :meth:`save` would raise after the work is done.
+
+        Raises:
+            ValueError: If the folder is missing or cannot be written, the ending is unknown, or what it needs is not
+                installed.
+        """
+        from unistep.modalities import sound_output
+
+        sound_output.check(path)
+
+    def save_preview(self, x: Tensor, folder: Path, name: str) -> None:
+        """Write ``name.png`` to look at and ``name.wav`` to hear, the latter where soundfile is installed.
+
+        Raises:
+            ValueError: If they cannot be written.
+        """
+        from importlib.util import find_spec
+
+        self.save(x, folder / f"{name}.png")
+        if find_spec("soundfile") is not None:
+            self.save(x, folder / f"{name}.wav")
+
+    def grid(self, x: Tensor, columns: int | None = None, labels: Sequence[str] | None = None) -> Image.Image:
+        """Pictures of sounds side by side, in reading order: waveform above spectrogram.
+
+        Args:
+            x: Waveforms in [-1, 1], of shape ``[n, c, samples]`` or ``[c, samples]``.
+            columns: Pictures in a row; nearly square by default.
+            labels: Words under each picture, ``n`` of them.
+        """
+        from unistep.modalities.sheet import draw_grid
+
+        return draw_grid(self._pictures(x), columns=columns, labels=labels)
+
+    def contact_sheet(self, rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
+        """One row of pictures for each title, such as one, two and four steps.
+
+        Args:
+            rows: Title, and waveforms in [-1, 1] of shape ``[n, c, samples]``; rows may differ in length.
+        """
+        from unistep.modalities.sheet import draw_rows
+
+        return draw_rows([(title, self._pictures(x)) for title, x in rows])
+
+    def _pictures(self, x: Tensor) -> list[Any]:
+        from unistep.modalities.spectrogram import draw_sound
+
+        return [draw_sound(sound, self.sample_rate) for sound in self._waveforms(x)]
+
+    def _waveforms(self, x: Tensor) -> Float[Tensor, "n c samples"]:
+        """Waveforms on the CPU, as a batch, once they are known to be sounds."""
+        x = x.detach()
+        batch = x[None] if x.ndim == 2 else x
+        if batch.ndim != 3 or batch.shape[1] not in (1, 2) or 0 in batch.shape:
+            raise ValueError(f"sounds must have shape [n, c, samples] with c 1 or 2, got {list(x.shape)}")
+        if not batch.isfinite().all():
+            bad = int((~batch.isfinite()).sum())
+            raise ValueError(f"{bad} of {batch.numel()} samples are not numbers; the model is broken")
+        return batch.float().clamp(-1, 1).cpu()
+
+
+def _square(planes: Tensor) -> Tensor:
+    """Squared magnitude of real and imaginary planes, ``[b, 1, ...]``."""
+    return planes[:, :1].square() + planes[:, 1:].square()
+
+
+def _power(square: Tensor, exponent: float) -> Tensor:
+    """Power of what ``square`` is the square of, finite at zero in value and derivative."""
+    return square.clamp_min(1e-24) ** (exponent / 2)

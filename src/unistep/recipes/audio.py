@@ -1,0 +1,62 @@
+"""Recipes for sounds: a playable instrument and, with ``--data``, anyone's short sounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unistep.data import DataConfig
+from unistep.generator import ModelConfig
+from unistep.modalities.audio import AudioModality
+from unistep.nets.unet import UNetConfig
+from unistep.objectives.denoising import DenoisingConfig
+from unistep.objectives.easy import EasyConfig
+from unistep.timesteps import RatioCurriculum
+from unistep.training.config import RunConfig
+from unistep.training.ema import PowerEMA
+from unistep.training.optim import MuonConfig, Schedule
+
+NETWORK = UNetConfig(channels=2, patch=8, widths=(64, 128), blocks=(1, 2))
+"""Spectra of 256 frequencies in 64 frames are 32 by 8 positions inside."""
+SOUNDS = AudioModality(sample_rate=16_000, samples=16_000)
+NOTES = DataConfig(source="notes", kind="sound")
+
+
+def notes_teacher() -> RunConfig:
+    """A denoiser that is told instrument, pitch and velocity: the teacher of the one-step instrument.
+
+    Data: 7,770 notes of one second at 16 kHz, rendered from Debian's fluid-soundfont-gm (MIT), or your sounds with
+    ``--data folder:PATH``.
+    Needs a teacher: no.
+    Paper: Karras et al. 2022 (arXiv 2206.00364); `objectives/denoising.py`. Muon in place of Adam.
+    """
+    return RunConfig(
+        recipe="notes-teacher",
+        data=NOTES,
+        model=ModelConfig(kind="denoiser", network=NETWORK, modality=SOUNDS, steps=18),
+        objective=DenoisingConfig(),
+        emas=(PowerEMA(sigma_rel=0.05), PowerEMA(sigma_rel=0.1)),
+        budget="90m",
+    )
+
+
+def notes_ect() -> RunConfig:
+    """Easy Consistency Tuning of the notes' teacher: an instrument that plays a note in one network call.
+
+    Data: 7,770 notes of one second at 16 kHz, rendered from Debian's fluid-soundfont-gm (MIT), or your sounds with
+    ``--data folder:PATH``.
+    Needs a teacher: yes; one is trained first, or name it with ``--teacher``.
+    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`.
+    """
+    tuning: dict[str, Any] = {
+        "optimizer": MuonConfig(lr=1e-3, adam_lr=3e-4),
+        "schedule": Schedule(warmup_steps=50, decay=0.5),
+        "emas": (PowerEMA(sigma_rel=0.1),),
+    }
+    return RunConfig(
+        recipe="notes-ect",
+        data=NOTES,
+        model=ModelConfig(kind="consistency", network=NETWORK, modality=SOUNDS, boundary=0.0, steps=1),
+        objective=EasyConfig(curriculum=RatioCurriculum(q=4.0, stages=3)),
+        budget="90m",
+        **tuning,
+    )

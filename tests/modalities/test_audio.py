@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from data_sounds import tone
+from unistep.modalities import AudioModality, output, sound, sound_output, spectrogram
+
+MONO = AudioModality()
+STEREO = AudioModality(sample_rate=22_050, samples=7_001, channels=2)
+
+
+def sounds(count: int, modality: AudioModality = MONO) -> torch.Tensor:
+    """Noise that dies away over a hum."""
+    n = modality.samples
+    hum = torch.sin(torch.arange(n) * 0.05)
+    noise = torch.randn(count, modality.channels, n) * torch.linspace(1, 0, n) ** 2
+    return (0.3 * hum + 0.2 * noise).clamp(-1, 1)
+
+
+def snr(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Signal to noise in decibels."""
+    return float(10 * torch.log10(wanted.square().sum() / (found - wanted).square().sum()))
+
+
+def test_shapes():
+    assert MONO.shape == (2, 256, 64)
+    assert MONO.signal_shape == (1, 16_000)
+    assert MONO.seconds == 1
+    assert STEREO.shape == (4, 256, 32)
+    assert AudioModality(samples=1).shape == (2, 256, 16)
+    assert AudioModality(samples=1, multiple=1).frames == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"sample_rate": 999}, "from 1000 to 768000 Hz, got 999"),
+        ({"samples": 0}, "samples must be at least 1, got 0"),
+        ({"channels": 3}, r"1 \(mono\) or 2 \(stereo\), got 3"),
+        ({"n_fft": 511}, "n_fft must be even"),
+        ({"hop": 257}, "hop at most half of it, got 512 and 257"),
+        ({"exponent": 0.0}, r"exponent must be in \(0, 1\]"),
+        ({"scale": float("inf")}, "scale positive"),
+        ({"multiple": 0}, "multiple must be at least 1"),
+    ],
+)
+def test_wrong_fields_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        AudioModality(**wrong)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("rate", "samples"), [(8_000, 1), (16_000, 255), (16_000, 16_000), (44_100, 30_011)])
+@pytest.mark.parametrize(("n_fft", "hop"), [(512, 256), (512, 128), (1024, 300), (256, 64)])
+def test_the_spectrum_there_and_back_is_above_60_decibels(channels, rate, samples, n_fft, hop):
+    modality = AudioModality(sample_rate=rate, samples=samples, channels=channels, n_fft=n_fft, hop=hop)
+    x = sounds(3, modality)
+    spectrum = modality.spectrum(x)
+    assert tuple(spectrum.shape) == (3, *modality.shape)
+    assert snr(modality.waveform(spectrum), x) > 60
+    assert snr(modality.to_signal(modality.to_tensor((x * 32767).round().short())), x) > 60
+
+
+@pytest.mark.parametrize("exponent", [0.25, 0.65, 1.0])
+def test_every_exponent_has_its_inverse(exponent):
+    modality = AudioModality(exponent=exponent, scale=2.0)
+    x = sounds(2)
+    assert snr(modality.waveform(modality.spectrum(x)), x) > 60
+
+
+def test_silence_stays_silence_and_has_finite_gradients():
+    x = torch.zeros(1, 1, 16_000, requires_grad=True)
+    y = MONO.waveform(MONO.spectrum(x))
+    y.sum().backward()
+    assert y.abs().max() < 1e-6
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_a_sine_of_full_scale_has_the_stated_magnitude():
+    """Bin 32 of 512 at 16 kHz is 1 kHz: its compressed magnitude is scale, whatever its phase; others are less."""
+    t = torch.arange(16_000) / 16_000
+    for phase in (0.0, 1.0, 2.5):
+        spectrum = MONO.spectrum(torch.sin(2 * torch.pi * 1_000 * t + phase)[None, None])[0]
+        magnitude = torch.hypot(spectrum[0], spectrum[1])[:, 5:-5]
+        assert torch.allclose(magnitude[32], torch.full_like(magnitude[32], MONO.scale), rtol=1e-3)
+        assert (magnitude.argmax(dim=0) == 32).all()
+
+
+def test_half_the_sampling_rate_and_zero_share_a_row():
+    alternating = torch.ones(1, 1, 16_000)
+    alternating[..., 1::2] = -1
+    for x, plane in ((torch.ones(1, 1, 16_000), 0), (alternating, 1)):
+        spectrum = MONO.spectrum(x * 0.5)[0, :, :, 5:-5]
+        assert spectrum[plane, 0].abs().min() > 3
+        assert spectrum[1 - plane, 0].abs().max() < 0.2
+        assert snr(MONO.waveform(MONO.spectrum(x * 0.5)), x * 0.5) > 60
+
+
+def test_channels_do_not_mix():
+    x = sounds(1, STEREO)
+    silent = torch.stack([x[:, 0], torch.zeros_like(x[:, 0])], dim=1)
+    spectrum = STEREO.spectrum(silent)
+    assert spectrum[:, 2:].abs().max() < 1e-3
+    assert STEREO.waveform(spectrum)[:, 1].abs().max() < 1e-6
+
+
+def test_planes_that_are_no_spectrum_give_the_nearest_sound():
+    """Noise in, a finite sound in [-1, 1] out; and the spectrum of that sound is reproduced."""
+    x = MONO.to_signal(torch.randn(2, *MONO.shape) * 4)
+    assert tuple(x.shape) == (2, 1, 16_000)
+    assert x.abs().max() <= 1
+    assert snr(MONO.waveform(MONO.spectrum(x)), x) > 60
+
+
+def test_wrong_shapes_are_named():
+    with pytest.raises(ValueError, match=r"\[b, 1, 16000\], got \[2, 1, 8000\]"):
+        MONO.spectrum(torch.zeros(2, 1, 8_000))
+    with pytest.raises(ValueError, match=r"\[b, 2, 256, 64\], got \[2, 2, 256, 48\]"):
+        MONO.waveform(torch.zeros(2, 2, 256, 48))
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+@pytest.mark.parametrize("modality", [MONO, STEREO], ids=["mono", "stereo"])
+def test_a_saved_sound_is_loaded_again(tmp_path, name, modality):
+    x = sounds(1, modality)
+    x[..., :3] = 0.5  # it begins at once
+    modality.save(x, tmp_path / name)
+    info = soundfile.info(tmp_path / name)
+    assert (info.samplerate, info.frames, info.channels) == (modality.sample_rate, modality.samples, modality.channels)
+    assert info.subtype == "PCM_16"
+    back = modality.load(tmp_path / name, loudness="keep")
+    assert torch.equal(back, (x[0] * 32768).round().clamp(max=32767) / 32768)
+    assert modality.load(tmp_path / name).abs().max() == pytest.approx(sound.PEAK, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "folder"])
+def test_what_cannot_be_loaded_is_one_line(tmp_path, kind):
+    (tmp_path / "text").write_text("no sound")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match="cannot read the sound") as caught:
+        MONO.load(tmp_path / kind)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.FLAC", "a.ogg"])
+def test_several_sounds_follow_each_other_in_one_file(tmp_path, name):
+    x = torch.cat([torch.full((1, 1, 1_600), v) for v in (0.25, 0.5, -0.5)])
+    MONO.save(x, tmp_path / name)
+    found, rate = soundfile.read(tmp_path / name)
+    gap = round(sound_output.GAP * rate)
+    assert len(found) == 3 * 1_600 + 2 * gap
+    if name != "a.ogg":
+        assert found[[0, 1_599, 1_600 + gap, 2 * (1_600 + gap)]] == pytest.approx([0.25, 0.25, 0.5, -0.5], abs=1e-4)
+        assert np.abs(found[1_600 : 1_600 + gap]).max() == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~output._umask()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
+def test_pictures_of_sounds(tmp_path, name):
+    MONO.save(sounds(3), tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        assert image.size == MONO.grid(sounds(3)).size
+    MONO.save(sounds(1), tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        assert image.size == (spectrogram.WIDTH, spectrogram.WAVE + spectrogram.HEIGHT)
+
+
+@pytest.mark.parametrize("name", ["new", "new.d/", "there"])
+def test_a_folder_gets_numbered_files(tmp_path, name):
+    (tmp_path / "there").mkdir()
+    x = sounds(3)
+    MONO.save(x, f"{tmp_path}/{name}")
+    assert sorted(os.listdir(tmp_path / name)) == ["000000.wav", "000001.wav", "000002.wav"]
+    found, _ = soundfile.read(tmp_path / name / "000002.wav", dtype="float32")
+    assert np.allclose(found, x[2, 0].numpy(), atol=1 / 32768)
+    MONO.save(x[:2], f"{tmp_path}/{name}")  # fewer in the second call: nothing of the first is left among them
+    assert sorted(os.listdir(tmp_path / name)) == ["000000.wav", "000001.wav"]
+
+
+def test_npz(tmp_path):
+    x = sounds(3, STEREO)
+    STEREO.save(x, tmp_path / "a.npz", labels=[2, 0, 1])
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as found:
+        assert np.array_equal(found["arr_0"], sound.quantise(x.numpy()))
+        assert found["arr_1"].tolist() == [2, 0, 1]
+        assert found["sample_rate"] == 22_050
+    with pytest.raises(ValueError, match="1 labels cannot serve 3"):
+        STEREO.save(x, tmp_path / "a.npz", labels=[1])
+
+
+def test_a_preview_is_a_picture_and_a_sound(tmp_path, monkeypatch):
+    MONO.save_preview(sounds(4), tmp_path, "00000012")
+    assert sorted(os.listdir(tmp_path)) == ["00000012.png", "00000012.wav"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    MONO.save_preview(sounds(4), tmp_path, "00000013")
+    assert sorted(os.listdir(tmp_path)) == ["00000012.png", "00000012.wav", "00000013.png"]
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (torch.zeros(2, 3, 100), r"\[n, c, samples\] with c 1 or 2, got \[2, 3, 100\]"),
+        (torch.zeros(0, 1, 100), "got"),
+        (torch.zeros(100), "got"),
+        (torch.tensor([[[0.0, float("nan")]]]), "1 of 2 samples are not numbers"),
+    ],
+)
+def test_what_is_no_sound_is_not_written(tmp_path, x, words):
+    with pytest.raises(ValueError, match=words):
+        MONO.save(x, tmp_path / "a.wav")
+    assert list(tmp_path.iterdir()) == []
+
+
+def wrong_path(tmp_path, kind):
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    return {
+        "suffix": tmp_path / "a.waw",
+        "unknown": tmp_path / "a.xyz",
+        "no folder": tmp_path / "gone" / "a.wav",
+        "a file": tmp_path / "file",
+        "other files": tmp_path / "full",
+        "empty": "",
+        "read only": "/proc/a.wav",
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("suffix", "nearest is 'a.wav'"),
+        ("unknown", r"must end with \.wav"),
+        ("no folder", "does not exist"),
+        ("a file", "it is a file"),
+        ("other files", r"cannot write sounds into .*mine\.txt"),
+        ("empty", r"such as out\.wav"),
+        ("read only", "cannot write"),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_one_line_and_changes_nothing(tmp_path, kind, words):
+    path = wrong_path(tmp_path, kind)
+    before = sorted(tmp_path.rglob("*"))
+    for attempt in (lambda: MONO.check_path(path), lambda: MONO.save(sounds(2), path)):
+        with pytest.raises(ValueError, match=words) as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["a.wav", "there"])
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, name):
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a.wav").write_bytes(b"before")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "000000.wav").write_bytes(b"before")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(soundfile, "write", full)
+    with pytest.raises(ValueError, match="No space left"):
+        MONO.save(sounds(2), tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "there" / "000000.wav").read_bytes() == b"before"
+
+
+def test_without_the_libraries_sounds_are_refused_and_pictures_of_them_are_not(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "soundfile", None)
+    for path in (tmp_path / "a.wav", tmp_path / "new/"):
+        with pytest.raises(ValueError, match=r"pip install 'unistep\[audio\]'"):
+            MONO.check_path(path)
+    MONO.save(sounds(1), tmp_path / "a.png")
+    assert (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(("frequency", "samples"), [(300, 16_000), (1_000, 16_000), (4_000, 3_000), (1_000, 100)])
+def test_a_sine_is_a_line_at_its_height_in_the_spectrogram(frequency, samples):
+    x = torch.from_numpy(tone(samples / 16_000, 16_000, frequency=frequency, level=1.0)[:, 0]).float()
+    levels = spectrogram.mel_levels(x, 16_000, 64, 128)
+    assert levels.shape == (128, 64)
+    top = 2595 * np.log10(1 + 8_000 / 700)
+    wanted = 2595 * np.log10(1 + frequency / 700) / top * 128 - 0.5
+    column = levels[:, 32]
+    assert abs(int(column.argmax()) - wanted) <= 1.5
+    if samples == 16_000:
+        assert column.max() == pytest.approx(0, abs=1.5)
+        assert column.min() < -50
+
+
+def test_the_picture_shows_waveform_and_spectrogram():
+    """Silence then full-scale noise: white then ink above, black then bright below."""
+    x = torch.cat([torch.zeros(1, 8_000), torch.rand(1, 8_000) * 2 - 1], dim=1)
+    picture = np.asarray(spectrogram.draw_sound(x, 16_000)).astype(int)
+    wave, below = picture[: spectrogram.WAVE], picture[spectrogram.WAVE :]
+    assert (wave[4, :100] == 255).all()
+    assert wave[4, 140:].mean() < 200
+    assert below[:, 10:100].max() < 30
+    assert below[:, 150:].mean() > 100
+
+
+def test_rows_of_a_contact_sheet_may_differ_in_length():
+    drawn = MONO.contact_sheet([("one", sounds(3)), ("two", sounds(2, STEREO)[..., :500])])
+    assert drawn.width > 3 * spectrogram.WIDTH
