@@ -61,7 +61,6 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "ect-dropout": tuned(EASY, model=replace(STUDENT, network=replace(STUDENT.network, dropout=0.1))),
     "ect-high": tuned(replace(EASY, times=LogNormal(mean=0.0, std=2.0))),
     "ect-higher": tuned(replace(EASY, times=LogNormal(mean=1.0, std=2.0))),
-    "ect-highest": tuned(replace(EASY, times=LogNormal(mean=2.0, std=2.0))),
     "ect-guided": tuned(replace(EASY, target="euler", guidance=1.3)),
     "cd-heun": tuned(DistillationConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))),
     "cd-euler": tuned(DistillationConfig(levels=18, solver="euler", distance=PseudoHuber(c=0.0))),
