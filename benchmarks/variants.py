@@ -17,6 +17,8 @@ from unistep.training.optim import AdamConfig, MuonConfig, Schedule
 
 EASY = EasyConfig(curriculum=RatioCurriculum(q=4.0, stages=3), weighting="inverse_gap")
 
+HIGH = LogNormal(mean=0.0, std=2.0)
+
 
 def tuned(objective: object, **changes: object) -> Callable[[], RunConfig]:
     """A student of the teacher with this objective."""
@@ -59,9 +61,11 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "ect-heun": tuned(replace(EASY, target="heun")),
     "ect-ot": tuned(replace(EASY, pairing="optimal_transport")),
     "ect-dropout": tuned(EASY, model=replace(STUDENT, network=replace(STUDENT.network, dropout=0.1))),
-    "ect-high": tuned(replace(EASY, times=LogNormal(mean=0.0, std=2.0))),
+    "ect-high": tuned(replace(EASY, times=HIGH)),
     "ect-higher": tuned(replace(EASY, times=LogNormal(mean=1.0, std=2.0))),
     "ect-guided": tuned(replace(EASY, target="euler", guidance=1.3)),
+    "ect-high-guided": tuned(replace(EASY, times=HIGH, target="euler", guidance=1.3)),
+    "ect-high-guided-2": tuned(replace(EASY, times=HIGH, target="euler", guidance=2.0)),
     "cd-heun": tuned(DistillationConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))),
     "cd-euler": tuned(DistillationConfig(levels=18, solver="euler", distance=PseudoHuber(c=0.0))),
     "cd-heun-8": tuned(DistillationConfig(levels=8, solver="heun", distance=PseudoHuber(c=0.0))),
@@ -75,7 +79,7 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "teacher-b128": denoiser(batch_size=128),
     "teacher-dropout": denoiser(dropout=0.1),
     "teacher-narrow": denoiser(widths=(16, 40)),
-    "teacher-wide": denoiser(widths=(40, 104)),
+    "teacher-wide": denoiser(widths=(48, 128)),
     "teacher-full": denoiser(patch=1, widths=(24, 64)),
     "teacher-full-narrow": denoiser(patch=1, widths=(12, 32)),
 }

@@ -49,7 +49,13 @@ def halve(x: Tensor) -> Tensor:
 
 def double(x: Tensor) -> Tensor:
     """Repeat every position twice along every spatial dimension."""
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+    # Not F.interpolate: in bfloat16 on a CPU its compiled way back gives zero (PyTorch 2.13).
+    b, c, *spatial = x.shape
+    axes = range(3, 3 + 2 * len(spatial), 2)
+    for axis in axes:
+        x = x.unsqueeze(axis)
+    x = x.expand(b, c, *(size for n in spatial for size in (n, 2)))
+    return x.reshape(b, c, *(2 * n for n in spatial))
 
 
 def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:

@@ -20,6 +20,7 @@ from unistep.training.build import (
     place,
 )
 from unistep.training.checkpoint import TrainingState, checkpoints, read_checkpoint
+from unistep.training.compiled import compile_network
 from unistep.training.config import RunConfig
 from unistep.training.display import Display, duration, show_table
 from unistep.training.ema import EMA
@@ -95,11 +96,11 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     rate = steepness(student.net)
     objective = build_objective(config, student, teacher)
     place(objective, config, world)
-    if config.compile:
-        student.net.compile()
     module = wrap(objective, world, config.parallel)
     loader = Loader(dataset, config.batch_size, config.seed, rank=world.rank, world=world.size)
     stepper = Stepper(module, loader, model.modality, config, world)
+    if config.compile:
+        compile_network(student.net, stepper)
     state = TrainingState(
         objective,
         build_optimizer(config.optimizer, student.net, objective, stepper.precision),

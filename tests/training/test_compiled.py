@@ -1,0 +1,58 @@
+"""A compiled network learns what the plain one learns, or is refused."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import run, run_config
+from torch import Tensor, nn
+
+from unistep.nets.blocks import depth_to_space, double, halve, space_to_depth
+
+
+class WithoutGradient(torch.autograd.Function):
+    """What a compiler with a wrong rule makes: the same value, and no derivative."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:  # type: ignore[override]
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return torch.zeros_like(grad)
+
+
+def test_a_compiler_that_loses_the_gradient_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    def compile_wrongly(self: nn.Module) -> None:
+        self.register_forward_hook(lambda module, inputs, out: WithoutGradient.apply(out))
+
+    monkeypatch.setattr(nn.Module, "compile", compile_wrongly)
+    config = run_config("denoising", tmp_path, max_steps=2, compile=True)
+    with pytest.raises(ValueError, match=r"torch.compile gives another gradient here \(cosine 0.00, \d+ of \d+"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dims", [1, 2])
+def test_changes_of_resolution_have_their_derivative_when_compiled(dims: int, dtype: torch.dtype) -> None:
+    def there_and_back(x: Tensor) -> Tensor:
+        return depth_to_space(double(halve(space_to_depth(x, 2))), 2)
+
+    x = torch.randn(2, 3, *[8] * dims, dtype=dtype)
+    weight = torch.randn(x.shape, dtype=dtype)
+    gradients = []
+    for function in (there_and_back, torch.compile(there_and_back)):
+        leaf = x.clone().requires_grad_()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's compiler warns about its own internals
+            (function(leaf) * weight).sum().backward()
+        gradients.append(leaf.grad)
+    assert gradients[0] is not None
+    assert gradients[0].abs().max() > 0
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0.02, atol=0.02)
