@@ -9,7 +9,9 @@ from unistep.generator import ModelConfig
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.denoising import DenoisingConfig
-from unistep.recipes.fashion import EASY
+from unistep.objectives.easy import EasyConfig
+from unistep.recipes.fashion import HIGH_NOISE
+from unistep.timesteps import RatioCurriculum
 from unistep.training.config import RunConfig
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import MuonConfig, Schedule
@@ -55,7 +57,7 @@ def notes_ect() -> RunConfig:
         recipe="notes-ect",
         data=NOTES,
         model=ModelConfig(kind="consistency", network=NETWORK, modality=SOUNDS, boundary=0.0, steps=1),
-        objective=EASY,
+        objective=EasyConfig(times=HIGH_NOISE, curriculum=RatioCurriculum(q=4.0, stages=3)),
         budget="90m",
         **tuning,
     )

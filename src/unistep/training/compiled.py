@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from unistep.flowmap import Map
 from unistep.training.parallel import whole
 from unistep.training.step import Stepper
 
@@ -12,23 +13,24 @@ CLOSE = 0.9
 """Least cosine of the two gradients; the rounding of bfloat16 leaves 0.99."""
 
 
-def compile_network(net: nn.Module, stepper: Stepper) -> None:
-    """Compile the network with ``torch.compile`` and compare a gradient with that of the plain one.
+def compile_networks(objective: nn.Module, stepper: Stepper) -> None:
+    """Compile the networks of an objective with ``torch.compile`` and compare a gradient with the plain one.
 
     A compiler that is wrong about a derivative gives no error: PyTorch 2.13 turned that of an interpolation into zero,
     and two thirds of a network kept the weights that it began with.
 
     Args:
-        net: The network inside the objective that ``stepper`` steps.
+        objective: The student, and the teacher and whatever else has a network.
         stepper: Takes the gradients, both of step 0, so that the training is what it would be without.
 
     Raises:
         ValueError: If the gradients differ.
     """
-    dropout = any(isinstance(part, nn.Dropout) and part.p > 0 for part in net.modules())
+    dropout = any(isinstance(part, nn.Dropout) and part.p > 0 for part in objective.modules())
     stepper.module.train(not dropout)  # the compiler draws other masks
     plain = _gradient(stepper)
-    net.compile()
+    for net in {part.net for part in objective.modules() if isinstance(part, Map)}:
+        net.compile()
     compiled = _gradient(stepper)
     stepper.module.train()
     cosine, lost = _compare(plain, compiled)

@@ -20,7 +20,7 @@ from unistep.training.build import (
     place,
 )
 from unistep.training.checkpoint import TrainingState, checkpoints, read_checkpoint
-from unistep.training.compiled import compile_network
+from unistep.training.compiled import compile_networks
 from unistep.training.config import RunConfig
 from unistep.training.display import Display, duration, show_table
 from unistep.training.ema import EMA
@@ -100,7 +100,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     loader = Loader(dataset, config.batch_size, config.seed, rank=world.rank, world=world.size)
     stepper = Stepper(module, loader, model.modality, config, world)
     if config.compile:
-        compile_network(student.net, stepper)
+        compile_networks(objective, stepper)
     state = TrainingState(
         objective,
         build_optimizer(config.optimizer, student.net, objective, stepper.precision),
