@@ -128,6 +128,11 @@ class Generator:
         return self.config.modality.shape
 
     @property
+    def signal_shape(self) -> tuple[int, ...]:
+        """Shape of one sample: channels, height and width of a picture, or channels and samples of a sound."""
+        return self.config.modality.signal_shape
+
+    @property
     def modality(self) -> AnyModality:
         """What the samples are, with their size or sampling rate; it reads and writes files of them."""
         return self.config.modality

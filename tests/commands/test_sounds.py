@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import soundfile
 from PIL import Image
 
 from commands.standins import TINY, save_instrument
+from synth import install_synth
+from unistep.data import notes
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +113,61 @@ def test_a_mistake_in_training_is_one_line(run, place, command, words):
     for i in range(4):
         Image.new("L", (28, 28), i).save(place / "pictures" / f"{i}.png")
     outcome = run(command)
+    assert outcome.code == 2, outcome
+    assert words in outcome.err
+    assert outcome.err.strip().count("\n") == 0
+
+
+def test_evaluate_an_instrument_on_held_out_notes(run, instrument, tmp_path, monkeypatch):
+    """Against notes of a stand-in for FluidSynth: the conditions are those of the test notes."""
+    install_synth(tmp_path, monkeypatch)
+    monkeypatch.setattr(notes, "VELOCITIES", {"train": (96,), "test": (80,)})
+    monkeypatch.setattr(notes, "HIGHEST", 54)
+    monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path / "cache"))
+    outcome = run(
+        ["evaluate", str(instrument), "--teacher", str(instrument)],
+        "--steps 1 --num 20 --features spectrum --json r.json --batch-size 10",
+    )
+    assert outcome.code == 0, outcome
+    report = json.loads(Path("r.json").read_text())
+    assert [row["name"] for row in report["rows"][-2:]] == ["test split", "noise"]
+    assert report["data"] == "notes:train"
+    assert report["noun"] == "sounds"
+    assert report["rows"][-2]["further"]["tracker ↑"] == 1
+    assert set(report["rows"][0]["further"]) == {"tracker ↑", "LSD ↓"}
+    assert "by YIN" in " ".join(outcome.out.split())
+    told = run(["evaluate", str(instrument), "--pitch", "C4"], "--steps 1 --num 20 --features spectrum --json r.json")
+    assert told.code == 0, told
+    assert json.loads(Path("r.json").read_text())["rows"][0]["further"] == {}
+
+
+def test_evaluate_sounds_of_a_folder(run, instrument, place):
+    for i in range(12):
+        (place / "mine").mkdir(exist_ok=True)
+        soundfile.write(place / "mine" / f"{i}.wav", np.random.default_rng(i).normal(size=4_000) * 0.1, 16_000)
+    outcome = run(["evaluate", str(instrument)], "--data folder:mine --steps 1 --num 12 --json r.json")
+    assert outcome.code == 0, outcome
+    report = json.loads(Path("r.json").read_text())
+    assert report["features"]["name"] == "spectrum"  # as these are no notes of one second at 16 kHz
+    assert report["reference_count"] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--features notes", "judge sounds of shape 1x16000, got 1x2000"),
+        ("--data folder:pictures", "folder:pictures has no usable sound"),
+        ("--data fashion-mnist", "makes sounds at 8000 Hz, fashion-mnist:train has pictures; use matching data"),
+        ("--features fasion", "nearest is 'fashion'"),
+    ],
+)
+def test_a_mistake_in_judging_is_one_line(run, instrument, place, options, words, monkeypatch):
+    (place / "pictures").mkdir()
+    for i in range(4):
+        Image.new("L", (28, 28), i).save(place / "pictures" / f"{i}.png")
+        soundfile.write(place / f"{i}.wav", np.random.default_rng(i).normal(size=4_000) * 0.1, 16_000)
+    data = "" if "--data" in options else f"--data folder:{place}"
+    outcome = run(["evaluate", str(instrument)], f"--steps 1 --num 10 {data} {options}")
     assert outcome.code == 2, outcome
     assert words in outcome.err
     assert outcome.err.strip().count("\n") == 0

@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import io
-import sys
 from dataclasses import replace
 
 import mido
 import numpy as np
 import pytest
 
+from synth import install_synth
 from unistep.data import DataConfig, notes, prepare
 from unistep.data.notes import FONTS, HIGHEST, LOWEST, PROGRAMS, Note, all_notes, midi_file, render
-
-SYNTH = f"""#!{sys.executable}
-import sys, mido, numpy as np
-arguments = sys.argv[1:]
-rate, out = int(arguments[arguments.index("-r") + 1]), arguments[arguments.index("-F") + 1]
-assert "synth.reverb.active=0" in arguments and arguments[-2].endswith(".sf2") and arguments[-1].endswith(".mid")
-events, now, program = [], 0.0, 0
-for message in mido.MidiFile(arguments[-1]):
-    now += message.time
-    if message.type == "program_change":
-        program = message.program
-    if message.type == "note_on":
-        events.append((now, message.note, message.velocity))
-t = np.arange(round(now * rate)) / rate
-sound = np.zeros((len(t), 2), "<f4")
-for begin, note, velocity in events:
-    here = slice(round(begin * rate), round((begin + 0.2) * rate))
-    since = t[here] - begin
-    sine = velocity / 127 / 4 * np.sin(2 * np.pi * 440 * 2 ** ((note - 69) / 12) * since)
-    sound[here] = sine[:, None] * [1, (program + 1) / 128]
-sound.tofile(out)
-"""
 
 
 @pytest.fixture
 def synth(tmp_path, monkeypatch):
-    """A folder first in the path, with a ``fluidsynth`` that plays sines, and an empty soundfont."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "fluidsynth").write_text(SYNTH)
-    (folder / "fluidsynth").chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder))
-    (tmp_path / "tiny.sf2").write_bytes(b"RIFF")
-    font = replace(FONTS["fluid"], path=tmp_path / "tiny.sf2", gain=2.0)
-    monkeypatch.setitem(notes.FONTS, "fluid", font)
-    return font
+    """The stand-in for FluidSynth, and its font."""
+    return install_synth(tmp_path, monkeypatch)
 
 
 def notes_of(source, **options):
@@ -116,7 +86,7 @@ def test_every_note_is_cut_out_where_it_begins(synth):
     for sound, note in zip(stereo, some, strict=True):
         assert strongest(sound[:9_600, 0], 48_000) == pytest.approx(hertz(note.pitch), rel=0.01)
         assert np.abs(sound[:, 0]).max() == pytest.approx(2 * note.velocity / 127 / 4, rel=0.01)
-        assert np.abs(sound[9_700:]).max() == 0
+        assert np.abs(sound[9_700:]).max() == pytest.approx(0.1 * np.abs(sound).max(), rel=0.01)
         assert np.abs(sound[:20, 0]).max() > 0
     assert np.allclose(render(some, synth, 0.5, 1)[..., 0], stereo.mean(axis=2), atol=1e-6)
 

@@ -23,7 +23,7 @@ SHAPE = (1, 6, 6)
 
 @dataclass(frozen=True)
 class Pictures:
-    images: np.ndarray
+    values: np.ndarray
     fingerprint: str = "f" * 64
     source: str = "pictures"
 
@@ -114,7 +114,7 @@ def test_the_distance_is_the_plain_one_of_all_samples(report: Report, network: F
     from unistep.evaluation.metrics import frechet_distance
 
     fake = network(quantise(Blobs().sample(200, steps=2)))
-    real = network(to_float(_pictures(600, 10_000).images))
+    real = network(to_float(_pictures(600, 10_000).values))
     assert report.rows[1].frechet == pytest.approx(frechet_distance(real, fake), rel=1e-9)
 
 
@@ -259,7 +259,7 @@ def test_a_real_generator_is_what_is_judged(kind: str, network: FeatureNetwork) 
         progress=False,
     )
     samples = model.sample(90, steps=2, seed=5, solver=setting.solver)
-    expected = frechet_distance(network(to_float(data.images)), network(quantise(samples)))
+    expected = frechet_distance(network(to_float(data.values)), network(quantise(samples)))
     assert report.rows[0].frechet == pytest.approx(expected, rel=1e-3)
     assert report.rows[0].calls == (3 if kind == "denoiser" else 2)
 
@@ -367,7 +367,7 @@ def test_bad_input_is_one_line(network: FeatureNetwork, model: Blobs, options: d
 def test_statistics_are_those_of_all_images_and_kept(network: FeatureNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     data = _pictures(700, 3)
     first = reference_statistics(data, network)
-    features = network(to_float(data.images))
+    features = network(to_float(data.values))
     torch.testing.assert_close(first.moments.mean, features.double().mean(0), rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(first.moments.covariance, torch.cov(features.double().T), rtol=1e-5, atol=1e-7)
     assert len(first.subset) == 700
@@ -386,7 +386,7 @@ def test_the_subset_is_bounded_random_and_fixed(network: FeatureNetwork, monkeyp
     one, two = (reference_statistics(data, network, use_cache=False).subset for _ in range(2))
     assert one.shape == (50, 36)
     assert torch.equal(one, two)
-    features = network(to_float(data.images))
+    features = network(to_float(data.values))
     place = torch.cdist(one, features).argmin(1)
     torch.testing.assert_close(features[place], one)
     assert len(place.unique()) == 50

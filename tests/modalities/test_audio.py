@@ -35,6 +35,8 @@ def test_shapes():
     assert STEREO.shape == (4, 256, 32)
     assert AudioModality(samples=1).shape == (2, 256, 16)
     assert AudioModality(samples=1, multiple=1).frames == 2
+    assert AudioModality(dims=1).shape == (512, 64)
+    assert AudioModality(dims=1, channels=2).shape == (1024, 64)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,7 @@ def test_shapes():
         ({"hop": 257}, "hop at most half of it, got 512 and 257"),
         ({"exponent": 0.0}, r"exponent must be in \(0, 1\]"),
         ({"scale": float("inf")}, "scale positive"),
+        ({"dims": 3}, r"dims must be 1 \(frequencies are channels\) or 2"),
         ({"multiple": 0}, "multiple must be at least 1"),
     ],
 )
@@ -72,6 +75,27 @@ def test_every_exponent_has_its_inverse(exponent):
     modality = AudioModality(exponent=exponent, scale=2.0)
     x = sounds(2)
     assert snr(modality.waveform(modality.spectrum(x)), x) > 60
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_for_networks_of_one_dimension_frequencies_are_channels(channels):
+    flat, picture = (AudioModality(samples=9_000, channels=channels, dims=dims) for dims in (1, 2))
+    x = sounds(2, flat)
+    assert torch.equal(flat.spectrum(x), picture.spectrum(x).flatten(1, 2))
+    assert snr(flat.waveform(flat.spectrum(x)), x) > 60
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(512, 256), (512, 128), (512, 200)])
+def test_phases_turn_slowly(n_fft, hop):
+    """A sine of a bin's own frequency stands still, and one a quarter of a bin above turns by its difference."""
+    modality = AudioModality(n_fft=n_fft, hop=hop)
+    t = torch.arange(16_000) / 16_000
+    for k, above in ((21, 0.0), (40, 0.25)):
+        sine = torch.sin(2 * torch.pi * (k + above) * 16_000 / n_fft * t + 1)[None, None]
+        real, imaginary = modality.spectrum(sine)[0, :, k, 5:20]
+        turned = torch.atan2(imaginary, real).diff().remainder(2 * torch.pi)
+        wanted = 2 * torch.pi * above * hop / n_fft
+        assert torch.allclose((turned - wanted + 3).remainder(2 * torch.pi) - 3, torch.zeros(14), atol=0.02)
 
 
 def test_silence_stays_silence_and_has_finite_gradients():

@@ -272,3 +272,41 @@ def test_every_condition_is_heard_and_may_be_left_out(generator: torch.Generator
 def test_a_number_that_is_added_to_a_trained_network_begins_without_effect() -> None:
     net = UNetConfig(scalars={"guidance": 1.0}, **SMALL).build()
     assert net.scalars["guidance"](torch.tensor([0.0, 1.5, torch.nan])).abs().max() == 0
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_places_tell_places_apart(dims: int) -> None:
+    """Noise-free convolutions of a constant differ at the borders only, unless places have features of their own."""
+    options = {"dims": dims, "patch": 1, **SMALL, "widths": (16,), "blocks": (1,), "middle_blocks": 0}
+    plain, placed = (loud(UNetConfig(**options, places=places)) for places in ((), (16,) * dims))
+    x, t = torch.ones(1, 1, *((16,) * dims)), torch.zeros(1)
+    middle = (0, 0, *([8] * (dims - 1)))
+    for net, apart in ((plain, False), (placed, True)):
+        row = net(x, t)[middle]
+        assert (not torch.allclose(row[7], row[8], atol=1e-5)) == apart
+    assert placed.places is not None
+    assert placed.places.table.shape == (16,) + (16,) * dims
+    assert "places" in UNet.edges
+
+
+def test_a_network_with_places_takes_that_size_only() -> None:
+    net = UNetConfig(dims=1, patch=2, places=(16,), **SMALL).build()
+    assert net(torch.zeros(1, 1, 16), torch.zeros(1)).shape == (1, 1, 16)
+    with pytest.raises(ValueError, match=r"takes signals of size \(16,\), got \(32,\)"):
+        net(torch.zeros(1, 1, 32), torch.zeros(1))
+
+
+@pytest.mark.parametrize("places", [(16, 16), (18,), (0,)])
+def test_impossible_places_are_refused(places: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="places are 1 sizes, multiples of 4"):
+        UNetConfig(dims=1, patch=2, places=places, **SMALL)
+
+
+def test_places_work_in_bf16_and_under_a_forward_derivative() -> None:
+    net = loud(UNetConfig(dims=1, patch=1, places=(16,), **SMALL))
+    x, t = torch.randn(2, 1, 16), torch.rand(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(x, t).dtype == torch.bfloat16
+    _, derivative = torch.func.jvp(lambda t: net(x, t), (t,), (torch.ones(2),))
+    assert derivative.isfinite().all()
+    assert derivative.any()

@@ -168,3 +168,14 @@ def test_ones_own_sounds_in_folders_train_with_labels(tmp_path: Path) -> None:
     assert g.config.fields["label"] == Field(size=2, names=("bird", "door"))
     assert tuple(g.sample(2, label="bird").shape) == (2, 2, 2_000)
     assert "data licence" not in g.config.provenance
+
+
+def test_a_network_of_one_dimension_sees_frequencies_as_channels_and_knows_its_places(tmp_path: Path) -> None:
+    network = replace(NETWORK, dims=1, patch=1, places=(64,))
+    config = sound_config(max_steps=2)
+    assert run(replace(config, model=replace(config.model, network=network)), tmp_path / "run")[0]
+    g = load(tmp_path / "run")
+    assert g.shape == (64, 34)
+    assert g.config.network.places == (34,)
+    assert g.config.network.channels == 64
+    assert tuple(g.sample(1, instrument="piano").shape) == (1, 1, 1_000)

@@ -33,10 +33,12 @@ class EvaluateOptions:
     """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
     teacher: str | None = None
     """Another model to judge beside it, usually its teacher."""
-    data: str = "fashion-mnist"
-    """The real pictures: fashion-mnist[:SPLIT], folder:PATH, npz:FILE or hf:NAME[:SPLIT]."""
-    features: str = "fashion"
-    """Feature network: fashion, pixels, a directory, inception:FILE, torchscript:FILE or module:PACKAGE:CALLABLE."""
+    data: str | None = None
+    """The real pictures: fashion-mnist[:SPLIT], folder:PATH, npz:FILE or hf:NAME[:SPLIT]; or sounds: notes, drums,
+    spoken-digits or folder:PATH. Without, fashion-mnist, or notes."""
+    features: str | None = None
+    """Feature network: fashion, pixels, notes, spectrum, a directory, inception:FILE, torchscript:FILE or
+    module:PACKAGE:CALLABLE. Without, fashion, notes of notes, and spectrum of other sounds."""
     steps: tuple[int, ...] = ()
     """Sampling steps of the model, one row each; 1 2 4 for a one-step model, 5 10 18 for a teacher without."""
     teacher_steps: tuple[int, ...] = (5, 10, 18)
@@ -71,12 +73,9 @@ def run(arguments: Sequence[str]) -> int:
     from unistep.generator import ModelConfig
     from unistep.hub.load import find
     from unistep.hub.save import CONFIG
-    from unistep.modalities.audio import AudioModality
     from unistep.serialization import read_json
 
     config = read_json(ModelConfig, find(name) / CONFIG)
-    if isinstance(config.modality, AudioModality):
-        raise ValueError(f"{name} makes sounds; unistep evaluate judges models of pictures only")
     kind, own = with_conditions(EvaluateOptions, config, "Judge a model against real data.")
     options: Any = parse(kind, "evaluate", arguments)
     if "--guidance" in arguments and not options.guidance:
@@ -97,26 +96,33 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
     from unistep.commands.devices import choose_device
     from unistep.data import prepare
     from unistep.evaluation import evaluate, load_features, save_plot
+    from unistep.evaluation.hearing import Hearing
     from unistep.hub.load import load
 
     device = choose_device(options.device)
     names = [options.model, *([] if options.teacher is None else [options.teacher])]
     models = [load(name, device=device, precision=options.precision) for name in names]
     check_sampling(models, options.guidance, told)
-    features = load_features(options.features, shape=models[0].shape)
+    rate = getattr(models[0].modality, "sample_rate", None)
+    spec = options.features or usual_features(models[0])
+    features = load_features(spec, shape=models[0].signal_shape, sample_rate=rate).to(device)
     config = data_for(models[0], options.data)
     reference = prepare(config)
     _check_shapes(models, reference)
+    test = prepare(test_split(config)) if test_split(config) != config else None
     report = evaluate(
         models,
         reference,
-        features=features.to(device),
+        features=features,
         num=options.num,
         sweep=sweep(options, models[0].kind),
-        test=prepare(test_split(config)) if test_split(config) != config else None,
+        test=test,
         seed=options.seed,
         batch_size=options.batch_size,
         condition=told,
+        hearing=None
+        if test is None or told or not _notes(models, test)
+        else Hearing(test, features, options.num, options.seed),
     )
     console = Console()
     console.print(report.table(console.width))
@@ -206,13 +212,29 @@ def sweep(options: EvaluateOptions, kind: str) -> Sweep:
     }
 
 
-def data_for(model: Generator, source: str) -> DataConfig:
-    """The data at the size and with the channels of the model, where the source has none of its own."""
-    from unistep.data import DataConfig
+def usual_features(model: Generator) -> str:
+    """The shipped network that fits what a model makes: of notes that for notes, of other sounds none that learned."""
+    from unistep.modalities.audio import AudioModality
 
+    if not isinstance(model.modality, AudioModality):
+        return "fashion"
+    like_notes = model.signal_shape == (1, 16_000) and model.modality.sample_rate == 16_000
+    return "notes" if like_notes and "pitch" in model.config.fields else "spectrum"
+
+
+def data_for(model: Generator, source: str | None) -> DataConfig:
+    """The data in the shape of the model, where the source has none of its own; fashion-mnist or notes without one."""
+    from unistep.data import DataConfig
+    from unistep.modalities.audio import AudioModality
+
+    modality = model.modality
+    if isinstance(modality, AudioModality):
+        shape = {"channels": modality.channels, "sample_rate": modality.sample_rate, "seconds": modality.seconds}
+        return DataConfig(source=source or "notes", kind="sound", **shape)
+    source = source or "fashion-mnist"
     if source.partition(":")[0] == "fashion-mnist":
         return DataConfig(source=source)
-    channels, height, width = model.shape
+    channels, height, width = modality.shape
     return DataConfig(source=source, channels=channels, size=height if height == width else None)
 
 
@@ -221,14 +243,26 @@ def test_split(config: DataConfig) -> DataConfig:
     from dataclasses import replace
 
     name, _, split = config.source.partition(":")
-    if name == "fashion-mnist" and (split or config.split) == "train":
+    if name in ("fashion-mnist", "notes") and (split or config.split) == "train":
         return replace(config, source=name, split="test")
     return config
+
+
+def _notes(models: Sequence[Generator], test: Dataset) -> bool:
+    """Whether these are notes, and the models are told what is known of them."""
+    known = set(test.fields)
+    return {"instrument", "pitch"} <= known and all(known == set(model.config.fields) for model in models)
 
 
 def _check_shapes(models: Sequence[Generator], reference: Dataset) -> None:
     """Say now what would come out after the first samples."""
     for model in models:
-        if model.shape != reference.shape:
-            made, real = ("x".join(map(str, shape)) for shape in (model.shape, reference.shape))
+        if getattr(model.modality, "sample_rate", None) != reference.sample_rate:
+            made, real = (
+                "pictures" if rate is None else f"sounds at {rate} Hz"
+                for rate in (getattr(model.modality, "sample_rate", None), reference.sample_rate)
+            )
+            raise ValueError(f"{model.name} makes {made}, {reference.source} has {real}; use matching data")
+        if model.signal_shape != reference.shape:
+            made, real = ("x".join(map(str, shape)) for shape in (model.signal_shape, reference.shape))
             raise ValueError(f"{model.name} makes samples of {made}, {reference.source} has {real}; use matching data")

@@ -81,7 +81,12 @@ class DataConfig:
     @property
     def of_sounds(self) -> bool:
         """Whether these are known to be sounds without a look at them."""
-        return self.kind == "sound" or self.source.partition(":")[0] in SOUNDS
+        return self.kind == "sound" or is_sound_source(self.source)
+
+
+def is_sound_source(source: str) -> bool:
+    """Whether a source has sounds only."""
+    return source.partition(":")[0] in SOUNDS
 
 
 def nearest(value: str, choices: tuple[str, ...]) -> str:

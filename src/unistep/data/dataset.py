@@ -16,8 +16,8 @@ import numpy as np
 
 from unistep.condition import AnyField, Field
 from unistep.data.cache import DamagedCacheError, cache_root, from_plain_fields, read_cache
-from unistep.data.config import DataConfig
-from unistep.data.source import Source, open_source
+from unistep.data.config import DataConfig, is_sound_source
+from unistep.data.source import DEFAULT_RATE, DEFAULT_SECONDS, Source, open_source
 from unistep.data.summary import Skipped, Summary
 
 _VERSION = 1  # of the rules that make pixels from files; a change of them makes new caches
@@ -126,7 +126,11 @@ def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool
 def _key(source: Source, config: DataConfig) -> str:
     options = {name: getattr(config, name) for name in ("size", "channels", "fit", "background", "limit")}
     of_sounds = {name: getattr(config, name) for name in ("kind", "sample_rate", "seconds", "loudness")}
-    options |= {name: value for name, value in of_sounds.items() if value is not None}
+    usual = {"sample_rate": DEFAULT_RATE, "seconds": DEFAULT_SECONDS}
+    if config.of_sounds:  # what is said in so many words is what would be done without them
+        options["channels"] = None if config.channels == 1 else config.channels
+        usual |= {"kind": "sound"} if is_sound_source(config.source) else {}
+    options |= {name: value for name, value in of_sounds.items() if value not in (None, usual.get(name))}
     text = json.dumps({"version": _VERSION, "source": source.identity(), "options": options}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

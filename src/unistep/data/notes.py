@@ -26,7 +26,7 @@ PROGRAMS = {
     "piano": 0,
     "vibraphone": 11,
     "marimba": 12,
-    "organ": 19,
+    "organ": 20,
     "guitar": 24,
     "strings": 48,
     "trumpet": 56,

@@ -40,7 +40,7 @@ class ConvFeatures(nn.Module):
         last = in_channels
         for width in channels:
             # Stride and not pooling: half the arithmetic at the highest resolution, which is most of it.
-            layers += [_ConvNorm(last, width, stride=2), _ConvNorm(width, width, stride=1)]
+            layers += [ConvNorm(last, width, stride=2), ConvNorm(width, width, stride=1)]
             last, size = width, (size + 1) // 2
         self.trunk = nn.Sequential(*layers)
         self.project = nn.Linear(last * size * size, dim, bias=False)
@@ -57,7 +57,15 @@ class ConvFeatures(nn.Module):
         return self.head(self.drop(self(images)))
 
 
-class _ConvNorm(nn.Module):
+class ConvNorm(nn.Module):
+    """A 3x3 convolution with batch normalisation; with stride 1 its input is added.
+
+    Args:
+        c_in: Channels of the input.
+        c_out: Channels of the output.
+        stride: 1, or 2 to halve the resolution.
+    """
+
     def __init__(self, c_in: int, c_out: int, *, stride: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)

@@ -23,10 +23,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unistep.evaluation.feature_nets import ConvFeatures, InceptionFeatures, PixelFeatures
+from unistep.evaluation.note_features import KIND, NoteFeatures, SpectrumFeatures
 
 CONFIG_FORMAT = "unistep-features"
 _SHIPPED = Path(__file__).parent.parent / "zoo" / "features"
-_SHIPPED_NAMES = {"fashion": "fashion-v1"}
+_SHIPPED_NAMES = {"fashion": "fashion-v1", "notes": "notes-v1"}
 _PREFIXES = ("inception", "module", "torchscript")
 
 
@@ -102,15 +103,25 @@ class FeatureNetwork(nn.Module):
         Raises:
             ValueError: If the images do not have the shape that the network was made for.
         """
-        if self.strict and tuple(images.shape[1:]) != self.shape:
-            raise ValueError(
-                f"features {self.name!r} judge images of shape {_by(self.shape)}, got {_by(images.shape[1:])}; "
-                "choose another network (inception:FILE, module:PACKAGE:CALLABLE, torchscript:FILE) or 'pixels'"
-            )
+        self.check_shape(tuple(images.shape[1:]))
         return self.network(images).flatten(1).float()
 
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Say whether the network can judge images, or sounds, of that shape.
 
-def _by(shape: tuple[int, ...] | torch.Size) -> str:
+        Raises:
+            ValueError: If not; says what can.
+        """
+        if self.strict and shape != self.shape:
+            what = "images" if len(self.shape) == 3 else "sounds"
+            free = "'pixels'" if len(shape) == 3 else "'spectrum'"
+            raise ValueError(
+                f"features {self.name!r} judge {what} of shape {_by(self.shape)}, got {_by(shape)}; "
+                f"choose another network (inception:FILE, module:PACKAGE:CALLABLE, torchscript:FILE) or {free}"
+            )
+
+
+def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
@@ -133,27 +144,36 @@ def _source(network: object) -> str:
         return getattr(code, "__qualname__", repr(code))
 
 
-def load_features(spec: str = "fashion", *, shape: tuple[int, ...] = (1, 28, 28)) -> FeatureNetwork:
+def load_features(
+    spec: str = "fashion", *, shape: tuple[int, ...] = (1, 28, 28), sample_rate: int | None = None
+) -> FeatureNetwork:
     """A feature network by name.
 
     Args:
         spec: One of
 
             - ``fashion``: the shipped network for 28x28 grey images;
+            - ``notes``: the shipped network for notes of one second at 16 kHz;
             - a directory with ``config.json`` and ``model.safetensors``, as :mod:`~unistep.evaluation.train_features`
               saves;
             - ``inception:FILE``: InceptionV3 with weights that you supply, either StyleGAN's TorchScript file or the
               weights of torch-fidelity (which must then be installed);
             - ``torchscript:FILE``: a scripted network from images in [-1, 1] to features;
             - ``module:PACKAGE.MODULE:CALLABLE``: a callable without arguments that returns such a network or function;
-            - ``pixels``: raw pixels on 64 fixed random directions.
-        shape: Shape ``(c, h, w)`` of the images that will be judged.
+            - ``pixels``: raw pixels on 64 fixed random directions;
+            - ``spectrum``: levels of a sound's bands on 64 fixed random directions.
+        shape: Shape ``(c, h, w)`` of the images that will be judged, or ``(c, samples)`` of the sounds.
+        sample_rate: Samples per second of the sounds.
 
     Raises:
         ValueError: If there is no such network or it cannot be read; says what there is.
     """
     if spec == "pixels":
         return FeatureNetwork(PixelFeatures(shape), name="pixels", version="1", shape=shape)
+    if spec == "spectrum":
+        if sample_rate is None:
+            raise ValueError("features 'spectrum' judge sounds; give fashion, pixels or a network of your own")
+        return FeatureNetwork(SpectrumFeatures(shape, sample_rate), name="spectrum", version="1", shape=shape)
     if spec in _SHIPPED_NAMES:
         return load_saved(_SHIPPED / _SHIPPED_NAMES[spec])
     prefix, colon, rest = spec.partition(":")
@@ -166,7 +186,7 @@ def load_features(spec: str = "fashion", *, shape: tuple[int, ...] = (1, 28, 28)
         return loaders[prefix](rest, shape)
     if Path(spec).is_dir():
         return load_saved(Path(spec))
-    names = [*_SHIPPED_NAMES, "pixels"]
+    names = [*_SHIPPED_NAMES, "pixels", "spectrum"]
     near = difflib.get_close_matches(spec, names, n=1)
     hint = f"; nearest is {near[0]!r}" if near else ""
     raise ValueError(
@@ -175,7 +195,10 @@ def load_features(spec: str = "fashion", *, shape: tuple[int, ...] = (1, 28, 28)
     )
 
 
-_ARCHITECTURE = {"in_channels", "size", "channels", "dim", "classes"}
+_ARCHITECTURES: Mapping[str, tuple[Callable[..., ConvFeatures | NoteFeatures], set[str]]] = {
+    "pictures": (ConvFeatures, {"in_channels", "size", "channels", "dim", "classes"}),
+    KIND: (NoteFeatures, {"sample_rate", "samples", "channels", "dim", "instruments", "lowest", "pitches"}),
+}
 
 
 def load_saved(directory: Path) -> FeatureNetwork:
@@ -196,19 +219,25 @@ def load_saved(directory: Path) -> FeatureNetwork:
         if config.get("format") != CONFIG_FORMAT:
             raise ValueError(f"its format is {config.get('format')!r}, expected {CONFIG_FORMAT!r}")
         architecture = dict(config["architecture"])
-        unknown = sorted(set(architecture) ^ _ARCHITECTURE)
+        kind = architecture.pop("kind", "pictures")
+        if kind not in _ARCHITECTURES:
+            raise ValueError(f"its kind is {kind!r}, expected {' or '.join(_ARCHITECTURES)}")
+        build, known = _ARCHITECTURES[kind]
+        unknown = sorted(set(architecture) ^ known)
         if unknown:
-            raise ValueError(f"its architecture must have exactly {sorted(_ARCHITECTURE)}; differs in {unknown}")
-        architecture["channels"] = tuple(architecture["channels"])
-        network = ConvFeatures(**architecture)
+            raise ValueError(f"its architecture must have exactly {sorted(known)}; differs in {unknown}")
+        network = build(**{k: tuple(v) if isinstance(v, list) else v for k, v in architecture.items()})
         network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
         name, version = str(config["name"]), str(config["version"])
     except (OSError, KeyError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"cannot read the feature network in {directory}: {' '.join(reason.split())}") from error
-    size = architecture["size"]
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # half as fast again on a CPU
-    return FeatureNetwork(network, name=name, version=version, shape=(architecture["in_channels"], size, size))
+    if isinstance(network, NoteFeatures):
+        shape: tuple[int, ...] = (1, architecture["samples"])
+    else:
+        shape = (architecture["in_channels"], architecture["size"], architecture["size"])
+    return FeatureNetwork(network, name=name, version=version, shape=shape)
 
 
 def _existing(file: str, what: str) -> Path:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 import torch
 from torch import Tensor
 
+from unistep.condition import Told
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.metrics import Moments, frechet_distance, kernel_distance, neighbourhood
 from unistep.evaluation.reference import (
-    ImageSet,
+    Examples,
     ReferenceStatistics,
     extract,
+    noun,
     quantise,
     reference_statistics,
     to_float,
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from unistep.evaluation.hearing import Hearing, Listening
     from unistep.solvers import Solver
 
 _SMALLEST = 10
 _log = logging.getLogger(__name__)
 
-Value = int | str | Sequence[int | str] | None
+Value = Told | Sequence[Told] | None
 """A field of a condition: one value for all samples, or one for each."""
 
 
@@ -101,16 +104,17 @@ DEFAULT_SWEEP: Sweep = {
 
 def evaluate(
     generators: Sampler | Sequence[Sampler],
-    reference: ImageSet,
+    reference: Examples,
     *,
     features: FeatureNetwork,
     num: int = 10_000,
     sweep: Sweep | None = None,
-    test: ImageSet | None = None,
+    test: Examples | None = None,
     noise: bool = True,
     seed: int = 0,
     batch_size: int = 64,
     condition: Mapping[str, Value] | None = None,
+    hearing: Hearing | None = None,
     progress: bool = True,
     console: Console | None = None,
 ) -> Report:
@@ -129,6 +133,7 @@ def evaluate(
         seed: Seed of the first sample; each row uses the same seeds.
         batch_size: Samples that go through a model together.
         condition: Fields that every sample is told; a model draws the others for each item.
+        hearing: Of notes: held-out notes whose conditions the models are told, beside which they are listened to.
         progress: Whether to show a bar with speed and time left, on standard error.
         console: Where to show it instead.
 
@@ -140,21 +145,26 @@ def evaluate(
         raise ValueError(f"num must be at least {_SMALLEST} samples, got {num}; 10000 is usual")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    shape = tuple(reference.images.shape[1:])
+    shape, kind = tuple(reference.values.shape[1:]), noun(reference.values)
+    features.check_shape(shape)
+    if hearing is not None:
+        condition = hearing.condition | dict(condition or {})
     jobs = [(model, setting) for model in models for setting in _settings(model, sweep or DEFAULT_SWEEP)]
-    told = _told(condition or {})
-    notes = _notes(num, features, len(reference.images), told)
+    told = _told(condition or {}) if hearing is None else {}
+    notes = _notes(num, features, len(reference.values), told, kind)
+    if hearing is not None:
+        notes = (*notes, hearing.meaning)
     rows: list[Row] = []
     with _display(progress, console) as bar:
-        with _bar(bar, "reference", len(reference.images)) as advance:
+        with _bar(bar, "reference", len(reference.values), kind) as advance:
             statistics = reference_statistics(reference, features, progress=advance)
         judge = _Judge(features, statistics, num)
         for model, setting in jobs:
             row = f"{model.name}, {setting.solver + ' ' if setting.solver else ''}{setting.steps}"
             weight = model.guidance if setting.guidance is None else setting.guidance
-            with _bar(bar, row + (f", guidance {weight:g}" if weight not in (None, 1) else ""), num) as advance:
+            with _bar(bar, row + (f", guidance {weight:g}" if weight not in (None, 1) else ""), num, kind) as advance:
                 source = _Timed(model, setting, num, seed, batch_size, condition or {}, shape)
-                facts = judge(source.batches(), advance)
+                facts = judge(source.batches(), advance, None if hearing is None else hearing.listen())
             rows.append(
                 Row(
                     name=model.name,
@@ -169,12 +179,13 @@ def evaluate(
             )
         if test is not None:
             # As many images as the models have samples, for the Fréchet distance shrinks with their number.
-            pick = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(seed))[:num].sort().values
-            with _bar(bar, "test split", len(pick)) as advance:
-                chosen = (to_float(test.images[index.numpy()]) for index in pick.split(250))
-                rows.append(Row(name="test split", kind=SANITY, **judge(chosen, advance)))
+            pick = torch.randperm(len(test.values), generator=torch.Generator().manual_seed(seed))[:num].sort().values
+            with _bar(bar, "test split", len(pick), kind) as advance:
+                chosen = (to_float(test.values[index.numpy()]) for index in pick.split(250))
+                listening = None if hearing is None else hearing.listen(real=True)
+                rows.append(Row(name="test split", kind=SANITY, **judge(chosen, advance, listening)))
         if noise:
-            with _bar(bar, "noise", num) as advance:
+            with _bar(bar, "noise", num, kind) as advance:
                 rows.append(Row(name="noise", kind=SANITY, **judge(_noise(num, shape, seed), advance)))
     return Report(
         rows=tuple(rows),
@@ -190,6 +201,7 @@ def evaluate(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         notes=notes,
         condition=told,
+        noun=kind,
     )
 
 
@@ -204,13 +216,13 @@ def _settings(model: Sampler, sweep: Sweep) -> Sequence[Setting]:
 def _told(condition: Mapping[str, Value]) -> dict[str, str]:
     """What the samples are told, in words."""
     return {
-        name: str(value) if isinstance(value, int | str) else "of each sample"
+        name: str(value) if isinstance(value, int | float | str) else "of each sample"
         for name, value in condition.items()
         if value is not None
     }
 
 
-def _notes(num: int, features: FeatureNetwork, reference: int, told: Mapping[str, str]) -> tuple[str, ...]:
+def _notes(num: int, features: FeatureNetwork, reference: int, told: Mapping[str, str], kind: str) -> tuple[str, ...]:
     notes = []
     if told:
         said = ", ".join(f"{name} {value}" for name, value in told.items())
@@ -218,7 +230,7 @@ def _notes(num: int, features: FeatureNetwork, reference: int, told: Mapping[str
             f"the samples are told {said}, and the reference is all of the data: these figures compare only with "
             "those of samples that are told the same"
         )
-    for what, count in (("samples", num), ("reference images", reference)):
+    for what, count in (("samples", num), (f"reference {kind}", reference)):
         if count < 2 * features.dim:
             notes.append(
                 f"{count} {what} are too few for {features.dim} features: the Fréchet distance comes out too large; "
@@ -236,11 +248,19 @@ class _Judge:
     def __init__(self, features: FeatureNetwork, statistics: ReferenceStatistics, num: int) -> None:
         self._features, self._statistics, self._num = features, statistics, num
 
-    def __call__(self, batches: Iterator[Tensor], advance: Any) -> dict[str, Any]:
-        moments, kept = Moments(self._features.dim), []
-        for found in extract(self._features, (quantise(batch) for batch in batches), progress=advance):
+    def __call__(self, batches: Iterator[Tensor], advance: Any, listening: Listening | None = None) -> dict[str, Any]:
+        moments, kept, seen = Moments(self._features.dim), [], list[Tensor]()
+
+        def shown() -> Iterator[Tensor]:
+            for batch in batches:
+                seen[:] = [quantise(batch)]
+                yield seen[0]
+
+        for found in extract(self._features, shown(), progress=advance):
             moments.update(found)
             kept.append(found)
+            if listening is not None:
+                listening.hear(seen[0], found)
         fake = torch.cat(kept)
         # The subset is in random order, so its head is a random subset too; equal sizes keep the figures fair.
         real = self._statistics.subset[: len(fake)]
@@ -255,6 +275,7 @@ class _Judge:
             "recall": near.recall,
             "density": near.density,
             "coverage": near.coverage,
+            "further": {} if listening is None else listening.figures(),
         }
 
 
@@ -276,7 +297,7 @@ class _Timed:
         self._batch_size, self._condition, self._shape = batch_size, condition, shape
         self.seconds = 0.0
         for name, value in condition.items():
-            if not (value is None or isinstance(value, int | str)) and len(value) != num:
+            if not (value is None or isinstance(value, int | float | str)) and len(value) != num:
                 raise ValueError(f"{name} has {len(value)} values for {num} samples; give one, or one for each")
 
     def _sample(self, start: int, stop: int) -> Tensor:
@@ -311,7 +332,7 @@ class _Timed:
 
 
 def _part(value: Value, start: int, stop: int) -> Value:
-    return value if value is None or isinstance(value, int | str) else value[start:stop]
+    return value if value is None or isinstance(value, int | float | str) else value[start:stop]
 
 
 def _noise(num: int, shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
@@ -335,8 +356,8 @@ def _display(shown: bool, console: Console | None) -> Iterator[Progress | None]:
 
 
 @contextlib.contextmanager
-def _bar(display: Progress | None, what: str, total: int) -> Iterator[Any]:
-    """One line of the display; yields what is told of finished images."""
+def _bar(display: Progress | None, what: str, total: int, kind: str) -> Iterator[Any]:
+    """One line of the display; yields what is told of finished images or sounds."""
     if display is None:
         yield None
         return
@@ -348,7 +369,7 @@ def _bar(display: Progress | None, what: str, total: int) -> Iterator[Any]:
         nonlocal done
         done += count
         speed = done / max(time.perf_counter() - begun, 1e-9)
-        display.update(task, advance=count, speed=f"{speed:,.0f} images/s")
+        display.update(task, advance=count, speed=f"{speed:,.0f} {kind}/s")
 
     yield advance
     display.update(task, completed=total)

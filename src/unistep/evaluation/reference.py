@@ -19,6 +19,7 @@ from unistep.data.cache import cache_root
 from unistep.evaluation.features import FeatureNetwork, load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.files import replacing
+from unistep.modalities.sound import FULL
 
 Progress = Callable[[int], None]
 """Told how many items were just finished."""
@@ -29,12 +30,12 @@ _SUBSET_SEED = 0
 _log = logging.getLogger(__name__)
 
 
-class ImageSet(Protocol):
+class Examples(Protocol):
     """What this file needs of a data set."""
 
     @property
-    def images(self) -> np.ndarray:
-        """Bytes ``[n, c, h, w]``, usually memory-mapped."""
+    def values(self) -> np.ndarray:
+        """Pictures as bytes ``[n, c, h, w]``, or sounds as int16 ``[n, c, samples]``, usually memory-mapped."""
         ...
 
     @property
@@ -58,25 +59,31 @@ class ReferenceStatistics:
     """Hash of the feature network."""
 
 
-def to_float(images: np.ndarray | Tensor) -> Float[Tensor, "b c h w"]:
-    """Images in [-1, 1]: bytes are scaled, floats are taken as they are and clamped.
+def to_float(values: np.ndarray | Tensor) -> Float[Tensor, "b *shape"]:
+    """Pictures or sounds in [-1, 1]: bytes and 16-bit samples are scaled, floats are taken as they are and clamped.
 
     Raises:
-        ValueError: If the images are neither bytes nor floats, or not four-dimensional.
+        ValueError: If they are neither pictures, bytes or floats of four dimensions, nor sounds of one or two channels.
     """
-    x = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images.detach()
-    if x.ndim != 4:
-        raise ValueError(f"images must have shape [n, c, h, w], got {list(x.shape)}")
-    if x.dtype == torch.uint8:
-        return x.float() / 127.5 - 1
+    x = torch.from_numpy(np.array(values)) if isinstance(values, np.ndarray) else values.detach()
+    sounds = x.ndim == 3 and x.shape[1] <= 2
+    if x.ndim != 4 and not sounds:
+        raise ValueError(
+            f"images must have shape [n, c, h, w], and sounds [n, c, samples] with 1 or 2 channels, got {list(x.shape)}"
+        )
+    if x.dtype == (torch.int16 if sounds else torch.uint8):
+        return x.float() / FULL if sounds else x.float() / 127.5 - 1
     if not x.is_floating_point():
-        raise ValueError(f"images must be bytes in 0 to 255 or floats in -1 to 1, got {x.dtype}")
+        wanted = "sounds must be int16" if sounds else "images must be bytes in 0 to 255"
+        raise ValueError(f"{wanted} or floats in -1 to 1, got {x.dtype}")
     return x.float().clamp(-1, 1)
 
 
-def quantise(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """Round images in [-1, 1] to the 256 levels that a saved picture has, as the real ones were."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+def quantise(x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *shape"]:
+    """Round values in [-1, 1] to the levels that real ones have: 256 of a saved picture, 16 bits of a saved sound."""
+    if x.ndim == 3:
+        return (x.clamp(-1, 1) * FULL).round().clamp(max=FULL - 1) / FULL
+    return ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
 def extract(
@@ -92,20 +99,25 @@ def extract(
         yield features
 
 
+def noun(values: np.ndarray) -> str:
+    """What they are, in the plural."""
+    return "images" if values.ndim == 4 else "sounds"
+
+
 def batches_of(images: np.ndarray | Tensor, batch_size: int = 250) -> Iterator[np.ndarray | Tensor]:
     """Consecutive slices of an array."""
     for i in range(0, len(images), batch_size):
         yield images[i : i + batch_size]
 
 
-def reference_path(data: ImageSet, network: FeatureNetwork) -> Path:
+def reference_path(data: Examples, network: FeatureNetwork) -> Path:
     """Where the statistics of this pair are kept."""
     key = hashlib.sha256(f"{_LAYOUT}\n{data.fingerprint}\n{network.hash}".encode()).hexdigest()
     return cache_root(None) / "statistics" / f"{key[:32]}.safetensors"
 
 
 def reference_statistics(
-    data: ImageSet, network: FeatureNetwork, *, progress: Progress | None = None, use_cache: bool = True
+    data: Examples, network: FeatureNetwork, *, progress: Progress | None = None, use_cache: bool = True
 ) -> ReferenceStatistics:
     """Statistics of ``data`` under ``network``, from the cache where they are there and sound, else computed and kept.
 
@@ -129,16 +141,16 @@ def reference_statistics(
     return statistics
 
 
-def _compute(data: ImageSet, network: FeatureNetwork, progress: Progress | None) -> ReferenceStatistics:
-    count = len(data.images)
+def _compute(data: Examples, network: FeatureNetwork, progress: Progress | None) -> ReferenceStatistics:
+    count = len(data.values)
     if count < 2:
-        raise ValueError(f"the reference needs at least 2 images, got {count}")
+        raise ValueError(f"the reference needs at least 2 {noun(data.values)}, got {count}")
     moments = Moments(network.dim)
     chosen = torch.randperm(count, generator=torch.Generator().manual_seed(_SUBSET_SEED))[:_SUBSET]
     place = torch.full((count,), -1).scatter_(0, chosen, torch.arange(len(chosen)))
     subset = torch.empty(len(chosen), network.dim)
     start = 0
-    for features in extract(network, batches_of(data.images), progress=progress):
+    for features in extract(network, batches_of(data.values), progress=progress):
         moments.update(features)
         rows = place[start : start + len(features)]
         subset[rows[rows >= 0]] = features[rows >= 0]

@@ -58,6 +58,8 @@ class Row:
     """Samples' mean number of reference neighbourhoods, relative."""
     coverage: float
     """Share of reference neighbourhoods that hold a sample."""
+    further: dict[str, float] = field(default_factory=dict)
+    """What else was found, by its column's name, such as the share of notes at the right pitch."""
     seconds: float | None = None
     """Time that sampling took, without judging."""
 
@@ -106,13 +108,15 @@ class Report:
     """What a reader should be warned of."""
     condition: dict[str, str] = field(default_factory=dict)
     """Fields that every sample was told; the models drew the others."""
+    noun: str = "images"
+    """What the samples are."""
 
     @property
     def caption(self) -> str:
         """The label that every figure of the report goes under."""
         told = "".join(f", {name} {value}," for name, value in self.condition.items())
         return (
-            f"features {self.features}; {self.num:,} samples{told} against {self.reference_count:,} images of "
+            f"features {self.features}; {self.num:,} samples{told} against {self.reference_count:,} {self.noun} of "
             f"{self.data} (fingerprint {self.fingerprint[:12]})"
         )
 
@@ -124,6 +128,16 @@ class Report:
     def noise(self) -> Row | None:
         """The row of pure noise, where there is one."""
         return next((row for row in self.rows if row.kind == SANITY and row.name == "noise"), None)
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Names of the columns that only some reports have."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.further))
+
+    def _headers(self, *, narrow: bool = False) -> list[str]:
+        *usual, speed = _NARROW if narrow else _HEADERS
+        further = [name.removesuffix(" ↑").removesuffix(" ↓") if narrow else name for name in self.further]
+        return [*usual, *further, speed.replace("images", self.noun)]
 
     def _cells(self, row: Row) -> tuple[str, ...]:
         noise = self.noise()
@@ -137,6 +151,7 @@ class Report:
             f"{row.kid * 1e3:.2f} ± {row.kid_std * 1e3:.2f}",
             f"{row.precision:.3f}",
             f"{row.recall:.3f}",
+            *(f"{row.further[name]:.3f}" if name in row.further else "" for name in self.further),
             "" if speed is None else f"{speed:,.1f}" if speed < 100 else f"{speed:,.0f}",
         )
 
@@ -150,11 +165,12 @@ class Report:
         from rich.table import Table
 
         # A guided sampler has a longer name, which is not to cost the model's its room.
-        narrow = width < _WIDE_ENOUGH + max((len(row.sampler) for row in self.rows), default=0) - _LONGEST_SAMPLER
+        samplers = max((len(row.sampler) for row in self.rows), default=0) - _LONGEST_SAMPLER
+        narrow = width < _WIDE_ENOUGH + samplers + sum(len(name) + 2 for name in self.further)
         caption = "\n".join([_upper(self.caption), self.conditions, *(f"Note: {note}" for note in self.notes)])
         padding = (0, 0) if narrow else (0, 1)
         table = Table(caption=caption, box=SIMPLE_HEAD, caption_justify="left", pad_edge=False, padding=padding)
-        for i, header in enumerate(_NARROW if narrow else _HEADERS):
+        for i, header in enumerate(self._headers(narrow=narrow)):
             table.add_column(header, justify="left" if i < 2 else "right", no_wrap=i > 1, overflow="fold")
         for i, row in enumerate(self.rows):
             cells = [cell.split(" ± ")[0] if narrow else cell for cell in self._cells(row)]
@@ -167,7 +183,8 @@ class Report:
 
     def markdown(self) -> str:
         """The same table for a card, with its caption."""
-        lines = ["| " + " | ".join(_HEADERS) + " |", "|---|---|" + "---:|" * (len(_HEADERS) - 2)]
+        headers = self._headers()
+        lines = ["| " + " | ".join(headers) + " |", "|---|---|" + "---:|" * (len(headers) - 2)]
         lines += ["| " + " | ".join(self._cells(row)) + " |" for row in self.rows]
         notes = [f"Note: {note}." for note in self.notes]
         return "\n".join([*lines, "", f"{_upper(self.caption)}. {self.conditions}.", *notes, ""])

@@ -11,16 +11,17 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from unistep.evaluation.feature_nets import ConvFeatures
 from unistep.evaluation.features import CONFIG_FORMAT
 from unistep.evaluation.hardware import hardware
+from unistep.evaluation.note_features import NoteFeatures
 from unistep.evaluation.reference import to_float
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _WITHOUT_PARTS = ("folder", "npz")
 
+Network = TypeVar("Network", bound=nn.Module)
 Images = UInt8[np.ndarray, "n c h w"]
 Labels = Int[np.ndarray, " n"]
 
@@ -121,7 +123,13 @@ def accuracy(network: ConvFeatures, images: Images, labels: Labels) -> float:
 
 
 def save_features(
-    network: ConvFeatures, directory: Path, *, name: str, version: str, facts: Mapping[str, object], card: str
+    network: ConvFeatures | NoteFeatures,
+    directory: Path,
+    *,
+    name: str,
+    version: str,
+    facts: Mapping[str, object],
+    card: str,
 ) -> None:
     """Write ``config.json``, ``model.safetensors`` in half precision and the card ``README.md``.
 
@@ -146,7 +154,7 @@ def save_features(
     (directory / "README.md").write_text(card, encoding="utf-8")
 
 
-def rounded_to_half(network: ConvFeatures) -> ConvFeatures:
+def rounded_to_half(network: Network) -> Network:
     """The network with weights rounded as :func:`save_features` rounds them: what is measured is what is saved."""
     state = {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     network.load_state_dict(state)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int16
@@ -26,11 +26,12 @@ class AudioModality:
     is :math:`X_{k,m} = \frac{2}{\sum_n w_n} \sum_n w_n x_{mH+n-N/2} e^{-2\pi i k n / N}`, in which a sine of full scale
     has magnitude one. Its amplitude is compressed, its phase kept:
 
-    .. math:: Y_{k,m} = s \, |X_{k,m}|^{a - 1} X_{k,m}
+    .. math:: Y_{k,m} = s \, |X_{k,m}|^{a - 1} X_{k,m} e^{-2\pi i k m H / N}
 
-    Real and imaginary part of each channel become two planes. The spectrum of a real signal is real at frequency zero
-    and at half the sampling rate; the latter is stored as the former's imaginary part, so that the planes have
-    :math:`N/2` rows and nothing is lost. :meth:`waveform` is the exact inverse, by overlap and add.
+    The last factor tells phases relative to that of a sine of the bin's own frequency, so that they turn slowly from
+    frame to frame. Real and imaginary part of each channel become two planes. The spectrum of a real signal is real at
+    frequency zero and at half the sampling rate; the latter is stored as the former's imaginary part, so that the
+    planes have :math:`N/2` rows and nothing is lost. :meth:`waveform` is the exact inverse, by overlap and add.
 
     References:
         Pasini, Lattner & Fazekas 2024, "Music2Latent", arXiv 2408.06500, section 3: complex spectra of compressed
@@ -51,6 +52,9 @@ class AudioModality:
     """Compression of the amplitude, :math:`a`; 1 is none."""
     scale: float = 13.0
     """Factor :math:`s`, which brings the standard deviation near that of the model's data."""
+    dims: Literal[1, 2] = 2
+    """What a network sees: 2 is a picture of each plane, frequencies by frames; 1 is a row of frames, in which each
+    frequency of each plane is a channel."""
     multiple: int = 16
     """The number of frames is rounded up to a multiple of this, for networks that halve it."""
 
@@ -77,6 +81,8 @@ class AudioModality:
             )
         if not 0 < self.exponent <= 1 or not 0 < self.scale < math.inf:
             raise ValueError(f"exponent must be in (0, 1] and scale positive, got {self.exponent} and {self.scale}")
+        if self.dims not in (1, 2):
+            raise ValueError(f"dims must be 1 (frequencies are channels) or 2 (they are places), got {self.dims}")
         if self.multiple < 1:
             raise ValueError(f"multiple must be at least 1, got {self.multiple}")
 
@@ -86,9 +92,10 @@ class AudioModality:
         return -(-(1 + -(-self.samples // self.hop)) // self.multiple) * self.multiple
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """What a network sees of a sound: planes (two for each channel), frequencies and frames."""
-        return 2 * self.channels, self.n_fft // 2, self.frames
+        planes, frequencies = 2 * self.channels, self.n_fft // 2
+        return (planes, frequencies, self.frames) if self.dims == 2 else (planes * frequencies, self.frames)
 
     @property
     def signal_shape(self) -> tuple[int, int]:
@@ -100,15 +107,15 @@ class AudioModality:
         """Length of a sound."""
         return self.samples / self.sample_rate
 
-    def to_tensor(self, stored: Int16[Tensor, "b c n"]) -> Float[Tensor, "b planes frequencies frames"]:
+    def to_tensor(self, stored: Int16[Tensor, "b c n"]) -> Float[Tensor, "b *shape"]:
         """16-bit samples as spectra, float32 on the same device."""
         return self.spectrum(stored.float() / FULL)
 
-    def to_signal(self, x: Float[Tensor, "b planes frequencies frames"]) -> Float[Tensor, "b c n"]:
+    def to_signal(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c n"]:
         """Spectra as a network makes them as waveforms in [-1, 1]."""
         return self.waveform(x).clamp(-1, 1)
 
-    def spectrum(self, waveform: Float[Tensor, "b c n"]) -> Float[Tensor, "b planes frequencies frames"]:
+    def spectrum(self, waveform: Float[Tensor, "b c n"]) -> Float[Tensor, "b *shape"]:
         """Waveforms of :attr:`signal_shape` as planes of :attr:`shape`, differentiable.
 
         Raises:
@@ -127,9 +134,10 @@ class AudioModality:
         body = planes[:, :, 1:-1]
         edge = edge * _power(edge.square(), self.exponent - 1)
         body = body * _power(_square(body), self.exponent - 1)
-        return (self.scale * torch.cat([edge, body], dim=2)).reshape(len(waveform), *self.shape)
+        turned = torch.cat([edge, self._turn(body, -1)], dim=2)
+        return (self.scale * turned).reshape(len(waveform), *self.shape)
 
-    def waveform(self, x: Float[Tensor, "b planes frequencies frames"]) -> Float[Tensor, "b c n"]:
+    def waveform(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c n"]:
         """Inverse of :meth:`spectrum`; planes that are no spectrum of any sound give the nearest one's sound.
 
         Raises:
@@ -138,8 +146,8 @@ class AudioModality:
         if tuple(x.shape[1:]) != self.shape:
             wanted = ", ".join(map(str, self.shape))
             raise ValueError(f"spectra must have shape [b, {wanted}], got {[*x.shape]}")
-        planes = x.reshape(-1, 2, *self.shape[1:]) / self.scale
-        edge, body = planes[:, :, :1], planes[:, :, 1:]
+        planes = x.reshape(-1, 2, self.n_fft // 2, self.frames) / self.scale
+        edge, body = planes[:, :, :1], self._turn(planes[:, :, 1:], 1)
         edge = edge * _power(edge.square(), 1 / self.exponent - 1)
         body = body * _power(_square(body), 1 / self.exponent - 1)
         first, last = (torch.cat([part, torch.zeros_like(part)], dim=1) for part in edge.split(1, dim=1))
@@ -148,6 +156,15 @@ class AudioModality:
         spectrum = torch.view_as_complex(whole) * (window.sum() / 2)
         sound = torch.istft(spectrum, self.n_fft, self.hop, window=window, center=True, length=self.samples)
         return sound.reshape(len(x), *self.signal_shape)
+
+    def _turn(self, body: Float[Tensor, "b 2 f m"], way: int) -> Float[Tensor, "b 2 f m"]:
+        """Turn the phases of all frequencies but the first by those of sines of their own, forth (1) or back (-1)."""
+        k = torch.arange(1, self.n_fft // 2, device=body.device)[:, None]
+        m = torch.arange(self.frames, device=body.device)
+        angle = (k * m * self.hop % self.n_fft).to(body) * (way * 2 * math.pi / self.n_fft)
+        cos, sin = angle.cos(), angle.sin()
+        real, imaginary = body[:, 0], body[:, 1]
+        return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=1)
 
     def _window(self, like: Tensor) -> Tensor:
         return torch.hann_window(self.n_fft, dtype=like.dtype, device=like.device)

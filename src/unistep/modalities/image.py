@@ -48,6 +48,11 @@ class ImageModality:
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         return self.channels, height, width
 
+    @property
+    def signal_shape(self) -> tuple[int, int, int]:
+        """The same: a network sees pictures as they are."""
+        return self.shape
+
     @staticmethod
     def to_tensor(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Pixels 0 to 255 as values in [-1, 1], ``x / 127.5 - 1``, float32 on the same device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -89,3 +90,20 @@ class ScalarEmbedding(nn.Module):
         told = value.isfinite()
         embedded = self.last(F.silu(self.hidden(self.features(torch.where(told, value, 0) / self.unit))))
         return torch.where(told[:, None], embedded, self.untold.to(embedded))
+
+
+class Places(nn.Module):
+    """Adds learned features to each place of a signal, for networks whose convolutions could not tell places apart.
+
+    Args:
+        width: Channels.
+        sizes: Spatial sizes.
+    """
+
+    def __init__(self, width: int, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(width, *sizes))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """``h`` of shape ``[b, width, *sizes]`` with the features of its places added."""
+        return h + self.table.to(h)

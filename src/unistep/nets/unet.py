@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unistep.nets.attention import SelfAttention
 from unistep.nets.blocks import ResidualBlock, conv, depth_to_space, double, group_norm, halve, space_to_depth
-from unistep.nets.embedding import MIN_FREQUENCY, LabelEmbedding, PositionalEmbedding, ScalarEmbedding
+from unistep.nets.embedding import MIN_FREQUENCY, LabelEmbedding, Places, PositionalEmbedding, ScalarEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,9 @@ class UNetConfig:
     """Channels per attention head."""
     embedding_dim: int = 256
     """Features of the embedding of time and condition."""
+    places: tuple[int, ...] = ()
+    """Spatial sizes of the signal where each place has learned features of its own, as in spectra, in which frequencies
+    differ; empty where places are alike. A run takes the sizes from its data."""
     num_classes: int = 0
     """Classes of the ``label`` condition; 0 for a network without one."""
     vocabularies: dict[str, int] = field(default_factory=dict)
@@ -70,6 +73,8 @@ class UNetConfig:
         attended += [self.widths[-1]] if self.middle_blocks > 1 else []
         if any(width % min(self.head_dim, width) for width in attended):
             raise ValueError(f"widths with attention must be multiples of head_dim {self.head_dim}, got {attended}")
+        if self.places and (len(self.places) != self.dims or any(n < 1 or n % self.multiple for n in self.places)):
+            raise ValueError(f"places are {self.dims} sizes, multiples of {self.multiple}, got {self.places}")
         names = [*self.vocabularies, *self.scalars]
         if "label" in names or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
             raise ValueError(f"conditions need names of their own, single words other than label, got {names}")
@@ -100,7 +105,7 @@ class UNet(nn.Module):
         config: Its shape.
     """
 
-    edges = ("input", "output", "time", "second_time", "label", "classes", "scalars")
+    edges = ("input", "places", "output", "time", "second_time", "label", "classes", "scalars")
     """Submodules at the edge of the network, which optimizers for hidden matrices leave alone."""
 
     def __init__(self, config: UNetConfig) -> None:
@@ -127,6 +132,7 @@ class UNet(nn.Module):
         folded = config.channels * config.patch**dims
         width = config.widths[0]
         self.input = conv(dims, folded, width)
+        self.places = Places(width, [n // config.patch for n in config.places]) if config.places else None
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, (target, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             stage = nn.ModuleList()
@@ -193,8 +199,12 @@ class UNet(nn.Module):
                 f"this network takes [b, {config.channels}, ...] with {config.dims} spatial sizes that are multiples "
                 f"of {config.multiple}, got {tuple(x.shape)}"
             )
+        if config.places and tuple(x.shape[2:]) != config.places:
+            raise ValueError(f"this network takes signals of size {config.places}, got {tuple(x.shape[2:])}")
         embedding = self.embed(t, s, condition)
         h = self.input(space_to_depth(x, config.patch))
+        if self.places is not None:
+            h = self.places(h)
         skips: list[Tensor] = []
         for level, stage in enumerate(self.down):
             if level > 0:

@@ -16,6 +16,7 @@ from unistep.hub.load import load
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
 from unistep.nets.discriminator import DiscriminatorConfig
+from unistep.nets.unet import UNetConfig
 from unistep.objectives.adversarial import AdversarialMethodConfig
 from unistep.objectives.base import Objective, ObjectiveConfig
 from unistep.precision import memory_layout, resolve_precision
@@ -32,10 +33,11 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     """
     fields = dict(dataset.fields)
     label = fields.get("label")
-    modality = _modality(model.modality, dataset, model.network.multiple)
+    modality = _modality(model.modality, dataset, model.network)
     network = replace(
         model.network,
         channels=modality.shape[0],
+        places=modality.shape[1:] if model.network.places else (),
         num_classes=label.size if isinstance(label, Field) else 0,
         vocabularies={name: f.size for name, f in fields.items() if isinstance(f, Field) and name != "label"},
         scalars={name: max(abs(f.low), abs(f.high)) for name, f in fields.items() if isinstance(f, Range)},
@@ -43,15 +45,17 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     return replace(model, network=network, modality=modality, fields=fields)
 
 
-def _modality(modality: AnyModality, dataset: Dataset, multiple: int) -> AnyModality:
-    """The model's modality with the shape of the data, which must fit a network that needs ``multiple``."""
+def _modality(modality: AnyModality, dataset: Dataset, network: UNetConfig) -> AnyModality:
+    """The model's modality with the shape of the data, which must fit the network."""
+    dims, multiple = network.dims, network.multiple
     if isinstance(modality, AudioModality):
         if dataset.sample_rate is None:
             raise ValueError(f"this recipe is for sounds, and {dataset.source} has pictures; use one for pictures")
         channels, samples = dataset.shape
-        if modality.n_fft // 2 % multiple:
+        if dims == 2 and modality.n_fft // 2 % multiple:
             raise ValueError(f"this network needs half of n_fft to be a multiple of {multiple}, got {modality.n_fft}")
-        return replace(modality, sample_rate=dataset.sample_rate, samples=samples, channels=channels, multiple=multiple)
+        shape = {"sample_rate": dataset.sample_rate, "samples": samples, "channels": channels}
+        return replace(modality, **shape, dims=dims, multiple=multiple)
     if dataset.sample_rate is not None:
         raise ValueError(f"this recipe is for pictures, and {dataset.source} has sounds; use one for sounds")
     channels, height, width = dataset.shape
