@@ -65,7 +65,7 @@ MISTAKES = [
     ("train fashion-ect --seed -1", "seed must be from 0"),
     ("train fashion-ect --teacher fashion-teecher", "there is no model 'fashion-teecher'", "'fashion-teacher'"),
     ("train fashion-ect --recipe other", "cannot be changed"),
-    ("train fashion-ect --objective.guidance-range 1 4", "target 'data' asks none"),
+    ("train fashion-ect --objective.target data --objective.guidance-range 1 4", "target 'data' asks none"),
     ("train fashion-cd --objective.guidance-range 4 1", "the smaller one first, got 4 and 1"),
     ("train fashion-cd --objective.guidance-range 4", "--objective.guidance-range cannot be '4'"),
     ("train fashion-cd --objective.guidance-range 1 4 --objective.guidance 7", "guidance 7 must lie in guidance_range"),

@@ -55,7 +55,7 @@ def fashion_teacher() -> RunConfig:
 
 
 def fashion_ect() -> RunConfig:
-    """Easy Consistency Tuning: the teacher becomes a one-step model by tightening a gap between noise levels.
+    """Easy Consistency Tuning along the guided teacher's ODE: a one-step model by tightening a gap of noise levels.
 
     Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH`` (a teacher is trained first then).
     Needs a teacher: yes; the shipped one by default.
