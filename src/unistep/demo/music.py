@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -76,7 +77,7 @@ def perform(generator: Generator, notes: Sequence[Played], *, seed: int = 0, gai
     generator.sample(1, instrument=notes[0].instrument)  # the first call of a network is slower than all others
     for i, note in enumerate(notes):
         begun = time.perf_counter()
-        told = {"instrument": note.instrument, "pitch": in_range(note.pitch, pitches)}
+        told: dict[str, Any] = {"instrument": note.instrument, "pitch": in_range(note.pitch, pitches)}
         x = generator.sample(1, seed=seed + i, **told, **_velocity(generator, note))[0]
         latencies.append(time.perf_counter() - begun)
         held = min(modality.samples, max(1, round(note.seconds * rate)))
@@ -112,7 +113,7 @@ def in_range(pitch: int, pitches: Field) -> int:
     return max(pitch, pitches.first)
 
 
-def _velocity(generator: Generator, note: Played) -> dict[str, float]:
+def _velocity(generator: Generator, note: Played) -> dict[str, Any]:
     known = generator.config.fields.get("velocity")
     return {"velocity": min(max(note.velocity, known.low), known.high)} if isinstance(known, Range) else {}
 
