@@ -9,15 +9,39 @@ from typing import Annotated
 
 import tyro
 
-from unistep.commands.outputs import check_folder
+from unistep.commands.extras import require
+from unistep.commands.outputs import check_file, check_folder
 from unistep.commands.parse import parse
 
 INTERRUPTED = 130
 
 
+AUDIO = "audio"
+"""The word after which the demo is one of sounds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioDemoOptions:
+    """Play a scale and a beat on a one-step instrument, each note in one network call, into one file."""
+
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "notes"
+    """The instrument: a name from `unistep models`, a folder of a model or of a run, or owner/name on the hub."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo.wav")
+    """Sound file to write, .wav or .flac; its spectrogram goes beside it, as .png."""
+    tempo: float = 112
+    """Quarter notes a minute."""
+    seed: int = 0
+    """Seed of the first note."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    """Sample the shipped one-step model and its teacher, train a student for two minutes, and tell it on one page."""
+    """Sample the shipped one-step model and its teacher, train a student for two minutes, and tell it on one page.
+
+    unistep demo audio plays a one-step instrument instead: unistep demo audio --help.
+    """
 
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo")
     """Folder for the page, the pictures and the trained model; what an earlier demo left there is replaced."""
@@ -31,6 +55,8 @@ class DemoOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the demo; the exit code is 130 where it was interrupted."""
+    if arguments and arguments[0] == AUDIO:
+        return _play(parse(AudioDemoOptions, f"demo {AUDIO}", arguments[1:]))
     words = [word for word in arguments if word != "--no-open"]  # the default, spelled out
     options = parse(DemoOptions, "demo", words)
     check_folder(options.out)
@@ -47,4 +73,37 @@ def run(arguments: Sequence[str]) -> int:
         import webbrowser
 
         webbrowser.open(page.absolute().as_uri())
+    return 0
+
+
+def _play(options: AudioDemoOptions) -> int:
+    """The demo of sounds."""
+    if not 20 <= options.tempo <= 400:
+        raise ValueError(f"--tempo must be from 20 to 400, got {options.tempo:g}")
+    out = check_file(options.out, (".wav", ".flac"))
+    require("audio", "unistep demo audio", ("soundfile", "soxr"))
+    from unistep.commands.devices import choose_device
+    from unistep.condition import Field
+    from unistep.demo.music import check_instrument, perform, scale_and_beat
+    from unistep.evaluation.hardware import hardware
+    from unistep.hub.load import load
+
+    generator = load(options.model, device=choose_device(options.device))
+    modality, _ = check_instrument(generator)
+    instruments = generator.config.fields["instrument"]
+    assert isinstance(instruments, Field)
+    names = instruments.names or tuple(str(i) for i in range(instruments.first, instruments.last + 1))
+    performance = perform(generator, scale_and_beat(names, tempo=options.tempo), seed=options.seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    modality.save(performance.sound, out)
+    modality.save(performance.sound, out.with_suffix(".png"))
+    told = f"{len(performance.latencies)} notes of {', '.join(names)}, {generator.network_calls()} network call each"
+    print(f"{told}, on {hardware(generator.device)}")
+    usual, slow = (1e3 * performance.latency(share) for share in (0.5, 0.95))
+    factor = performance.latency(0.5) / performance.note_seconds
+    print(
+        f"a note of {performance.note_seconds:g} s takes {usual:.0f} ms, 95 % of them at most {slow:.0f} ms: real-time "
+        f"factor {factor:.3f}"
+    )
+    print(f"written to {options.out} and {options.out.with_suffix('.png')}")
     return 0

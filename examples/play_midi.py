@@ -1,0 +1,108 @@
+"""Play a MIDI file on a one-step instrument: every note is one network call.
+
+    python examples/play_midi.py song.mid -o song.wav [--model notes] [--seconds 30]
+
+The instruments of General MIDI are played by those of the model that are most like them; drums are left out, and
+pitches beyond the model's are brought into its range by octaves. Needs `pip install 'unistep[audio]'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import unistep
+from unistep.condition import Field
+from unistep.demo.music import Played, check_instrument, perform
+
+FAMILIES = (
+    *("piano", "vibraphone", "organ", "guitar", "guitar", "strings", "strings", "trumpet"),
+    *("clarinet", "flute", "synth", "strings", "synth", "guitar", "marimba", "synth"),
+)
+"""For each eight programs of General MIDI, an instrument that is like them."""
+MARIMBA = range(12, 16)
+"""Programs of the second family that are of wood."""
+DRUMS = 9
+"""The channel of drums, counted from 0."""
+
+
+def notes_of(path: Path, instruments: tuple[str, ...], seconds: float | None) -> Iterator[Played]:
+    """The notes of a MIDI file, in the order of their ends.
+
+    Args:
+        path: The file.
+        instruments: Those that the model knows; what it does not know is played by the first.
+        seconds: Where to stop.
+
+    Raises:
+        ValueError: If it is no MIDI file.
+    """
+    import mido
+
+    try:
+        file = mido.MidiFile(path, clip=True)
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}") from None
+    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(f"{path} is not a MIDI file: {error or type(error).__name__}") from None
+    now, programs = 0.0, dict.fromkeys(range(16), 0)
+    sounding: dict[tuple[int, int], tuple[float, int, str]] = {}
+
+    def ended(key: tuple[int, int]) -> Played:
+        start, velocity, instrument = sounding.pop(key)
+        held = max(now - start, 0.05)
+        return Played(start=start, seconds=held, pitch=key[1], instrument=instrument, velocity=velocity)
+
+    for message in file:
+        now += message.time
+        if seconds is not None and now > seconds:
+            break
+        if message.type == "program_change":
+            programs[message.channel] = message.program
+        if message.type not in ("note_on", "note_off") or message.channel == DRUMS:
+            continue
+        key = message.channel, message.note
+        if key in sounding:
+            yield ended(key)
+        if message.type == "note_on" and message.velocity > 0:
+            program = programs[message.channel]
+            wanted = "marimba" if program in MARIMBA else FAMILIES[program // 8]
+            sounding[key] = now, message.velocity, wanted if wanted in instruments else instruments[0]
+    for key in list(sounding):
+        yield ended(key)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Play a file; the exit code is 2 for a mistake."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("midi", type=Path, help="the file to play")
+    parser.add_argument("-o", "--out", type=Path, default=Path("song.wav"), help="sound file to write, .wav or .flac")
+    parser.add_argument("-m", "--model", default="notes", help="a shipped model, or the folder of one or of a run")
+    parser.add_argument("--seconds", type=float, help="play only the beginning")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first note")
+    options = parser.parse_args(arguments)
+    try:
+        generator = unistep.load(options.model)
+        modality, _ = check_instrument(generator)
+        modality.check_path(options.out)
+        instruments = generator.config.fields["instrument"]
+        assert isinstance(instruments, Field)
+        piece = sorted(notes_of(options.midi, instruments.names, options.seconds), key=lambda note: note.start)
+        if not piece:
+            raise ValueError(f"{options.midi} has no notes but drums")
+        performance = perform(generator, piece, seed=options.seed, gain=0.4)
+        modality.save(performance.sound, options.out)
+    except ValueError as error:
+        print(f"play_midi: error: {error}", file=sys.stderr)
+        return 2
+    length = performance.sound.shape[1] / performance.sample_rate
+    print(
+        f"{len(piece)} notes, {length:.1f} s of music, in {sum(performance.latencies):.1f} s; written to {options.out}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
