@@ -296,6 +296,36 @@ def test_a_network_with_places_takes_that_size_only() -> None:
         net(torch.zeros(1, 1, 32), torch.zeros(1))
 
 
+@pytest.mark.parametrize("patch", [1, 2])
+def test_a_mask_lets_the_input_through(patch: int) -> None:
+    """By as much as the network chooses: nothing at first; all of it with weights of zero and a bias of one."""
+    net = UNetConfig(channels=6, dims=1, patch=patch, mask=True, **SMALL).build()
+    x, t = torch.randn(2, 6, 16), torch.rand(2)
+    assert not net(x, t).any()
+    assert net.mask is not None
+    nn.init.ones_(net.mask.bias)
+    assert torch.equal(net(x, t), x)
+    assert "mask" in UNet.edges
+
+
+def test_a_mask_carries_more_channels_than_the_network_has() -> None:
+    """Its answer to a change of the input can have full rank; without it, no more than the network's channels."""
+
+    def rank(mask: bool) -> int:
+        options = {"widths": (8,), "blocks": (1,), "head_dim": 8, "embedding_dim": 16}
+        net = loud(UNetConfig(channels=24, dims=1, patch=1, mask=mask, **options))
+        if net.mask is not None:
+            nn.init.ones_(net.mask.bias)
+
+        def answer(row: Tensor) -> Tensor:
+            return net(row[None, :, None].expand(1, 24, 2), torch.zeros(1))[0, :, 0]
+
+        return int(torch.linalg.matrix_rank(torch.func.jacrev(answer)(torch.randn(24)), rtol=1e-4))
+
+    assert rank(mask=False) < 24
+    assert rank(mask=True) == 24
+
+
 @pytest.mark.parametrize("places", [(16, 16), (18,), (0,)])
 def test_impossible_places_are_refused(places: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="places are 1 sizes, multiples of 4"):

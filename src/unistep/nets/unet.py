@@ -40,6 +40,9 @@ class UNetConfig:
     places: tuple[int, ...] = ()
     """Spatial sizes of the signal where each place has learned features of its own, as in spectra, in which frequencies
     differ; empty where places are alike. A run takes the sizes from its data."""
+    mask: bool = False
+    """Whether the input is added to the output, as much of it at each place and in each channel as the network chooses:
+    for signals of more channels than its widths, whose noise could not pass it."""
     num_classes: int = 0
     """Classes of the ``label`` condition; 0 for a network without one."""
     vocabularies: dict[str, int] = field(default_factory=dict)
@@ -105,7 +108,7 @@ class UNet(nn.Module):
         config: Its shape.
     """
 
-    edges = ("input", "places", "output", "time", "second_time", "label", "classes", "scalars")
+    edges = ("input", "places", "output", "mask", "time", "second_time", "label", "classes", "scalars")
     """Submodules at the edge of the network, which optimizers for hidden matrices leave alone."""
 
     def __init__(self, config: UNetConfig) -> None:
@@ -154,8 +157,10 @@ class UNet(nn.Module):
             self.up.append(nn.ModuleDict({"narrow": narrow, "blocks": stage}))
         self.output_norm = group_norm(width)
         self.output = conv(dims, width, folded)
-        nn.init.zeros_(self.output.weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+        self.mask = conv(dims, width, folded, kernel=1) if config.mask else None
+        for last in filter(None, (self.output, self.mask)):
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def embed(self, t: Tensor, s: Tensor | None, condition: Mapping[str, Tensor] | None) -> Tensor:
         """Sum of the embeddings of the times and the conditions, shape ``[b, embedding_dim]``."""
@@ -202,7 +207,8 @@ class UNet(nn.Module):
         if config.places and tuple(x.shape[2:]) != config.places:
             raise ValueError(f"this network takes signals of size {config.places}, got {tuple(x.shape[2:])}")
         embedding = self.embed(t, s, condition)
-        h = self.input(space_to_depth(x, config.patch))
+        folded = space_to_depth(x, config.patch)
+        h = self.input(folded)
         if self.places is not None:
             h = self.places(h)
         skips: list[Tensor] = []
@@ -220,4 +226,8 @@ class UNet(nn.Module):
                 h = double(h)
             for block, mixer in stage["blocks"]:  # type: ignore[index]
                 h = mixer(block(torch.cat([h, skips.pop()], dim=1), embedding))
-        return depth_to_space(self.output(F.silu(self.output_norm(h))), config.patch)
+        h = F.silu(self.output_norm(h))
+        out = self.output(h)
+        if self.mask is not None:
+            out = out + self.mask(h) * folded
+        return depth_to_space(out, config.patch)

@@ -17,16 +17,17 @@ from unistep.training.optim import MuonConfig, Schedule
 
 SOUNDS = AudioModality(sample_rate=16_000, samples=16_000, dims=1)
 NETWORK = UNetConfig(
-    channels=512, dims=1, patch=1, widths=(256, 256), blocks=(1, 1), embedding_dim=512, places=(SOUNDS.frames,)
+    **{"channels": 512, "dims": 1, "patch": 1, "widths": (256, 256), "blocks": (1, 1)},
+    **{"embedding_dim": 512, "places": (SOUNDS.frames,), "mask": True},
 )
-"""6.7 million parameters, over 64 frames in which each of 256 frequencies is two channels."""
+"""6.9 million parameters, over 64 frames in which each of 256 frequencies is two channels."""
 NOTES = DataConfig(source="notes", kind="sound")
 
 
 def notes_teacher() -> RunConfig:
     """A denoiser that is told instrument, pitch and velocity: the teacher of the one-step instrument.
 
-    What a note sounds like follows nearly from what is told, so that most is learned at high noise, where the time law
+    What a note sounds like follows nearly from what is told, so that much is learned at high noise, where the time law
     has its weight.
 
     Data: 7,770 notes of one second at 16 kHz, rendered from Debian's fluid-soundfont-gm (MIT), or your sounds with
@@ -39,7 +40,7 @@ def notes_teacher() -> RunConfig:
         recipe="notes-teacher",
         data=NOTES,
         model=ModelConfig(kind="denoiser", network=NETWORK, modality=SOUNDS, steps=18),
-        objective=DenoisingConfig(times=LogNormal(mean=2.0, std=1.5), label_dropout=0.05),
+        objective=DenoisingConfig(times=LogNormal(mean=1.0, std=2.0), label_dropout=0.05),
         emas=(PowerEMA(sigma_rel=0.05), PowerEMA(sigma_rel=0.1)),
         batch_size=32,
         budget="40m",
