@@ -17,8 +17,14 @@ from unistep.training.optim import MuonConfig, Schedule
 
 SOUNDS = AudioModality(sample_rate=16_000, samples=16_000, dims=1)
 NETWORK = UNetConfig(
-    **{"channels": 512, "dims": 1, "patch": 1, "widths": (256, 256), "blocks": (1, 1)},
-    **{"embedding_dim": 512, "places": (SOUNDS.frames,), "mask": True},
+    channels=512,
+    dims=1,
+    patch=1,
+    widths=(256, 256),
+    blocks=(1, 1),
+    embedding_dim=512,
+    places=(SOUNDS.frames,),
+    mask=True,
 )
 """6.9 million parameters, over 64 frames in which each of 256 frequencies is two channels."""
 NOTES = DataConfig(source="notes", kind="sound")
