@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=2000)
     parser.add_argument("--levels", type=int, default=32)
     args = parser.parse_args()
-    generator = load(args.model)
+    generator = load(args.model, precision="auto")
     for steps in sorted(args.steps):
         generator = best_times(
             generator,

@@ -49,7 +49,9 @@ def halve(x: Tensor) -> Tensor:
 
 def double(x: Tensor) -> Tensor:
     """Repeat every position twice along every spatial dimension."""
-    # Not F.interpolate: in bfloat16 on a CPU its compiled way back gives zero (PyTorch 2.13).
+    if not torch.compiler.is_compiling():
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+    # In bfloat16 on a CPU the compiled way back of F.interpolate gives zero (PyTorch 2.13).
     b, c, *spatial = x.shape
     axes = range(3, 3 + 2 * len(spatial), 2)
     for axis in axes:
