@@ -24,8 +24,8 @@ AUDIO = "audio"
 class AudioDemoOptions:
     """Play a scale and a beat on a one-step instrument, each note in one network call, into one file."""
 
-    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "notes"
-    """The instrument: a name from `unistep models`, a folder of a model or of a run, or owner/name on the hub."""
+    model: str
+    """The instrument: the folder of a run (unistep train notes-ect) or of a model, or owner/name on the hub."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo.wav")
     """Sound file to write, .wav or .flac; its spectrogram goes beside it, as .png."""
     tempo: float = 112
