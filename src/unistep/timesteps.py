@@ -251,7 +251,7 @@ class RatioCurriculum:
         if self.q <= 1 or self.stages < 1:
             raise ValueError(f"q must be above 1 and stages at least 1, got {self.q} and {self.stages}")
         # Beyond this the two levels agree in float32 and the inverse of their gap is infinite.
-        if self.q**self.stages > 2**20:
+        if self.stages > 20 / math.log2(self.q):  # by its logarithm, as the power may be too large for a float
             raise ValueError(f"q**stages must be at most 2**20, got {self.q}**{self.stages}; take fewer stages")
 
     @property
