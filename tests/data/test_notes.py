@@ -105,6 +105,16 @@ def test_a_limited_set_is_spread_over_everything_and_its_labels_are_right(synth)
     assert dataset.licence.startswith("MIT")
 
 
+def test_some_of_the_instruments_keep_their_numbers(synth, monkeypatch):
+    monkeypatch.setattr(notes, "HIGHEST", 49)
+    dataset = notes_of("notes:flute,organ:test", seconds=0.25)
+    assert len(dataset) == 2 * 2 * 4 * 2
+    assert dataset.summary.source == "notes:organ,flute:test"
+    names = dataset.fields["instrument"].names
+    assert {names[i] for i in dataset.condition["instrument"]} == {"organ", "flute"}
+    assert names == tuple(PROGRAMS)
+
+
 def test_the_parts_share_no_note():
     train, test = (all_notes(split, 1.0) for split in ("train", "test"))
     assert {note.velocity for note in train}.isdisjoint(note.velocity for note in test)
@@ -127,7 +137,8 @@ def test_a_part_and_a_font_are_chosen_by_name(part, synth, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("notes:tset", "notes has train, test, fluid, timgm6mb, excerpt, got 'tset'; nearest is 'test'"),
+        ("notes:tset", "notes has train, test, fluid, timgm6mb, piano, .*, excerpt, got 'tset'; nearest is 'test'"),
+        ("notes:piano,flut", "got 'piano,flut'"),
         ("notes:fluid:valid", "got 'valid'"),
         ("note", "nearest is 'notes'"),
     ],

@@ -204,6 +204,15 @@ def test_drums_come_with_their_classes_and_the_licences_of_those_that_are_there(
     assert set(dataset.label_names) <= set(KINDS)
 
 
+def test_tuned_drums_come_once_for_each_tuning(installed):
+    dataset = sounds_of("drums:permissive:tuned", seconds=0.3)
+    assert dict(dataset.summary.classes) == {"kick": 7, "snare": 7}
+    kicks = dataset.values[np.asarray(dataset.labels) == 0][:, 0].astype(float)
+    heard = [np.abs(np.fft.rfft(kick, 2**16)).argmax() * 16_000 / 2**16 for kick in kicks]
+    assert heard == pytest.approx([200 * 2 ** (tuning / 12) for tuning in packaged.TUNINGS], rel=0.01)
+    assert dataset.fingerprint != sounds_of("drums:permissive", seconds=0.3).fingerprint
+
+
 def test_spoken_digits_come_with_their_licence(installed):
     for source in ("spoken-digits", "spoken-digits:it"):
         dataset = sounds_of(source)
@@ -218,7 +227,7 @@ def test_spoken_digits_come_with_their_licence(installed):
         ("drums", "drums needs Debian's package sonic-pi-samples, which is not installed: apt-get install sonic-pi"),
         ("spoken-digits", "apt-get install asterisk-core-sounds-en-wav"),
         ("spoken-digits:fr", "apt-get install asterisk-core-sounds-fr-wav"),
-        ("drums:free", "drums has the part permissive, got 'free'"),
+        ("drums:free", "drums has permissive and tuned, got 'free'"),
         ("spoken-digits:xx", "has the languages en, es, fr, it, ru, got 'xx'"),
         ("drum", "nearest is 'drums'"),
     ],

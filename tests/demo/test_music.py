@@ -15,9 +15,10 @@ from PIL import Image
 
 from commands.standins import save_instrument, save_standin
 from unistep.cli import main
+from unistep.condition import Field
 from unistep.demo.music import PEAK, RELEASE, Played, in_range, perform, scale_and_beat
 from unistep.generator import Generator
-from unistep.hub import load
+from unistep.hub import load, save
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "play_midi.py"
 RATE, LENGTH = 8_000, 2_000
@@ -95,6 +96,34 @@ def test_the_piece_has_every_instrument_and_rhythm(generator):
     assert [note.pitch for note in piece[:8]] == [60, 62, 64, 65, 67, 69, 71, 72]
     assert piece[1].start == pytest.approx(0.25)
     assert {note.instrument for note in scale_and_beat(("bell",))} == {"bell"}
+    kit = scale_and_beat(names, ("snare", "hihat", "kick", "tom"))
+    assert [note.instrument for note in kit if note.drum and note.instrument != "hihat"][:4] == ["kick", "snare"] * 2
+    assert not [note for note in piece if note.drum]
+
+
+def save_drums(folder: Path, rate: int = RATE) -> Path:
+    """A model of three drums with random weights."""
+    g = load(save_instrument(folder.parent / "copied"))
+    network = replace(g.config.network, vocabularies={}, scalars={}, num_classes=3)
+    modality = replace(g.config.modality, sample_rate=rate)
+    fields = {"label": Field(size=3, names=("hihat", "kick", "snare"))}
+    config = replace(g.config, network=network, modality=modality, fields=fields)
+    net = config.build().net
+    torch.nn.init.normal_(net.output.weight, std=0.2)
+    save(config, net.state_dict(), folder, "# drums\n")
+    return folder
+
+
+def test_drums_are_played_by_their_own_model(generator, tmp_path):
+    drums = load(save_drums(tmp_path / "drums"))
+    piece = [Played(start=0.1, seconds=9.0, pitch=0, instrument="snare", velocity=127, drum=True)]
+    sound = perform(generator, piece, drums=drums, seed=3, gain=0.01).sound
+    start = round(0.1 * RATE)
+    wanted = 0.01 * drums.sample(1, seed=3, label="snare")[0]
+    assert torch.allclose(sound[:, start : start + LENGTH], wanted, atol=1e-6)
+    for wrong, words in ((generator, "cannot play drums"), (load(save_drums(tmp_path / "slow", 4_000)), "must agree")):
+        with pytest.raises(ValueError, match=words):
+            perform(generator, piece, drums=wrong)
 
 
 def test_the_demo_of_sounds(folder, tmp_path, monkeypatch, capsys):

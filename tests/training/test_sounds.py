@@ -14,7 +14,7 @@ from tiny import assert_same, make_data, run, run_config
 from worker import stop_after
 
 from unistep.condition import Field, Range
-from unistep.data import DataConfig
+from unistep.data import DataConfig, prepare
 from unistep.generator import ModelConfig
 from unistep.hub import load
 from unistep.modalities.audio import AudioModality
@@ -22,6 +22,7 @@ from unistep.nets.unet import UNetConfig
 from unistep.objectives import DenoisingConfig, EasyConfig
 from unistep.timesteps import RatioCurriculum
 from unistep.training import trainer
+from unistep.training.build import fit_model_to_data
 from unistep.training.config import RunConfig
 from unistep.training.optim import Schedule
 
@@ -59,7 +60,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_model_takes_its_shape_and_its_conditions_from_the_sounds(teacher: Path) -> None:
     g = load(teacher)
-    assert g.modality == AudioModality(
+    assert replace(g.modality, scale=8.0) == AudioModality(
         sample_rate=8_000, samples=1_000, channels=1, n_fft=64, hop=32, scale=8.0, multiple=16
     )
     assert list(g.config.fields) == ["instrument", "pitch", "velocity"]
@@ -136,6 +137,18 @@ def test_a_one_step_student_of_the_teacher(teacher: Path, tmp_path: Path) -> Non
     assert tuple(g.sample(2, instrument="piano", pitch=60).shape) == (2, 1, 1_000)
 
 
+def test_a_student_on_other_sounds_sees_spectra_as_its_teacher_does(teacher: Path, tmp_path: Path) -> None:
+    """Louder ones would have a smaller scale, which the teacher's weights do not know."""
+    config = sound_config(data=DataConfig(source="notes:excerpt", seconds=0.125, sample_rate=8_000, loudness="peak"))
+    student = replace(config.model, kind="consistency", boundary=0.0, steps=1)
+    config = replace(config, model=student, objective=EasyConfig(), teacher=str(teacher), max_steps=1)
+    assert run(config, tmp_path / "student")[0]
+    assert load(tmp_path / "student").modality == load(teacher).modality
+    fresh = fit_model_to_data(student, prepare(config.data, progress=False)).modality
+    assert isinstance(fresh, AudioModality)
+    assert fresh.scale < 0.9 * load(teacher).modality.scale  # type: ignore[union-attr]
+
+
 def test_a_recipe_for_another_kind_of_signal_is_refused(tmp_path: Path) -> None:
     words = "this recipe is for sounds, and npz:.* has pictures; use one for pictures"
     pictures = DataConfig(source=f"npz:{make_data(tmp_path / 'data.npz')}")
@@ -179,3 +192,16 @@ def test_a_network_of_one_dimension_sees_frequencies_as_channels_and_knows_its_p
     assert g.config.network.places == (34,)
     assert g.config.network.channels == 64
     assert tuple(g.sample(1, instrument="piano").shape) == (1, 1, 1_000)
+
+
+@pytest.mark.parametrize("level", [0.01, 0.5])
+def test_the_scale_brings_any_sounds_to_what_the_model_expects(level: float, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for i in range(6):
+        sound = np.random.default_rng(i).normal(size=8_000).clip(-2, 2) * level / 2
+        soundfile.write(tmp_path / "mine" / f"{i}.wav", sound, 16_000, subtype="FLOAT")
+    dataset = prepare(DataConfig(source=f"folder:{tmp_path / 'mine'}", loudness="keep"), progress=False)
+    fitted = fit_model_to_data(sound_config().model, dataset)
+    assert isinstance(fitted.modality, AudioModality)
+    spectra = fitted.modality.to_tensor(torch.from_numpy(dataset.values.copy()))
+    assert float(spectra.std()) == pytest.approx(fitted.sigma_data, rel=0.01)

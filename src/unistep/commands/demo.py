@@ -26,6 +26,8 @@ class AudioDemoOptions:
 
     model: str
     """The instrument: the folder of a run (unistep train notes-ect) or of a model, or owner/name on the hub."""
+    drums: str | None = None
+    """A one-step model of drums for the beat; the shipped one, where there is one, without."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo.wav")
     """Sound file to write, .wav or .flac; its spectrogram goes beside it, as .png."""
     tempo: float = 112
@@ -86,18 +88,24 @@ def _play(options: AudioDemoOptions) -> int:
     from unistep.condition import Field
     from unistep.demo.music import check_instrument, perform, scale_and_beat
     from unistep.evaluation.hardware import hardware
-    from unistep.hub.load import load
+    from unistep.hub.load import load, models
 
     generator = load(options.model, device=choose_device(options.device))
     modality, _ = check_instrument(generator)
     instruments = generator.config.fields["instrument"]
     assert isinstance(instruments, Field)
+    kit = options.drums or ("drums" if "drums" in models() else None)
+    drums = None if kit is None else load(kit, device=choose_device(options.device))
+    label = None if drums is None else drums.config.fields.get("label")
+    classes = label.names if isinstance(label, Field) else ()
     names = instruments.names or tuple(str(i) for i in range(instruments.first, instruments.last + 1))
-    performance = perform(generator, scale_and_beat(names, tempo=options.tempo), seed=options.seed)
+    piece = scale_and_beat(names, classes, tempo=options.tempo)
+    performance = perform(generator, piece, drums=drums, seed=options.seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     modality.save(performance.sound, out)
     modality.save(performance.sound, out.with_suffix(".png"))
-    told = f"{len(performance.latencies)} notes of {', '.join(names)}, {generator.network_calls()} network call each"
+    played = dict.fromkeys(note.instrument for note in piece)
+    told = f"{len(performance.latencies)} notes of {', '.join(played)}, {generator.network_calls()} network call each"
     print(f"{told}, on {hardware(generator.device)}")
     usual, slow = (1e3 * performance.latency(share) for share in (0.5, 0.95))
     factor = performance.latency(0.5) / performance.note_seconds

@@ -242,10 +242,10 @@ def test_split(config: DataConfig) -> DataConfig:
     """The held-out part that shows how good a perfect model would be; the same data where there is none."""
     from dataclasses import replace
 
-    name, _, split = config.source.partition(":")
-    if name in ("fashion-mnist", "notes") and (split or config.split) == "train":
-        return replace(config, source=name, split="test")
-    return config
+    name, *parts = config.source.split(":")
+    if name not in ("fashion-mnist", "notes") or {"test", "excerpt"} & {config.split, *parts}:
+        return config
+    return replace(config, source=":".join([name, *(part for part in parts if part != "train")]), split="test")
 
 
 def _notes(models: Sequence[Generator], test: Dataset) -> bool:

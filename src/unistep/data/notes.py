@@ -106,12 +106,15 @@ class Notes(Source):
     """Name of the soundfont."""
     split: str
     """``train`` or ``test``: other velocities, held for other times."""
+    instruments: tuple[str, ...] = ()
+    """Some of the instruments; all of them without."""
 
     @property
     def name(self) -> str:
         """As a person writes it."""
         font = "" if self.font == next(iter(FONTS)) else f":{self.font}"
-        return f"notes{font}:{self.split}"
+        some = f":{','.join(self.instruments)}" if self.instruments else ""
+        return f"notes{font}{some}:{self.split}"
 
     def identity(self) -> dict[str, Any]:
         """The font's file and what is asked of it.
@@ -124,7 +127,8 @@ class Notes(Source):
             raise missing_package(self.name, font.package)
         if which("fluidsynth") is None:
             raise missing_package(self.name, "fluidsynth")
-        grid = [PROGRAMS, LOWEST, HIGHEST, VELOCITIES[self.split], HELD[self.split], font.gain]
+        programs = {name: PROGRAMS[name] for name in self.instruments or PROGRAMS}
+        grid = [programs, LOWEST, HIGHEST, VELOCITIES[self.split], HELD[self.split], font.gain]
         return {"notes": self.font, "size": font.path.stat().st_size, "grid": grid}
 
     def open(self, config: DataConfig) -> Contents:
@@ -135,7 +139,7 @@ class Notes(Source):
         """
         self.identity()
         rate, samples = rate_and_length(config)
-        notes = all_notes(self.split, samples / rate)
+        notes = all_notes(self.split, samples / rate, self.instruments)
         chosen = [notes[i] for i in spread(len(notes), config.limit)]
         font = FONTS[self.font]
         return sound_contents(
@@ -149,12 +153,12 @@ class Notes(Source):
 
 
 def open_notes(rest: str, config: DataConfig) -> Source:
-    """The notes that ``rest`` names: a font, a split, both with a colon between them, or ``excerpt``.
+    """The notes that ``rest`` names: a font, a split, instruments, several of these with colons, or ``excerpt``.
 
     Raises:
         ValueError: For any other word.
     """
-    font, split = next(iter(FONTS)), config.split
+    font, split, instruments = next(iter(FONTS)), config.split, ()
     for word in filter(None, rest.split(":")):
         if word == "excerpt":
             return Excerpt()
@@ -162,19 +166,21 @@ def open_notes(rest: str, config: DataConfig) -> Source:
             font = word
         elif word in VELOCITIES:
             split = word
+        elif set(word.split(",")) <= set(PROGRAMS):
+            instruments = tuple(name for name in PROGRAMS if name in word.split(","))
         else:
-            known = (*VELOCITIES, *FONTS, "excerpt")
+            known = (*VELOCITIES, *FONTS, *PROGRAMS, "excerpt")
             raise ValueError(f"notes has {', '.join(known)}, got {word!r}{nearest(word, known)}")
     if split not in VELOCITIES:
         raise ValueError(f"notes has the splits train and test, got {split!r}{nearest(split, tuple(VELOCITIES))}")
-    return Notes(font=font, split=split)
+    return Notes(font=font, split=split, instruments=instruments)
 
 
-def all_notes(split: str, seconds: float) -> list[Note]:
-    """The notes of a split, instrument by instrument."""
+def all_notes(split: str, seconds: float, instruments: Sequence[str] = ()) -> list[Note]:
+    """The notes of a split, instrument by instrument; of all instruments without a choice."""
     return [
         Note(instrument=instrument, pitch=pitch, velocity=velocity, held=share * seconds)
-        for instrument in PROGRAMS
+        for instrument in instruments or PROGRAMS
         for pitch in range(LOWEST, HIGHEST + 1)
         for velocity in VELOCITIES[split]
         for share in HELD[split]

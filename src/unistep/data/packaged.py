@@ -66,6 +66,9 @@ DRUMS = (
 PERMISSIVE = ("CC0", "CC-BY-3.0")
 """Licences that ask for no more than a name; ``drums:permissive`` has only what is under them."""
 
+TUNINGS = (-3, -2, -1, 0, 1, 2, 3)
+"""Semitones by which ``tuned`` drums are tuned."""
+
 KINDS = {
     "kick": r"kick|bassdrum|drum_bass|^bd|_bd_|_k_0",
     "snare": r"snare|^sn\d?_|^sd_|_sn_|^sr_",
@@ -101,6 +104,8 @@ class Packaged(Source):
     """Each file with its class."""
     licence: str
     """Under which licences they are."""
+    tunings: tuple[int, ...] = (0,)
+    """Semitones by which each is tuned, once for each, as a drummer tunes a drum."""
 
     @property
     def name(self) -> str:
@@ -109,7 +114,8 @@ class Packaged(Source):
 
     def identity(self) -> dict[str, Any]:
         """Names, lengths and classes of the files."""
-        return {self.asked: [[str(path), path.stat().st_size, label] for path, label in self.files]}
+        files = [[str(path), path.stat().st_size, label] for path, label in self.files]
+        return {self.asked: files} | ({"tunings": list(self.tunings)} if self.tunings != (0,) else {})
 
     def open(self, config: DataConfig) -> Contents:
         """Get ready to read the files.
@@ -117,11 +123,13 @@ class Packaged(Source):
         Raises:
             ValueError: If the libraries that read sounds are not installed.
         """
-        chosen = [self.files[i] for i in spread(len(self.files), config.limit)]
+        all_of_them = [(*file, tuning) for file in self.files for tuning in self.tunings]
+        chosen = [all_of_them[i] for i in spread(len(all_of_them), config.limit)]
 
         def items() -> Iterator[Item]:
-            for path, label in chosen:
-                yield sound_item(path, "/".join(path.parts[-3:]), label, config)
+            for path, label, tuning in chosen:
+                name = "/".join(path.parts[-3:]) + (f" {tuning:+d}" if tuning else "")
+                yield sound_item(path, name, label, config, speed=2 ** (tuning / 12))
 
         return sound_contents(config, len(chosen), items, licence=self.licence)
 
@@ -137,8 +145,10 @@ def open_packaged(prefix: str, rest: str, config: DataConfig) -> Source | None:
 
         return open_notes(rest, config)
     if prefix == "drums":
-        _only(rest, ("", "permissive"), "drums has the part permissive")
-        return _drums(permissive=rest == "permissive")
+        parts = rest.split(":") if rest else []
+        for part in parts:
+            _only(part, ("permissive", "tuned"), "drums has permissive and tuned")
+        return _drums(permissive="permissive" in parts, tuned="tuned" in parts)
     if prefix == "spoken-digits":
         _only(rest, ("", *_LANGUAGES), f"spoken-digits has the languages {', '.join(_LANGUAGES)}")
         return _spoken_digits(rest)
@@ -160,7 +170,7 @@ def _only(part: str, known: tuple[str, ...], said: str) -> None:
         raise ValueError(f"{said}, got {part!r}")
 
 
-def _drums(*, permissive: bool) -> Packaged:
+def _drums(*, permissive: bool, tuned: bool) -> Packaged:
     wanted = [c for c in DRUMS if not permissive or c.licence.partition(" (")[0] in PERMISSIVE]
     here = [collection for collection in wanted if collection.folder.is_dir()]
     if not here:
@@ -176,8 +186,9 @@ def _drums(*, permissive: bool) -> Packaged:
         if found:
             files += found
             licences.append(collection.licence)
-    asked = "drums:permissive" if permissive else "drums"
-    return Packaged(asked=asked, files=tuple(files), licence="; ".join(licences))
+    asked = ":".join(["drums", *(["permissive"] if permissive else []), *(["tuned"] if tuned else [])])
+    tunings = TUNINGS if tuned else (0,)
+    return Packaged(asked=asked, files=tuple(files), licence="; ".join(licences), tunings=tunings)
 
 
 def _spoken_digits(language: str) -> Packaged:

@@ -67,6 +67,7 @@ def sound_item(
     claims: bool = True,
     trouble: str = "",
     condition: Mapping[str, Told] | None = None,
+    speed: float = 1.0,
 ) -> Item:
     """An item that reads a sound file by the rules of :func:`unistep.modalities.sound.decode_sound`.
 
@@ -78,11 +79,12 @@ def sound_item(
         claims: Whether its name says that it is a sound.
         trouble: Why it cannot be read, where that is known already.
         condition: What else is known of it.
+        speed: How fast it is played.
     """
     return Item(
         name=name,
         label=label,
-        read=partial(_read, path, config, trouble),
+        read=partial(_read, path, config, trouble, speed),
         claims=claims,
         condition=condition or {},
     )
@@ -99,9 +101,9 @@ def array_sound(sound: np.ndarray, rate: int, config: DataConfig, loudness: Loud
     return Sound(values=to_int16(fit_length(sound, samples, wanted), config.loudness or loudness))
 
 
-def _read(path: Path, config: DataConfig, trouble: str) -> Sound:
+def _read(path: Path, config: DataConfig, trouble: str, speed: float) -> Sound:
     if trouble:
         raise UnusableSoundError(trouble, recognised=False)
     rate, samples = rate_and_length(config)
-    channels = 1 if channels_of(config) == 1 else 2
-    return decode_sound(path, sample_rate=rate, samples=samples, channels=channels, loudness=config.loudness or "peak")
+    channels, loudness = 1 if channels_of(config) == 1 else 2, config.loudness or "peak"
+    return decode_sound(path, sample_rate=rate, samples=samples, channels=channels, loudness=loudness, speed=speed)

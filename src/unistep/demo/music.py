@@ -35,6 +35,8 @@ class Played:
     """A name that the model knows."""
     velocity: float = 96
     """How hard the key is struck."""
+    drum: bool = False
+    """Whether the instrument is a class of the model of drums, which is asked instead; pitch says nothing then."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,12 +57,20 @@ class Performance:
         return sorted(self.latencies)[round(share * (len(self.latencies) - 1))]
 
 
-def perform(generator: Generator, notes: Sequence[Played], *, seed: int = 0, gain: float = 0.7) -> Performance:
+def perform(
+    generator: Generator,
+    notes: Sequence[Played],
+    *,
+    drums: Generator | None = None,
+    seed: int = 0,
+    gain: float = 0.7,
+) -> Performance:
     """Play a piece, each note by itself as a player would ask for it.
 
     Args:
         generator: A one-step model of notes, told instrument and pitch.
         notes: The piece.
+        drums: A one-step model of drums, told a class, at the same sampling rate.
         seed: Note ``i`` belongs to ``seed + i``.
         gain: Factor of every note, so that several at once find room.
 
@@ -68,26 +78,33 @@ def perform(generator: Generator, notes: Sequence[Played], *, seed: int = 0, gai
         ValueError: If the model is not of notes, does not know an instrument, or there is nothing to play.
     """
     modality, pitches = check_instrument(generator)
+    if drums is not None:
+        check_drums(drums, modality)
     if not notes:
         raise ValueError("there is no note to play")
     rate = modality.sample_rate
     fade = torch.linspace(1, 0, max(1, round(RELEASE * rate)))
-    end = max(round(note.start * rate) for note in notes) + modality.samples + len(fade)
+    longest = max(modality.samples, 0 if drums is None else drums.signal_shape[1])
+    end = max(round(note.start * rate) for note in notes) + longest + len(fade)
     sound, latencies = torch.zeros(modality.channels, end), []
-    generator.sample(1, instrument=notes[0].instrument)  # the first call of a network is slower than all others
+    generator.sample(1)  # the first call of a network is slower than all others
     for i, note in enumerate(notes):
         begun = time.perf_counter()
-        told: dict[str, Any] = {"instrument": note.instrument, "pitch": in_range(note.pitch, pitches)}
-        x = generator.sample(1, seed=seed + i, **told, **_velocity(generator, note))[0]
+        if note.drum and drums is not None:
+            x = drums.sample(1, seed=seed + i, label=note.instrument)[0] * (note.velocity / 127)
+        else:
+            told: dict[str, Any] = {"instrument": note.instrument, "pitch": in_range(note.pitch, pitches)}
+            x = generator.sample(1, seed=seed + i, **told, **_velocity(generator, note))[0]
         latencies.append(time.perf_counter() - begun)
-        held = min(modality.samples, max(1, round(note.seconds * rate)))
-        tail = min(len(fade), modality.samples - held)
+        length = x.shape[1]
+        held = min(length, max(1, round(note.seconds * rate)))
+        tail = min(len(fade), length - held)
         x[:, held : held + tail] *= fade[:tail]
         x[:, held + tail :] = 0
         begin = round(note.start * rate)
-        sound[:, begin : begin + modality.samples] += gain * x
+        sound[:, begin : begin + length] += gain * x
     loudest = float(sound.abs().max())
-    last = max(round((note.start + min(note.seconds, modality.seconds) + RELEASE) * rate) for note in notes)
+    last = max(round((note.start + min(note.seconds, longest / rate) + RELEASE) * rate) for note in notes)
     sound = sound[:, :last] * min(1.0, PEAK / max(loudest, 1e-9))
     return Performance(sound=sound, sample_rate=rate, latencies=tuple(latencies), note_seconds=modality.seconds)
 
@@ -104,6 +121,22 @@ def check_instrument(generator: Generator) -> tuple[AudioModality, Field]:
     return generator.modality, pitches
 
 
+def check_drums(drums: Generator, modality: AudioModality) -> None:
+    """Say whether a model of drums can play beside an instrument.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    theirs = drums.modality
+    if not (isinstance(theirs, AudioModality) and "label" in drums.config.fields):
+        raise ValueError(f"{drums.name} cannot play drums; it takes a model of sounds with a label")
+    if (theirs.sample_rate, theirs.channels) != (modality.sample_rate, modality.channels):
+        raise ValueError(
+            f"{drums.name} plays at {theirs.sample_rate} Hz in {theirs.channels} channels, the instrument at "
+            f"{modality.sample_rate} Hz in {modality.channels}; they must agree"
+        )
+
+
 def in_range(pitch: int, pitches: Field) -> int:
     """The pitch, moved by octaves into the range of the model."""
     while pitch < pitches.first:
@@ -118,33 +151,40 @@ def _velocity(generator: Generator, note: Played) -> dict[str, Any]:
     return {"velocity": min(max(note.velocity, known.low), known.high)} if isinstance(known, Range) else {}
 
 
-def scale_and_beat(instruments: Sequence[str], *, tempo: float = 112.0) -> list[Played]:
+def scale_and_beat(instruments: Sequence[str], drums: Sequence[str] = (), *, tempo: float = 112.0) -> list[Played]:
     """A scale up and down, each instrument in turn, then four bars of chords over a walking bass with a beat.
 
     Args:
         instruments: Those of the model; the piece takes the ones that it has parts for, or else the first.
+        drums: Classes of a model of drums; without kick, snare and hihat the beat is high and short notes.
         tempo: Quarter notes a minute.
     """
     beat = 60 / tempo
     major = (60, 62, 64, 65, 67, 69, 71, 72)
-    piece = []
-    for i, pitch in enumerate((*major, *major[-2::-1])):
-        piece.append(
-            Played(start=i * beat / 2, seconds=beat / 2, pitch=pitch, instrument=instruments[i % len(instruments)])
-        )
-    begin = len(piece) * beat / 2 + beat
+    scale = (*major, *major[-2::-1])
+    piece = [
+        Played(start=i * beat / 2, seconds=beat / 2, pitch=pitch, instrument=instruments[i % len(instruments)])
+        for i, pitch in enumerate(scale)
+    ]
+    begin = len(scale) * beat / 2 + beat
+    kit = {"kick", "snare", "hihat"} <= set(drums)
 
-    def part(start: float, length: float, pitch: int, wanted: str, velocity: float) -> None:
-        instrument = wanted if wanted in instruments else instruments[0]
-        at, seconds = begin + start * beat, length * beat
-        piece.append(Played(start=at, seconds=seconds, pitch=pitch, instrument=instrument, velocity=velocity))
+    def part(start: float, length: float, pitch: int, wanted: str, velocity: float, *, drum: bool = False) -> None:
+        instrument = wanted if drum or wanted in instruments else instruments[0]
+        at, held = begin + start * beat, length * beat
+        piece.append(Played(start=at, seconds=held, pitch=pitch, instrument=instrument, velocity=velocity, drum=drum))
 
     for bar, (root, third) in enumerate(((48, 4), (57, 3), (53, 4), (55, 4))):
+        part(4 * bar, 3.5, root + 24 + third, "strings", 64)
         for step in range(4):
             part(4 * bar + step, 0.9, root + (0, third, 7, third)[step], "guitar", 104)
             for pitch in (root + 12, root + 12 + third, root + 19):
                 part(4 * bar + step + 0.5, 0.4, pitch, "piano", 72)
-        for step in range(8):  # high and short, as a beat
-            part(4 * bar + step / 2, 0.2, 84 if step % 2 else 79, "marimba", 112 if step % 4 == 2 else 64)
-        part(4 * bar, 3.5, root + 24 + third, "strings", 64)
-    return piece
+            if kit:
+                part(4 * bar + step, 1, 0, "snare" if step % 2 else "kick", 110, drum=True)
+        for step in range(8):
+            if kit:
+                part(4 * bar + step / 2, 0.5, 0, "hihat", 40, drum=True)
+            else:
+                part(4 * bar + step / 2, 0.2, 84 if step % 2 else 79, "marimba", 112 if step % 4 == 2 else 64)
+    return sorted(piece, key=lambda note: note.start)

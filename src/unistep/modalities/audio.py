@@ -51,7 +51,7 @@ class AudioModality:
     exponent: float = 0.4
     """Compression of the amplitude, :math:`a`; 1 is none."""
     scale: float = 13.0
-    """Factor :math:`s`, which brings the standard deviation near that of the model's data."""
+    """Factor :math:`s`, which brings the standard deviation to what a model expects; a run takes it from its data."""
     dims: Literal[1, 2] = 2
     """What a network sees: 2 is a picture of each plane, frequencies by frames; 1 is a row of frames, in which each
     frequency of each plane is a channel."""

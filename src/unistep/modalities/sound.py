@@ -6,6 +6,7 @@ one of half a minute does.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -64,7 +65,13 @@ class Sound:
 
 
 def decode_sound(
-    file: Path, *, sample_rate: int, samples: int, channels: Literal[1, 2] = 1, loudness: Loudness = "peak"
+    file: Path,
+    *,
+    sample_rate: int,
+    samples: int,
+    channels: Literal[1, 2] = 1,
+    loudness: Loudness = "peak",
+    speed: float = 1.0,
 ) -> Sound:
     """Read a sound and bring it to shape ``[channels, samples]``.
 
@@ -80,6 +87,7 @@ def decode_sound(
         samples: Length wanted.
         channels: 1 for mono, 2 for stereo.
         loudness: Rule for how loud it becomes.
+        speed: How fast it is played: 2 is an octave higher and half as long.
 
     Returns:
         The samples, with remarks.
@@ -105,14 +113,14 @@ def decode_sound(
         raise UnusableSoundError(f"broken: {_reason(error)}") from error
     with opened as reader:
         try:
-            return _finish(reader, sample_rate, samples, channels, loudness)
+            return _finish(reader, sample_rate / speed, samples, channels, loudness)
         except UnusableFileError:
             raise
         except Exception as error:  # so can its samples
             raise UnusableSoundError(f"broken: {_reason(error)}") from error
 
 
-def _finish(reader: SoundFile, sample_rate: int, samples: int, channels: int, loudness: Loudness) -> Sound:
+def _finish(reader: SoundFile, sample_rate: float, samples: int, channels: int, loudness: Loudness) -> Sound:
     rate, notes = reader.samplerate, []
     if not _RATES[0] <= rate <= _RATES[1]:
         raise UnusableSoundError(f"sampled at {rate} Hz, wanted {_RATES[0]} to {_RATES[1]}")
@@ -127,7 +135,7 @@ def _finish(reader: SoundFile, sample_rate: int, samples: int, channels: int, lo
         longer = reader.frames > len(head)
         raise UnusableSoundError(f"silent in its first {_LOOK:.0f} s" if longer else "silent")
     begin = max(0, int(np.argmax(loudest >= ONSET * loudest.max())) - round(_BEFORE * rate))
-    needed = -(-samples * rate // sample_rate) + 1
+    needed = math.ceil(samples * rate / sample_rate) + 1
     excerpt = head[begin : begin + needed]
     if len(excerpt) < needed and begin + len(excerpt) < reader.frames:
         excerpt = np.concatenate([excerpt, _read(reader, needed - len(excerpt))])
@@ -147,7 +155,7 @@ def _finish(reader: SoundFile, sample_rate: int, samples: int, channels: int, lo
     return Sound(values=to_int16(fit_length(mixed, samples, sample_rate), loudness), notes=tuple(notes))
 
 
-def fit_length(sound: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
+def fit_length(sound: np.ndarray, samples: int, sample_rate: float) -> np.ndarray:
     """A sound ``[n, c]`` padded with silence, or cut with a fade, to ``[samples, c]``."""
     if len(sound) < samples:
         return np.concatenate([sound, np.zeros((samples - len(sound), sound.shape[1]), sound.dtype)])
@@ -175,7 +183,7 @@ def quantise(sound: np.ndarray) -> np.ndarray:
     return np.rint(sound * FULL).clip(-FULL, FULL - 1).astype(np.int16)
 
 
-def resample(sound: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+def resample(sound: np.ndarray, rate: float, wanted: float) -> np.ndarray:
     """A sound ``[n, c]`` at another rate, band-limited."""
     _, soxr = libraries()
     return soxr.resample(sound, rate, wanted, quality="HQ")

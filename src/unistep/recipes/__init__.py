@@ -31,4 +31,6 @@ def recipes() -> dict[str, Recipe]:
         "fashion-imm": fashion_flow_maps.fashion_imm,
         "notes-teacher": audio.notes_teacher,
         "notes-ect": audio.notes_ect,
+        "drums-teacher": audio.drums_teacher,
+        "drums-ect": audio.drums_ect,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,6 +25,8 @@ from unistep.seeding import derived_seed
 from unistep.training.config import RunConfig
 from unistep.training.parallel import World
 
+_LOOKED_AT = 256  # sounds that the scale of their spectra is taken from
+
 
 def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     """The model with the signal shape and the conditions of the data.
@@ -33,7 +36,7 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     """
     fields = dict(dataset.fields)
     label = fields.get("label")
-    modality = _modality(model.modality, dataset, model.network)
+    modality = _modality(model.modality, dataset, model.network, model.sigma_data)
     network = replace(
         model.network,
         channels=modality.shape[0],
@@ -45,7 +48,7 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     return replace(model, network=network, modality=modality, fields=fields)
 
 
-def _modality(modality: AnyModality, dataset: Dataset, network: UNetConfig) -> AnyModality:
+def _modality(modality: AnyModality, dataset: Dataset, network: UNetConfig, sigma_data: float) -> AnyModality:
     """The model's modality with the shape of the data, which must fit the network."""
     dims, multiple = network.dims, network.multiple
     if isinstance(modality, AudioModality):
@@ -55,7 +58,7 @@ def _modality(modality: AnyModality, dataset: Dataset, network: UNetConfig) -> A
         if dims == 2 and modality.n_fft // 2 % multiple:
             raise ValueError(f"this network needs half of n_fft to be a multiple of {multiple}, got {modality.n_fft}")
         shape = {"sample_rate": dataset.sample_rate, "samples": samples, "channels": channels}
-        return replace(modality, **shape, dims=dims, multiple=multiple)
+        return _scaled(replace(modality, **shape, dims=dims, multiple=multiple, scale=1.0), dataset, sigma_data)
     if dataset.sample_rate is not None:
         raise ValueError(f"this recipe is for pictures, and {dataset.source} has sounds; use one for sounds")
     channels, height, width = dataset.shape
@@ -66,6 +69,13 @@ def _modality(modality: AnyModality, dataset: Dataset, network: UNetConfig) -> A
             f"use --data.size {near}"
         )
     return ImageModality(size=height if height == width else (height, width), channels=channels)
+
+
+def _scaled(modality: AudioModality, dataset: Dataset, sigma_data: float) -> AudioModality:
+    """The modality with the scale at which spectra of the data have the standard deviation that the model expects."""
+    chosen = [i * len(dataset) // _LOOKED_AT for i in range(_LOOKED_AT)] if len(dataset) > _LOOKED_AT else slice(None)
+    spread = float(modality.to_tensor(torch.from_numpy(np.array(dataset.values[chosen]))).std())
+    return replace(modality, scale=float(f"{sigma_data / spread:.3g}"))
 
 
 def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:
@@ -110,6 +120,15 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
         detail = ", ".join(f"{key} {getattr(theirs, key)} instead of {getattr(ours, key)}" for key in different)
         raise ValueError(f"the {role} {name!r} does not fit this data and network: it has {detail}")
     return found
+
+
+def fit_model_to_start(model: ModelConfig, start: Generator | None) -> ModelConfig:
+    """The model with spectra as those that its first weights know, where it makes sounds."""
+    if start is None or not (isinstance(model.modality, AudioModality) and isinstance(start.modality, AudioModality)):
+        return model
+    known = start.modality
+    spectra = {"n_fft": known.n_fft, "hop": known.hop, "exponent": known.exponent, "scale": known.scale}
+    return replace(model, modality=replace(model.modality, **spectra))
 
 
 def build_student(config: RunConfig, model: ModelConfig, start: Generator | None) -> Map:

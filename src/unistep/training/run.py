@@ -16,6 +16,7 @@ from unistep.training.build import (
     build_student,
     fit_model_to_data,
     fit_model_to_objective,
+    fit_model_to_start,
     load_fitting,
     place,
 )
@@ -89,9 +90,10 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     if world.is_main and dataset.summary.skipped:
         console.print(dataset.summary)
     model = fit_model_to_objective(fit_model_to_data(config.model, dataset), config.objective)
-    config = replace(config, model=model)
     teacher = load_fitting(config.teacher, model, "teacher")
     start = load_fitting(config.init, model, "init")
+    model = fit_model_to_start(model, start or teacher)
+    config = replace(config, model=model)
     student = build_student(config, model, start or teacher)
     rate = steepness(student.net)
     objective = build_objective(config, student, teacher)
