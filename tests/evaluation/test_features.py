@@ -240,13 +240,14 @@ def test_a_network_that_gives_no_features_is_refused(network, message: str) -> N
 
 
 def test_training_learns_saves_and_loads_again(tmp_path: Path) -> None:
-    from unistep.evaluation.train_features import FeatureRecipe, accuracy, fit, rounded_to_half, save_features
+    from unistep.evaluation.classifier import ClassifierRecipe, rounded_to_half, save_features
+    from unistep.evaluation.train_features import accuracy, fit
 
     rng = np.random.default_rng(0)
     labels = np.arange(256) % 2
     images = rng.integers(0, 60, (256, 1, 8, 8), dtype=np.uint8)
     images[labels == 1, :, :4] += 150  # a bright upper half: flips do not change it
-    recipe = FeatureRecipe(channels=(4, 4), dim=6, epochs=6, batch_size=32, learning_rate=0.02)
+    recipe = ClassifierRecipe(channels=(4, 4), dim=6, epochs=6, batch_size=32, learning_rate=0.02)
     network = rounded_to_half(fit(images, labels, recipe))
     assert accuracy(network, images, labels) > 0.95
     again = rounded_to_half(fit(images, labels, recipe))
@@ -264,6 +265,7 @@ def test_the_command_trains_measures_on_held_out_images_and_writes_a_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from unistep.evaluation import train_features
+    from unistep.evaluation.classifier import command
 
     monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
@@ -272,10 +274,10 @@ def test_the_command_trains_measures_on_held_out_images_and_writes_a_card(
     images[labels == 1, :4] += 150
     np.savez(tmp_path / "labelled.npz", arr_0=images, arr_1=labels)
     np.savez(tmp_path / "bare.npz", arr_0=images)
-    command = ["train_features", "--out", str(tmp_path / "out"), "--name", "mine", "--recipe.channels", "4"]
-    command += ["--recipe.dim", "5", "--recipe.epochs", "2", "--recipe.batch-size", "20"]
-    monkeypatch.setattr(sys, "argv", [*command, "--data", f"npz:{tmp_path / 'labelled.npz'}"])
-    train_features.main()
+    words = ["train_features", "--out", str(tmp_path / "out"), "--name", "mine", "--recipe.channels", "4"]
+    words += ["--recipe.dim", "5", "--recipe.epochs", "2", "--recipe.batch-size", "20"]
+    monkeypatch.setattr(sys, "argv", [*words, "--data", f"npz:{tmp_path / 'labelled.npz'}"])
+    command(train_features.train_features)
     facts = json.loads((tmp_path / "out" / "config.json").read_text())
     assert (facts["train_images"], facts["test_images"]) == (180, 20)
     assert facts["recipe"]["epochs"] == 2
@@ -284,9 +286,9 @@ def test_the_command_trains_measures_on_held_out_images_and_writes_a_card(
     card = (tmp_path / "out" / "README.md").read_text()
     assert "20 test images" in card
     assert f"{facts['accuracy']:.2%}" in card
-    monkeypatch.setattr(sys, "argv", [*command, "--data", f"npz:{tmp_path / 'bare.npz'}"])
+    monkeypatch.setattr(sys, "argv", [*words, "--data", f"npz:{tmp_path / 'bare.npz'}"])
     with pytest.raises(SystemExit) as stopped:
-        train_features.main()
+        command(train_features.train_features)
     assert stopped.value.code == 2
     assert "trained on labels" in capsys.readouterr().err
 
@@ -296,11 +298,12 @@ def test_the_command_trains_measures_on_held_out_images_and_writes_a_card(
     [
         ((64, 1, 8, 9), 2, "square images, got 8x9"),
         ((64, 1, 8, 8), 1, "fewer than two classes"),
-        ((8, 1, 8, 8), 2, "8 ima"),
+        ((8, 1, 8, 8), 2, "8 examples"),
     ],
 )
 def test_training_refuses_what_it_cannot_use(shape: tuple[int, ...], classes: int, message: str) -> None:
-    from unistep.evaluation.train_features import FeatureRecipe, fit
+    from unistep.evaluation.classifier import ClassifierRecipe
+    from unistep.evaluation.train_features import fit
 
     with pytest.raises(ValueError, match=message):
-        fit(np.zeros(shape, np.uint8), np.arange(shape[0]) % classes, FeatureRecipe(channels=(4,), batch_size=32))
+        fit(np.zeros(shape, np.uint8), np.arange(shape[0]) % classes, ClassifierRecipe(channels=(4,), batch_size=32))

@@ -16,6 +16,7 @@ from synth import install_synth
 from unistep.data import DataConfig, Dataset, notes, prepare
 from unistep.evaluation import Report, Setting, evaluate, load_features
 from unistep.evaluation import train_note_features as training
+from unistep.evaluation.classifier import rounded_to_half
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.hearing import Hearing, log_spectral_distance
 from unistep.evaluation.note_features import BandLevels, NoteFeatures, bands
@@ -149,7 +150,7 @@ SWEEP = {"consistency": (Setting(steps=1),)}
 
 def test_training_is_reproducible(few: tuple[Dataset, Dataset]) -> None:
     recipe = training.NoteRecipe(channels=(4, 8), dim=8, epochs=2, batch_size=36)
-    first, again = (training.rounded_to_half(training.fit(few[0], recipe)).state_dict() for _ in range(2))
+    first, again = (rounded_to_half(training.fit(few[0], recipe)).state_dict() for _ in range(2))
     assert all(torch.equal(value, again[key]) for key, value in first.items())
 
 

@@ -5,23 +5,18 @@ Run ``python -m unistep.evaluation.train_features --out DIR``; ``--features DIR`
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
+from unistep.evaluation.classifier import ClassifierRecipe, command, fit_classifier, save_features, timed
 from unistep.evaluation.feature_nets import ConvFeatures
-from unistep.evaluation.features import CONFIG_FORMAT
-from unistep.evaluation.hardware import hardware
-from unistep.evaluation.note_features import NoteFeatures
 from unistep.evaluation.reference import to_float
 
 if TYPE_CHECKING:
@@ -29,36 +24,14 @@ if TYPE_CHECKING:
 
 _WITHOUT_PARTS = ("folder", "npz")
 
-Network = TypeVar("Network", bound=nn.Module)
 Images = UInt8[np.ndarray, "n c h w"]
 Labels = Int[np.ndarray, " n"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureRecipe:
-    """How a feature network is built and trained."""
-
-    channels: tuple[int, ...] = (24, 48, 96)
-    """Width of each stage; each halves the resolution."""
-    dim: int = 96
-    """Number of features."""
-    epochs: int = 7
-    """Passes over the training images."""
-    batch_size: int = 128
-    """Images per step."""
-    learning_rate: float = 4e-3
-    """Peak of the one-cycle schedule."""
-    weight_decay: float = 0.02
-    """AdamW's weight decay."""
-    seed: int = 0
-    """Seed of initial weights, data order and flips."""
-
-
-DEFAULT_RECIPE = FeatureRecipe()
+DEFAULT_RECIPE = ClassifierRecipe()
 """That of the shipped network."""
 
 
-def fit(images: Images, labels: Labels, recipe: FeatureRecipe) -> ConvFeatures:
+def fit(images: Images, labels: Labels, recipe: ClassifierRecipe) -> ConvFeatures:
     """Train a classifier on bytes ``[n, c, h, w]`` and their labels ``[n]``; flips are the only augmentation.
 
     Raises:
@@ -70,46 +43,22 @@ def fit(images: Images, labels: Labels, recipe: FeatureRecipe) -> ConvFeatures:
         raise ValueError(f"a feature network takes square images, got {height}x{width}; prepare the data with a crop")
     if classes < 2:
         raise ValueError("a feature network is trained on labels, and the data has fewer than two classes")
-    generator = torch.Generator().manual_seed(recipe.seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
+
+    def build() -> ConvFeatures:
         network = ConvFeatures(
             in_channels=channels, size=height, channels=recipe.channels, dim=recipe.dim, classes=classes
         )
-        network.train().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        decayed = [p for p in network.parameters() if p.ndim > 1]
-        others = [p for p in network.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-        steps = recipe.epochs * (len(images) // recipe.batch_size)
-        if steps < 1:
-            raise ValueError(f"{len(images)} images are fewer than one batch of {recipe.batch_size}")
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps + 1)
-        start = time.perf_counter()
-        for step, (x, y) in enumerate(_batches(images, labels, recipe, generator)):
-            loss = torch.nn.functional.cross_entropy(network.logits(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            if step % 100 == 0 or step == steps - 1:
-                seconds = time.perf_counter() - start
-                print(f"step {step + 1}/{steps}  loss {loss.item():.4f}  {seconds:.0f} s", flush=True)
+        return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def loss(network: ConvFeatures, index: Int[np.ndarray, " b"], generator: torch.Generator) -> Tensor:
+        x = to_float(images[index])
+        flip = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
+        x = torch.where(flip, x.flip(-1), x).contiguous(memory_format=torch.channels_last)
+        y = torch.from_numpy(np.asarray(labels[index], dtype=np.int64))
+        return torch.nn.functional.cross_entropy(network.logits(x), y)
+
+    network = fit_classifier(build, loss, len(images), recipe)
     return network.eval().to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-
-
-def _batches(
-    images: Images, labels: Labels, recipe: FeatureRecipe, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for _ in range(recipe.epochs):
-        order = torch.randperm(len(images), generator=generator).numpy()
-        for i in range(len(images) // recipe.batch_size):
-            # Sorted indices read a memory map in one sweep; the order inside a batch does not matter.
-            index = np.sort(order[i * recipe.batch_size : (i + 1) * recipe.batch_size])
-            x = to_float(images[index])
-            flip = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
-            x = torch.where(flip, x.flip(-1), x).contiguous(memory_format=torch.channels_last)
-            yield x, torch.from_numpy(np.asarray(labels[index], dtype=np.int64))
 
 
 @torch.no_grad()
@@ -120,45 +69,6 @@ def accuracy(network: ConvFeatures, images: Images, labels: Labels) -> float:
         answer = network.logits(to_float(images[i : i + 500])).argmax(1).numpy()
         right += int((answer == labels[i : i + 500]).sum())
     return right / len(images)
-
-
-def save_features(
-    network: ConvFeatures | NoteFeatures,
-    directory: Path,
-    *,
-    name: str,
-    version: str,
-    facts: Mapping[str, object],
-    card: str,
-) -> None:
-    """Write ``config.json``, ``model.safetensors`` in half precision and the card ``README.md``.
-
-    Args:
-        network: The trained classifier.
-        directory: Where to; made if need be.
-        name: Name of the network.
-        version: Its version.
-        facts: What else to record: data, recipe, accuracy, hardware, time.
-        card: Text of the card.
-    """
-    from safetensors.torch import save
-
-    directory.mkdir(parents=True, exist_ok=True)
-    weights = {
-        key: (value.half() if value.is_floating_point() else value).contiguous()
-        for key, value in network.state_dict().items()
-    }
-    config = {"format": CONFIG_FORMAT, "name": name, "version": version, "architecture": network.architecture, **facts}
-    (directory / "model.safetensors").write_bytes(save(weights))
-    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (directory / "README.md").write_text(card, encoding="utf-8")
-
-
-def rounded_to_half(network: Network) -> Network:
-    """The network with weights rounded as :func:`save_features` rounds them: what is measured is what is saved."""
-    state = {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    network.load_state_dict(state)
-    return network
 
 
 _CARD = """# Feature network `{name}`, version {version}
@@ -189,7 +99,7 @@ def train_features(
     *,
     name: str = "fashion",
     version: str = "1",
-    recipe: FeatureRecipe = DEFAULT_RECIPE,
+    recipe: ClassifierRecipe = DEFAULT_RECIPE,
 ) -> dict[str, object]:
     """Train a feature network on the training split of ``data``, measure it on the test split, and save it.
 
@@ -217,9 +127,7 @@ def train_features(
     else:
         test = prepare(DataConfig(source=data, split="test"))
         test_images, test_labels = test.images, _all_labels(test)
-    start, cpu = time.perf_counter(), time.process_time()
-    network = rounded_to_half(fit(images, labels, recipe))
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    network, cost = timed(lambda: fit(images, labels, recipe))
     facts: dict[str, object] = {
         "data": data,
         "fingerprint": train.fingerprint,
@@ -228,11 +136,7 @@ def train_features(
         "accuracy": accuracy(network, test_images, test_labels),
         "train_accuracy": accuracy(network, images, labels),
         "recipe": asdict(recipe),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(cpu_seconds, 1),
-        "hardware": hardware(),
-        "torch": torch.__version__,
+        **cost,
     }
     save_features(network, out, name=name, version=version, facts=facts, card=write_card(name, version, facts))
     return facts
@@ -258,17 +162,5 @@ def write_card(name: str, version: str, facts: Mapping[str, Any]) -> str:
     return _CARD.format(name=name, version=version, widths=widths, stages=len(recipe["channels"]), **recipe, **facts)
 
 
-def main() -> None:
-    """Command line of ``python -m unistep.evaluation.train_features``."""
-    import tyro
-
-    try:
-        facts = tyro.cli(train_features, description=train_features.__doc__)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    print(json.dumps(facts, indent=2))
-
-
 if __name__ == "__main__":
-    main()
+    command(train_features)

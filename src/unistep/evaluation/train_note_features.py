@@ -5,31 +5,26 @@ Run ``python -m unistep.evaluation.train_note_features --out DIR``; ``--features
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unistep.condition import Field
-from unistep.evaluation.hardware import hardware
+from unistep.evaluation.classifier import ClassifierRecipe, command, fit_classifier, save_features, timed
 from unistep.evaluation.note_features import NoteFeatures
 from unistep.evaluation.reference import to_float
-from unistep.evaluation.train_features import rounded_to_half, save_features
 
 if TYPE_CHECKING:
     from unistep.data import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoteRecipe:
+class NoteRecipe(ClassifierRecipe):
     """How the network is built and trained."""
 
     channels: tuple[int, ...] = (16, 32, 64)
@@ -40,16 +35,10 @@ class NoteRecipe:
     """Passes over the training notes."""
     batch_size: int = 64
     """Notes per step."""
-    learning_rate: float = 4e-3
-    """Peak of the one-cycle schedule."""
-    weight_decay: float = 0.02
-    """AdamW's weight decay."""
     shift: float = 0.02
     """Notes begin later or earlier by up to so many seconds, chosen anew each time."""
     noise: tuple[float, float] = (-70.0, -30.0)
     """Level of the noise that is added, in decibels of full scale, chosen anew each time."""
-    seed: int = 0
-    """Seed of initial weights, data order, shifts and noise."""
 
 
 DEFAULT_RECIPE = NoteRecipe()
@@ -63,40 +52,27 @@ def fit(notes: Dataset, recipe: NoteRecipe) -> NoteFeatures:
         ValueError: If they are not, or are fewer than one batch.
     """
     instruments, pitches = _fields(notes)
-    steps = recipe.epochs * (len(notes) // recipe.batch_size)
-    if steps < 1:
-        raise ValueError(f"{len(notes)} notes are fewer than one batch of {recipe.batch_size}")
-    assert notes.sample_rate is not None
-    generator = torch.Generator().manual_seed(recipe.seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        network = NoteFeatures(
-            sample_rate=notes.sample_rate,
+    rate = notes.sample_rate
+    assert rate is not None
+
+    def build() -> NoteFeatures:
+        return NoteFeatures(
+            sample_rate=rate,
             samples=notes.shape[1],
             channels=recipe.channels,
             dim=recipe.dim,
             instruments=instruments.names,
             lowest=pitches.first,
             pitches=pitches.size,
-        ).train()
-        decayed = [p for p in network.parameters() if p.ndim > 1]
-        others = [p for p in network.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps + 1)
-        start = time.perf_counter()
-        for step, (x, instrument, pitch) in enumerate(_batches(notes, recipe, generator)):
-            heard, told = network.logits(x)
-            cross_entropy = torch.nn.functional.cross_entropy
-            loss = cross_entropy(heard, instrument) + cross_entropy(told, pitch)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            if step % 100 == 0 or step == steps - 1:
-                seconds = time.perf_counter() - start
-                print(f"step {step + 1}/{steps}  loss {loss.item():.4f}  {seconds:.0f} s", flush=True)
-    return network.eval()
+        )
+
+    def loss(network: NoteFeatures, index: Int[np.ndarray, " b"], generator: torch.Generator) -> Tensor:
+        heard, told = network.logits(_augmented(to_float(notes.values[index]), rate, recipe, generator))
+        instrument, pitch = (torch.from_numpy(notes.condition[name][index]) for name in ("instrument", "pitch"))
+        cross_entropy = torch.nn.functional.cross_entropy
+        return cross_entropy(heard, instrument) + cross_entropy(told, pitch)
+
+    return fit_classifier(build, loss, len(notes), recipe).eval()
 
 
 def _fields(notes: Dataset) -> tuple[Field, Field]:
@@ -106,23 +82,16 @@ def _fields(notes: Dataset) -> tuple[Field, Field]:
     return found  # type: ignore[return-value]
 
 
-def _batches(
-    notes: Dataset, recipe: NoteRecipe, generator: torch.Generator
-) -> Iterator[tuple[Float[Tensor, "b c n"], Tensor, Tensor]]:
-    assert notes.sample_rate is not None
-    longest = round(recipe.shift * notes.sample_rate)
-    for _ in range(recipe.epochs):
-        order = torch.randperm(len(notes), generator=generator).numpy()
-        for i in range(len(notes) // recipe.batch_size):
-            index = np.sort(order[i * recipe.batch_size : (i + 1) * recipe.batch_size])
-            x = to_float(notes.values[index])
-            shifts = torch.randint(-longest, longest + 1, (len(x),), generator=generator).tolist()
-            x = torch.stack([_shifted(sound, by) for sound, by in zip(x, shifts, strict=True)])
-            low, high = recipe.noise
-            level = low + (high - low) * torch.rand(len(x), 1, 1, generator=generator)
-            x = x + 10 ** (level / 20) * torch.randn(x.shape, generator=generator)
-            instrument, pitch = (torch.from_numpy(notes.condition[name][index]) for name in ("instrument", "pitch"))
-            yield x, instrument, pitch
+def _augmented(
+    x: Float[Tensor, "b c n"], rate: int, recipe: NoteRecipe, generator: torch.Generator
+) -> Float[Tensor, "b c n"]:
+    """The notes a little earlier or later, each in noise of some level."""
+    longest = round(recipe.shift * rate)
+    shifts = torch.randint(-longest, longest + 1, (len(x),), generator=generator).tolist()
+    x = torch.stack([_shifted(sound, by) for sound, by in zip(x, shifts, strict=True)])
+    low, high = recipe.noise
+    level = low + (high - low) * torch.rand(len(x), 1, 1, generator=generator)
+    return x + 10 ** (level / 20) * torch.randn(x.shape, generator=generator)
 
 
 def _shifted(sound: Float[Tensor, "c n"], by: int) -> Float[Tensor, "c n"]:
@@ -190,9 +159,7 @@ def train_note_features(
     from unistep.data import DataConfig, prepare
 
     train, test = (prepare(DataConfig(source=data, split=split)) for split in ("train", "test"))
-    start, cpu = time.perf_counter(), time.process_time()
-    network = rounded_to_half(fit(train, recipe))
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    network, cost = timed(lambda: fit(train, recipe))
     instrument, pitch = accuracies(network, test)
     facts: dict[str, object] = {
         "data": data,
@@ -203,11 +170,7 @@ def train_note_features(
         "instrument_accuracy": instrument,
         "pitch_accuracy": pitch,
         "recipe": asdict(recipe),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(cpu_seconds, 1),
-        "hardware": hardware(),
-        "torch": torch.__version__,
+        **cost,
     }
     told = asdict(recipe) | facts
     widths, (quiet, loud) = ", ".join(map(str, recipe.channels)), recipe.noise
@@ -218,17 +181,5 @@ def train_note_features(
     return facts
 
 
-def main() -> None:
-    """Command line of ``python -m unistep.evaluation.train_note_features``."""
-    import tyro
-
-    try:
-        facts = tyro.cli(train_note_features, description=train_note_features.__doc__)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    print(json.dumps(facts, indent=2))
-
-
 if __name__ == "__main__":
-    main()
+    command(train_note_features)
