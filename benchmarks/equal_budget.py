@@ -16,14 +16,11 @@ from pathlib import Path
 
 import torch
 from curves import plot
-from race import race
+from race import race, shares
 from variants import VARIANTS
 
 from unistep.evaluation import quick_fd
 from unistep.hub.load import load
-
-POINTS = (0.25, 0.5, 0.75, 1.0)
-"""Shares of the budget at which a variant is judged."""
 
 
 def main() -> None:
@@ -33,6 +30,7 @@ def main() -> None:
     parser.add_argument("--teacher", help="model folder or zoo name that every student starts from")
     parser.add_argument("--seconds", type=float, default=300.0, help="processor seconds for each variant")
     parser.add_argument("--num", type=int, default=2000, help="samples for each distance")
+    parser.add_argument("--points", type=int, default=4, help="how often each variant is judged along its budget")
     parser.add_argument("--plot", type=Path, help="picture of the distances against the seconds")
     parser.add_argument("--json", type=Path, default=Path("equal_budget.json"))
     args = parser.parse_args()
@@ -44,7 +42,9 @@ def main() -> None:
     for name in args.variants:
         # A denoiser keeps its own network: its size is what such a variant changes.
         size = None if name.startswith("teacher-") else args.teacher
-        result = race(name, VARIANTS[name](), teacher=size, seconds=args.seconds, num=args.num, points=POINTS)
+        result = race(
+            name, VARIANTS[name](), teacher=size, seconds=args.seconds, num=args.num, points=shares(args.points)
+        )
         known = json.loads(args.json.read_text()) if args.json.exists() else []
         result |= {"budget": args.seconds, "teacher": args.teacher and round(distance, 3), "num": args.num}
         args.json.write_text(json.dumps([*known, result], indent=1) + "\n")

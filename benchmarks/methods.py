@@ -21,14 +21,13 @@ from pathlib import Path
 
 import torch
 from curves import plot
-from race import race
+from race import race, shares
 
 from unistep.evaluation import quick_fd
 from unistep.hub.load import load
 from unistep.recipes import recipes
 from unistep.training.config import RunConfig
 
-POINTS = (0.25, 0.5, 0.75, 1.0)
 BATCHES = (32, 96)
 """Batch sizes between which the slope of the memory is taken."""
 
@@ -38,7 +37,7 @@ def methods() -> dict[str, RunConfig]:
     found: dict[str, RunConfig] = {}
     for name, recipe in recipes().items():
         config = recipe()
-        if config.model.kind == "denoiser":
+        if config.model.kind == "denoiser" or not name.startswith("fashion-"):
             continue
         found[name] = replace(config, teacher="teacher", model=replace(config.model, times={}))
         if config.teacher is None:
@@ -61,7 +60,7 @@ def one(name: str, args: argparse.Namespace) -> dict[str, object]:
         teacher=args.teacher,
         seconds=args.seconds,
         num=args.num,
-        points=POINTS,
+        points=shares(args.points),
         calls=(1, 2, 4),
     )
 
@@ -98,6 +97,7 @@ def main() -> None:
     parser.add_argument("--teacher", default="fashion-teacher", help="model folder or zoo name")
     parser.add_argument("--seconds", type=float, default=120.0, help="processor seconds for each method")
     parser.add_argument("--num", type=int, default=1000, help="samples for each distance")
+    parser.add_argument("--points", type=int, default=4, help="how often each method is judged along its budget")
     parser.add_argument("--json", type=Path, default=Path("methods.json"))
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
@@ -116,7 +116,8 @@ def main() -> None:
     for name in names:
         part = args.json.with_suffix(".part")
         words = [sys.executable, __file__, name, "--single", "--teacher", args.teacher, "--json", str(part)]
-        subprocess.run([*words, "--seconds", str(args.seconds), "--num", str(args.num)], check=True)
+        words += ["--seconds", str(args.seconds), "--num", str(args.num), "--points", str(args.points)]
+        subprocess.run(words, check=True)
         result = json.loads(part.read_text())
         part.unlink()
         low, high = (peak(name, args.teacher, batch) for batch in BATCHES)

@@ -58,6 +58,11 @@ def judge(generator: Generator, num: int, calls: Sequence[int]) -> dict[str, flo
     }
 
 
+def shares(points: int) -> tuple[float, ...]:
+    """Evenly spaced shares of a budget at which to judge, the last of them all of it."""
+    return tuple((i + 1) / points for i in range(points))
+
+
 def race(
     name: str,
     config: RunConfig,

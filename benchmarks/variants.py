@@ -19,6 +19,9 @@ EASY = EasyConfig(curriculum=RatioCurriculum(q=4.0, stages=3), weighting="invers
 
 HIGH = LogNormal(mean=0.0, std=2.0)
 
+GUIDED = replace(EASY, times=HIGH, target="euler", guidance=1.3)
+"""That of the recipe ``fashion-ect``."""
+
 
 def tuned(objective: object, **changes: object) -> Callable[[], RunConfig]:
     """A student of the teacher with this objective."""
@@ -64,8 +67,11 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "ect-high": tuned(replace(EASY, times=HIGH)),
     "ect-higher": tuned(replace(EASY, times=LogNormal(mean=1.0, std=2.0))),
     "ect-guided": tuned(replace(EASY, target="euler", guidance=1.3)),
-    "ect-high-guided": tuned(replace(EASY, times=HIGH, target="euler", guidance=1.3)),
-    "ect-high-guided-2": tuned(replace(EASY, times=HIGH, target="euler", guidance=2.0)),
+    "ect-high-guided": tuned(GUIDED),
+    "ect-high-guided-2": tuned(replace(GUIDED, guidance=2.0)),
+    "ect-high-guided-lr03": tuned(GUIDED, optimizer=MuonConfig(lr=3e-4, adam_lr=1e-4)),
+    "ect-high-guided-2-stages": tuned(replace(GUIDED, curriculum=RatioCurriculum(q=4.0, stages=2))),
+    "ect-high-guided-4-stages": tuned(replace(GUIDED, curriculum=RatioCurriculum(q=4.0, stages=4))),
     "cd-heun": tuned(DistillationConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))),
     "cd-euler": tuned(DistillationConfig(levels=18, solver="euler", distance=PseudoHuber(c=0.0))),
     "cd-heun-8": tuned(DistillationConfig(levels=8, solver="heun", distance=PseudoHuber(c=0.0))),
