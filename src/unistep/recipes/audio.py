@@ -28,6 +28,8 @@ NETWORK = UNetConfig(
     mask=True,
 )
 """6.9 million parameters, over 64 frames in which each of 256 frequencies is two channels."""
+FEW_SOUNDS = replace(NETWORK, widths=(192, 192), embedding_dim=256)
+"""3.3 million parameters, for some hundred sounds."""
 STUDENT = ModelConfig(kind="consistency", network=NETWORK, modality=SOUNDS, boundary=0.0, steps=1)
 NOTES = DataConfig(source="notes", kind="sound")
 DRUMS = DataConfig(source="drums:permissive:tuned", kind="sound")
@@ -97,10 +99,12 @@ def drums_teacher() -> RunConfig:
     Paper: Karras et al. 2022 (arXiv 2206.00364); `objectives/denoising.py`. Muon in place of Adam. Spectra as in
     Pasini et al. 2024 (arXiv 2408.06500).
     """
+    teacher = notes_teacher()
     return replace(
-        notes_teacher(),
+        teacher,
         recipe="drums-teacher",
         data=DRUMS,
+        model=replace(teacher.model, network=FEW_SOUNDS),
         objective=DenoisingConfig(times=LogNormal(mean=0.5, std=2.0), label_dropout=0.1),
         budget="20m",
     )
@@ -115,4 +119,6 @@ def drums_ect() -> RunConfig:
     Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`. Spectra as in Pasini et al. 2024
     (arXiv 2408.06500).
     """
-    return replace(notes_ect(), recipe="drums-ect", data=DRUMS, budget="20m")
+    return replace(
+        notes_ect(), recipe="drums-ect", data=DRUMS, model=replace(STUDENT, network=FEW_SOUNDS), budget="20m"
+    )
