@@ -11,6 +11,7 @@ import soundfile
 from PIL import Image
 
 from commands.standins import TINY, save_instrument
+from speech_standins import install_speech
 from synth import install_synth
 from unistep.data import notes
 
@@ -171,3 +172,33 @@ def test_a_mistake_in_judging_is_one_line(run, instrument, place, options, words
     assert outcome.code == 2, outcome
     assert words in outcome.err
     assert outcome.err.strip().count("\n") == 0
+
+
+def test_evaluate_speech(run, instrument, place, monkeypatch):
+    install_speech(monkeypatch)
+    (place / "mine").mkdir()
+    for i in range(12):
+        soundfile.write(place / "mine" / f"{i}.wav", np.random.default_rng(i).normal(size=4_000) * 0.2, 16_000)
+    outcome = run(["evaluate", str(instrument)], "--data folder:mine --speech --steps 1 --num 12 --json r.json")
+    assert outcome.code == 0, outcome
+    rows = json.loads(Path("r.json").read_text())["rows"]
+    assert [row["name"] for row in rows[1:]] == ["reference", "noise"]
+    assert all(set(row["further"]) == {"speech ↑", "voice ↓", "unheard ↓"} for row in rows)
+    assert rows[1]["further"]["speech ↑"] == 1
+    assert "unheard" in outcome.out
+
+
+@pytest.mark.parametrize("missing", ["silero_vad", "resemblyzer"])
+def test_what_judges_speech_is_named_where_it_is_missing(run, instrument, monkeypatch, missing):
+    install_speech(monkeypatch)
+    monkeypatch.setitem(__import__("sys").modules, missing, None)
+    outcome = run(["evaluate", str(instrument)], "--data folder:nowhere --speech")
+    assert outcome.code == 2
+    assert "pip install 'unistep[speech]', then pip install --no-deps resemblyzer" in outcome.err
+    assert outcome.err.strip().count("\n") == 0
+
+
+def test_speech_is_not_heard_in_pictures(run):
+    outcome = run("evaluate fashion --speech")
+    assert outcome.code == 2
+    assert outcome.err == "unistep: error: --speech judges sounds, and fashion makes pictures\n"

@@ -17,6 +17,7 @@ from unistep.commands.parse import model_word, parse, with_conditions
 if TYPE_CHECKING:
     from unistep.data import DataConfig, Dataset
     from unistep.evaluation.judge import Sweep
+    from unistep.evaluation.speech_networks import SpeechNetworks
     from unistep.generator import Generator
 
 SolverName = Literal["heun", "euler", "dpmpp2m"]
@@ -48,6 +49,9 @@ class EvaluateOptions:
     guidance: tuple[float, ...] = ()
     """Guidance weights, rows for each: of a many-step model (1, none, without) and of a one-step model that was
     trained for a range of them (its default without)."""
+    speech: bool = False
+    """Of speech: also the share of samples with speech by silero-vad, and how far their voices are from real ones by
+    resemblyzer; needs pip install 'unistep[speech]', then pip install --no-deps resemblyzer."""
     num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 10_000
     """Samples for each row."""
     seed: int = 0
@@ -97,6 +101,7 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
     from unistep.data import prepare
     from unistep.evaluation import evaluate, load_features, save_plot
     from unistep.evaluation.hearing import Hearing
+    from unistep.evaluation.speech import Speech
     from unistep.hub.load import load
 
     device = choose_device(options.device)
@@ -104,6 +109,7 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
     models = [load(name, device=device, precision=options.precision) for name in names]
     check_sampling(models, options.guidance, told)
     rate = getattr(models[0].modality, "sample_rate", None)
+    networks = speech_networks(models[0]) if options.speech else None
     spec = options.features or usual_features(models[0])
     features = load_features(spec, shape=models[0].signal_shape, sample_rate=rate).to(device)
     config = data_for(models[0], options.data)
@@ -123,6 +129,7 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
         hearing=None
         if test is None or told or not _notes(models, test)
         else Hearing(test, features, options.num, options.seed),
+        speech=None if networks is None else Speech(reference, networks),
     )
     console = Console()
     console.print(report.table(console.width))
@@ -210,6 +217,21 @@ def sweep(options: EvaluateOptions, kind: str) -> Sweep:
             for n in dict.fromkeys(many)
         ),
     }
+
+
+def speech_networks(model: Generator) -> SpeechNetworks:
+    """The networks of ``--speech``, before the data is looked at.
+
+    Raises:
+        ValueError: If speech cannot be heard in what the model makes, or the networks are not installed.
+    """
+    from unistep.evaluation.speech_networks import SpeechNetworks, check_rate
+    from unistep.modalities.audio import AudioModality
+
+    if not isinstance(model.modality, AudioModality):
+        raise ValueError(f"--speech judges sounds, and {model.name} makes pictures")
+    check_rate(model.modality.sample_rate, model.modality.samples)
+    return SpeechNetworks()
 
 
 def usual_features(model: Generator) -> str:

@@ -13,6 +13,7 @@ EXTRAS = {
     "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "diffusers": ("diffusers",),
+    "speech": ("silero_vad", "librosa", "webrtcvad"),  # beside resemblyzer, which no extra can bring
 }
 """Importable names by extra."""
 

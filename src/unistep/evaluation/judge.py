@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import logging
 import time
@@ -17,6 +16,7 @@ from unistep.condition import Told
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.metrics import Moments, frechet_distance, kernel_distance, neighbourhood
+from unistep.evaluation.progress import display, line
 from unistep.evaluation.reference import (
     Examples,
     ReferenceStatistics,
@@ -26,13 +26,13 @@ from unistep.evaluation.reference import (
     reference_statistics,
     to_float,
 )
-from unistep.evaluation.report import SANITY, Report, Row
+from unistep.evaluation.report import REFERENCE, SANITY, Report, Row
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
-    from unistep.evaluation.hearing import Hearing, Listening
+    from unistep.evaluation.hearing import Hearing
+    from unistep.evaluation.speech import Speech
     from unistep.solvers import Solver
 
 _SMALLEST = 10
@@ -78,6 +78,18 @@ class Sampler(Protocol):
         ...
 
 
+class Listener(Protocol):
+    """What hears the samples of one row, beside the feature network."""
+
+    def hear(self, sounds: Tensor, features: Tensor) -> None:
+        """Take in the next samples, with their features."""
+        ...
+
+    def figures(self) -> dict[str, float]:
+        """What was found, by its column's name."""
+        ...
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -115,6 +127,7 @@ def evaluate(
     batch_size: int = 64,
     condition: Mapping[str, Value] | None = None,
     hearing: Hearing | None = None,
+    speech: Speech | None = None,
     progress: bool = True,
     console: Console | None = None,
 ) -> Report:
@@ -134,6 +147,7 @@ def evaluate(
         batch_size: Samples that go through a model together.
         condition: Fields that every sample is told; a model draws the others for each item.
         hearing: Of notes: held-out notes whose conditions the models are told, beside which they are listened to.
+        speech: Of speech: real sounds, beside which it is told whether samples are speech, and whose.
         progress: Whether to show a bar with speed and time left, on standard error.
         console: Where to show it instead.
 
@@ -152,19 +166,24 @@ def evaluate(
     jobs = [(model, setting) for model in models for setting in _settings(model, sweep or DEFAULT_SWEEP)]
     told = _told(condition or {}) if hearing is None else {}
     notes = _notes(num, features, len(reference.values), told, kind)
-    if hearing is not None:
-        notes = (*notes, hearing.meaning)
+    ears = [ear for ear in (hearing, speech) if ear is not None]
+    notes = (*notes, *(ear.meaning for ear in ears))
+    if speech is not None and test is None:
+        notes = (*notes, f"row {REFERENCE!r}: voices against all others of the reference, the rest against itself")
     rows: list[Row] = []
-    with _display(progress, console) as bar:
-        with _bar(bar, "reference", len(reference.values), kind) as advance:
+    with display(progress, console) as bar:
+        with line(bar, "reference", len(reference.values), kind) as advance:
             statistics = reference_statistics(reference, features, progress=advance)
+        if speech is not None:
+            with line(bar, "voices", len(speech.index), kind) as advance:
+                speech.voices(advance)
         judge = _Judge(features, statistics, num)
         for model, setting in jobs:
             row = f"{model.name}, {setting.solver + ' ' if setting.solver else ''}{setting.steps}"
             weight = model.guidance if setting.guidance is None else setting.guidance
-            with _bar(bar, row + (f", guidance {weight:g}" if weight not in (None, 1) else ""), num, kind) as advance:
+            with line(bar, row + (f", guidance {weight:g}" if weight not in (None, 1) else ""), num, kind) as advance:
                 source = _Timed(model, setting, num, seed, batch_size, condition or {}, shape)
-                facts = judge(source.batches(), advance, None if hearing is None else hearing.listen())
+                facts = judge(source.batches(), advance, [ear.listen() for ear in ears])
             rows.append(
                 Row(
                     name=model.name,
@@ -180,13 +199,20 @@ def evaluate(
         if test is not None:
             # As many images as the models have samples, for the Fréchet distance shrinks with their number.
             pick = torch.randperm(len(test.values), generator=torch.Generator().manual_seed(seed))[:num].sort().values
-            with _bar(bar, "test split", len(pick), kind) as advance:
+            with line(bar, "test split", len(pick), kind) as advance:
                 chosen = (to_float(test.values[index.numpy()]) for index in pick.split(250))
-                listening = None if hearing is None else hearing.listen(real=True)
-                rows.append(Row(name="test split", kind=SANITY, **judge(chosen, advance, listening)))
+                listeners = [] if hearing is None else [hearing.listen(real=True)]
+                listeners += [] if speech is None else [speech.listen()]
+                rows.append(Row(name="test split", kind=SANITY, **judge(chosen, advance, listeners)))
+        elif speech is not None:
+            pick = speech.index[:num]
+            with line(bar, REFERENCE, len(pick), kind) as advance:
+                chosen = (to_float(speech.real.values[index.numpy()]) for index in pick.split(250))
+                rows.append(Row(name=REFERENCE, kind=SANITY, **judge(chosen, advance, [speech.listen(real=True)])))
         if noise:
-            with _bar(bar, "noise", num, kind) as advance:
-                rows.append(Row(name="noise", kind=SANITY, **judge(_noise(num, shape, seed), advance)))
+            heard = [] if speech is None else [speech.listen()]
+            with line(bar, "noise", num, kind) as advance:
+                rows.append(Row(name="noise", kind=SANITY, **judge(_noise(num, shape, seed), advance, heard)))
     return Report(
         rows=tuple(rows),
         features=features.label,
@@ -248,7 +274,7 @@ class _Judge:
     def __init__(self, features: FeatureNetwork, statistics: ReferenceStatistics, num: int) -> None:
         self._features, self._statistics, self._num = features, statistics, num
 
-    def __call__(self, batches: Iterator[Tensor], advance: Any, listening: Listening | None = None) -> dict[str, Any]:
+    def __call__(self, batches: Iterator[Tensor], advance: Any, listeners: Sequence[Listener]) -> dict[str, Any]:
         moments, kept, seen = Moments(self._features.dim), [], list[Tensor]()
 
         def shown() -> Iterator[Tensor]:
@@ -259,8 +285,8 @@ class _Judge:
         for found in extract(self._features, shown(), progress=advance):
             moments.update(found)
             kept.append(found)
-            if listening is not None:
-                listening.hear(seen[0], found)
+            for listener in listeners:
+                listener.hear(seen[0], found)
         fake = torch.cat(kept)
         # The subset is in random order, so its head is a random subset too; equal sizes keep the figures fair.
         real = self._statistics.subset[: len(fake)]
@@ -275,7 +301,7 @@ class _Judge:
             "recall": near.recall,
             "density": near.density,
             "coverage": near.coverage,
-            "further": {} if listening is None else listening.figures(),
+            "further": {name: value for listener in listeners for name, value in listener.figures().items()},
         }
 
 
@@ -339,40 +365,6 @@ def _noise(num: int, shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, num, 250):
         yield torch.randn(min(250, num - start), *shape, generator=generator).clamp(-1, 1)
-
-
-@contextlib.contextmanager
-def _display(shown: bool, console: Console | None) -> Iterator[Progress | None]:
-    if not shown:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    speed = TextColumn("{task.fields[speed]}", justify="right")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
-    with Progress(*columns, console=console or Console(stderr=True)) as bar:
-        yield bar
-
-
-@contextlib.contextmanager
-def _bar(display: Progress | None, what: str, total: int, kind: str) -> Iterator[Any]:
-    """One line of the display; yields what is told of finished images or sounds."""
-    if display is None:
-        yield None
-        return
-    task = display.add_task(what, total=total, speed="")
-
-    begun, done = time.perf_counter(), 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        speed = done / max(time.perf_counter() - begun, 1e-9)
-        display.update(task, advance=count, speed=f"{speed:,.0f} {kind}/s")
-
-    yield advance
-    display.update(task, completed=total)
 
 
 def _computed_on(models: Sequence[Sampler]) -> str:

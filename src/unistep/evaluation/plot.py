@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unistep.evaluation.report import SANITY, Report, Row
+from unistep.evaluation.report import REFERENCE, SANITY, Report, Row
 from unistep.files import replacing
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _number(axes: Axes, row: Row, colour: str) -> None:
 
 def _sanity_lines(axes: Axes, report: Report, calls: list[int]) -> None:
     for row in report.rows:
-        if row.kind == SANITY and row.frechet > 0:
+        if row.kind == SANITY and row.name != REFERENCE and row.frechet > 0:
             axes.axhline(row.frechet, color=_FAINT, linewidth=1.1, linestyle=(0, (4, 3)), zorder=2)
             axes.annotate(
                 f"{row.name}  {row.frechet:.3g}",
@@ -199,7 +199,7 @@ def _sanity_lines(axes: Axes, report: Report, calls: list[int]) -> None:
 def _bound(axes: Axes, report: Report, name: str) -> None:
     """Mark what other real images score, and show no more of the scale than is needed."""
     values = [getattr(row, name) for row in report.rows if row.kind != SANITY]
-    best = next((row for row in report.rows if row.kind == SANITY and row.name != "noise"), None)
+    best = next((row for row in report.rows if row.kind == SANITY and row.name not in (REFERENCE, "noise")), None)
     if best is not None:
         values.append(getattr(best, name))
         axes.axhline(getattr(best, name), color=_FAINT, linewidth=1.1, linestyle=(0, (4, 3)), zorder=2)
