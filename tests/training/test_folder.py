@@ -61,7 +61,7 @@ def test_another_run_does_not_go_on(begun: Path) -> None:
     for changed, message in (
         (run_config("ct", begun, max_steps=6), r"recipe: 'tiny-denoising' -> 'tiny-ct'"),
         (replace(c, batch_size=16), r"batch_size: 8 -> 16"),
-        (replace(c, max_steps=60), r"max_steps: 6 -> 60"),
+        (replace(c, max_steps=None, budget="1h"), r"budget: '30m' -> '1h'"),
         (replace(c, optimizer=AdamConfig()), r"optimizer.type: 'MuonConfig' -> 'AdamConfig'"),
         (replace(c, emas=(PowerEMA(sigma_rel=0.2),)), r"emas"),
         (replace(c, seed=1), r"seed: 0 -> 1"),
@@ -94,6 +94,18 @@ def test_a_budget_is_settled_once(tmp_path: Path) -> None:
     _, text = run(run_config("denoising", tmp_path, **settings), tmp_path / "run", resume=True)
     assert "2 of 3 left, each of 4 images: 8 images" in text
     assert checkpoint(tmp_path / "run")[0] == 3
+
+
+def test_a_run_may_be_given_another_length(begun: Path) -> None:
+    c, out = config(begun), begun / "run"  # two of six steps are done
+    with pytest.raises(ValueError, match=r"has done 2 steps already; give at least as many with --max-steps"):
+        run(replace(c, max_steps=1), out, resume=True)
+    assert json.loads((out / "config.json").read_text())["max_steps"] == 6
+    for length in (4, 5):  # shorter than it was begun for, and longer than it then was
+        done, text = run(replace(c, max_steps=length), out, resume=True)
+        assert done
+        assert f" of {length} left" in text
+        assert checkpoint(out)[0] == json.loads((out / "config.json").read_text())["max_steps"] == length
 
 
 def test_the_plan_is_of_what_is_left(begun: Path) -> None:

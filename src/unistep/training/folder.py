@@ -40,7 +40,7 @@ def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
         resume: Whether to go on with a run that lies there.
 
     Returns:
-        ``config``, with the number of steps that was settled when the run began.
+        ``config``, with the number of steps that was settled when the run began, unless ``config`` has one.
 
     Raises:
         ValueError: If there is a run already and ``resume`` is off, if it is another run, or if nothing can be written.
@@ -59,9 +59,11 @@ def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
             f"{out} already holds a run of {stored.recipe!r}; add --resume to go on, or give another --out"
         )
     _check_writable(out)
-    same = replace(stored, **{key: getattr(config, key) for key in LOOSE})
-    if config.max_steps is None and config.budget == stored.budget:
+    if config.max_steps is not None:  # a person may give a run another length than it began with
+        stored = replace(stored, max_steps=config.max_steps, budget=config.budget)
+    elif config.budget == stored.budget:
         config = replace(config, max_steps=stored.max_steps)
+    same = replace(stored, **{key: getattr(config, key) for key in LOOSE})
     config = replace(config, model=_with_data_of(config.model, stored.model))
     changed = differences(to_plain(same), to_plain(config))
     if changed:

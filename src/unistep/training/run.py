@@ -113,6 +113,9 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     stepper.config = config
     warnings = [*network_warnings(config, rate), *budget_warnings(config)]
     progress = _restore(state, out, dataset, world, console)
+    assert config.max_steps is not None
+    if progress.get("step", 0) > config.max_steps:
+        raise ValueError(f"{out} has done {progress['step']} steps already; give at least as many with --max-steps")
     if world.is_main:
         write_config(out, config)
         show_table(console, "plan", describe(config, stepper, dataset, speed, out, progress.get("step", 0), warnings))
@@ -120,7 +123,6 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
             console.print(f"going on after step {progress['step']}", highlight=False)
     trainer = Trainer(config, model, objective, stepper, state, out, progress)
     log = MetricsLog(out, trainer.step, warnings) if world.is_main else None
-    assert config.max_steps is not None
     display = Display(console if world.is_main else Console(quiet=True), config.max_steps, trainer.step)
     try:
         done = trainer.run(display, log)
