@@ -26,7 +26,7 @@ STUDENT = ModelConfig(kind="consistency", network=NETWORK, modality=IMAGES, boun
 HIGH_NOISE = LogNormal(mean=0.0, std=2.0)
 """More noise than the paper's (-1.1, 2) for tuning: a sample in one step starts at the largest noise."""
 TUNING: dict[str, Any] = {
-    "optimizer": MuonConfig(lr=1e-3, adam_lr=3e-4),
+    "optimizer": MuonConfig(lr=5e-4, adam_lr=2e-4),
     "schedule": Schedule(warmup_steps=50, decay=0.5),
     "emas": (PowerEMA(sigma_rel=0.1),),
     "budget": "30m",
