@@ -15,7 +15,10 @@ from unistep.seeding import Randomness, randint, uniform
 
 Condition = Mapping[str, Tensor]
 """Named fields of a batch, each of shape ``[b]``: integers, of which a negative one means "none", or floating numbers,
-of which NaN does."""
+of which NaN does. Beside them there may be :data:`CONTEXT`, which is a signal."""
+
+CONTEXT, CONTEXT_NOISE = "context", "context_noise"
+"""What came before, ``[b, *shape]``, and the level of the noise on it; shown by :class:`unistep.context.Context`."""
 
 GUIDANCE = "guidance"
 """The field of a guidance weight, which a model answers for itself rather than a sampler by asking twice."""
@@ -206,7 +209,7 @@ def parse_condition(
 
 
 def drop(condition: Condition, probability: float, generator: Randomness) -> dict[str, Tensor]:
-    """Replace all fields of a random share of the items by "none", as classifier-free guidance needs in training.
+    """Replace all labels of a random share of the items by "none", as classifier-free guidance needs in training.
 
     Args:
         condition: Fields of shape ``[b]``.
@@ -216,16 +219,22 @@ def drop(condition: Condition, probability: float, generator: Randomness) -> dic
     References:
         Ho & Salimans 2022, arXiv 2207.12598, algorithm 1.
     """
-    if probability <= 0 or not condition:
+    told = labels(condition)
+    if probability <= 0 or not told:
         return dict(condition)
-    first = next(iter(condition.values()))
+    first = next(iter(told.values()))
     keep = uniform(len(first), generator).to(first.device) >= probability
-    return {name: torch.where(keep, value, _none(value)) for name, value in condition.items()}
+    return {**condition, **{name: torch.where(keep, value, _none(value)) for name, value in told.items()}}
 
 
 def without(condition: Condition) -> dict[str, Tensor]:
-    """The condition that says nothing, for as many items."""
-    return {name: torch.full_like(value, _none(value)) for name, value in condition.items()}
+    """The condition whose labels say nothing, for as many items."""
+    return {**condition, **{name: torch.full_like(value, _none(value)) for name, value in labels(condition).items()}}
+
+
+def labels(condition: Condition) -> dict[str, Tensor]:
+    """The fields of shape ``[b]`` that say what is wanted: all but what came before, which is given."""
+    return {name: value for name, value in condition.items() if name not in (CONTEXT, CONTEXT_NOISE)}
 
 
 def _none(value: Tensor) -> float:

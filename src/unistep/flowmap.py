@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.condition import GUIDANCE, Condition, without
+from unistep.condition import GUIDANCE, Condition, labels, without
 from unistep.path import Path, expand_to
 
 LOG_RATIO_RANGE = (-10.0, 10.0)
@@ -221,7 +221,7 @@ class GuidedDenoiser(nn.Module):
             return self.denoiser(x, t, s, condition)
         own = condition.get(GUIDANCE)
         shown = {name: value for name, value in condition.items() if name != GUIDANCE}
-        if not shown or (own is None and self.scale == 1):
+        if not labels(shown) or (own is None and self.scale == 1):
             return self.denoiser(x, t, s, shown)
         empty = without(shown)
         both = {name: torch.cat([value, empty[name]]) for name, value in shown.items()}

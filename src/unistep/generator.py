@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path as FilePath
 from typing import Literal, get_args
 
@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 
 from unistep.condition import GUIDANCE, AnyField, Condition, Range, Told, parse_condition
+from unistep.context import Context
 from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
 from unistep.precision import Precision, WantedPrecision, autocast, memory_layout, resolve_precision
-from unistep.sampling import sample_gamma, sample_multistep
+from unistep.sampling import given_times, sample_gamma, sample_multistep
 from unistep.seeding import ItemGenerators, derived_seed, normal
 from unistep.serialization import nearest
 from unistep.solvers import Solver, network_calls, sample_ode
+from unistep.stream import Endless, Wish, settle
 from unistep.timesteps import karras_grid
 
 AnyPath = VarianceExploding | TrigFlow | LinearFlow | VariancePreserving
@@ -41,9 +43,6 @@ MAX_STEPS = 1000
 
 Guidance = float | Sequence[float]
 """A guidance weight for all samples, or one for each."""
-
-_ROUNDING = 1e-5
-"""Times may lie outside their path by this share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +63,8 @@ class ModelConfig:
     """Time at which a one-step model's jump ends; 0 is the data itself."""
     fields: dict[str, AnyField] = field(default_factory=dict)
     """What the model can be told."""
+    context: Context | None = None
+    """How the last chunk is shown to a model of an endless sound; ``None`` for one of samples by themselves."""
     times: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Sampling times of a one-step model by number of steps, where a search has found them."""
     gamma: float = 0.0
@@ -91,6 +92,20 @@ class ModelConfig:
             decreasing = all(a > b for a, b in pairwise(times))
             if key != str(len(times)) or not decreasing or not times or min(times) <= 0:
                 raise ValueError(f"times must hold N decreasing positive times under the key 'N', got {key!r}: {times}")
+        self._check_context()
+
+    def _check_context(self) -> None:
+        """Network, modality and context must agree on what came before."""
+        frames = 0 if self.context is None else self.context.frames
+        if frames != self.network.context:
+            raise ValueError(f"the network must be shown the {frames} frames of context, not {self.network.context}")
+        spectra = self.modality if isinstance(self.modality, AudioModality) else None
+        chunk = 0 if spectra is None else spectra.chunk
+        if bool(chunk) != bool(frames):
+            raise ValueError(f"a model has both chunks and a context, or neither; got {chunk} and {frames} frames")
+        most = 0 if spectra is None else chunk + 1 - -(-spectra.n_fft // spectra.hop)
+        if chunk and frames > most:
+            raise ValueError(f"a chunk of {chunk} frames leaves at most {most} whole ones for a context, got {frames}")
 
     def build(self) -> Map:
         """The map with fresh weights."""
@@ -213,7 +228,8 @@ class Generator:
     ) -> Tensor:
         """Draw samples; item ``i`` belongs to ``seed + i`` and is the same in any batch.
 
-        Fields that are not given have their default, or are drawn for each item from its seed.
+        Fields that are not given have their default, or are drawn for each item from its seed. An item of a model of an
+        endless sound is the first two chunks of :meth:`stream`.
 
         Args:
             num: Number of samples.
@@ -233,7 +249,7 @@ class Generator:
         Raises:
             ValueError: For a bad number, an unknown field or solver, or a value out of range.
         """
-        grid = None if times is None else _given_times(times, steps, self.config.path)
+        grid = None if times is None else given_times(times, steps, self.config.path)
         if grid is not None:
             steps = len(grid)
         steps = self.config.steps if steps is None else steps
@@ -276,10 +292,71 @@ class Generator:
         if guidance != 1 and not self.config.fields:
             raise ValueError(f"{self.name} takes no condition that guidance could strengthen; leave it at 1")
 
+    def stream(
+        self,
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        guidance: Guidance | None = None,
+        **condition: Wish,
+    ) -> Iterator[Tensor]:
+        """Play without end: chunk after chunk, each given the last, in constant memory.
+
+        Args:
+            seed: Seed of the stream, of which :meth:`sample` with that seed gives the first two chunks.
+            steps: Sampling steps for each chunk; the model's default without.
+            solver: As in :meth:`sample`.
+            guidance: As in :meth:`sample`.
+            **condition: The model's fields by name: a value for all chunks; an iterable with one for each, with which
+                the stream ends; or a function of the chunk's number, from 0. Those that are not told are drawn from the
+                seed: once, or for each chunk where they are among the context's ``changing``.
+
+        Returns:
+            Iterator of float32 tensors ``[channels, samples]`` in [-1, 1], on the CPU.
+
+        Raises:
+            ValueError: At once for a model that makes no endless sound, or a mistake as in :meth:`sample`; at its chunk
+                for a value of an iterable or a function.
+        """
+        if self.config.context is None:
+            raise ValueError(f"{self.name} makes samples by themselves, no stream; train one by the recipe phrases-ect")
+        steps = self.config.steps if steps is None else steps
+        self._check(1, steps, seed, solver, guidance, 1)
+        if GUIDANCE in self.config.fields:
+            condition = {**condition, GUIDANCE: guidance}  # type: ignore[dict-item]
+        scale = 1.0 if GUIDANCE in self.config.fields or not isinstance(guidance, int | float) else guidance
+        wishes = {name: values for name, wish in condition.items() if (values := settle(wish)) is not None}
+        parse_condition(self.config.fields, dict.fromkeys(wishes, ()), 0)  # are there such fields?
+        constant = {name: wish for name, wish in condition.items() if name not in wishes}
+        told = parse_condition(self.config.fields, constant, 1)  # type: ignore[arg-type]
+        sounds = self._endless(self.times(steps), solver, scale).chunks([seed], told, wishes)
+        return (sound[0] for sound in sounds)
+
+    def _endless(self, grid: Tensor, solver: Solver | None, guidance: float) -> Endless:
+        def draw(noise: Tensor, condition: Condition, items: ItemGenerators) -> Tensor:
+            with autocast(self.precision, self.device):
+                return self._run(noise, grid, solver, guidance, condition, items)
+
+        modality, context = self.config.modality, self.config.context
+        assert isinstance(modality, AudioModality)
+        assert context is not None
+        return Endless(
+            modality=modality,
+            context=context,
+            sigma_data=self.config.sigma_data,
+            fields=self.config.fields,
+            draw=draw,
+            device=self.device,
+        )
+
     @torch.inference_mode()
     def _batch(
         self, seeds: range, grid: Tensor, solver: Solver | None, guidance: float, told: dict[str, Tensor]
     ) -> Tensor:
+        if self.config.context is not None:
+            chunks = self._endless(grid, solver, guidance).chunks(list(seeds), told)
+            return torch.cat(list(islice(chunks, 2)), dim=-1)
         items = ItemGenerators(list(seeds))
         noise = normal((len(seeds), *self.shape), items).to(self.device)
         condition: Condition = {name: value.to(self.device) for name, value in self._complete(told, seeds).items()}
@@ -316,24 +393,3 @@ class Generator:
     def save(self, x: Tensor, path: str | FilePath) -> None:
         """Write samples where the modality knows how: a picture, a grid, a sound, an ``.npz`` or a folder."""
         self.config.modality.save(x, FilePath(path))
-
-
-def _given_times(times: Sequence[float] | Tensor, steps: int | None, path: AnyPath) -> Tensor:
-    """Sampling times that a person chose, checked, shape ``[n]``."""
-    try:
-        values = [float(t) for t in times]
-    except (TypeError, ValueError):
-        raise ValueError(f"times must be a sequence of numbers, such as (80.0, 2.5), got {times!r}") from None
-    if not values:
-        raise ValueError("times must hold one time or more, such as (80.0, 2.5)")
-    if steps is not None and steps != len(values):
-        raise ValueError(f"there are {len(values)} times for {steps} steps; give one time for each step, or no steps")
-    shown = ", ".join(f"{t:g}" for t in values)
-    # The ends may be those of a grid, which is rounded to float32.
-    low, high = path.t_min * (1 - _ROUNDING), path.t_max * (1 + _ROUNDING)
-    if not all(low <= t <= high for t in values):
-        raise ValueError(f"times must be from {path.t_min:g} to {path.t_max:g}, the path's range, got {shown}")
-    grid = torch.tensor(values)
-    if not (grid.diff() < 0).all():
-        raise ValueError(f"times must decrease from step to step, got {shown}")
-    return grid

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from unistep.condition import Condition
 from unistep.flowmap import ConsistencyModel, FlowMap
-from unistep.path import expand_to
+from unistep.path import Path, expand_to
 from unistep.seeding import Randomness, randn_like
 from unistep.timesteps import karras_grid
+
+_ROUNDING = 1e-5
+"""Times may lie outside their path by this share."""
 
 
 def trace_multistep(
@@ -207,3 +210,24 @@ def search_times(
             measure(index)
         times = (*times, candidates[min(tried, key=lambda index: tried[index])])
     return times[:steps]
+
+
+def given_times(times: Sequence[float] | Tensor, steps: int | None, path: Path) -> Tensor:
+    """Sampling times that a person chose, checked, shape ``[n]``."""
+    try:
+        values = [float(t) for t in times]
+    except (TypeError, ValueError):
+        raise ValueError(f"times must be a sequence of numbers, such as (80.0, 2.5), got {times!r}") from None
+    if not values:
+        raise ValueError("times must hold one time or more, such as (80.0, 2.5)")
+    if steps is not None and steps != len(values):
+        raise ValueError(f"there are {len(values)} times for {steps} steps; give one time for each step, or no steps")
+    shown = ", ".join(f"{t:g}" for t in values)
+    # The ends may be those of a grid, which is rounded to float32.
+    low, high = path.t_min * (1 - _ROUNDING), path.t_max * (1 + _ROUNDING)
+    if not all(low <= t <= high for t in values):
+        raise ValueError(f"times must be from {path.t_min:g} to {path.t_max:g}, the path's range, got {shown}")
+    grid = torch.tensor(values)
+    if not (grid.diff() < 0).all():
+        raise ValueError(f"times must decrease from step to step, got {shown}")
+    return grid

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Fit = Literal["crop", "pad", "stretch"]
-SOUNDS = ("notes", "drums", "spoken-digits")
+SOUNDS = ("notes", "phrases", "drums", "spoken-digits")
 """Sources that have sounds only."""
 
 
@@ -17,7 +17,7 @@ class DataConfig:
 
     source: str = "fashion-mnist"
     """``fashion-mnist[:SPLIT]``, ``folder:PATH``, ``npz:FILE`` or ``hf:NAME[:SPLIT]``; for sounds ``folder:PATH``,
-    ``notes[:SPLIT]``, ``drums`` or ``spoken-digits``."""
+    ``notes[:SPLIT]``, ``phrases[:SPLIT]``, ``drums`` or ``spoken-digits``."""
     kind: Literal["picture", "sound"] | None = None
     """What to take from a folder; without, whichever more of its files claim to be."""
     split: str = "train"
@@ -35,6 +35,9 @@ class DataConfig:
     """Samples per second that sounds are brought to; 16000 by default."""
     seconds: float | None = None
     """Length that sounds are brought to; 1 by default."""
+    cut: Literal["start", "windows"] = "start"
+    """What is taken of each file of a folder of sounds: its beginning, or windows of that length over all of it, each
+    beginning where the one before is half over, except those that are silent."""
     loudness: Literal["peak", "keep"] | None = None
     """Rule for the loudness of sounds: ``peak`` brings each to 1 dB below full scale, ``keep`` leaves it; by default
     ``peak``, and ``keep`` for notes, whose loudness means something."""
@@ -63,6 +66,9 @@ class DataConfig:
             raise ValueError(f"sample_rate must be from 1000 to 192000 Hz, got {self.sample_rate}")
         if self.seconds is not None and not 0.01 <= self.seconds <= 600:
             raise ValueError(f"seconds must be from 0.01 to 600, got {self.seconds}")
+        if self.cut not in ("start", "windows"):
+            near = nearest(self.cut, ("start", "windows"))
+            raise ValueError(f"cut must be start (its beginning) or windows (all of it), got {self.cut!r}{near}")
         if self.loudness not in (None, "peak", "keep"):
             raise ValueError(f"loudness must be peak or keep, got {self.loudness!r}")
         if self.fit not in ("crop", "pad", "stretch"):

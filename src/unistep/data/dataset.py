@@ -125,11 +125,11 @@ def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool
 
 def _key(source: Source, config: DataConfig) -> str:
     options = {name: getattr(config, name) for name in ("size", "channels", "fit", "background", "limit")}
-    of_sounds = {name: getattr(config, name) for name in ("kind", "sample_rate", "seconds", "loudness")}
-    usual = {"sample_rate": DEFAULT_RATE, "seconds": DEFAULT_SECONDS}
+    of_sounds = {name: getattr(config, name) for name in ("kind", "sample_rate", "seconds", "loudness", "cut")}
+    usual = {"sample_rate": DEFAULT_RATE, "seconds": DEFAULT_SECONDS, "cut": "start"}
     if config.of_sounds:  # what is said in so many words is what would be done without them
         options["channels"] = None if config.channels == 1 else config.channels
-        usual |= {"kind": "sound"} if is_sound_source(config.source) else {}
+        usual |= {"kind": "sound", "cut": config.cut} if is_sound_source(config.source) else {}
     options |= {name: value for name, value in of_sounds.items() if value not in (None, usual.get(name))}
     text = json.dumps({"version": _VERSION, "source": source.identity(), "options": options}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

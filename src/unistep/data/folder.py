@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unistep.data.config import DataConfig
+from unistep.data.recordings import Recording, windows
 from unistep.data.sounds import sound_contents, sound_item
 from unistep.data.source import DEFAULT_SIZE, Contents, Item, Label, Source, missing_path, spread
 from unistep.data.summary import printable
@@ -100,6 +101,8 @@ class Folder(Source):
         wanted = sound.SUFFIXES if self._kind(config) == "sound" else SUFFIXES
         if not (self.path / METADATA).is_file():
             entries = _with_folder_labels(entries, wanted)
+        if self._kind(config) == "sound" and config.cut == "windows":
+            return windows([self._recording(entry) for entry in entries], config)
         claiming = [entry for entry in entries if _claims(entry.name, wanted)]
         others = [entry for entry in entries if not _claims(entry.name, wanted)]
         chosen = [claiming[i] for i in spread(len(claiming), config.limit)]
@@ -149,6 +152,15 @@ class Folder(Source):
         claims = _claims(entry.name, sound.SUFFIXES)
         name = printable(entry.name)
         return sound_item(self.path / entry.name, name, entry.label, config, claims=claims, trouble=entry.trouble)
+
+    def _recording(self, entry: Entry) -> Recording:
+        return Recording(
+            path=self.path / entry.name,
+            name=printable(entry.name),
+            label=entry.label,
+            claims=_claims(entry.name, sound.SUFFIXES),
+            trouble=entry.trouble,
+        )
 
 
 def _claims(name: str, suffixes: frozenset[str]) -> bool:

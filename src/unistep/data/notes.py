@@ -82,7 +82,9 @@ FONTS = {
 EXCERPT = Path(__file__).parent / "bundled" / "notes"
 """A few notes that come with this package, for tests and first trials."""
 
-_RATE = 48_000  # Hz, of rendering: the font's samples have no treble beyond half of it that could fold over
+RATE = 48_000
+"""Samples per second of rendering: the font's samples have no treble beyond half of it that could fold over."""
+
 _BLOCK = 4  # milliseconds: FluidSynth starts notes at multiples of 64 samples
 _REST = 300  # milliseconds of silence after a note
 
@@ -122,11 +124,7 @@ class Notes(Source):
         Raises:
             ValueError: If the font or FluidSynth is not installed.
         """
-        font = FONTS[self.font]
-        if not font.path.is_file():
-            raise missing_package(self.name, font.package)
-        if which("fluidsynth") is None:
-            raise missing_package(self.name, "fluidsynth")
+        font = installed(self.name, self.font)
         programs = {name: PROGRAMS[name] for name in self.instruments or PROGRAMS}
         grid = [programs, LOWEST, HIGHEST, VELOCITIES[self.split], HELD[self.split], font.gain]
         return {"notes": self.font, "size": font.path.stat().st_size, "grid": grid}
@@ -176,6 +174,20 @@ def open_notes(rest: str, config: DataConfig) -> Source:
     return Notes(font=font, split=split, instruments=instruments)
 
 
+def installed(source: str, font: str) -> Font:
+    """The soundfont of that name, which is there, as is FluidSynth.
+
+    Raises:
+        ValueError: If the font or FluidSynth is not installed.
+    """
+    found = FONTS[font]
+    if not found.path.is_file():
+        raise missing_package(source, found.package)
+    if which("fluidsynth") is None:
+        raise missing_package(source, "fluidsynth")
+    return found
+
+
 def all_notes(split: str, seconds: float, instruments: Sequence[str] = ()) -> list[Note]:
     """The notes of a split, instrument by instrument; of all instruments without a choice."""
     return [
@@ -196,21 +208,30 @@ def render(notes: Sequence[Note], font: Font, seconds: float, channels: int) -> 
         ValueError: If FluidSynth fails; says how.
     """
     slot = _slot(seconds)
+    stereo = synthesise(midi_file(notes, seconds, slot), font)
+    length = slot * RATE // 1000
+    missing = len(notes) * length - len(stereo)
+    stereo = np.concatenate([stereo, np.zeros((max(0, missing), 2), np.float32)])[: len(notes) * length]
+    cut = stereo.reshape(len(notes), length, 2)[:, : round(seconds * RATE)]
+    return cut.mean(axis=2, keepdims=True) if channels == 1 else cut
+
+
+def synthesise(midi: bytes, font: Font) -> np.ndarray:
+    """What FluidSynth makes of a MIDI file, float32 of shape ``[n, 2]`` at 48 kHz, dry and with the font's gain.
+
+    Raises:
+        ValueError: If FluidSynth fails; says how.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        midi, raw = Path(folder) / "notes.mid", Path(folder) / "notes.raw"
-        midi.write_bytes(midi_file(notes, seconds, slot))
-        command = ["fluidsynth", "-n", "-i", "-q", "-T", "raw", "-O", "float", "-r", str(_RATE), "-g", "0.5"]
+        score, raw = Path(folder) / "notes.mid", Path(folder) / "notes.raw"
+        score.write_bytes(midi)
+        command = ["fluidsynth", "-n", "-i", "-q", "-T", "raw", "-O", "float", "-r", str(RATE), "-g", "0.5"]
         command += ["-o", "synth.reverb.active=0", "-o", "synth.chorus.active=0", "-o", "synth.cpu-cores=1"]
-        done = subprocess.run([*command, "-F", raw, font.path, midi], capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, "-F", raw, font.path, score], capture_output=True, text=True, check=False)
         if done.returncode or not raw.is_file():
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ValueError(f"fluidsynth could not render {font.path} ({last})")
-        stereo = np.fromfile(raw, "<f4").reshape(-1, 2)
-    length = slot * _RATE // 1000
-    missing = len(notes) * length - len(stereo)
-    stereo = np.concatenate([stereo, np.zeros((max(0, missing), 2), np.float32)])[: len(notes) * length]
-    cut = stereo.reshape(len(notes), length, 2)[:, : round(seconds * _RATE)] * np.float32(font.gain)
-    return cut.mean(axis=2, keepdims=True) if channels == 1 else cut
+        return np.fromfile(raw, "<f4").reshape(-1, 2) * np.float32(font.gain)
 
 
 def midi_file(notes: Sequence[Note], seconds: float, slot: int) -> bytes:
@@ -218,24 +239,29 @@ def midi_file(notes: Sequence[Note], seconds: float, slot: int) -> bytes:
 
     After its length each note is cut off, however long it would sound.
     """
-    track = bytearray(b"\x00\xff\x51\x03" + (500_000).to_bytes(3, "big"))  # half a second for 500 ticks
-    track += bytes([0, 0xC0, PROGRAMS[notes[0].instrument]])
+    track = bytearray(bytes([0, 0xC0, PROGRAMS[notes[0].instrument]]))
     rest = 0  # ticks since the last event
     for note in notes:
         held, cut = round(1000 * note.held), round(1000 * seconds)
-        track += _delta(rest) + bytes([0x90, note.pitch, note.velocity])
-        track += _delta(held) + bytes([0x80, note.pitch, 0])
-        track += _delta(cut - held) + bytes([0xB0, 120, 0])  # all sound off
+        track += ticks(rest) + bytes([0x90, note.pitch, note.velocity])
+        track += ticks(held) + bytes([0x80, note.pitch, 0])
+        track += ticks(cut - held) + bytes([0xB0, 120, 0])  # all sound off
         rest = slot - cut
-    track += _delta(rest) + b"\xff\x2f\x00"
-    return struct.pack(">4sIHHH", b"MThd", 6, 0, 1, 500) + struct.pack(">4sI", b"MTrk", len(track)) + bytes(track)
+    return whole_file(bytes(track) + ticks(rest))
 
 
-def _delta(ticks: int) -> bytes:
-    """A number in MIDI's variable length: seven bits a byte, all but the last marked."""
-    groups = [ticks & 0x7F]
-    while ticks := ticks >> 7:
-        groups.append(ticks & 0x7F | 0x80)
+def whole_file(events: bytes) -> bytes:
+    """A standard MIDI file of one track with these events; a tick is a millisecond."""
+    tempo = b"\x00\xff\x51\x03" + (500_000).to_bytes(3, "big")  # half a second for 500 ticks
+    track = tempo + events + b"\xff\x2f\x00"
+    return struct.pack(">4sIHHH", b"MThd", 6, 0, 1, 500) + struct.pack(">4sI", b"MTrk", len(track)) + track
+
+
+def ticks(number: int) -> bytes:
+    """Milliseconds since the last event, in MIDI's variable length: seven bits a byte, all but the last marked."""
+    groups = [number & 0x7F]
+    while number := number >> 7:
+        groups.append(number & 0x7F | 0x80)
     return bytes(reversed(groups))
 
 
@@ -254,7 +280,7 @@ def _items(notes: Sequence[Note], font: Font, seconds: float, config: DataConfig
                 yield Item(
                     name=f"{instrument} {note.pitch} {note.velocity}",
                     label=None,
-                    read=partial(array_sound, sound, _RATE, config, "keep"),
+                    read=partial(array_sound, sound, RATE, config, "keep"),
                     condition={
                         "instrument": list(PROGRAMS).index(instrument),
                         "pitch": note.pitch,

@@ -144,6 +144,10 @@ def open_packaged(prefix: str, rest: str, config: DataConfig) -> Source | None:
         from unistep.data.notes import open_notes
 
         return open_notes(rest, config)
+    if prefix == "phrases":
+        from unistep.data.phrases import open_phrases
+
+        return open_phrases(rest, config)
     if prefix == "drums":
         parts = rest.split(":") if rest else []
         for part in parts:

@@ -22,7 +22,7 @@ DEFAULT_SIZE = 32
 DEFAULT_RATE, DEFAULT_SECONDS = 16_000, 1.0
 """Samples per second, and length, of sounds from a source whose sounds have many."""
 
-PREFIXES = ("fashion-mnist", "folder:", "npz:", "hf:", "notes", "drums", "spoken-digits")
+PREFIXES = ("fashion-mnist", "folder:", "npz:", "hf:", "notes", "phrases", "drums", "spoken-digits")
 """How the name of a source may begin."""
 
 Label = int | str | None
@@ -131,7 +131,7 @@ def open_source(config: DataConfig, downloads: Path) -> Source:
 
 def _unknown(source: str) -> str:
     path = Path(source).expanduser()
-    known = "fashion-mnist, folder:PATH, npz:FILE, hf:NAME, notes, drums, spoken-digits"
+    known = "fashion-mnist, folder:PATH, npz:FILE, hf:NAME, notes, phrases, drums, spoken-digits"
     if path.is_dir():
         return f"unknown data source {source!r}; did you mean 'folder:{source}'? (one of {known})"
     if path.suffix == ".npz":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int16
+from jaxtyping import Complex, Float, Int16
 from torch import Tensor
 
 from unistep.modalities.sound import FULL, Loudness, UnusableSoundError, decode_sound
@@ -57,6 +57,9 @@ class AudioModality:
     frequency of each plane is a channel."""
     multiple: int = 16
     """The number of frames is rounded up to a multiple of this, for networks that halve it."""
+    chunk: int = 0
+    """Frames of a chunk of an endless sound, of which ``samples`` hold two, the last and the next; 0 for sounds by
+    themselves. See :mod:`unistep.modalities.chunks`."""
 
     previews: ClassVar[int] = 9
     """Number of samples that a training run shows."""
@@ -85,11 +88,21 @@ class AudioModality:
             raise ValueError(f"dims must be 1 (frequencies are channels) or 2 (they are places), got {self.dims}")
         if self.multiple < 1:
             raise ValueError(f"multiple must be at least 1, got {self.multiple}")
+        if self.chunk and (self.samples != 2 * self.chunk * self.hop or self.chunk % self.period):
+            raise ValueError(
+                f"chunk must be 0 or a multiple of {self.period} frames of which the samples hold two, "
+                f"{2 * self.chunk * self.hop}, got {self.chunk} and {self.samples}"
+            )
+
+    @property
+    def period(self) -> int:
+        """Frames after which the phases that others are told relative to come back."""
+        return self.n_fft // math.gcd(self.n_fft, self.hop)
 
     @property
     def frames(self) -> int:
-        """Number of frames that cover a sound."""
-        return -(-(1 + -(-self.samples // self.hop)) // self.multiple) * self.multiple
+        """Number of frames that cover a sound, or of a chunk of one that is endless."""
+        return self.chunk or -(-(1 + -(-self.samples // self.hop)) // self.multiple) * self.multiple
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -99,7 +112,7 @@ class AudioModality:
 
     @property
     def signal_shape(self) -> tuple[int, int]:
-        """What a person gets: channels and samples."""
+        """What a person gets: channels and samples; of an endless sound, its beginning of two chunks."""
         return self.channels, self.samples
 
     @property
@@ -108,65 +121,102 @@ class AudioModality:
         return self.samples / self.sample_rate
 
     def to_tensor(self, stored: Int16[Tensor, "b c n"]) -> Float[Tensor, "b *shape"]:
-        """16-bit samples as spectra, float32 on the same device."""
+        """16-bit samples as spectra, float32 on the same device; of two chunks the second."""
+        if self.chunk:
+            return self.split(stored)[1]
         return self.spectrum(stored.float() / FULL)
 
+    def split(self, stored: Int16[Tensor, "b c n"]) -> tuple[Float[Tensor, "b *past"], Float[Tensor, "b *shape"]]:
+        """Two chunks in 16-bit samples as the spectra of what came before and of the chunk that goes on from there.
+
+        Returns:
+            All but the first frame of the first chunk, which begins before the sound does, and the second chunk.
+
+        Raises:
+            ValueError: If the modality has no chunks.
+        """
+        from unistep.modalities.chunks import split
+
+        return split(self, stored)
+
     def to_signal(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c n"]:
-        """Spectra as a network makes them as waveforms in [-1, 1]."""
+        """Spectra as a network makes them as waveforms in [-1, 1].
+
+        Raises:
+            ValueError: If they are chunks of an endless sound, which are heard one after the other.
+        """
         return self.waveform(x).clamp(-1, 1)
 
     def spectrum(self, waveform: Float[Tensor, "b c n"]) -> Float[Tensor, "b *shape"]:
         """Waveforms of :attr:`signal_shape` as planes of :attr:`shape`, differentiable.
 
         Raises:
-            ValueError: If the waveforms have another shape.
+            ValueError: If the waveforms have another shape, or belong to an endless sound.
         """
+        self._check_whole()
         if tuple(waveform.shape[1:]) != self.signal_shape:
             raise ValueError(f"waveforms must have shape [b, {self.channels}, {self.samples}], got {[*waveform.shape]}")
         padded = torch.nn.functional.pad(waveform.flatten(0, 1), (0, (self.frames - 1) * self.hop - self.samples))
-        window = self._window(waveform)
+        window = self.window(waveform)
         spectrum = torch.stft(
             padded, self.n_fft, self.hop, window=window, center=True, pad_mode="constant", return_complex=True
         )
-        planes = torch.view_as_real(spectrum).permute(0, 3, 1, 2).contiguous() * (2 / window.sum())
+        return self.compress(spectrum).reshape(len(waveform), *self.shape)
+
+    def compress(self, spectrum: Complex[Tensor, "n f m"], first: int = 0) -> Float[Tensor, "n 2 half m"]:
+        """Short-time spectra as planes.
+
+        Args:
+            spectrum: Fourier transforms of windowed frames, one channel each, with :math:`N/2 + 1` frequencies.
+            first: Number of the first frame, from which the phases count.
+        """
+        planes = torch.view_as_real(spectrum).permute(0, 3, 1, 2).contiguous() * (2 / self.window(spectrum.real).sum())
         # Half the sampling rate, which is real, goes where frequency zero has no imaginary part.
         edge = torch.stack([planes[:, 0, 0], planes[:, 0, -1]], dim=1)[:, :, None]
         body = planes[:, :, 1:-1]
         edge = edge * _power(edge.square(), self.exponent - 1)
         body = body * _power(_square(body), self.exponent - 1)
-        turned = torch.cat([edge, self._turn(body, -1)], dim=2)
-        return (self.scale * turned).reshape(len(waveform), *self.shape)
+        return self.scale * torch.cat([edge, self._turn(body, -1, first)], dim=2)
 
     def waveform(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c n"]:
         """Inverse of :meth:`spectrum`; planes that are no spectrum of any sound give the nearest one's sound.
 
         Raises:
-            ValueError: If the planes have another shape.
+            ValueError: If the planes have another shape, or belong to an endless sound.
         """
+        self._check_whole()
         if tuple(x.shape[1:]) != self.shape:
             wanted = ", ".join(map(str, self.shape))
             raise ValueError(f"spectra must have shape [b, {wanted}], got {[*x.shape]}")
-        planes = x.reshape(-1, 2, self.n_fft // 2, self.frames) / self.scale
+        spectrum, window = self.expand(x), self.window(x)
+        sound = torch.istft(spectrum, self.n_fft, self.hop, window=window, center=True, length=self.samples)
+        return sound.reshape(len(x), *self.signal_shape)
+
+    def expand(self, x: Float[Tensor, "b *shape"]) -> Complex[Tensor, "n f m"]:
+        """Inverse of :meth:`compress`, for spectra of :attr:`shape` with any number of frames."""
+        planes = x.reshape(-1, 2, self.n_fft // 2, x.shape[-1]) / self.scale
         edge, body = planes[:, :, :1], self._turn(planes[:, :, 1:], 1)
         edge = edge * _power(edge.square(), 1 / self.exponent - 1)
         body = body * _power(_square(body), 1 / self.exponent - 1)
         first, last = (torch.cat([part, torch.zeros_like(part)], dim=1) for part in edge.split(1, dim=1))
         whole = torch.cat([first, body, last], dim=2).permute(0, 2, 3, 1).contiguous()
-        window = self._window(x)
-        spectrum = torch.view_as_complex(whole) * (window.sum() / 2)
-        sound = torch.istft(spectrum, self.n_fft, self.hop, window=window, center=True, length=self.samples)
-        return sound.reshape(len(x), *self.signal_shape)
+        return torch.view_as_complex(whole) * (self.window(x).sum() / 2)
 
-    def _turn(self, body: Float[Tensor, "b 2 f m"], way: int) -> Float[Tensor, "b 2 f m"]:
+    def _turn(self, body: Float[Tensor, "b 2 f m"], way: int, first: int = 0) -> Float[Tensor, "b 2 f m"]:
         """Turn the phases of all frequencies but the first by those of sines of their own, forth (1) or back (-1)."""
         k = torch.arange(1, self.n_fft // 2, device=body.device)[:, None]
-        m = torch.arange(self.frames, device=body.device)
+        m = torch.arange(first, first + body.shape[-1], device=body.device)
         angle = (k * m * self.hop % self.n_fft).to(body) * (way * 2 * math.pi / self.n_fft)
         cos, sin = angle.cos(), angle.sin()
         real, imaginary = body[:, 0], body[:, 1]
         return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=1)
 
-    def _window(self, like: Tensor) -> Tensor:
+    def _check_whole(self) -> None:
+        if self.chunk:
+            raise ValueError("an endless sound goes to spectra and back by chunks; use unistep.modalities.chunks")
+
+    def window(self, like: Tensor) -> Float[Tensor, " n_fft"]:
+        """What each frame is weighted with, of the type and on the device of ``like``."""
         return torch.hann_window(self.n_fft, dtype=like.dtype, device=like.device)
 
     def load(self, path: str | Path, *, loudness: Loudness = "peak") -> Float[Tensor, "c n"]:

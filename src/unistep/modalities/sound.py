@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,6 +44,7 @@ ONSET = 0.01
 """A sound begins where it first reaches this share of its peak (-40 dB)."""
 
 _LOOK = 30.0  # seconds in which a sound must begin
+_BLOCK = 10.0  # seconds of a long file that are read at once
 _BEFORE = 0.005  # seconds that are kept before that
 _FADE = 0.01  # seconds over which a sound that is cut dies away
 _RATES = (1_000, 768_000)  # Hz
@@ -96,6 +99,41 @@ def decode_sound(
         UnusableSoundError: With the reason, for anything that is not a sound.
         ValueError: If the libraries that read sounds are not installed.
     """
+    with opened(file) as reader:
+        return _finish(reader, sample_rate / speed, samples, channels, loudness)
+
+
+def length_of(file: Path) -> float:
+    """Seconds that a sound file lasts, by its header.
+
+    Raises:
+        UnusableSoundError: With the reason, for anything that is not a sound.
+    """
+    with opened(file) as reader:
+        _check_header(reader)
+        return reader.frames / reader.samplerate
+
+
+def blocks(file: Path, channels: int) -> Iterator[tuple[np.ndarray, int]]:
+    """A sound file from beginning to end, some seconds at a time: samples ``[n, channels]``, and how many a second.
+
+    Raises:
+        UnusableSoundError: With the reason, for anything that is not a sound, or not whole.
+    """
+    with opened(file) as reader:
+        _check_header(reader)
+        while reader.tell() < reader.frames:
+            yield _mix(_read(reader, round(_BLOCK * reader.samplerate)), channels), reader.samplerate
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[SoundFile]:
+    """A sound file for the block; what fails in it is the file's fault.
+
+    Raises:
+        UnusableSoundError: With the reason, for anything that is not a sound.
+        ValueError: If the libraries that read sounds are not installed.
+    """
     soundfile, _ = libraries()
     try:
         size = file.stat().st_size
@@ -104,16 +142,16 @@ def decode_sound(
     if size == 0:
         raise UnusableSoundError("empty file", recognised=False)
     try:
-        opened = soundfile.SoundFile(os.fsencode(file))
+        reader = soundfile.SoundFile(os.fsencode(file))
     except Exception as error:  # a header can be broken in any way; the reason goes into the summary
         if isinstance(error, OSError):
             raise UnusableSoundError(f"cannot be read: {error.strerror}", recognised=False) from error
         if getattr(error, "code", None) in _NO_SOUND:
             raise UnusableSoundError("not a sound", recognised=False) from error
         raise UnusableSoundError(f"broken: {_reason(error)}") from error
-    with opened as reader:
+    with reader:
         try:
-            return _finish(reader, sample_rate / speed, samples, channels, loudness)
+            yield reader
         except UnusableFileError:
             raise
         except Exception as error:  # so can its samples
@@ -122,13 +160,7 @@ def decode_sound(
 
 def _finish(reader: SoundFile, sample_rate: float, samples: int, channels: int, loudness: Loudness) -> Sound:
     rate, notes = reader.samplerate, []
-    if not _RATES[0] <= rate <= _RATES[1]:
-        raise UnusableSoundError(f"sampled at {rate} Hz, wanted {_RATES[0]} to {_RATES[1]}")
-    if reader.channels > _CHANNELS:
-        raise UnusableSoundError(f"has {reader.channels} channels, wanted at most {_CHANNELS}")
-    if reader.frames < 1:
-        raise UnusableSoundError("holds no samples")
-    _check_length(reader)
+    _check_header(reader)
     head = _read(reader, round(_LOOK * rate))
     loudest = np.abs(head).max(axis=1)
     if loudest.max() < SILENCE:
@@ -201,6 +233,17 @@ def libraries() -> tuple[Any, Any]:
     except (ImportError, OSError) as error:  # OSError: soundfile without libsndfile
         raise ValueError(f"sounds need soundfile and soxr ({error}): pip install 'unistep[audio]'") from None
     return soundfile, soxr
+
+
+def _check_header(reader: SoundFile) -> None:
+    """Refuse rates and numbers of channels that no sound has, and files that hold nothing or less than they say."""
+    if not _RATES[0] <= reader.samplerate <= _RATES[1]:
+        raise UnusableSoundError(f"sampled at {reader.samplerate} Hz, wanted {_RATES[0]} to {_RATES[1]}")
+    if reader.channels > _CHANNELS:
+        raise UnusableSoundError(f"has {reader.channels} channels, wanted at most {_CHANNELS}")
+    if reader.frames < 1:
+        raise UnusableSoundError("holds no samples")
+    _check_length(reader)
 
 
 def _check_length(reader: SoundFile) -> None:

@@ -56,6 +56,9 @@ class UNetConfig:
     max_frequency: float = 16.0
     """Largest angular frequency of the embeddings of time, in radians per unit of the noise code. Methods that
     differentiate the network in time need it low."""
+    context: int = 0
+    """Places of what came before, along the last axis, which are shown to the network ahead of the signal as the
+    condition ``context``; 0 for none."""
     double_norm: bool = False
     """Whether the blocks normalise the scale and the shift that the embedding gives them, which keeps the derivative
     in time bounded: for continuous-time consistency models."""
@@ -85,6 +88,8 @@ class UNetConfig:
             raise ValueError(f"sizes of vocabularies and units of scalars must be positive, got {self}")
         if not MIN_FREQUENCY < self.max_frequency < math.inf:
             raise ValueError(f"max_frequency must be finite and above {MIN_FREQUENCY}, got {self.max_frequency}")
+        if self.context < 0 or self.context % self.multiple:
+            raise ValueError(f"context must be 0 or a multiple of {self.multiple}, got {self.context}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
@@ -102,13 +107,14 @@ class UNet(nn.Module):
     """U-Net with residual blocks, attention in the middle, and additive embeddings of time and label.
 
     After Dhariwal & Nichol 2021 (arXiv 2105.05233) and Karras et al. 2022 (arXiv 2206.00364, appendix F.4), with
-    an optional space-to-depth input. The output layer starts at zero.
+    an optional space-to-depth input. The output layer starts at zero. What came before, where there is such a context,
+    stands ahead of the signal as its neighbour, so that convolutions and attention go from one to the other.
 
     Args:
         config: Its shape.
     """
 
-    edges = ("input", "places", "output", "mask", "time", "second_time", "label", "classes", "scalars")
+    edges = ("input", "places", "output", "mask", "time", "second_time", "label", "classes", "scalars", "heard")
     """Submodules at the edge of the network, which optimizers for hidden matrices leave alone."""
 
     def __init__(self, config: UNetConfig) -> None:
@@ -126,6 +132,8 @@ class UNet(nn.Module):
         self.classes = nn.ModuleDict({name: LabelEmbedding(n, emb) for name, n in sorted(config.vocabularies.items())})
         self.scalars = nn.ModuleDict({name: ScalarEmbedding(u, emb) for name, u in sorted(config.scalars.items())})
 
+        self.heard = ScalarEmbedding(1.0, emb) if config.context else None
+
         def block(c_in: int, c_out: int) -> ResidualBlock:
             return ResidualBlock(dims, c_in, c_out, emb, config.dropout, config.double_norm)
 
@@ -135,7 +143,8 @@ class UNet(nn.Module):
         folded = config.channels * config.patch**dims
         width = config.widths[0]
         self.input = conv(dims, folded, width)
-        self.places = Places(width, [n // config.patch for n in config.places]) if config.places else None
+        sizes = [*config.places[:-1], config.places[-1] + config.context] if config.places else []
+        self.places = Places(width, [n // config.patch for n in sizes]) if sizes else None
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, (target, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             stage = nn.ModuleList()
@@ -178,6 +187,9 @@ class UNet(nn.Module):
         for name, scalar in self.scalars.items():
             value = told.get(name)
             embedding = embedding + scalar(torch.full_like(t, torch.nan) if value is None else value.to(t))
+        if self.heard is not None:
+            level = told.get("context_noise")
+            embedding = embedding + self.heard(torch.full_like(t, torch.nan) if level is None else level.to(t))
         return F.silu(embedding)
 
     def forward(
@@ -191,6 +203,8 @@ class UNet(nn.Module):
             s: Second noise level, shape ``[b]``; only with ``second_time``.
             condition: ``{"label": [b]}`` with integers in ``[0, num_classes)``, negative for "no label"; likewise the
                 other conditions of the configuration; of numbers NaN means "not told", as leaving a condition out does.
+                With ``config.context``, ``context`` of shape ``[b, channels, *spatial]`` with that last size, and
+                ``context_noise`` ``[b]``, the level of noise on it.
 
         Returns:
             Tensor of the shape of ``x``.
@@ -207,6 +221,8 @@ class UNet(nn.Module):
         if config.places and tuple(x.shape[2:]) != config.places:
             raise ValueError(f"this network takes signals of size {config.places}, got {tuple(x.shape[2:])}")
         embedding = self.embed(t, s, condition)
+        if config.context:
+            x = torch.cat([self._context(x, condition), x], dim=-1)
         folded = space_to_depth(x, config.patch)
         h = self.input(folded)
         if self.places is not None:
@@ -230,4 +246,14 @@ class UNet(nn.Module):
         out = self.output(h)
         if self.mask is not None:
             out = out + self.mask(h) * folded
-        return depth_to_space(out, config.patch)
+        return depth_to_space(out, config.patch)[..., config.context :]
+
+    def _context(self, x: Tensor, condition: Mapping[str, Tensor] | None) -> Tensor:
+        """What came before ``x``, or zeros where nothing is told."""
+        shape = (*x.shape[:-1], self.config.context)
+        told = None if condition is None else condition.get("context")
+        if told is None:
+            return x.new_zeros(shape)
+        if tuple(told.shape) != shape:
+            raise ValueError(f"context must have shape {list(shape)}, got {list(told.shape)}")
+        return told.to(x)

@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unistep.condition import Condition
+from unistep.condition import Condition, labels
 from unistep.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.objectives.base import Loss, Objective, ObjectiveConfig
 from unistep.objectives.moment import check_groups
@@ -118,7 +118,7 @@ class Drifting(Objective):
         """Which pairs of a group differ in their condition."""
         apart = torch.zeros(len(x0), self.config.group, dtype=torch.bool, device=x0.device)
         apart = rearrange(apart, "(g i) j -> g i j", i=self.config.group)
-        for value in condition.values():
+        for value in labels(condition).values():
             grouped = value.view(-1, self.config.group)
             apart = apart | (grouped[:, :, None] != grouped[:, None])
         return apart

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unistep.condition import GUIDANCE, Condition, without
+from unistep.condition import GUIDANCE, Condition, labels, without
 from unistep.flowmap import Denoiser, FlowMap, Map
 from unistep.objectives.guidance import weights
 from unistep.objectives.meanflow import FromData, FromDataConfig
@@ -69,7 +69,7 @@ class ImprovedMeanFlow(FromData):
     ) -> tuple[Tensor, Tensor]:
         """The velocity of the pair, guided where that is asked for, and the student's own."""
         v = self.student.path.velocity(x0, noise, t)
-        if not (self.config.guides and condition):
+        if not (self.config.guides and labels(condition)):
             return v, self.instantaneous(z, t, condition)[0]
         untold, told = self.instantaneous(z, t, without(condition), condition)
         return self.guided(v, t, condition, untold, told), told

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.condition import GUIDANCE, Condition, drop, without
+from unistep.condition import GUIDANCE, Condition, drop, labels, without
 from unistep.flowmap import AnyDenoiser, Denoiser, FlowMap, Map
 from unistep.objectives.base import Loss, Objective
 from unistep.objectives.guidance import GuidanceRangeConfig, GuidedTeacherConfig, weights
@@ -267,7 +267,7 @@ class FromData(AverageVelocity):
             mixed = mixed + kappa * told
         time = LinearFlow().time_at(self.student.path.ratio(t))
         inside = (time >= guidance.start) & (time <= guidance.end)
-        shown = [value for name, value in condition.items() if name != GUIDANCE]
+        shown = [value for name, value in labels(condition).items() if name != GUIDANCE]
         conditioned = torch.stack([value >= 0 for value in shown]).any(dim=0)
         return torch.where(expand_to(inside & conditioned, v), mixed, v)
 
@@ -285,7 +285,7 @@ class MeanFlow(FromData):
     ) -> tuple[Tensor, Tensor]:
         """The velocity of the pair, guided where that is asked for, for both."""
         v = self.student.path.velocity(x0, noise, t)
-        if self.config.guides and condition:
+        if self.config.guides and labels(condition):
             asked = (without(condition), condition) if self.config.guidance.kappa else (without(condition),)
             v = self.guided(v, t, condition, *self.instantaneous(z, t, *asked))
         return v, v

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unistep.condition import GUIDANCE, Condition, drop, without
+from unistep.condition import GUIDANCE, Condition, drop, labels, without
 from unistep.flowmap import Denoiser, FlowMap, Map
 from unistep.objectives.base import Loss, Objective, follow, frozen_copy
 from unistep.objectives.guidance import GuidanceRangeConfig, weights
@@ -113,7 +113,7 @@ class Shortcut(Objective):
         model = self.student if self.target is None else self.target
         assert isinstance(model, FlowMap)
         s = torch.where(smallest, t, s)
-        if not condition or (self.config.guidance == 1 and GUIDANCE not in condition):
+        if not labels(condition) or (self.config.guidance == 1 and GUIDANCE not in condition):
             return model.velocity(x, t, s, condition)
         weight = weights(condition, self.config.guidance, x)
         empty = without(condition)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from unistep.recipes import audio, fashion, fashion_consistency, fashion_flow_maps
+from unistep.recipes import audio, fashion, fashion_consistency, fashion_flow_maps, stream
 from unistep.training.config import RunConfig
 
 Recipe = Callable[[], RunConfig]
@@ -33,4 +33,6 @@ def recipes() -> dict[str, Recipe]:
         "notes-ect": audio.notes_ect,
         "drums-teacher": audio.drums_teacher,
         "drums-ect": audio.drums_ect,
+        "phrases-teacher": stream.phrases_teacher,
+        "phrases-ect": stream.phrases_ect,
     }

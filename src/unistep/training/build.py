@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +41,7 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     network = replace(
         model.network,
         channels=modality.shape[0],
+        context=0 if model.context is None else model.context.frames,
         places=modality.shape[1:] if model.network.places else (),
         num_classes=label.size if isinstance(label, Field) else 0,
         vocabularies={name: f.size for name, f in fields.items() if isinstance(f, Field) and name != "label"},
@@ -57,8 +59,10 @@ def _modality(modality: AnyModality, dataset: Dataset, network: UNetConfig, sigm
         channels, samples = dataset.shape
         if dims == 2 and modality.n_fft // 2 % multiple:
             raise ValueError(f"this network needs half of n_fft to be a multiple of {multiple}, got {modality.n_fft}")
-        shape = {"sample_rate": dataset.sample_rate, "samples": samples, "channels": channels}
-        return _scaled(replace(modality, **shape, dims=dims, multiple=multiple, scale=1.0), dataset, sigma_data)
+        shape = {"sample_rate": dataset.sample_rate, "samples": samples, "channels": channels, "scale": 1.0}
+        if modality.chunk:
+            shape["chunk"] = _frames_of_chunk(modality, dataset, multiple)
+        return _scaled(replace(modality, **shape, dims=dims, multiple=multiple), dataset, sigma_data)
     if dataset.sample_rate is not None:
         raise ValueError(f"this recipe is for pictures, and {dataset.source} has sounds; use one for sounds")
     channels, height, width = dataset.shape
@@ -69,6 +73,19 @@ def _modality(modality: AnyModality, dataset: Dataset, network: UNetConfig, sigm
             f"use --data.size {near}"
         )
     return ImageModality(size=height if height == width else (height, width), channels=channels)
+
+
+def _frames_of_chunk(modality: AudioModality, dataset: Dataset, multiple: int) -> int:
+    """Frames of half of a sound, which must be a whole number of them that fits phases and network."""
+    samples, rate = dataset.shape[1], dataset.sample_rate or 0
+    unit = math.lcm(modality.period, multiple)
+    chunk = max(1, round(samples / (2 * modality.hop * unit))) * unit
+    if samples != 2 * chunk * modality.hop:
+        seconds = 2 * chunk * modality.hop / rate
+        raise ValueError(
+            f"sounds of {samples} samples are not two chunks of this stream's frames; use --data.seconds {seconds:g}"
+        )
+    return chunk
 
 
 def _scaled(modality: AudioModality, dataset: Dataset, sigma_data: float) -> AudioModality:

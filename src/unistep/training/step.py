@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unistep.data import Loader
 from unistep.generator import AnyModality
+from unistep.modalities.audio import AudioModality
 from unistep.objectives.base import Loss
 from unistep.precision import Precision, autocast, resolve_precision
 from unistep.seeding import ShardGenerator, derived_seed
@@ -80,10 +81,19 @@ class Stepper:
         torch.manual_seed(derived_seed(self.config.seed, "dropout", step, first))
         return ShardGenerator(shared, first, first + self.share, self.config.batch_size)
 
-    def _to_device(self, values: Tensor, condition: dict[str, Tensor], rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
+    def _examples(
+        self, values: Tensor, told: dict[str, Tensor], rows: slice, generator: ShardGenerator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Signals and what is told of them, on the device; of two chunks the second, told the first."""
         device = self.world.device
-        x0 = self.modality.to_tensor(values[rows].to(device, non_blocking=True))
-        return x0, {name: told[rows].to(device, non_blocking=True) for name, told in condition.items()}
+        stored = values[rows].to(device, non_blocking=True)
+        condition = {name: value[rows].to(device, non_blocking=True) for name, value in told.items()}
+        model = self.config.model
+        if model.context is None:
+            return self.modality.to_tensor(stored), condition
+        assert isinstance(self.modality, AudioModality)
+        past, x0 = self.modality.split(stored)
+        return x0, model.context.in_training(condition, past, model.sigma_data, generator)
 
     def gradient(self, step: int, progress: float, *, stop: bool = False) -> Gradient:
         """Leave the clipped gradient of the mean loss in the parameters.
@@ -99,8 +109,8 @@ class Stepper:
             p.grad = None
         for part in range(self.config.accumulation):
             rows = slice(part * self.share, (part + 1) * self.share)
-            x0, condition = self._to_device(values, told, rows)
             generator = self._generator(step, part)
+            x0, condition = self._examples(values, told, rows, generator)
             last = part + 1 == self.config.accumulation
             with without_sync(self.module, last=last):
                 with autocast(self.precision, self.world.device):

@@ -1,0 +1,162 @@
+"""Long recordings as training data: windows over the whole of each, read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unistep.data.config import DataConfig
+from unistep.data.sounds import channels_of, rate_and_length, sound_contents
+from unistep.data.source import Contents, Item, Label, spread
+from unistep.modalities.sound import (
+    ONSET,
+    PEAK,
+    SILENCE,
+    Sound,
+    UnusableSoundError,
+    blocks,
+    fit_length,
+    libraries,
+    length_of,
+    quantise,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A sound file of any length."""
+
+    path: Path
+    """The file."""
+    name: str
+    """Its name within the source."""
+    label: Label = None
+    """Its class."""
+    claims: bool = True
+    """Whether its name says that it is a sound."""
+    trouble: str = ""
+    """Why it cannot be read, where that is known already."""
+
+
+def windows(recordings: Sequence[Recording], config: DataConfig) -> Contents:
+    """Windows of ``config.seconds`` over the whole of each recording.
+
+    A window begins where the one before is half over, so that for a stream, whose windows are two chunks, each chunk is
+    once the next one. Windows that stay below a hundredth of the recording's peak (-40 dB) are left out, and so is a
+    rest that fills no window, except that a recording shorter than one is padded with silence. With the loudness
+    ``peak``, the default, the largest sample of the whole recording comes to 1 dB below full scale, so that loud and
+    soft passages stay what they are to each other.
+
+    Args:
+        recordings: The files.
+        config: Rate, length, channels and loudness; ``limit`` is one of windows.
+
+    Raises:
+        ValueError: If the libraries that read sounds are not installed.
+    """
+    libraries()
+    counts = [_count(recording, config) for recording in recordings]
+    chosen = frozenset(spread(sum(counts), config.limit))
+
+    def items() -> Iterator[Item]:
+        first = 0
+        for recording, count in zip(recordings, counts, strict=True):
+            wanted = frozenset(i - first for i in range(first, first + count) if i in chosen)
+            first += count
+            if wanted:
+                yield from _items(recording, config, wanted)
+
+    return sound_contents(config, len(chosen), items, parallel=False)
+
+
+def _count(recording: Recording, config: DataConfig) -> int:
+    """How many windows a file holds by its header; one for what cannot be read, which is then said of it."""
+    rate, samples = rate_and_length(config)
+    try:
+        length = 0 if recording.trouble else int(length_of(recording.path) * rate)
+    except UnusableSoundError:
+        length = 0
+    return max(1, 1 + (length - samples) // _step(samples))
+
+
+def _step(samples: int) -> int:
+    return max(1, samples // 2)
+
+
+def _items(recording: Recording, config: DataConfig, wanted: frozenset[int]) -> Iterator[Item]:
+    """The windows of one file, or one item that says why there are none."""
+    try:
+        if recording.trouble:
+            raise UnusableSoundError(recording.trouble, recognised=False)
+        peak, notes = _survey(recording.path, config)
+    except UnusableSoundError as error:
+        yield _item(recording, recording.name, error)
+        return
+    rate, samples = rate_and_length(config)
+    gain = PEAK / peak if (config.loudness or "peak") == "peak" else 1.0
+    for number, sound in enumerate(_cut(recording.path, config)):
+        if number not in wanted or np.abs(sound).max() < ONSET * peak:
+            continue
+        short = ("shorter than wanted: padded with silence",) if len(sound) < samples else ()
+        values = np.ascontiguousarray(quantise(fit_length(sound, samples, rate) * gain).T)
+        at = number * _step(samples) / rate
+        yield _item(recording, f"{recording.name} at {at:.1f} s", Sound(values=values, notes=(*notes, *short)))
+        notes = ()  # once for each file
+
+
+def _item(recording: Recording, name: str, outcome: Sound | UnusableSoundError) -> Item:
+    def read() -> Sound:
+        if isinstance(outcome, UnusableSoundError):
+            raise outcome
+        return outcome
+
+    return Item(name=name, label=recording.label, read=read, claims=recording.claims)
+
+
+def _survey(path: Path, config: DataConfig) -> tuple[float, tuple[str, ...]]:
+    """The peak of a recording, read to its end, and remarks.
+
+    Raises:
+        UnusableSoundError: If it cannot be read to its end, or is silent.
+    """
+    rate, _ = rate_and_length(config)
+    peak, notes = 0.0, ()
+    for block, own in blocks(path, channels_of(config)):
+        peak = max(peak, float(np.abs(block).max()))
+        if own < rate:
+            notes = ("sampled at a lower rate than wanted: has no treble",)
+    if peak < SILENCE:
+        raise UnusableSoundError("silent")
+    return peak, notes
+
+
+def _cut(path: Path, config: DataConfig) -> Iterator[np.ndarray]:
+    """The windows of a recording one after the other, ``[n, c]``; a short recording is one short window."""
+    rate, samples = rate_and_length(config)
+    step, whole = _step(samples), False
+    held = np.zeros((0, channels_of(config)), np.float32)
+    for sound in _resampled(path, rate, channels_of(config)):
+        held = np.concatenate([held, sound])
+        while len(held) >= samples:
+            yield held[:samples].copy()
+            held, whole = held[step:], True
+    if not whole and len(held):
+        yield held
+
+
+def _resampled(path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
+    """A recording at another rate, block by block, as if it were resampled whole."""
+    _, soxr = libraries()
+    resampler = None
+    for block, own in blocks(path, channels):
+        if own == rate:
+            yield block
+            continue
+        resampler = resampler or soxr.ResampleStream(own, rate, channels, dtype="float32", quality="HQ")
+        yield resampler.resample_chunk(block).reshape(-1, channels)
+    if resampler is not None:
+        nothing = np.zeros((0, channels), np.float32)
+        yield resampler.resample_chunk(nothing, last=True).reshape(-1, channels)

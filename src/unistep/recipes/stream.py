@@ -1,0 +1,75 @@
+"""Recipes for endless sound: each chunk is made from the last one, in one network call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from unistep.context import Context
+from unistep.data import DataConfig
+from unistep.generator import ModelConfig
+from unistep.modalities.audio import AudioModality
+from unistep.objectives.denoising import DenoisingConfig
+from unistep.objectives.easy import EasyConfig
+from unistep.recipes.audio import NETWORK as NOTES
+from unistep.recipes.audio import TUNING
+from unistep.timesteps import LogNormal, RatioCurriculum
+from unistep.training.config import RunConfig
+from unistep.training.ema import PowerEMA
+
+CHUNK = 32
+"""Frames of a chunk: 0.512 s."""
+CHUNKS = AudioModality(sample_rate=16_000, samples=2 * CHUNK * 256, dims=1, multiple=2, chunk=CHUNK)
+CONTEXT = Context(frames=16)
+"""A quarter of a second of the last chunk."""
+NETWORK = replace(NOTES, places=(CHUNK,), context=CONTEXT.frames)
+"""The network of notes, over 32 frames and the 16 before them."""
+PHRASES = DataConfig(source="phrases", kind="sound", seconds=CHUNKS.seconds, cut="windows")
+TEACHER = ModelConfig(kind="denoiser", network=NETWORK, modality=CHUNKS, context=CONTEXT, steps=18)
+STUDENT = ModelConfig(
+    kind="consistency", network=NETWORK, modality=CHUNKS, context=CONTEXT, boundary=0.0, steps=1
+)
+
+
+def phrases_teacher() -> RunConfig:
+    """A denoiser of the next half second of sound, given the last: the teacher of the endless instrument.
+
+    The last chunk is shown under noise of a random level, so that a stream does not drift. As with notes, much is
+    learned at high noise.
+
+    Data: 5,760 pairs of chunks from phrases of six instruments at 16 kHz, rendered from Debian's fluid-soundfont-gm
+    (MIT), or your recordings, of any length, with ``--data folder:PATH``.
+    Needs a teacher: no.
+    Paper: Karras et al. 2022 (arXiv 2206.00364); `objectives/denoising.py`. Muon in place of Adam. The noised context
+    as in Valevski et al. 2024 (arXiv 2408.14837), spectra as in Pasini et al. 2024 (arXiv 2408.06500).
+    """
+    return RunConfig(
+        recipe="phrases-teacher",
+        data=PHRASES,
+        model=TEACHER,
+        objective=DenoisingConfig(times=LogNormal(mean=1.0, std=2.0), label_dropout=0.05),
+        emas=(PowerEMA(sigma_rel=0.05), PowerEMA(sigma_rel=0.1)),
+        batch_size=32,
+        budget="30m",
+    )
+
+
+def phrases_ect() -> RunConfig:
+    """Easy Consistency Tuning of the phrases' teacher: a stream that takes one network call for each half second.
+
+    The gap and the weights are those of `notes-ect`.
+
+    Data: 5,760 pairs of chunks from phrases of six instruments at 16 kHz, rendered from Debian's fluid-soundfont-gm
+    (MIT), or your recordings, of any length, with ``--data folder:PATH``.
+    Needs a teacher: yes; one is trained first, or name it with ``--teacher``.
+    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`. The noised context as in Valevski et
+    al. 2024 (arXiv 2408.14837), spectra as in Pasini et al. 2024 (arXiv 2408.06500).
+    """
+    return RunConfig(
+        recipe="phrases-ect",
+        data=PHRASES,
+        model=STUDENT,
+        objective=EasyConfig(
+            times=LogNormal(mean=1.0, std=2.0), curriculum=RatioCurriculum(q=2.0, stages=1), weighting="one"
+        ),
+        **{**TUNING, "budget": "30m"},
+    )
