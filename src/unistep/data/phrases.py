@@ -1,4 +1,4 @@
-"""Endless music to learn from: phrases of an instrument, rendered by FluidSynth, cut into the last chunk and the next."""
+"""Music without an end to learn from: phrases of instruments, rendered by FluidSynth, in pairs of chunks."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from unistep.modalities.sound import (
     UnusableSoundError,
     blocks,
     fit_length,
-    libraries,
     length_of,
+    libraries,
     quantise,
 )
 

@@ -1,8 +1,9 @@
 r"""An endless sound in chunks: frames that go on across the seams, and the way back to one waveform without end.
 
 All chunks lie on one grid of frames that never stops: frame :math:`m` covers the samples from :math:`mH` to
-:math:`mH + N`, and chunk :math:`j` is the frames :math:`jK` to :math:`(j+1)K - 1`. The last frames of a chunk reach over
-its seam, and are added to the first of the next, so that a seam is no different from what lies between any two frames.
+:math:`mH + N`, and chunk :math:`j` is the frames :math:`jK` to :math:`(j+1)K - 1`. The last frames of a chunk reach
+over its seam, and are added to the first of the next, so that a seam is no different from what lies between any two
+frames.
 """
 
 from __future__ import annotations

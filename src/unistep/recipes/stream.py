@@ -25,9 +25,7 @@ NETWORK = replace(NOTES, places=(CHUNK,), context=CONTEXT.frames)
 """The network of notes, over 32 frames and the 16 before them."""
 PHRASES = DataConfig(source="phrases", kind="sound", seconds=CHUNKS.seconds, cut="windows")
 TEACHER = ModelConfig(kind="denoiser", network=NETWORK, modality=CHUNKS, context=CONTEXT, steps=18)
-STUDENT = ModelConfig(
-    kind="consistency", network=NETWORK, modality=CHUNKS, context=CONTEXT, boundary=0.0, steps=1
-)
+STUDENT = ModelConfig(kind="consistency", network=NETWORK, modality=CHUNKS, context=CONTEXT, boundary=0.0, steps=1)
 
 
 def phrases_teacher() -> RunConfig:
