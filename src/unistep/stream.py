@@ -20,8 +20,8 @@ Draw = Callable[[Tensor, Condition, ItemGenerators], Tensor]
 """``draw(noise, condition, generators) -> spectra``: a model's sampler."""
 
 Wish = Told | Iterable[Told] | Callable[[int], Told] | None
-"""What one field of a stream is told: a value for all chunks; one for each, with which the stream ends; or a function of
-the chunk's number, from 0. ``None`` leaves it to the seed."""
+"""What one field of a stream is told: a value for all chunks; one for each, with which the stream ends; or a function
+of the chunk's number, from 0. ``None`` leaves it to the seed."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from unistep.condition import Field
+from unistep.context import Context
+from unistep.data import phrases
 from unistep.data.notes import FIELDS
 from unistep.generator import ModelConfig
 from unistep.hub.save import save
@@ -73,6 +75,31 @@ def save_instrument(folder: Path, kind: Literal["consistency", "denoiser"] = "co
         steps=1 if kind == "consistency" else 18,
         provenance={"recipe": "none: random weights", "data licence": "MIT (nobody)"},
     )
+    net = config.build().net
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(torch.randn_like(p), alpha=0.2)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save(config, net.state_dict(), folder, f"# {folder.name}\n\nA card of a stand-in.\n")
+    return folder
+
+
+def save_stream(folder: Path, kind: Literal["consistency", "denoiser"] = "consistency") -> Path:
+    """A model of an endless sound, in chunks of 64 ms, with random weights."""
+    torch.manual_seed(1)
+    context = Context(frames=8)
+    config = ModelConfig(
+        kind=kind,
+        network=UNetConfig(
+            dims=1, patch=1, widths=(8, 16), blocks=(1, 1), middle_blocks=1, head_dim=8, embedding_dim=16, channels=64,
+            places=(16,), context=context.frames, vocabularies={"instrument": 6, "pitch": 16},
+        ),
+        modality=AudioModality(sample_rate=8_000, samples=1_024, n_fft=64, hop=32, dims=1, multiple=2, chunk=16),
+        context=context,
+        fields=dict(phrases.FIELDS),
+        steps=1 if kind == "consistency" else 18,
+        provenance={"recipe": "none: random weights"},
+    )  # fmt: skip
     net = config.build().net
     with torch.no_grad():
         for p in net.parameters():

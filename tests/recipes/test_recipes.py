@@ -62,7 +62,8 @@ def test_a_recipe_trains_on_ones_own_data(name: str, tmp_path: Path, monkeypatch
     monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path / "cache"))
     config = recipes()[name]()
     sounds = isinstance(config.model.modality, AudioModality)
-    data = sound_folder(tmp_path / "mine") if sounds else picture_archive(tmp_path / "data.npz")
+    own = sound_folder(tmp_path / "mine") if sounds else picture_archive(tmp_path / "data.npz")
+    data = replace(config.data, source=own.source) if sounds else own
     network = replace(config.model.network, widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16)
     config = replace(
         config,
@@ -85,5 +86,7 @@ def test_a_recipe_trains_on_ones_own_data(name: str, tmp_path: Path, monkeypatch
         config = replace(config, teacher=str(tmp_path / "teacher"))
     assert train(config, tmp_path / "run", device="cpu", console=Console(quiet=True))
     g = load(tmp_path / "run")
-    assert g.sample(2, label=1).shape == ((2, 1, 16_000) if sounds else (2, 3, 8, 8))
+    assert g.sample(2, label=1).shape == (2, *g.signal_shape)
+    seconds = config.data.seconds or 1
+    assert g.signal_shape == ((1, round(16_000 * seconds)) if sounds else (3, 8, 8))
     assert g.config.provenance["recipe"] == name

@@ -86,13 +86,16 @@ def model_word(arguments: Sequence[str], kind: type[Any]) -> str | None:
     return None
 
 
-def with_conditions(kind: type[Any], config: ModelConfig, what: str) -> tuple[type[Any], list[str]]:
+def with_conditions(
+    kind: type[Any], config: ModelConfig, what: str, *, without: str = "drawn for each sample from its seed"
+) -> tuple[type[Any], list[str]]:
     """The options of a command with those of a model.
 
     Args:
         kind: The command's own options.
         config: The model; each of its conditions becomes an option, except one named like an option of the command.
         what: What the command does, for its help.
+        without: What a condition without a default is where it is not given.
 
     Returns:
         The options, and the names of the conditions among them.
@@ -105,8 +108,8 @@ def with_conditions(kind: type[Any], config: ModelConfig, what: str) -> tuple[ty
         if name in own:
             continue
         default = getattr(spec, "default", None)
-        without = "drawn for each sample from its seed" if default is None else f"{default:g}"
-        described = Annotated[str | None, tyro.conf.arg(help=f"{spec.choices}; {without} without.")]
+        otherwise = without if default is None else f"{default:g}"
+        described = Annotated[str | None, tyro.conf.arg(help=f"{spec.choices}; without, {otherwise}.")]
         extra.append((name, described, field(default=None, kw_only=True)))
     made = make_dataclass(kind.__name__, extra, bases=(kind,), frozen=True, kw_only=True)
     made.__doc__ = what

@@ -1,0 +1,88 @@
+"""Long recordings in windows: all of each, nothing twice as long, no silence, and every broken file named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_sounds import make_bad, make_good, tone
+from unistep.data import DataConfig, prepare
+from unistep.modalities import sound
+
+
+def windows_of(folder: Path, **options):
+    settings = {"kind": "sound", "cut": "windows", "seconds": 0.5, "sample_rate": 8_000, **options}
+    return prepare(DataConfig(source=f"folder:{folder}", **settings), progress=False)
+
+
+@pytest.fixture
+def place(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    return folder
+
+
+def test_windows_cover_a_recording_each_half_over_the_last(place, monkeypatch):
+    monkeypatch.setattr(sound, "_BLOCK", 0.3)  # so that windows span several reads
+    ramp = np.linspace(0.1, 0.5, 8_000 * 3)[:, None]
+    soundfile.write(place / "long.wav", ramp, 8_000, subtype="PCM_16")
+    dataset = windows_of(place, loudness="keep")
+    assert dataset.values.shape == (11, 1, 4_000)
+    whole, _ = soundfile.read(place / "long.wav", dtype="int16")
+    for i, values in enumerate(dataset.values[:, 0]):
+        assert np.array_equal(values, whole[2_000 * i : 2_000 * i + 4_000])
+
+
+def test_loudness_is_that_of_the_whole_recording(place):
+    quiet = np.concatenate([tone(1, 8_000, level=0.02), tone(1, 8_000, level=0.2)])
+    soundfile.write(place / "two.wav", quiet, 8_000)
+    loudest = np.abs(windows_of(place).values.astype(int)).max(axis=(1, 2)) / 32_768
+    assert loudest[0] == pytest.approx(sound.PEAK / 10, rel=0.02)
+    assert loudest[-1] == pytest.approx(sound.PEAK, rel=0.01)
+
+
+def test_silent_windows_are_left_out_and_short_recordings_padded(place):
+    pause = np.concatenate([tone(1, 8_000), np.zeros((16_000, 1)), tone(1, 8_000)])
+    soundfile.write(place / "pause.wav", pause, 8_000)
+    soundfile.write(place / "short.wav", tone(0.2, 8_000), 8_000)
+    dataset = windows_of(place)
+    assert len(dataset) == 5 + 4 + 1 - 1  # a window that is half silent stays; the short file is one
+    assert all(values.any() for values in dataset.values)
+    assert [note for note, _ in dataset.summary.notes] == ["shorter than wanted: padded with silence"]
+
+
+def test_another_rate_and_stereo_are_as_if_resampled_whole(place, monkeypatch):
+    monkeypatch.setattr(sound, "_BLOCK", 0.3)
+    whole = tone(2, 44_100, channels=2, frequency=500)
+    soundfile.write(place / "cd.flac", whole, 44_100)
+    dataset = windows_of(place, channels=2, loudness="keep")
+    assert dataset.values.shape[1:] == (2, 4_000)
+    wanted = sound.quantise(sound.resample(whole.astype(np.float32), 44_100, 8_000)).T
+    for i, values in enumerate(dataset.values[1:-1], start=1):
+        part = wanted[:, 2_000 * i : 2_000 * i + 4_000]
+        assert np.abs(values.astype(int) - part).max() < 20
+
+
+def test_labels_limits_and_broken_files(tmp_path):
+    folder = tmp_path / "mine"
+    good, bad = make_good(folder), make_bad(folder)
+    dataset = windows_of(folder, max_bad=0.9, sample_rate=16_000)
+    assert {item.name for item in dataset.summary.skipped if item.bad} == set(bad) - {"too_late.wav"}  # heard later
+    assert len(dataset) > len(good)
+    limited = windows_of(folder, max_bad=0.9, sample_rate=16_000, limit=12)
+    assert 0 < len(limited) <= 12
+    for label in ("rain", "sea"):
+        (tmp_path / "both" / label).mkdir(parents=True)
+        soundfile.write(tmp_path / "both" / label / "a.wav", tone(1, 8_000), 8_000)
+    assert windows_of(tmp_path / "both").label_names == ("rain", "sea")
+
+
+def test_the_beginning_and_the_windows_are_cached_apart(place):
+    soundfile.write(place / "long.wav", tone(3, 8_000), 8_000)
+    assert len(windows_of(place)) == 11
+    assert len(windows_of(place, cut="start")) == 1
+    with pytest.raises(ValueError, match="cut must be start"):
+        DataConfig(cut="window")  # type: ignore[arg-type]
