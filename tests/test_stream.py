@@ -81,9 +81,7 @@ def test_what_is_not_told_is_drawn_once_or_for_each_chunk(g: Generator, watched:
     assert {int(told["instrument"]) for told in watched[12:]} == {5}
 
 
-def test_a_condition_may_be_a_value_a_row_of_them_or_a_function(
-    g: Generator, watched: list[dict[str, Tensor]]
-) -> None:
+def test_a_condition_may_be_a_value_a_row_of_them_or_a_function(g: Generator, watched: list[dict[str, Tensor]]) -> None:
     assert play(g, 9, pitch=["C4", "E4", "G4"]).shape == (1, 3 * 512)  # it ends with its notes
     assert [int(told["pitch"]) for told in watched] == [5, 7, 8]
     play(g, 4, pitch=itertools.cycle(["C4", "E4"]), instrument="piano")
@@ -115,7 +113,7 @@ def test_mistakes_are_named_before_the_first_chunk(g: Generator, tmp_path: Path)
         g.stream(steps=0)
     chunks = g.stream(pitch=["C4", "H4"])
     next(chunks)
-    with pytest.raises(ValueError, match="pitch must be .*, got 'H4'"):
+    with pytest.raises(ValueError, match=r"pitch must be .*, got 'H4'"):
         next(chunks)
 
 

@@ -92,7 +92,7 @@ def test_an_interrupted_file_is_whole(phrases, number, place):
         ("-o a.mp4", "must end with .wav or .flac or .ogg"),
         ("--seconds 0 -o a.wav", "--seconds must be above 0, got 0"),
         ("--pitch C4,H4 -o a.wav", "pitch must be"),
-        ("--pace slow -o a.wav", "--pace must be one of real-time, fast, got 'slow'"),
+        ("--pace slow -o a.wav", "--pace must be one of "),
         ("--tempo 3 -o a.wav", "unknown option '--tempo'"),
         ("--steps 0 -o a.wav", "steps must be at least 1, got 0"),
     ],

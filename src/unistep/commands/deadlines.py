@@ -13,8 +13,8 @@ KEPT = 4096
 class Deadlines:
     """Hands chunks on as a player needs them, at most one ahead.
 
-    The player starts with the first chunk; from then on chunk ``n`` must be there ``n`` chunk lengths later. One that is
-    not is a dropped deadline: the player falls silent until it comes, and all later ones are due that much later.
+    The player starts with the first chunk; from then on chunk ``n`` must be there ``n`` chunk lengths later. One that
+    is not is a dropped deadline: the player falls silent until it comes, and all later ones are due that much later.
 
     Args:
         seconds: Length of a chunk.

@@ -37,7 +37,7 @@ Put = Callable[["np.ndarray"], None]
 
 @dataclass(frozen=True, kw_only=True)
 class StreamOptions:
-    """Play a model of an endless sound. Its conditions, such as --pitch, are options too: unistep stream MODEL --help."""
+    """Play a model of an endless sound. Its conditions, such as --pitch, are options too: unistep stream MODEL -h."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""

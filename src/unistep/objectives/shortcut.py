@@ -142,7 +142,8 @@ class Shortcut(Objective):
         noise = randn_like(x0, generator)
         condition = config.tell(condition, x0, generator)
         dropped = drop(condition, config.label_dropout, generator)
-        condition = {name: torch.where(jumps, value, dropped[name]) for name, value in condition.items()}
+        kept = {name: torch.where(jumps, value, dropped[name]) for name, value in labels(condition).items()}
+        condition = {**condition, **kept}
 
         way = path.t_max - self.student.boundary
         length = torch.where(jumps, 0.5**halvings, 0).to(x0)

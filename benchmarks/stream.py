@@ -1,0 +1,155 @@
+"""Whether a stream keeps up, and whether its seams can be told from what lies between them.
+
+    python benchmarks/stream.py --model runs/phrases [--threads 2] [--seconds 60] [--long 3600] [--json FILE]
+
+- first sound: from ``unistep.load`` to the first chunk, once, as a person waits who starts a program;
+- in real time: deadlines dropped in ``--seconds`` of playing, each chunk due when the last has been played, and how
+  long a chunk takes, median and 95th percentile;
+- at full speed: ``--long`` seconds of stream time without waiting, the real-time factor, and the process's memory after
+  the first minute and at the end;
+- seams: jumps in level and in colour (``unistep.evaluation.seams``) at seams and elsewhere, median and 95th percentile,
+  of ``--seconds`` of stream for each of the model's first field's values, and of the data that it learned from. A ratio
+  of 1 is a seam that is no different from any other moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import unistep
+from unistep.commands.deadlines import Deadlines
+from unistep.condition import Field
+from unistep.data import DataConfig, prepare
+from unistep.evaluation.hardware import hardware
+from unistep.evaluation.seams import Jumps, colour_jumps, level_jumps
+from unistep.generator import Generator
+from unistep.precision import WantedPrecision
+
+MEASURES: dict[str, Callable[[Tensor, int, int], Jumps]] = {"level": level_jumps, "colour": colour_jumps}
+
+
+def resident() -> float:
+    """Memory of this process now, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def in_real_time(generator: Generator, length: float, seconds: float) -> dict[str, float]:
+    """Play to nobody, but on time."""
+    deadlines = Deadlines(length)
+    for _ in itertools.islice(generator.stream(seed=1), round(seconds / length)):
+        deadlines.made()
+        deadlines.handed()
+    return {
+        "in real time, s": deadlines.played,
+        "chunks": deadlines.chunks,
+        "dropped deadlines": deadlines.dropped,
+        "chunk p50, ms": 1e3 * deadlines.took(0.5),
+        "chunk p95, ms": 1e3 * deadlines.took(0.95),
+        "chunk longest, ms": 1e3 * deadlines.took(1.0),
+        "real-time factor in real time": deadlines.factor,
+    }
+
+
+def at_full_speed(generator: Generator, length: float, seconds: float) -> dict[str, float]:
+    """Play as fast as it goes, and watch the memory."""
+    minute, begin = 0.0, time.perf_counter()
+    for number, _ in enumerate(itertools.islice(generator.stream(seed=2), round(seconds / length))):
+        if number == round(60 / length):
+            minute = resident()
+    return {
+        "at full speed, s": seconds,
+        "real-time factor at full speed": (time.perf_counter() - begin) / seconds,
+        "memory after a minute, MiB": minute,
+        "memory at the end, MiB": resident(),
+        "largest memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def seams(generator: Generator, data: str, length: float, seconds: float) -> list[dict[str, Any]]:
+    """Jumps of the stream, for each of its voices, and of real data."""
+    modality: Any = generator.modality
+    voices: list[dict[str, str]] = [{}]
+    for name, spec in generator.config.fields.items():
+        if isinstance(spec, Field) and name not in generator.config.context.changing:  # type: ignore[union-attr]
+            voices = [{name: value} for value in spec.names or map(str, range(spec.size))]
+            break
+    sounds = {}
+    for voice in voices:
+        chunks = itertools.islice(generator.stream(seed=3, **voice), round(seconds / length))
+        sounds[" ".join(voice.values()) or "stream"] = torch.cat(list(chunks), dim=-1)[:1]
+    rows = [row(f"stream, {name}", [sound], modality) for name, sound in sounds.items()]
+    rows.append(row("stream, all", list(sounds.values()), modality))
+    config = DataConfig(source=data, kind="sound", cut="windows", seconds=modality.seconds, channels=modality.channels)
+    real = prepare(replace(config, sample_rate=modality.sample_rate))
+    rows.append(row(f"data, {data}", [torch.from_numpy(real.values[:, 0].copy()).float() / 32_768], modality))
+    return rows
+
+
+def row(name: str, sounds: list[Tensor], modality: Any) -> dict[str, Any]:
+    """Medians and 95th percentiles at seams and inside, with their ratios."""
+    cells: dict[str, Any] = {"of": name}
+    for measure, call in MEASURES.items():
+        found = [call(sound, modality.chunk, modality.hop) for sound in sounds]
+        jumps = Jumps(seams=torch.cat([j.seams for j in found]), inside=torch.cat([j.inside for j in found]))
+        for title, share in (("p50", 0.5), ("p95", 0.95)):
+            at_seams, inside = jumps.at(share)
+            cells[f"{measure} {title}"] = (at_seams, inside, at_seams / max(inside, 1e-9))
+    return cells
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder of a model of an endless sound or of its run")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--long", type=float, default=3600)
+    parser.add_argument("--data", default="phrases:test", help="real sounds, of which windows are taken")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    precision: WantedPrecision = options.precision
+    try:
+        begin = time.perf_counter()
+        generator = unistep.load(options.model, precision=precision)
+        next(generator.stream())
+        figures: dict[str, Any] = {"threads": options.threads, "first sound, ms": 1e3 * (time.perf_counter() - begin)}
+        modality: Any = generator.modality
+        length = modality.chunk * modality.hop / modality.sample_rate
+        figures |= in_real_time(generator, length, options.seconds)
+        figures |= at_full_speed(generator, length, options.long)
+        table = seams(generator, options.data, length, options.seconds)
+    except ValueError as error:
+        print(f"stream: error: {error}", file=sys.stderr)
+        return 2
+    for name, value in figures.items():
+        print(f"{name:32} {value:.3f}" if isinstance(value, float) else f"{name:32} {value}")
+    print(f"\n{'jumps in dB at seams / inside':32}" + "".join(f"{name:>24}" for name in list(table[0])[1:]))
+    for cells in table:
+        told = [f"{a:.2f} / {b:.2f} = {ratio:.2f}" for a, b, ratio in list(cells.values())[1:]]
+        print(f"{cells['of']:32}" + "".join(f"{text:>24}" for text in told))
+    facts = {"model": options.model, "hardware": hardware(), "torch": torch.__version__}
+    print(f"{facts['hardware']}, {generator.precision}; PyTorch {facts['torch']}")
+    if options.json is not None:
+        facts |= {"figures": figures, "seams": table}
+        options.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

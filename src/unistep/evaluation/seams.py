@@ -1,0 +1,62 @@
+r"""Whether the seams of a stream can be heard or seen: how far sound moves across them, and between any two moments.
+
+With :math:`E_m` the energy of hop :math:`m`, of :math:`H` samples, the jump in level is
+:math:`|10 \log_{10} E_{m+1} - 10 \log_{10} E_m|`, and with :math:`L_{k,m}` the levels in decibels of the frequencies of
+a frame of :math:`2H` samples, the jump in colour is :math:`\mathrm{mean}_k |L_{k,m+1} - L_{k,m}|`. Both chunks sound in
+the first hop after a seam, as their frames overlap there, so that a jump in level may be at its beginning or its end,
+and frames are laid so that they meet in its middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+FLOOR = -70.0
+"""Decibels of full scale below which level and colour make no difference: what nobody hears cannot jump."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Jumps:
+    """Jumps in decibels, at seams and elsewhere."""
+
+    seams: Float[Tensor, " n"]
+    """Those at seams."""
+    inside: Float[Tensor, " m"]
+    """All others."""
+
+    def at(self, share: float) -> tuple[float, float]:
+        """What that share of the jumps at seams does not exceed, and that of the others; 0.5 is the median."""
+        return float(self.seams.quantile(share)), float(self.inside.quantile(share))
+
+
+def level_jumps(sound: Float[Tensor, "b n"], chunk: int, hop: int) -> Jumps:
+    """Jumps in level from hop to hop.
+
+    Args:
+        sound: Waveforms in [-1, 1], each beginning with a chunk.
+        chunk: Hops of a chunk.
+        hop: Samples of a hop.
+    """
+    energy = sound.unfold(1, hop, hop).double().square().mean(dim=2)
+    level = 10 * (energy + 10 ** (FLOOR / 10)).log10()
+    after = torch.arange(1, level.shape[1])
+    return _parted(level.diff(dim=1).abs(), (after >= chunk) & (after % chunk <= 1))
+
+
+def colour_jumps(sound: Float[Tensor, "b n"], chunk: int, hop: int) -> Jumps:
+    """Jumps in colour from frame to frame; arguments as those of :func:`level_jumps`, with an even number of hops."""
+    length, half = 2 * hop, hop // 2
+    frames = sound[:, half:].unfold(1, length, length).double()
+    window = torch.hann_window(length, dtype=frames.dtype)
+    power = (torch.fft.rfft(frames * window).abs() * (2 / window.sum())).square()
+    level = 10 * (power + 10 ** (FLOOR / 10)).log10()
+    after = 2 * torch.arange(1, level.shape[1])
+    return _parted(level.diff(dim=1).abs().mean(dim=2), after % chunk == 0)
+
+
+def _parted(jumps: Tensor, at_seam: Tensor) -> Jumps:
+    return Jumps(seams=jumps[:, at_seam].flatten(), inside=jumps[:, ~at_seam].flatten())
