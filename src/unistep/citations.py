@@ -195,6 +195,18 @@ PAPERS: dict[str, Paper] = {
         2024,
         "2408.06500",
     ),
+    "valevski2024gamengen": Paper(
+        "Diffusion Models Are Real-Time Game Engines",
+        ("Dani Valevski", "Yaniv Leviathan", "Moab Arar", "Shlomi Fruchter"),
+        2024,
+        "2408.14837",
+    ),
+    "chen2024diffusionforcing": Paper(
+        "Diffusion Forcing: Next-token Prediction Meets Full-Sequence Diffusion",
+        ("Boyuan Chen", "Diego Marti Monso", "Yilun Du", "Max Simchowitz", "Russ Tedrake", "Vincent Sitzmann"),
+        2024,
+        "2407.01392",
+    ),
 }
 """Papers by BibTeX key."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -212,8 +213,17 @@ def search_times(
     return times[:steps]
 
 
-def given_times(times: Sequence[float] | Tensor, steps: int | None, path: Path) -> Tensor:
-    """Sampling times that a person chose, checked, shape ``[n]``."""
+def given_times(times: Any, steps: int | None, path: Path) -> Float[Tensor, " n"]:
+    """Sampling times that a person chose, checked.
+
+    Args:
+        times: What was given, of whatever type.
+        steps: The number of steps, where it was given too.
+        path: The path that they lie on.
+
+    Raises:
+        ValueError: If they are no decreasing times on the path, one for each step.
+    """
     try:
         values = [float(t) for t in times]
     except (TypeError, ValueError):

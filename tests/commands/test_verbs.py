@@ -18,6 +18,7 @@ from unistep.recipes import recipes
 OPTIONS = {
     "demo": ["--out", "--seconds", "--seed", "--open"],
     "sample": ["MODEL", "--num", "-n", "--steps", "--seed", "--solver", "--guidance", "--times", "--out", "-o"],
+    "stream": ["MODEL", "--out", "-o", "--seconds", "--pace", "--seed", "--steps", "--precision"],
     "train": ["RECIPE", "--data", "--budget", "--out", "--resume", "fashion-ect"],
     "evaluate": ["MODEL", "--teacher", "--data", "--features", "--steps", "--guidance", "--num", "--json", "--plot"],
     "models": [],

@@ -44,14 +44,16 @@ def test_loudness_is_that_of_the_whole_recording(place):
     assert loudest[-1] == pytest.approx(sound.PEAK, rel=0.01)
 
 
-def test_silent_windows_are_left_out_and_short_recordings_padded(place):
+def test_silent_windows_are_left_out_and_short_recordings_come_last(place):
     pause = np.concatenate([tone(1, 8_000), np.zeros((16_000, 1)), tone(1, 8_000)])
     soundfile.write(place / "pause.wav", pause, 8_000)
     soundfile.write(place / "short.wav", tone(0.2, 8_000), 8_000)
     dataset = windows_of(place)
     assert len(dataset) == 5 + 4 + 1 - 1  # a window that is half silent stays; the short file is one
     assert all(values.any() for values in dataset.values)
-    assert [note for note, _ in dataset.summary.notes] == ["shorter than wanted: padded with silence"]
+    assert not dataset.values[-1, 0, :2_400].any()
+    assert np.abs(dataset.values[-1, 0, 2_400:].astype(int)).max() > 20_000
+    assert [note for note, _ in dataset.summary.notes] == ["shorter than wanted: silence put ahead of it"]
 
 
 def test_another_rate_and_stereo_are_as_if_resampled_whole(place, monkeypatch):

@@ -18,7 +18,6 @@ from unistep.modalities.sound import (
     Sound,
     UnusableSoundError,
     blocks,
-    fit_length,
     length_of,
     libraries,
     quantise,
@@ -44,11 +43,11 @@ class Recording:
 def windows(recordings: Sequence[Recording], config: DataConfig) -> Contents:
     """Windows of ``config.seconds`` over the whole of each recording.
 
-    A window begins where the one before is half over, so that for a stream, whose windows are two chunks, each chunk is
-    once the next one. Windows that stay below a hundredth of the recording's peak (-40 dB) are left out, and so is a
-    rest that fills no window, except that a recording shorter than one is padded with silence. With the loudness
-    ``peak``, the default, the largest sample of the whole recording comes to 1 dB below full scale, so that loud and
-    soft passages stay what they are to each other.
+    A window begins where the one before is half over, so that for a stream, whose windows are two chunks, each chunk but
+    the first is once the next one. Windows that stay below a hundredth of the recording's peak (-40 dB) are left out,
+    and so is a rest that fills no window. A recording shorter than one has silence put ahead of it, as its end is what
+    a stream learns to make. With the loudness ``peak``, the default, the largest sample of the whole recording comes to
+    1 dB below full scale, so that loud and soft passages stay what they are to each other.
 
     Args:
         recordings: The files.
@@ -100,8 +99,9 @@ def _items(recording: Recording, config: DataConfig, wanted: frozenset[int]) -> 
     for number, sound in enumerate(_cut(recording.path, config)):
         if number not in wanted or np.abs(sound).max() < ONSET * peak:
             continue
-        short = ("shorter than wanted: padded with silence",) if len(sound) < samples else ()
-        values = np.ascontiguousarray(quantise(fit_length(sound, samples, rate) * gain).T)
+        short = ("shorter than wanted: silence put ahead of it",) if len(sound) < samples else ()
+        ahead = np.zeros((samples - len(sound), sound.shape[1]), sound.dtype)
+        values = np.ascontiguousarray(quantise(np.concatenate([ahead, sound]) * gain).T)
         at = number * _step(samples) / rate
         yield _item(recording, f"{recording.name} at {at:.1f} s", Sound(values=values, notes=(*notes, *short)))
         notes = ()  # once for each file

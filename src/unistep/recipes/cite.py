@@ -33,6 +33,8 @@ def papers(config: RunConfig) -> tuple[str, ...]:
         keys.append("xiao2017fashion")
     if isinstance(config.model.modality, AudioModality):
         keys.append("pasini2024music2latent")
+    if config.model.context is not None:
+        keys += ["valevski2024gamengen", "chen2024diffusionforcing"]
     return tuple(dict.fromkeys(keys))
 
 

@@ -92,6 +92,9 @@ def _scaled(modality: AudioModality, dataset: Dataset, sigma_data: float) -> Aud
     """The modality with the scale at which spectra of the data have the standard deviation that the model expects."""
     chosen = [i * len(dataset) // _LOOKED_AT for i in range(_LOOKED_AT)] if len(dataset) > _LOOKED_AT else slice(None)
     spread = float(modality.to_tensor(torch.from_numpy(np.array(dataset.values[chosen]))).std())
+    if spread == 0:
+        what = "second halves of these sounds, which are what comes next," if modality.chunk else "sounds"
+        raise ValueError(f"the {what} are silent, so that there is nothing to learn from {dataset.source}")
     return replace(modality, scale=float(f"{sigma_data / spread:.3g}"))
 
 
