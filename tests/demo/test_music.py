@@ -13,7 +13,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from commands.standins import save_instrument, save_standin
+from commands.standins import save_instrument, save_standin, save_stream
 from unistep.cli import main
 from unistep.condition import Field
 from unistep.demo.music import PEAK, RELEASE, Played, in_range, perform, scale_and_beat
@@ -84,6 +84,8 @@ def test_what_cannot_be_played_is_refused(generator, tmp_path):
         perform(generator, [])
     with pytest.raises(ValueError, match="nearest is 'piano'"):
         perform(generator, [Played(start=0.0, seconds=1.0, pitch=60, instrument="pianno")])
+    with pytest.raises(ValueError, match="plays without end, not note by note"):
+        perform(load(save_stream(tmp_path / "phrases")), [Played(start=0.0, seconds=1.0, pitch=60, instrument="piano")])
     pictures = load(save_standin(tmp_path / "fashion", "consistency"))
     with pytest.raises(ValueError, match="cannot be played; it takes a model of sounds with instrument and pitch"):
         perform(pictures, [Played(start=0.0, seconds=1.0, pitch=60, instrument="piano")])

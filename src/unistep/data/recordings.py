@@ -43,11 +43,13 @@ class Recording:
 def windows(recordings: Sequence[Recording], config: DataConfig) -> Contents:
     """Windows of ``config.seconds`` over the whole of each recording.
 
-    A window begins where the one before is half over, so that for a stream, whose windows are two chunks, each chunk but
-    the first is once the next one. Windows that stay below a hundredth of the recording's peak (-40 dB) are left out,
-    and so is a rest that fills no window. A recording shorter than one has silence put ahead of it, as its end is what
-    a stream learns to make. With the loudness ``peak``, the default, the largest sample of the whole recording comes to
-    1 dB below full scale, so that loud and soft passages stay what they are to each other.
+    A window begins where the one before is half over, so that for a stream, whose windows are two chunks, each chunk
+    but the first is once the next one. Windows that stay below a hundredth of the recording's peak (-40 dB) are left
+    out, and so is a rest that fills no window. A recording shorter than one has silence put ahead of it, as its end is
+    what a stream learns to make.
+
+    With the loudness ``peak``, the default, the largest sample of the whole recording comes to 1 dB below full scale,
+    so that loud and soft passages stay what they are to each other.
 
     Args:
         recordings: The files.

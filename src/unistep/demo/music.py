@@ -118,6 +118,8 @@ def check_instrument(generator: Generator) -> tuple[AudioModality, Field]:
     pitches, instruments = (generator.config.fields.get(name) for name in ("pitch", "instrument"))
     if not (isinstance(generator.modality, AudioModality) and isinstance(pitches, Field) and instruments is not None):
         raise ValueError(f"{generator.name} cannot be played; it takes a model of sounds with instrument and pitch")
+    if generator.modality.chunk:
+        raise ValueError(f"{generator.name} plays without end, not note by note; use unistep stream")
     return generator.modality, pitches
 
 
