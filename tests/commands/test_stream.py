@@ -119,6 +119,16 @@ def test_help_names_the_conditions(run, phrases):
         assert word in " ".join(text.split()), word
 
 
+def test_a_stream_is_sampled_and_judged_by_its_first_two_chunks(run, phrases, place):
+    assert run("sample -n 3 --instrument piano -o three.wav", [str(phrases)]).code == 0
+    assert soundfile.info("three.wav").frames == 3 * 1_024 + 2 * 2_000
+    (place / "mine").mkdir()
+    soundfile.write("mine/long.wav", np.random.default_rng(0).normal(size=20_000) * 0.1, 8_000)
+    outcome = run("evaluate --data folder:mine --features spectrum --num 70 --steps 1 --json a.json", [str(phrases)])
+    assert outcome.code == 0, outcome
+    assert "of folder:mine" in " ".join(outcome.out.split())
+
+
 class Clock:
     """Time that goes on when it is told to."""
 

@@ -35,8 +35,8 @@ class EvaluateOptions:
     teacher: str | None = None
     """Another model to judge beside it, usually its teacher."""
     data: str | None = None
-    """The real pictures: fashion-mnist[:SPLIT], folder:PATH, npz:FILE or hf:NAME[:SPLIT]; or sounds: notes, drums,
-    spoken-digits or folder:PATH. Without, fashion-mnist, or notes."""
+    """The real pictures: fashion-mnist[:SPLIT], folder:PATH, npz:FILE or hf:NAME[:SPLIT]; or sounds: notes, phrases,
+    drums, spoken-digits or folder:PATH. Without, fashion-mnist; notes; or phrases, for a sound without end."""
     features: str | None = None
     """Feature network: fashion, pixels, notes, spectrum, a directory, inception:FILE, torchscript:FILE or
     module:PACKAGE:CALLABLE. Without, fashion, notes of notes, and spectrum of other sounds."""
@@ -245,14 +245,18 @@ def usual_features(model: Generator) -> str:
 
 
 def data_for(model: Generator, source: str | None) -> DataConfig:
-    """The data in the shape of the model, where the source has none of its own; fashion-mnist or notes without one."""
+    """The data in the shape of the model, where the source has none of its own.
+
+    Without a source, fashion-mnist for pictures, notes for sounds, and phrases for those without end.
+    """
     from unistep.data import DataConfig
     from unistep.modalities.audio import AudioModality
 
     modality = model.modality
     if isinstance(modality, AudioModality):
         shape = {"channels": modality.channels, "sample_rate": modality.sample_rate, "seconds": modality.seconds}
-        return DataConfig(source=source or "notes", kind="sound", **shape)
+        usual, cut = ("phrases", "windows") if modality.chunk else ("notes", "start")
+        return DataConfig(source=source or usual, kind="sound", cut=cut, **shape)
     source = source or "fashion-mnist"
     if source.partition(":")[0] == "fashion-mnist":
         return DataConfig(source=source)
@@ -265,7 +269,7 @@ def test_split(config: DataConfig) -> DataConfig:
     from dataclasses import replace
 
     name, *parts = config.source.split(":")
-    if name not in ("fashion-mnist", "notes") or {"test", "excerpt"} & {config.split, *parts}:
+    if name not in ("fashion-mnist", "notes", "phrases") or {"test", "excerpt"} & {config.split, *parts}:
         return config
     return replace(config, source=":".join([name, *(part for part in parts if part != "train")]), split="test")
 
@@ -273,7 +277,7 @@ def test_split(config: DataConfig) -> DataConfig:
 def _notes(models: Sequence[Generator], test: Dataset) -> bool:
     """Whether these are notes, and the models are told what is known of them."""
     known = set(test.fields)
-    return {"instrument", "pitch"} <= known and all(known == set(model.config.fields) for model in models)
+    return {"instrument", "pitch", "velocity"} <= known and all(known == set(model.config.fields) for model in models)
 
 
 def _check_shapes(models: Sequence[Generator], reference: Dataset) -> None:
