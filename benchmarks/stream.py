@@ -7,6 +7,8 @@
   long a chunk takes, median and 95th percentile;
 - at full speed: ``--long`` seconds of stream time without waiting, the real-time factor, and the process's memory after
   the first minute and at the end;
+- the next chunk: log-spectral distance of what one call makes of a real chunk and what is told to the true next one, in
+  decibels, over 128 examples of ``--data``;
 - seams: jumps in level and in colour (``unistep.evaluation.seams``) at seams and elsewhere, median and 95th percentile,
   of ``--seconds`` of stream for each of the model's first field's values, and of the data that it learned from. A ratio
   of 1 is a seam that is no different from any other moment.
@@ -32,12 +34,18 @@ from torch import Tensor
 import unistep
 from unistep.commands.deadlines import Deadlines
 from unistep.condition import Field
-from unistep.data import DataConfig, prepare
+from unistep.data import DataConfig, Dataset, prepare
 from unistep.evaluation.hardware import hardware
+from unistep.evaluation.hearing import log_spectral_distance
 from unistep.evaluation.seams import Jumps, colour_jumps, level_jumps
 from unistep.generator import Generator
-from unistep.precision import WantedPrecision
+from unistep.modalities.chunks import Overlap
+from unistep.path import expand_to
+from unistep.precision import WantedPrecision, autocast
+from unistep.seeding import ItemGenerators, normal
 
+HEARD = 128
+"""Real chunks that the model goes on from."""
 MEASURES: dict[str, Callable[[Tensor, int, int], Jumps]] = {"level": level_jumps, "colour": colour_jumps}
 
 
@@ -79,7 +87,31 @@ def at_full_speed(generator: Generator, length: float, seconds: float) -> dict[s
     }
 
 
-def seams(generator: Generator, data: str, length: float, seconds: float) -> list[dict[str, Any]]:
+def real_sounds(generator: Generator, data: str) -> Dataset:
+    """Windows of two chunks in the shape of the model."""
+    modality: Any = generator.modality
+    config = DataConfig(source=data, kind="sound", cut="windows", seconds=modality.seconds, channels=modality.channels)
+    return prepare(replace(config, sample_rate=modality.sample_rate))
+
+
+@torch.inference_mode()
+def next_chunk(generator: Generator, real: Dataset) -> float:
+    """How far one call lands from the true next chunk, where the last one is real."""
+    modality: Any = generator.modality
+    config, flow = generator.config, generator.map.path
+    chosen = [i * len(real) // HEARD for i in range(min(HEARD, len(real)))]
+    past, x0 = modality.split(torch.from_numpy(real.values[chosen]))
+    told = {name: torch.from_numpy(real.condition[name][chosen]) for name in config.fields if name in real.condition}
+    items = ItemGenerators(chosen)
+    noise, t = normal(x0.shape, items), torch.full((len(x0),), flow.t_max)
+    condition = config.context.in_stream(told, past, config.sigma_data, items)  # type: ignore[union-attr]
+    with autocast(generator.precision, generator.device):
+        x = generator.map(expand_to(flow.sigma(t), noise) * noise, t, None, condition).float()
+    made, true = (Overlap(modality).next(spectra)[:, 0] for spectra in (x, x0))
+    return float(log_spectral_distance(made, true, modality.sample_rate).mean())
+
+
+def seams(generator: Generator, data: str, real: Dataset, length: float, seconds: float) -> list[dict[str, Any]]:
     """Jumps of the stream, for each of its voices, and of real data."""
     modality: Any = generator.modality
     voices: list[dict[str, str]] = [{}]
@@ -93,8 +125,6 @@ def seams(generator: Generator, data: str, length: float, seconds: float) -> lis
         sounds[" ".join(voice.values()) or "stream"] = torch.cat(list(chunks), dim=-1)[:1]
     rows = [row(f"stream, {name}", [sound], modality) for name, sound in sounds.items()]
     rows.append(row("stream, all", list(sounds.values()), modality))
-    config = DataConfig(source=data, kind="sound", cut="windows", seconds=modality.seconds, channels=modality.channels)
-    real = prepare(replace(config, sample_rate=modality.sample_rate))
     rows.append(row(f"data, {data}", [torch.from_numpy(real.values[:, 0].copy()).float() / 32_768], modality))
     return rows
 
@@ -133,7 +163,9 @@ def main() -> int:
         length = modality.chunk * modality.hop / modality.sample_rate
         figures |= in_real_time(generator, length, options.seconds)
         figures |= at_full_speed(generator, length, options.long)
-        table = seams(generator, options.data, length, options.seconds)
+        real = real_sounds(generator, options.data)
+        figures["next chunk, dB"] = next_chunk(generator, real)
+        table = seams(generator, options.data, real, length, options.seconds)
     except ValueError as error:
         print(f"stream: error: {error}", file=sys.stderr)
         return 2
