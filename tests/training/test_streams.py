@@ -28,7 +28,7 @@ from unistep.training.optim import Schedule
 
 CONTEXT = Context(frames=4, missing=0.2)
 NETWORK = UNetConfig(
-    dims=1, patch=1, widths=(16, 32), embedding_dim=32, head_dim=16, dropout=0.1, places=(8,), context=4, mask=True
+    dims=1, patch=1, widths=(16, 32), embedding_dim=32, head_dim=16, dropout=0.1, places=(32,), context=4, mask=True
 )
 CHUNKS = AudioModality(samples=512, n_fft=64, hop=32, dims=1, multiple=2, chunk=8)
 

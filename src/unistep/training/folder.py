@@ -76,6 +76,7 @@ def _with_data_of(asked: ModelConfig, stored: ModelConfig) -> ModelConfig:
     network = replace(
         asked.network,
         channels=stored.network.channels,
+        places=stored.network.places if asked.network.places else (),
         num_classes=stored.network.num_classes,
         vocabularies=stored.network.vocabularies,
         scalars=stored.network.scalars,
