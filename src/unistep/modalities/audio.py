@@ -130,7 +130,8 @@ class AudioModality:
         """Two chunks in 16-bit samples as the spectra of what came before and of the chunk that goes on from there.
 
         Returns:
-            All but the first frame of the first chunk, which begins before the sound does, and the second chunk.
+            The whole frames before the second chunk, of which the very first would begin before the sound, and that
+            chunk.
 
         Raises:
             ValueError: If the modality has no chunks.

@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 def split(
     modality: AudioModality, stored: Int16[Tensor, "b c n"]
 ) -> tuple[Float[Tensor, "b *past"], Float[Tensor, "b *shape"]]:
-    """Two chunks of a sound as what came before and what comes next.
+    r"""Two chunks of a sound as what came before and what comes next.
 
-    No frame is padded: :math:`2KH` samples hold :math:`2K - 1` whole frames, of which the last :math:`K` are next.
+    No frame is padded: :math:`2KH` samples hold :math:`M = \lfloor (2KH - N)/H \rfloor + 1` whole frames, which is
+    :math:`2K - 1` where they overlap by half. The last :math:`K` of them are the next chunk.
 
     Args:
         modality: One of chunks.
         stored: 16-bit samples of two chunks.
 
     Returns:
-        Spectra of :math:`K - 1` and of :math:`K` frames; phases count from the first of the latter.
+        Spectra of :math:`M - K` and of :math:`K` frames; phases count from the first of the latter.
 
     Raises:
         ValueError: If the modality has no chunks, or the sounds another length.
@@ -45,7 +46,7 @@ def split(
             f"two chunks have shape [b, {', '.join(map(str, modality.signal_shape))}], got {[*stored.shape]}"
         )
     sound = (stored.float() / FULL).flatten(0, 1)
-    frames = sound.unfold(1, modality.n_fft, modality.hop)[:, : 2 * modality.chunk - 1]
+    frames = sound.unfold(1, modality.n_fft, modality.hop)
     spectrum = torch.fft.rfft(frames * modality.window(sound)).transpose(1, 2)
     planes = modality.compress(spectrum, first=modality.chunk - frames.shape[1])
     whole = planes.reshape(len(stored), *modality.shape[:-1], frames.shape[1])
