@@ -112,20 +112,27 @@ def next_chunk(generator: Generator, real: Dataset) -> float:
 
 
 def seams(generator: Generator, data: str, real: Dataset, length: float, seconds: float) -> list[dict[str, Any]]:
-    """Jumps of the stream, for each of its voices, and of real data."""
-    modality: Any = generator.modality
-    voices: list[dict[str, str]] = [{}]
-    for name, spec in generator.config.fields.items():
-        if isinstance(spec, Field) and name not in generator.config.context.changing:  # type: ignore[union-attr]
-            voices = [{name: value} for value in spec.names or map(str, range(spec.size))]
-            break
-    sounds = {}
-    for voice in voices:
-        chunks = itertools.islice(generator.stream(seed=3, **voice), round(seconds / length))
-        sounds[" ".join(voice.values()) or "stream"] = torch.cat(list(chunks), dim=-1)[:1]
-    rows = [row(f"stream, {name}", [sound], modality) for name, sound in sounds.items()]
-    rows.append(row("stream, all", list(sounds.values()), modality))
-    rows.append(row(f"data, {data}", [torch.from_numpy(real.values[:, 0].copy()).float() / 32_768], modality))
+    """Jumps of the stream, for each of its voices, and of real data where that has them too."""
+    modality, context = generator.modality, generator.config.context
+    assert context is not None
+    name, names = next(
+        ((name, spec.names or tuple(map(str, range(spec.size))))
+         for name, spec in generator.config.fields.items()
+         if isinstance(spec, Field) and name not in context.changing),
+        ("", ("stream",)),
+    )  # fmt: skip
+    waves = torch.from_numpy(real.values[:, 0].copy()).float() / 32_768
+    heard, rows = [], []
+    for number, voice in enumerate(names):
+        told = {name: voice} if name else {}
+        chunks = itertools.islice(generator.stream(seed=3, **told), round(seconds / length))
+        heard.append(torch.cat(list(chunks), dim=-1)[:1])
+        rows.append(row(f"stream, {voice}", heard[-1:], modality))
+        own = waves[torch.from_numpy(real.condition[name] == number)] if name in real.condition else waves[:0]
+        if len(own):
+            rows.append(row(f"data, {voice}", [own], modality))
+    rows.append(row("stream, all", heard, modality))
+    rows.append(row(f"data, {data}", [waves], modality))
     return rows
 
 
