@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unistep.data import notes
+from unistep.data import soundfont
 
 SYNTH = f"""#!{sys.executable}
 import sys, mido, numpy as np
@@ -36,7 +36,7 @@ sound.tofile(out)
 """
 
 
-def install_synth(folder: Path, monkeypatch: pytest.MonkeyPatch) -> notes.Font:
+def install_synth(folder: Path, monkeypatch: pytest.MonkeyPatch) -> soundfont.Font:
     """Put ``fluidsynth`` first in the path and give the default font's place to an empty file."""
     programs = folder / "bin"
     programs.mkdir()
@@ -44,6 +44,6 @@ def install_synth(folder: Path, monkeypatch: pytest.MonkeyPatch) -> notes.Font:
     (programs / "fluidsynth").chmod(0o755)
     monkeypatch.setenv("PATH", str(programs))
     (folder / "tiny.sf2").write_bytes(b"RIFF")
-    font = replace(notes.FONTS["fluid"], path=folder / "tiny.sf2", gain=2.0)
-    monkeypatch.setitem(notes.FONTS, "fluid", font)
+    font = replace(soundfont.FONTS["fluid"], path=folder / "tiny.sf2", gain=2.0)
+    monkeypatch.setitem(soundfont.FONTS, "fluid", font)
     return font

@@ -11,7 +11,8 @@ import pytest
 
 from synth import install_synth
 from unistep.data import DataConfig, notes, prepare
-from unistep.data.notes import FONTS, HIGHEST, LOWEST, PROGRAMS, Note, all_notes, midi_file, render
+from unistep.data.notes import HIGHEST, LOWEST, PROGRAMS, Note, all_notes, midi_file, render
+from unistep.data.soundfont import FONTS
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_the_parts_share_no_note():
 
 @pytest.mark.parametrize("part", ["notes:test", "notes:timgm6mb", "notes:test:timgm6mb"])
 def test_a_part_and_a_font_are_chosen_by_name(part, synth, monkeypatch):
-    monkeypatch.setitem(notes.FONTS, "timgm6mb", replace(FONTS["timgm6mb"], path=synth.path))
+    monkeypatch.setitem(FONTS, "timgm6mb", replace(FONTS["timgm6mb"], path=synth.path))
     dataset = notes_of(part, limit=20, seconds=0.25)
     assert dataset.licence.startswith("GPL-2" if "timgm6mb" in part else "MIT")
     assert (set(dataset.condition["velocity"]) <= set(notes.VELOCITIES["test"])) == ("test" in part)
@@ -151,10 +152,10 @@ def test_an_unknown_part_is_one_line(source, words):
 
 
 def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(notes.FONTS, "fluid", replace(FONTS["fluid"], path=tmp_path / "gone.sf2"))
+    monkeypatch.setitem(FONTS, "fluid", replace(FONTS["fluid"], path=tmp_path / "gone.sf2"))
     with pytest.raises(ValueError, match="notes:train needs Debian's package fluid-soundfont-gm, which is not inst"):
         notes_of("notes")
-    monkeypatch.setitem(notes.FONTS, "fluid", replace(FONTS["fluid"], path=tmp_path / "there.sf2"))
+    monkeypatch.setitem(FONTS, "fluid", replace(FONTS["fluid"], path=tmp_path / "there.sf2"))
     (tmp_path / "there.sf2").touch()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="apt-get install fluidsynth"):

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import struct
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from shutil import which
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from unistep.condition import AnyField, Field, Range, note_names
-from unistep.data.config import DataConfig, nearest
-from unistep.data.packaged import missing_package
+from unistep.data.config import DataConfig
+from unistep.data.soundfont import FONTS, RATE, Font, Rendered, installed, named, synthesise, ticks, whole_file
 from unistep.data.sounds import array_sound, channels_of, rate_and_length, sound_contents
 from unistep.data.source import Contents, Item, Source, spread
 from unistep.modalities.sound import libraries
@@ -49,41 +45,8 @@ HELD = {"train": (0.5, 0.7, 0.9), "test": (0.6, 0.8)}
 """How long the keys are held, as shares of a note's length, by split."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Font:
-    """A soundfont."""
-
-    path: Path
-    """The file."""
-    package: str
-    """Debian's package that has it."""
-    licence: str
-    """Under which licence it is, and whose."""
-    gain: float
-    """Factor after which the loudest of the notes stays just below full scale."""
-
-
-FONTS = {
-    "fluid": Font(
-        path=Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
-        package="fluid-soundfont-gm",
-        licence="MIT (FluidR3 GM, Frank Wen and contributors)",
-        gain=3.4,
-    ),
-    "timgm6mb": Font(
-        path=Path("/usr/share/sounds/sf2/TimGM6mb.sf2"),
-        package="timgm6mb-soundfont",
-        licence="GPL-2 (TimGM6mb, Tim Brechbill and contributors)",
-        gain=4.4,
-    ),
-}
-"""Soundfonts by name, the default first."""
-
 EXCERPT = Path(__file__).parent / "bundled" / "notes"
 """A few notes that come with this package, for tests and first trials."""
-
-RATE = 48_000
-"""Samples per second of rendering: the font's samples have no treble beyond half of it that could fold over."""
 
 _BLOCK = 4  # milliseconds: FluidSynth starts notes at multiples of 64 samples
 _REST = 300  # milliseconds of silence after a note
@@ -101,22 +64,10 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notes(Source):
-    """Every instrument at every pitch, some velocities and some lengths."""
+class Notes(Rendered):
+    """Every instrument at every pitch, some velocities and some lengths; those of the test part are others."""
 
-    font: str
-    """Name of the soundfont."""
-    split: str
-    """``train`` or ``test``: other velocities, held for other times."""
-    instruments: tuple[str, ...] = ()
-    """Some of the instruments; all of them without."""
-
-    @property
-    def name(self) -> str:
-        """As a person writes it."""
-        font = "" if self.font == next(iter(FONTS)) else f":{self.font}"
-        some = f":{','.join(self.instruments)}" if self.instruments else ""
-        return f"notes{font}{some}:{self.split}"
+    kind: ClassVar = "notes"
 
     def identity(self) -> dict[str, Any]:
         """The font's file and what is asked of it.
@@ -156,36 +107,9 @@ def open_notes(rest: str, config: DataConfig) -> Source:
     Raises:
         ValueError: For any other word.
     """
-    font, split, instruments = next(iter(FONTS)), config.split, ()
-    for word in filter(None, rest.split(":")):
-        if word == "excerpt":
-            return Excerpt()
-        if word in FONTS:
-            font = word
-        elif word in VELOCITIES:
-            split = word
-        elif set(word.split(",")) <= set(PROGRAMS):
-            instruments = tuple(name for name in PROGRAMS if name in word.split(","))
-        else:
-            known = (*VELOCITIES, *FONTS, *PROGRAMS, "excerpt")
-            raise ValueError(f"notes has {', '.join(known)}, got {word!r}{nearest(word, known)}")
-    if split not in VELOCITIES:
-        raise ValueError(f"notes has the splits train and test, got {split!r}{nearest(split, tuple(VELOCITIES))}")
-    return Notes(font=font, split=split, instruments=instruments)
-
-
-def installed(source: str, font: str) -> Font:
-    """The soundfont of that name, which is there, as is FluidSynth.
-
-    Raises:
-        ValueError: If the font or FluidSynth is not installed.
-    """
-    found = FONTS[font]
-    if not found.path.is_file():
-        raise missing_package(source, found.package)
-    if which("fluidsynth") is None:
-        raise missing_package(source, "fluidsynth")
-    return found
+    if "excerpt" in rest.split(":"):
+        return Excerpt()
+    return Notes(**named(Notes.kind, rest, config, splits=VELOCITIES, instruments=PROGRAMS, others=("excerpt",)))
 
 
 def all_notes(split: str, seconds: float, instruments: Sequence[str] = ()) -> list[Note]:
@@ -216,24 +140,6 @@ def render(notes: Sequence[Note], font: Font, seconds: float, channels: int) -> 
     return cut.mean(axis=2, keepdims=True) if channels == 1 else cut
 
 
-def synthesise(midi: bytes, font: Font) -> np.ndarray:
-    """What FluidSynth makes of a MIDI file, float32 of shape ``[n, 2]`` at 48 kHz, dry and with the font's gain.
-
-    Raises:
-        ValueError: If FluidSynth fails; says how.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        score, raw = Path(folder) / "notes.mid", Path(folder) / "notes.raw"
-        score.write_bytes(midi)
-        command = ["fluidsynth", "-n", "-i", "-q", "-T", "raw", "-O", "float", "-r", str(RATE), "-g", "0.5"]
-        command += ["-o", "synth.reverb.active=0", "-o", "synth.chorus.active=0", "-o", "synth.cpu-cores=1"]
-        done = subprocess.run([*command, "-F", raw, font.path, score], capture_output=True, text=True, check=False)
-        if done.returncode or not raw.is_file():
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ValueError(f"fluidsynth could not render {font.path} ({last})")
-        return np.fromfile(raw, "<f4").reshape(-1, 2) * np.float32(font.gain)
-
-
 def midi_file(notes: Sequence[Note], seconds: float, slot: int) -> bytes:
     """A standard MIDI file that plays notes of one instrument, ``slot`` milliseconds apart; a tick is a millisecond.
 
@@ -248,21 +154,6 @@ def midi_file(notes: Sequence[Note], seconds: float, slot: int) -> bytes:
         track += ticks(cut - held) + bytes([0xB0, 120, 0])  # all sound off
         rest = slot - cut
     return whole_file(bytes(track) + ticks(rest))
-
-
-def whole_file(events: bytes) -> bytes:
-    """A standard MIDI file of one track with these events; a tick is a millisecond."""
-    tempo = b"\x00\xff\x51\x03" + (500_000).to_bytes(3, "big")  # half a second for 500 ticks
-    track = tempo + events + b"\xff\x2f\x00"
-    return struct.pack(">4sIHHH", b"MThd", 6, 0, 1, 500) + struct.pack(">4sI", b"MTrk", len(track)) + track
-
-
-def ticks(number: int) -> bytes:
-    """Milliseconds since the last event, in MIDI's variable length: seven bits a byte, all but the last marked."""
-    groups = [number & 0x7F]
-    while number := number >> 7:
-        groups.append(number & 0x7F | 0x80)
-    return bytes(reversed(groups))
 
 
 def _slot(seconds: float) -> int:

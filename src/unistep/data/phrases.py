@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from unistep.condition import AnyField, Field, note_names
-from unistep.data.config import DataConfig, nearest
-from unistep.data.notes import FONTS, RATE, Font, installed, synthesise, ticks, whole_file
+from unistep.data.config import DataConfig
+from unistep.data.soundfont import RATE, Font, Rendered, installed, named, synthesise, ticks, whole_file
 from unistep.data.sounds import array_sound, channels_of, rate_and_length, sound_contents
 from unistep.data.source import Contents, Item, Source, spread
 from unistep.modalities.sound import resample
@@ -37,25 +37,13 @@ STROKE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phrases(Source):
+class Phrases(Rendered):
     """One note a chunk, drawn evenly from the scale, each held until the next is struck.
 
     An example is two chunks in a row. The first of a phrase begins in silence.
     """
 
-    font: str
-    """Name of the soundfont."""
-    split: str
-    """``train`` or ``test``."""
-    instruments: tuple[str, ...] = ()
-    """Some of the instruments; all of them without."""
-
-    @property
-    def name(self) -> str:
-        """As a person writes it."""
-        font = "" if self.font == next(iter(FONTS)) else f":{self.font}"
-        some = f":{','.join(self.instruments)}" if self.instruments else ""
-        return f"phrases{font}{some}:{self.split}"
+    kind: ClassVar = "phrases"
 
     def identity(self) -> dict[str, Any]:
         """The font's file and what is asked of it.
@@ -99,20 +87,7 @@ def open_phrases(rest: str, config: DataConfig) -> Source:
     Raises:
         ValueError: For any other word.
     """
-    font, split, instruments = next(iter(FONTS)), config.split, ()
-    for word in filter(None, rest.split(":")):
-        if word in FONTS:
-            font = word
-        elif word in PHRASES:
-            split = word
-        elif set(word.split(",")) <= set(PROGRAMS):
-            instruments = tuple(name for name in PROGRAMS if name in word.split(","))
-        else:
-            known = (*PHRASES, *FONTS, *PROGRAMS)
-            raise ValueError(f"phrases has {', '.join(known)}, got {word!r}{nearest(word, known)}")
-    if split not in PHRASES:
-        raise ValueError(f"phrases has the splits train and test, got {split!r}{nearest(split, tuple(PHRASES))}")
-    return Phrases(font=font, split=split, instruments=instruments)
+    return Phrases(**named(Phrases.kind, rest, config, splits=PHRASES, instruments=PROGRAMS))
 
 
 def notes_of(instrument: str, split: str, number: int) -> list[int]:
