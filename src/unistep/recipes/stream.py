@@ -9,13 +9,11 @@ from unistep.data import DataConfig
 from unistep.generator import ModelConfig
 from unistep.modalities.audio import AudioModality
 from unistep.objectives.denoising import DenoisingConfig
-from unistep.objectives.easy import EasyConfig
 from unistep.recipes.audio import NETWORK as NOTES
-from unistep.recipes.audio import TUNING
-from unistep.timesteps import LogNormal, RatioCurriculum
+from unistep.recipes.audio import TUNING, WIDEST_GAP
+from unistep.timesteps import LogNormal
 from unistep.training.config import RunConfig
 from unistep.training.ema import PowerEMA
-from unistep.training.optim import MuonConfig
 
 CHUNK = 32
 """Frames of a chunk: 0.512 s."""
@@ -75,8 +73,6 @@ def phrases_ect() -> RunConfig:
         recipe="phrases-ect",
         data=PHRASES,
         model=STUDENT,
-        objective=EasyConfig(
-            times=LogNormal(mean=1.0, std=2.0), curriculum=RatioCurriculum(q=8 / 7, stages=1), weighting="one"
-        ),
-        **{**TUNING, "optimizer": MuonConfig(lr=3e-4, adam_lr=1e-4), "budget": "20m"},
+        objective=WIDEST_GAP,
+        **{**TUNING, "budget": "20m"},
     )
