@@ -65,7 +65,7 @@ def measure(model: str, threads: int, calls: int) -> dict[str, float]:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder of an instrument or of its run")
+    parser.add_argument("--model", default="notes", help="instrument: a shipped one, or the folder of a run")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--json", type=Path)

@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("midi", type=Path, help="the file to play")
     parser.add_argument("-o", "--out", type=Path, default=Path("song.wav"), help="sound file to write, .wav or .flac")
-    parser.add_argument("-m", "--model", required=True, help="folder of an instrument or of its run")
+    parser.add_argument("-m", "--model", default="notes", help="instrument: a shipped one, or the folder of a run")
     parser.add_argument("--seconds", type=float, help="play only the beginning")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first note")
     options = parser.parse_args(arguments)

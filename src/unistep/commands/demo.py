@@ -24,10 +24,10 @@ AUDIO = "audio"
 class AudioDemoOptions:
     """Play a scale and a beat on a one-step instrument, each note in one network call, into one file."""
 
-    model: str
-    """The instrument: the folder of a run (unistep train notes-ect) or of a model, or owner/name on the hub."""
+    model: str = "notes"
+    """The instrument: a name from `unistep models`, the folder of a run or of a model, or owner/name on the hub."""
     drums: str | None = None
-    """A one-step model of drums for the beat; the shipped one, where there is one, without."""
+    """A one-step model of drums for the beat; the shipped one without."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo.wav")
     """Sound file to write, .wav or .flac; its spectrogram goes beside it, as .png."""
     tempo: float = 112

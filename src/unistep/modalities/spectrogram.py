@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 WIDTH, WAVE, HEIGHT = 256, 48, 128
-"""Width of the picture, and heights of waveform and spectrogram, in pixels."""
+"""Least width of the picture, and heights of waveform and spectrogram, in pixels."""
+PER_SECOND, WIDEST = 64, 4096
+"""Width of a second of a long sound, and the largest width, in pixels."""
 FLOOR = -80.0
 """Level that is drawn black, in decibels of a sine of full scale; 0 is brightest."""
 
@@ -34,12 +36,13 @@ def draw_sound(sound: Float[Tensor, "c n"], sample_rate: int) -> Image.Image:
     from PIL import Image
 
     mono = sound.float().mean(dim=0).cpu()
-    levels = mel_levels(mono, sample_rate, WIDTH, HEIGHT)
+    width = min(max(WIDTH, round(PER_SECOND * len(mono) / sample_rate)), WIDEST)
+    levels = mel_levels(mono, sample_rate, width, HEIGHT)
     brightness = ((levels - FLOOR) / -FLOOR).clamp(0, 1).flip(0).numpy()
     stops = np.linspace(0, 1, len(_COLOURS))
     planes = [np.interp(brightness, stops, [colour[i] for colour in _COLOURS]) for i in range(3)]
     spectrogram = np.stack(planes, axis=-1)
-    picture = np.concatenate([_waveform(mono.numpy()), spectrogram])
+    picture = np.concatenate([_waveform(mono.numpy(), width), spectrogram])
     return Image.fromarray(np.rint(picture).astype(np.uint8))
 
 
@@ -71,10 +74,10 @@ def mel_levels(sound: Float[Tensor, " n"], sample_rate: int, columns: int, rows:
     return levels
 
 
-def _waveform(sound: np.ndarray) -> np.ndarray:
-    """Smallest to largest sample of each column, as a picture of shape ``[WAVE, WIDTH, 3]``."""
-    at = np.linspace(0, len(sound), WIDTH + 1).astype(int)
-    picture = np.full((WAVE, WIDTH, 3), _PAPER, np.float64)
+def _waveform(sound: np.ndarray, width: int) -> np.ndarray:
+    """Smallest to largest sample of each column, as a picture of shape ``[WAVE, width, 3]``."""
+    at = np.linspace(0, len(sound), width + 1).astype(int)
+    picture = np.full((WAVE, width, 3), _PAPER, np.float64)
     for column, (start, stop) in enumerate(pairwise(at)):
         part = sound[start : max(stop, start + 1)]
         high, low = ((1 - np.clip(v, -1, 1)) / 2 * (WAVE - 1) for v in (part.max(), part.min()))
