@@ -144,7 +144,7 @@ def _teacher_fits(config: RunConfig, recipe: RunConfig) -> bool:
     """Whether the recipe's own teacher saw such data through such a network; else one is trained first."""
 
     def seen(run: RunConfig) -> tuple[object, ...]:
-        data = run.data
-        return data.source.partition(":")[0], data.size, data.channels, replace(run.model.network, dropout=0.0)
+        data, network = run.data, replace(run.model.network, dropout=0.0)
+        return data.source.partition(":")[0], data.size, data.channels, data.sample_rate, data.seconds, network
 
     return seen(config) == seen(recipe)

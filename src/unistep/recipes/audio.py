@@ -56,6 +56,9 @@ def notes_teacher() -> RunConfig:
     Data: 7,770 notes of one second at 16 kHz, rendered from Debian's fluid-soundfont-gm (MIT), or your sounds with
     ``--data folder:PATH``.
     Needs a teacher: no.
+    Hardware: one core of a CPU with AMX, bfloat16, compiled.
+    Time: 47 minutes for the 240,000 notes of the shipped model.
+    Expected: Fréchet distance 1.6 in 18 Heun steps, within 10 % (features `notes` v1, 2,000 notes).
     Paper: Karras et al. 2022 (arXiv 2206.00364); `objectives/denoising.py`. Muon in place of Adam. Spectra as in
     Pasini et al. 2024 (arXiv 2408.06500).
     """
@@ -79,7 +82,10 @@ def notes_ect() -> RunConfig:
 
     Data: 7,770 notes of one second at 16 kHz, rendered from Debian's fluid-soundfont-gm (MIT), or your sounds with
     ``--data folder:PATH``.
-    Needs a teacher: yes; one is trained first, or name it with ``--teacher``.
+    Needs a teacher: yes; the shipped one by default, and for other sounds one is trained first.
+    Hardware: one core of a CPU with AMX, bfloat16, compiled.
+    Time: 13 minutes for the 70,400 notes of the shipped model, after its teacher's.
+    Expected: Fréchet distance 2.1 in one step, within 10 % (features `notes` v1, 2,000 notes), every pitch right.
     Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`. Spectra as in Pasini et al. 2024
     (arXiv 2408.06500).
     """
@@ -88,6 +94,7 @@ def notes_ect() -> RunConfig:
         data=NOTES,
         model=STUDENT,
         objective=WIDEST_GAP,
+        teacher="notes-teacher",
         **TUNING,
     )
 
@@ -117,10 +124,15 @@ def drums_ect() -> RunConfig:
 
     Data: 86 strokes under CC0 from Debian's sonic-pi-samples and hydrogen-drumkits, each in seven tunings, one second
     at 16 kHz; ``--data drums:tuned`` takes in those under GPL and CC-BY-SA, ``--data folder:PATH`` yours.
-    Needs a teacher: yes; one is trained first, or name it with ``--teacher``.
+    Needs a teacher: yes; the shipped one by default, and for other sounds one is trained first.
     Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`. Spectra as in Pasini et al. 2024
     (arXiv 2408.06500).
     """
     return replace(
-        notes_ect(), recipe="drums-ect", data=DRUMS, model=replace(STUDENT, network=FEW_SOUNDS), budget="20m"
+        notes_ect(),
+        recipe="drums-ect",
+        data=DRUMS,
+        model=replace(STUDENT, network=FEW_SOUNDS),
+        teacher="drums-teacher",
+        budget="20m",
     )
