@@ -36,3 +36,14 @@ def test_a_stream_plays_the_notes_that_it_is_told() -> None:
     assert chunks.shape == (6, 1, 8192)
     heard = note_pitch(chunks[:, 0, 3072:], 16_000)  # after the stroke, which comes a quarter into a chunk
     assert (cents(heard, torch.tensor([60, 67, 57, 76, 62, 72])).abs() < 50).all()
+
+
+def test_kicks_are_low_and_hihats_are_high() -> None:
+    model = unistep.load("drums")
+    centres = []
+    for label in ("kick", "hihat"):
+        power = torch.fft.rfft(model.sample(8, seed=0, label=label)[:, 0]).abs().square()
+        assert (power.sum(dim=1) > 1).all()  # none is silent
+        hertz = torch.linspace(0, 8000, power.shape[1])
+        centres.append((power * hertz).sum(dim=1) / power.sum(dim=1))
+    assert centres[0].max() < 1000 < centres[1].min()

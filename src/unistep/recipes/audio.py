@@ -105,6 +105,9 @@ def drums_teacher() -> RunConfig:
     Data: 86 strokes under CC0 from Debian's sonic-pi-samples and hydrogen-drumkits, each in seven tunings, one second
     at 16 kHz; ``--data drums:tuned`` takes in those under GPL and CC-BY-SA, ``--data folder:PATH`` yours.
     Needs a teacher: no.
+    Hardware: one core of a CPU with AMX, bfloat16, compiled.
+    Time: 7 minutes for the 60,800 sounds of the shipped model.
+    Expected: Fréchet distance 0.3 in 18 Heun steps, within 20 % (features `spectrum` v1, 602 sounds).
     Paper: Karras et al. 2022 (arXiv 2206.00364); `objectives/denoising.py`. Muon in place of Adam. Spectra as in
     Pasini et al. 2024 (arXiv 2408.06500).
     """
@@ -122,9 +125,15 @@ def drums_teacher() -> RunConfig:
 def drums_ect() -> RunConfig:
     """Easy Consistency Tuning of the drums' teacher: a stroke in one network call.
 
+    Which stroke of its kind a sound becomes is open, so that gaps are narrower than those of notes: an average of
+    strokes is none.
+
     Data: 86 strokes under CC0 from Debian's sonic-pi-samples and hydrogen-drumkits, each in seven tunings, one second
     at 16 kHz; ``--data drums:tuned`` takes in those under GPL and CC-BY-SA, ``--data folder:PATH`` yours.
     Needs a teacher: yes; the shipped one by default, and for other sounds one is trained first.
+    Hardware: one core of a CPU with AMX, bfloat16, compiled.
+    Time: 3 minutes for the 28,800 sounds of the shipped model, after its teacher's.
+    Expected: Fréchet distance 0.22 in one step, within 20 % (features `spectrum` v1, 602 sounds).
     Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`. Spectra as in Pasini et al. 2024
     (arXiv 2408.06500).
     """
@@ -133,6 +142,7 @@ def drums_ect() -> RunConfig:
         recipe="drums-ect",
         data=DRUMS,
         model=replace(STUDENT, network=FEW_SOUNDS),
+        objective=replace(WIDEST_GAP, curriculum=RatioCurriculum(q=2.0, stages=2)),
         teacher="drums-teacher",
         budget="20m",
     )
