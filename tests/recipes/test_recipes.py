@@ -78,7 +78,7 @@ def test_a_recipe_trains_on_ones_own_data(name: str, tmp_path: Path, monkeypatch
     if isinstance(config.objective, MomentConfig):
         config = replace(config, objective=replace(config.objective, particles=4))
     if config.teacher is not None:
-        channels = 2 if sounds else 3
+        channels = network.channels if sounds else 3
         teacher_network = replace(network, channels=channels, num_classes=2, dropout=0.0, second_time=False)
         kind = next(kind for kind, made in KINDS.items() if made is config.objective.teacher_kind)
         teacher = ModelConfig(kind=kind, network=teacher_network, modality=config.model.modality)
