@@ -90,10 +90,7 @@ def test_from_a_folder_of_sounds_with_a_broken_one_to_samples(run, place):
         folder.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / f"{i}.wav", np.random.default_rng(i).normal(size=4_000) * 0.1, 16_000)
     (place / "mine" / "low" / "broken.wav").write_text("no sound")
-    patch = ["--model.network.patch", "8"]
-    outcome = run(
-        "train notes-ect --data folder:mine --data.seconds 0.25 --max-steps 2 --batch-size 4 --out run", TINY, patch
-    )
+    outcome = run("train notes-ect --data folder:mine --data.seconds 0.25 --max-steps 2 --batch-size 4 --out run", TINY)
     assert outcome.code == 0, outcome
     assert "low/broken.wav: not a sound" in outcome.out + outcome.err
     assert run("sample run --label low -n 2 -o low.wav").code == 0
@@ -105,7 +102,7 @@ def test_from_a_folder_of_sounds_with_a_broken_one_to_samples(run, place):
     [
         ("train notes-ect --data folder:pictures", "folder:pictures has no usable sound: 0.png (not a sound)"),
         ("train notes-ect --data.seconds 0", "seconds must be from 0.01 to 600"),
-        ("train notes-ect --data notes:valid", "notes has train, test"),
+        ("train notes-teacher --data notes:valid", "notes has train, test"),
         ("train fashion-ect --data folder:nowhere --data.kind song", "--data.kind must be"),
     ],
 )

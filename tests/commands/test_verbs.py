@@ -130,7 +130,7 @@ def test_info_tells_of_the_installation(run, shared_cache):
     outcome = run("info")
     assert (outcome.code, outcome.err) == (0, "")
     text = " ".join(outcome.out.split())
-    parts = ["version 0.1.0", "torch", "threads", "bf16", "fashion, fashion-teacher, "]
+    parts = ["version 0.1.0", "torch", "threads", "bf16", "fashion, fashion-teacher"]
     for part in [*parts, *(f"extra {extra}" for extra in EXTRAS)]:
         assert part in text
 

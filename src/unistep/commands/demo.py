@@ -86,7 +86,7 @@ def _play(options: AudioDemoOptions) -> int:
     require("audio", "unistep demo audio", ("soundfile", "soxr"))
     from unistep.commands.devices import choose_device
     from unistep.condition import Field
-    from unistep.demo.music import check_instrument, perform, scale_and_beat
+    from unistep.demo.music import check_instrument, perform, plays_beside, scale_and_beat
     from unistep.evaluation.hardware import hardware
     from unistep.hub.load import load, models
 
@@ -96,6 +96,8 @@ def _play(options: AudioDemoOptions) -> int:
     assert isinstance(instruments, Field)
     kit = options.drums or ("drums" if "drums" in models() else None)
     drums = None if kit is None else load(kit, device=choose_device(options.device))
+    if options.drums is None and drums is not None and not plays_beside(drums, modality):
+        drums = None  # the shipped ones are of one rate
     label = None if drums is None else drums.config.fields.get("label")
     classes = label.names if isinstance(label, Field) else ()
     names = instruments.names or tuple(str(i) for i in range(instruments.first, instruments.last + 1))

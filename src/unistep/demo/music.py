@@ -123,6 +123,13 @@ def check_instrument(generator: Generator) -> tuple[AudioModality, Field]:
     return generator.modality, pitches
 
 
+def plays_beside(drums: Generator, modality: AudioModality) -> bool:
+    """Whether drums have the sampling rate and the channels of an instrument."""
+    theirs = drums.modality
+    ours = (modality.sample_rate, modality.channels)
+    return isinstance(theirs, AudioModality) and (theirs.sample_rate, theirs.channels) == ours
+
+
 def check_drums(drums: Generator, modality: AudioModality) -> None:
     """Say whether a model of drums can play beside an instrument.
 
@@ -132,7 +139,7 @@ def check_drums(drums: Generator, modality: AudioModality) -> None:
     theirs = drums.modality
     if not (isinstance(theirs, AudioModality) and "label" in drums.config.fields):
         raise ValueError(f"{drums.name} cannot play drums; it takes a model of sounds with a label")
-    if (theirs.sample_rate, theirs.channels) != (modality.sample_rate, modality.channels):
+    if not plays_beside(drums, modality):
         raise ValueError(
             f"{drums.name} plays at {theirs.sample_rate} Hz in {theirs.channels} channels, the instrument at "
             f"{modality.sample_rate} Hz in {modality.channels}; they must agree"
