@@ -320,7 +320,7 @@ class Generator:
                 for a value of an iterable or a function.
         """
         if self.config.context is None:
-            raise ValueError(f"{self.name} makes samples by themselves, no stream; train one by the recipe phrases-ect")
+            raise ValueError(f"{self.name} makes samples by themselves, no stream; phrases does")
         steps = self.config.steps if steps is None else steps
         self._check(1, steps, seed, solver, guidance, 1)
         if GUIDANCE in self.config.fields:
