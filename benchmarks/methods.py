@@ -3,10 +3,10 @@
     python benchmarks/methods.py --teacher DIR --seconds 120 --num 1000 --json methods.json --plot methods.png
     python benchmarks/methods.py fashion-ect fashion-sct --teacher DIR --seconds 300
 
-Methods are the recipes. Each runs from the weights of a teacher and, where its objective does not need one,
-also from fresh ones (``NAME/scratch``), in a process of its own with one thread. Processor seconds are used rather than
-the clock's, so that other work on the machine does not decide the ranking; network passes are counted beside them. Peak
-memory for each image is the slope between two batch sizes.
+Methods are the recipes. Each runs from the weights of a teacher, with the optimizer of the recipes for tuning, and,
+where it does not need a teacher, also from fresh ones with its own (``NAME/scratch``), in a process of its own with one
+thread. Processor seconds are used rather than the clock's, so that other work on the machine does not decide the
+ranking; network passes are counted beside them. Peak memory for each image is the slope between two batch sizes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from race import race, shares
 from unistep.evaluation import quick_fd
 from unistep.hub.load import load
 from unistep.recipes import recipes
+from unistep.recipes.fashion import TUNING
 from unistep.training.config import RunConfig
 
 BATCHES = (32, 96)
@@ -39,9 +40,10 @@ def methods() -> dict[str, RunConfig]:
         config = recipe()
         if config.model.kind == "denoiser" or not name.startswith("fashion-"):
             continue
-        found[name] = replace(config, teacher="teacher", model=replace(config.model, times={}))
+        config = replace(config, model=replace(config.model, times={}))
+        found[name] = replace(config, teacher="teacher", optimizer=TUNING["optimizer"], schedule=TUNING["schedule"])
         if config.teacher is None:
-            found[f"{name}/scratch"] = replace(found[name], teacher=None)
+            found[f"{name}/scratch"] = config
     return found
 
 

@@ -22,6 +22,9 @@ HIGH = LogNormal(mean=0.0, std=2.0)
 GUIDED = replace(EASY, times=HIGH, target="euler", guidance=1.3)
 """That of the recipe ``fashion-ect``."""
 
+DISTILLED = DistillationConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))
+"""That of the recipe ``fashion-cd``."""
+
 
 def tuned(objective: object, **changes: object) -> Callable[[], RunConfig]:
     """A student of the teacher with this objective."""
@@ -72,11 +75,22 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "ect-high-guided-2": tuned(replace(GUIDED, guidance=2.0)),
     "ect-high-guided-lr1": tuned(GUIDED, optimizer=MuonConfig(lr=1e-3, adam_lr=3e-4)),
     "ect-high-guided-lr03": tuned(GUIDED, optimizer=MuonConfig(lr=3e-4, adam_lr=1e-4)),
+    "ect-high-guided-snr": tuned(replace(GUIDED, weighting="snr_plus_k")),
+    "ect-high-guided-one": tuned(replace(GUIDED, weighting="one")),
+    "ect-high-guided-ot": tuned(replace(GUIDED, pairing="optimal_transport")),
     "ect-high-guided-2-stages": tuned(replace(GUIDED, curriculum=RatioCurriculum(q=4.0, stages=2))),
     "ect-high-guided-4-stages": tuned(replace(GUIDED, curriculum=RatioCurriculum(q=4.0, stages=4))),
-    "cd-heun": tuned(DistillationConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))),
-    "cd-euler": tuned(DistillationConfig(levels=18, solver="euler", distance=PseudoHuber(c=0.0))),
-    "cd-heun-8": tuned(DistillationConfig(levels=8, solver="heun", distance=PseudoHuber(c=0.0))),
+    "cd-heun": tuned(DISTILLED),
+    "cd-heun-ema": tuned(replace(DISTILLED, target_ema=0.95)),
+    "cd-heun-l2": tuned(DistillationConfig()),
+    "cd-heun-l2-ema": tuned(DistillationConfig(target_ema=0.95)),
+    "cd-heun-huber": tuned(DistillationConfig(distance=PseudoHuber(c=1.0))),
+    "cd-heun-radam": tuned(
+        DistillationConfig(distance=PseudoHuber(c=0.0)), optimizer=AdamConfig(kind="radam", lr=4e-4)
+    ),
+    "cd-heun-lr01": tuned(DistillationConfig(distance=PseudoHuber(c=0.0)), optimizer=MuonConfig(lr=1e-4, adam_lr=4e-5)),
+    "cd-euler": tuned(replace(DISTILLED, solver="euler")),
+    "cd-heun-8": tuned(replace(DISTILLED, levels=8)),
     "ct": tuned(ConsistencyTrainingConfig()),
     "ect-scratch": tuned(EASY, teacher=None, optimizer=MuonConfig()),
     "ct-scratch": tuned(ConsistencyTrainingConfig(), teacher=None, optimizer=MuonConfig()),

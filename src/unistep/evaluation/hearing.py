@@ -135,7 +135,8 @@ class Listening:
         network = hearing.features.network
         if isinstance(network, NoteFeatures):
             index = [hearing.index[i] for i in samples]
-            instrument, pitch = (scores.argmax(dim=1).cpu() for scores in network.scores(features))
+            scores = network.scores(features.to(network.instrument.weight.device))
+            instrument, pitch = (score.argmax(dim=1).cpu() for score in scores)
             told = torch.from_numpy(hearing.notes.condition["instrument"][index])
             self._right["instrument ↑"] += (instrument == told).tolist()
             self._right["pitch ↑"] += (pitch + network.lowest == wanted).tolist()
