@@ -87,6 +87,23 @@ def test_a_field_may_count_from_another_number(value: int | str, wanted: int) ->
         KEYS.parse("pitch", 0)
 
 
+SCALE = Field(size=4, names=("C4", "D4", "F#4", "G4"), numbers=(60, 62, 66, 67))
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(60, 0), ("66", 2), ("f#4", 2), ("Gb4", 2), (67, 3)])
+def test_a_field_may_have_numbers_that_are_not_in_a_row(value: int | str, wanted: int) -> None:
+    assert SCALE.parse("pitch", value) == wanted
+    for other in (0, 61, "C#4", 68):
+        with pytest.raises(ValueError, match="pitch must be one of 60 C4, 62 D4, 66 F#4, 67 G4, got"):
+            SCALE.parse("pitch", other)
+
+
+@pytest.mark.parametrize("numbers", [(60, 62), (60, 62, 66, 66), (62, 60, 66, 67)])
+def test_numbers_that_do_not_fit_their_field_are_refused(numbers: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="a number for each value, in rising order"):
+        Field(size=4, numbers=numbers)
+
+
 def test_a_range_takes_the_numbers_in_it() -> None:
     condition = parse_condition({"force": FORCE}, {"force": [1, "64.5", 127]}, 3)
     assert condition["force"].tolist() == [1, 64.5, 127]

@@ -40,6 +40,8 @@ class Field:
     """Names of the values, in order; empty where they have none."""
     first: int = 0
     """The smallest value, as a person writes it."""
+    numbers: tuple[int, ...] = ()
+    """The values as a person writes them, in rising order, where they are not in a row from ``first``."""
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -49,11 +51,18 @@ class Field:
         """
         if self.size < 1 or len(self.names) not in (0, self.size):
             raise ValueError(f"a field needs at least one value, and a name for each or none, got {self}")
+        if self.numbers and (len(self.numbers) != self.size or sorted(set(self.numbers)) != list(self.numbers)):
+            raise ValueError(f"a field needs a number for each value, in rising order, or none, got {self}")
+
+    @property
+    def written(self) -> Sequence[int]:
+        """The values in order, as a person writes them."""
+        return self.numbers or range(self.first, self.first + self.size)
 
     @property
     def last(self) -> int:
         """The largest value, as a person writes it."""
-        return self.first + self.size - 1
+        return self.written[-1]
 
     @property
     def extent(self) -> str:
@@ -64,16 +73,19 @@ class Field:
     def table(self) -> str:
         """All values with their names."""
         named = self.names or [""] * self.size
-        return ", ".join(f"{self.first + i} {name}".rstrip() for i, name in enumerate(named))
+        return ", ".join(f"{number} {name}".rstrip() for number, name in zip(self.written, named, strict=True))
 
     @property
     def choices(self) -> str:
         """The values in words, for help and messages."""
+        extent = f"{self.written[0]} to {self.last}"
+        if self.numbers:
+            return f"one of {self.table}"
         if not self.names:
-            return f"{self.first} to {self.last}"
+            return extent
         if len(self.names) > 16:
-            return f"{self.first} to {self.last}, or {self.names[0]} to {self.names[-1]}"
-        return f"{self.first} to {self.last} ({self.table})"
+            return f"{extent}, or {self.names[0]} to {self.names[-1]}"
+        return f"{extent} ({self.table})"
 
     def draw(self, num: int, generator: Randomness) -> Tensor:
         """Positions drawn evenly, shape ``[num]``: for items that were told nothing."""
@@ -89,16 +101,17 @@ class Field:
         lowered = [n.lower() for n in self.names]
         if text.lower() in lowered:
             return lowered.index(text.lower())
-        number = note_number(text) if self.names[:1] == note_names(self.first, self.first) else None
+        lowest = self.written[0]
+        number = note_number(text) if self.names[:1] == note_names(lowest, lowest) else None
         try:
             number = int(text) if number is None else number
         except ValueError:
             near = difflib.get_close_matches(text.lower(), lowered, n=1)
             hint = f"; nearest is {self.names[lowered.index(near[0])]!r}" if near else ""
             raise ValueError(f"{name} must be {self.choices}, got {text!r}{hint}") from None
-        if not self.first <= number <= self.last:
+        if number not in self.written:
             raise ValueError(f"{name} must be {self.choices}, got {number}")
-        return number - self.first
+        return self.written.index(number)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,7 @@ def _play(options: AudioDemoOptions) -> int:
         drums = None  # the shipped ones are of one rate
     label = None if drums is None else drums.config.fields.get("label")
     classes = label.names if isinstance(label, Field) else ()
-    names = instruments.names or tuple(str(i) for i in range(instruments.first, instruments.last + 1))
+    names = instruments.names or tuple(map(str, instruments.written))
     piece = scale_and_beat(names, classes, tempo=options.tempo)
     performance = perform(generator, piece, drums=drums, seed=options.seed)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -148,11 +148,11 @@ def check_drums(drums: Generator, modality: AudioModality) -> None:
 
 def in_range(pitch: int, pitches: Field) -> int:
     """The pitch, moved by octaves into the range of the model."""
-    while pitch < pitches.first:
+    while pitch < pitches.written[0]:
         pitch += 12
     while pitch > pitches.last:
         pitch -= 12
-    return max(pitch, pitches.first)
+    return min((known for known in pitches.written if known >= pitch), default=pitches.last)
 
 
 def _velocity(generator: Generator, note: Played) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Hearing:
         for name, column in self.notes.condition.items():
             field = self.notes.fields[name]
             values = column[self.index].tolist()
-            told[name] = [value + field.first for value in values] if isinstance(field, Field) else values
+            told[name] = [field.written[value] for value in values] if isinstance(field, Field) else values
         return told
 
     def listen(self, *, real: bool = False) -> Listening:
