@@ -2,6 +2,7 @@
 
     python benchmarks/methods.py --teacher DIR --seconds 120 --num 1000 --json methods.json --plot methods.png
     python benchmarks/methods.py fashion-ect fashion-sct --teacher DIR --seconds 300
+    python benchmarks/methods.py fashion-tcm fashion-ict --teacher fashion    # from a one-step model
 
 Methods are the recipes. Each runs from the weights of a teacher, with the optimizer of the recipes for tuning, and,
 where it does not need a teacher, also from fresh ones with its own (``NAME/scratch``), in a process of its own with one
@@ -21,9 +22,8 @@ from pathlib import Path
 
 import torch
 from curves import plot
-from race import race, shares
+from race import judge, race, shares
 
-from unistep.evaluation import quick_fd
 from unistep.hub.load import load
 from unistep.recipes import recipes
 from unistep.recipes.fashion import TUNING
@@ -113,8 +113,7 @@ def main() -> None:
     results = json.loads(args.json.read_text()) if args.json.exists() else []
     if not results:
         torch.set_num_threads(1)
-        yardstick = quick_fd(load(args.teacher, precision="auto").sample(args.num, steps=18, solver="heun"))
-        print(f"teacher, 18 Heun steps: {yardstick:.3f}", flush=True)
+        print("start:", judge(load(args.teacher, precision="auto"), args.num, (1, 2, 4)), flush=True)
     for name in names:
         part = args.json.with_suffix(".part")
         words = [sys.executable, __file__, name, "--single", "--teacher", args.teacher, "--json", str(part)]

@@ -50,7 +50,7 @@ def fitted(config: RunConfig, dataset: Dataset, teacher: Generator | None) -> Mo
 
 
 def judge(generator: Generator, num: int, calls: Sequence[int]) -> dict[str, float]:
-    """Fréchet distances by number of steps; a denoiser is sampled in 10."""
+    """Fréchet distances by number of steps; a denoiser is sampled in 10 of DPM-Solver++(2M)."""
     plan = [(10, "dpmpp2m")] if generator.kind == "denoiser" else [(steps, None) for steps in calls]
     return {
         f"fd_{steps}": round(quick_fd(generator.sample(num, steps=steps, solver=solver)), 3)  # type: ignore[arg-type]
