@@ -99,7 +99,8 @@ def next_chunk(generator: Generator, real: Dataset) -> float:
     """How far one call lands from the true next chunk, where the last one is real."""
     modality: Any = generator.modality
     config, flow = generator.config, generator.map.path
-    chosen = [i * len(real) // HEARD for i in range(min(HEARD, len(real)))]
+    count = min(HEARD, len(real))
+    chosen = [i * len(real) // count for i in range(count)]
     past, x0 = modality.split(torch.from_numpy(real.values[chosen]))
     told = {name: torch.from_numpy(real.condition[name][chosen]) for name in config.fields if name in real.condition}
     items = ItemGenerators(chosen)

@@ -39,8 +39,10 @@ def notes_of(path: Path, instruments: tuple[str, ...], seconds: float | None) ->
     Raises:
         ValueError: If it is no MIDI file.
     """
-    import mido
-
+    try:
+        import mido
+    except ModuleNotFoundError:
+        raise ValueError("this needs the package mido: pip install 'unistep[audio]'") from None
     try:
         file = mido.MidiFile(path, clip=True)
     except FileNotFoundError:
@@ -58,6 +60,7 @@ def notes_of(path: Path, instruments: tuple[str, ...], seconds: float | None) ->
     for message in file:
         now += message.time
         if seconds is not None and now > seconds:
+            now = seconds
             break
         if message.type == "program_change":
             programs[message.channel] = message.program
@@ -89,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
         modality.check_path(options.out)
         instruments = generator.config.fields["instrument"]
         assert isinstance(instruments, Field)
-        piece = sorted(notes_of(options.midi, instruments.names, options.seconds), key=lambda note: note.start)
+        names = instruments.names or tuple(map(str, instruments.written))
+        piece = sorted(notes_of(options.midi, names, options.seconds), key=lambda note: note.start)
         if not piece:
             raise ValueError(f"{options.midi} has no notes but drums")
         performance = perform(generator, piece, seed=options.seed, gain=0.4)

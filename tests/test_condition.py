@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -167,3 +168,17 @@ def test_pitches_out_of_range_are_refused_with_the_range() -> None:
             field.parse("pitch", value)
     with pytest.raises(ValueError, match=r"got 'C4'"):
         Field(size=128).parse("pitch", "C4")  # a field that does not name its values by pitch
+
+
+@pytest.mark.parametrize("value", [np.int64(61), np.float32(61), torch.tensor(61), 61.0, "61"])
+def test_numbers_of_other_libraries_are_numbers(value: object) -> None:
+    assert KEYS.parse("pitch", value) == 1  # type: ignore[arg-type]
+    assert parse_condition({"pitch": KEYS}, {"pitch": value}, 2)["pitch"].tolist() == [1, 1]  # type: ignore[dict-item]
+
+
+def test_what_is_no_value_is_refused_by_name() -> None:
+    for field in (KEYS, FORCE):
+        with pytest.raises(ValueError, match="pitch must be a number, a text, or several of them, got <object"):
+            parse_condition({"pitch": field}, {"pitch": object()}, 2)  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=r"pitch must be 60 to 62 .*, got 'F4'"):
+        KEYS.parse("pitch", "F4")

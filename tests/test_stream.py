@@ -125,3 +125,16 @@ def test_a_model_whose_parts_disagree_is_refused(g: Generator) -> None:
     ):
         with pytest.raises(ValueError, match=words):
             ModelConfig(**{**config, **wrong})
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_sample_is_two_chunks_and_so_are_its_calls(
+    g: Generator, watched: list[dict[str, Tensor]], steps: int
+) -> None:
+    g.sample(2, steps=steps)
+    assert len(watched) == g.network_calls(steps) == 2 * steps
+
+
+def test_a_wish_of_no_kind_is_refused(g: Generator) -> None:
+    with pytest.raises(ValueError, match="a condition is a number, a text, several of them or a function, got <object"):
+        next(g.stream(pitch=object()))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from unistep import __version__
-from unistep.commands.errors import CommandError
+from unistep.commands.errors import INTERRUPTED, CommandError
 from unistep.commands.extras import extra_of
 from unistep.commands.words import nearest_of
 
@@ -30,7 +30,8 @@ VERBS = {
 DEBUG = "UNISTEP_DEBUG"
 """Set it to see the traceback behind an error line."""
 
-INTERRUPTED, BROKEN_PIPE = 130, 141
+BROKEN_PIPE = 141
+"""Exit code where whoever read the output has left."""
 
 
 def overview() -> str:
@@ -115,5 +116,5 @@ def describe(error: Exception) -> tuple[str | None, int]:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or text}", 1
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "there is not enough memory; use a smaller --batch-size", 1
+        return "there is not enough memory; where the command has a --batch-size, use a smaller one", 1
     return None, 1

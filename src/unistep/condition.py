@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -91,13 +93,13 @@ class Field:
         """Positions drawn evenly, shape ``[num]``: for items that were told nothing."""
         return randint(self.size, num, generator)
 
-    def parse(self, name: str, value: Told) -> int:
+    def parse(self, name: str, value: object) -> int:
         """The position of ``value`` (a number or a name).
 
         Raises:
             ValueError: If it is neither in range nor a name of the field; says what is.
         """
-        text = str(value).strip()
+        text = _text(value)
         lowered = [n.lower() for n in self.names]
         if text.lower() in lowered:
             return lowered.index(text.lower())
@@ -110,7 +112,7 @@ class Field:
             hint = f"; nearest is {self.names[lowered.index(near[0])]!r}" if near else ""
             raise ValueError(f"{name} must be {self.choices}, got {text!r}{hint}") from None
         if number not in self.written:
-            raise ValueError(f"{name} must be {self.choices}, got {number}")
+            raise ValueError(f"{name} must be {self.choices}, got {number if text == str(number) else repr(text)}")
         return self.written.index(number)
 
 
@@ -151,19 +153,27 @@ class Range:
             return torch.full((num,), self.default)
         return self.low + (self.high - self.low) * uniform(num, generator)
 
-    def parse(self, name: str, value: float | str) -> float:
+    def parse(self, name: str, value: object) -> float:
         """``value`` as a number.
 
         Raises:
             ValueError: If it is no number or out of range; says which are in it.
         """
         try:
-            number = float(value)
-        except ValueError:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
             number = math.nan
         if not self.low <= number <= self.high:
             raise ValueError(f"{name} must be {self.choices}, got {str(value).strip()!r}")
         return number
+
+
+def _text(value: object) -> str:
+    """A value as a person would write it: a whole number of any library without a point."""
+    if not isinstance(value, str) and is_one(value):
+        number = float(value)  # type: ignore[arg-type]
+        return str(int(number)) if number.is_integer() else str(number)
+    return str(value).strip()
 
 
 AnyField = Field | Range
@@ -188,14 +198,12 @@ def note_number(name: str) -> int | None:
     return _SHARPS.index(letter.upper()) + shift + 12 * (int(octave) + 1)
 
 
-def parse_condition(
-    fields: Mapping[str, AnyField], given: Mapping[str, Told | Sequence[Told] | None], count: int
-) -> dict[str, Tensor]:
+def parse_condition(fields: Mapping[str, AnyField], given: Mapping[str, Any], count: int) -> dict[str, Tensor]:
     """Turn named values into a batch of ``count``; one value serves all items, a sequence one each.
 
     Args:
         fields: The fields that the model declares.
-        given: Values by field name; ``None`` leaves a field out.
+        given: Values by field name, each one of :data:`Told` or several; ``None`` leaves a field out.
         count: Number of items.
 
     Returns:
@@ -213,12 +221,24 @@ def parse_condition(
             known = ", ".join(sorted(fields)) or "none: it is unconditional"
             raise ValueError(f"this model has no condition {name!r}; it takes {known}")
         spec = fields[name]
-        values = [value] * count if isinstance(value, int | float | str) else list(value)
+        values = [value] * count if is_one(value) else _several(name, value)
         if len(values) != count:
             raise ValueError(f"{name} has {len(values)} values for {count} samples; give one, or one for each")
         kind = torch.long if isinstance(spec, Field) else torch.float32
         condition[name] = torch.tensor([spec.parse(name, v) for v in values], dtype=kind)  # type: ignore[arg-type]
     return condition
+
+
+def is_one(value: object) -> TypeGuard[Told]:
+    """Whether it is one value of a field, a number of any library or a text, and not several."""
+    return isinstance(value, str | numbers.Real) or getattr(value, "ndim", None) == 0
+
+
+def _several(name: str, values: Any) -> list[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        raise ValueError(f"{name} must be a number, a text, or several of them, got {values!r}") from None
 
 
 def drop(condition: Condition, probability: float, generator: Randomness) -> dict[str, Tensor]:

@@ -189,13 +189,15 @@ class Generator:
     ) -> int:
         """Network calls that :meth:`sample` makes for each sample.
 
-        With guidance a denoiser's call is of two items; a model that is told the weight answers in one.
+        With guidance a denoiser's call is of two items; a model that is told the weight answers in one. A sample of
+        an endless sound is two chunks.
         """
         steps = self.config.steps if steps is None else steps
+        chunks = 1 if self.config.context is None else 2
         if self.kind != "denoiser":
-            return steps
+            return chunks * steps
         plain = guidance is None or guidance == 1 or GUIDANCE in self.config.fields
-        return network_calls(solver or self.config.solver, steps) * (1 if plain else 2)
+        return chunks * network_calls(solver or self.config.solver, steps) * (1 if plain else 2)
 
     def times(self, steps: int) -> Tensor:
         """Sampling times for a number of steps, shape ``[steps]``: those found by search, else a Karras grid."""

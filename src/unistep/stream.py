@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.condition import AnyField, Condition, Told, parse_condition
+from unistep.condition import AnyField, Condition, Told, is_one, parse_condition
 from unistep.context import Context
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.chunks import Overlap
@@ -92,9 +92,15 @@ class Endless:
 
 
 def settle(wish: Wish) -> Iterator[Told] | None:
-    """The values of a wish chunk by chunk, or ``None`` for one value, or none, for all of them."""
-    if wish is None or isinstance(wish, int | float | str):
+    """The values of a wish chunk by chunk, or ``None`` for one value, or none, for all of them.
+
+    Raises:
+        ValueError: If it is neither a value, nor several, nor a function.
+    """
+    if wish is None or is_one(wish):
         return None
     if callable(wish):
         return map(wish, itertools.count())
+    if not isinstance(wish, Iterable):
+        raise ValueError(f"a condition is a number, a text, several of them or a function, got {wish!r}")
     return iter(wish)

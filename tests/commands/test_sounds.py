@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from PIL import Image
 from commands.standins import TINY, save_instrument
 from speech_standins import install_speech
 from synth import install_synth
+from unistep.commands.evaluate import data_for
 from unistep.data import notes
+from unistep.generator import Generator
+from unistep.hub import load
 
 
 @pytest.fixture(scope="session")
@@ -199,3 +203,17 @@ def test_speech_is_not_heard_in_pictures(run):
     outcome = run("evaluate fashion --speech")
     assert outcome.code == 2
     assert outcome.err == "unistep: error: --speech judges sounds, and fashion makes pictures\n"
+
+
+def test_sounds_are_judged_against_what_their_model_learned(tmp_path: Path) -> None:
+    """Drums against drums, though notes have the same length."""
+    g = load(save_instrument(tmp_path / "notes"))
+
+    def judged(**changes: object) -> str:
+        return data_for(Generator(g.map, replace(g.config, **changes)), None).source  # type: ignore[arg-type]
+
+    assert judged(provenance={"data": "drums:permissive:tuned"}) == "drums:permissive:tuned"
+    assert judged(provenance={"data": "folder:mine"}) == "notes"
+    assert judged(provenance={}) == "notes"
+    with pytest.raises(ValueError, match=r"say with --data what the sounds of .* should be like"):
+        judged(provenance={}, fields={})

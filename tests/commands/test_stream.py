@@ -86,11 +86,25 @@ def test_an_interrupted_file_is_whole(phrases, number, place):
     assert soundfile.info("a.wav").frames % 512 == 0
 
 
+def test_an_interruption_before_the_first_chunk_leaves_what_was_there(run, phrases, monkeypatch):
+    Path("a.wav").write_bytes(b"older")
+
+    def interrupted(self: Deadlines) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Deadlines, "made", interrupted)
+    outcome = run("stream --seconds 0.25 -o a.wav", [str(phrases)])
+    assert outcome.code == 130
+    assert "written" not in outcome.out
+    assert Path("a.wav").read_bytes() == b"older"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ("-o a.mp4", "must end with .wav or .flac or .ogg"),
-        ("--seconds 0 -o a.wav", "--seconds must be above 0, got 0"),
+        ("--seconds 0 -o a.wav", "--seconds must be a number above 0 (without it, a pipe never ends), got 0"),
+        ("--seconds inf -o a.wav", "--seconds must be a number above 0 (without it, a pipe never ends), got inf"),
         ("--pitch C4,H4 -o a.wav", "pitch must be"),
         ("--pace slow -o a.wav", "--pace must be one of "),
         ("--tempo 3 -o a.wav", "unknown option '--tempo'"),

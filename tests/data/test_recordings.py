@@ -56,6 +56,30 @@ def test_silent_windows_are_left_out_and_short_recordings_come_last(place):
     assert [note for note, _ in dataset.summary.notes] == ["shorter than wanted: silence put ahead of it"]
 
 
+@pytest.mark.parametrize("rate", [8_000, 44_100, 22_050])
+def test_the_last_whole_window_is_not_lost_to_rounding(place, rate):
+    for count in (3, 7, 15):
+        soundfile.write(place / f"{count}.wav", tone(1, rate, level=0.5).repeat(count, axis=0), rate)
+    dataset = windows_of(place, sample_rate=rate, seconds=0.5)
+    assert len(dataset) == sum(4 * count - 1 for count in (3, 7, 15))
+
+
+def test_what_is_loud_only_where_no_window_fits_is_named(place):
+    late = np.concatenate([np.zeros((8_000, 1)), tone(0.1, 8_000)])
+    soundfile.write(place / "late.wav", late, 8_000)
+    with pytest.raises(ValueError, match=r"late.wav \(silent, but for an end that fills no window\)"):
+        windows_of(place)
+
+
+def test_broken_recordings_are_counted_as_files(place):
+    soundfile.write(place / "long.wav", tone(20, 8_000), 8_000)
+    for number in range(3):
+        (place / f"broken{number}.wav").write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match="too many unusable sounds"):
+        windows_of(place)
+    assert len(windows_of(place, max_bad=0.8)) == 79
+
+
 def test_another_rate_and_stereo_are_as_if_resampled_whole(place, monkeypatch):
     monkeypatch.setattr(sound, "_BLOCK", 0.3)
     whole = tone(2, 44_100, channels=2, frequency=500)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from synth import install_synth
+from unistep.condition import Field
 from unistep.data import DataConfig, Dataset, notes, prepare
 from unistep.evaluation import Report, Setting, evaluate, load_features
 from unistep.evaluation import train_note_features as training
@@ -210,7 +211,15 @@ def test_models_are_told_what_held_out_notes_are_and_their_pitches_are_heard(few
 
 
 def test_notes_without_a_pitch_cannot_be_listened_to(few: tuple[Dataset, Dataset], shipped: FeatureNetwork) -> None:
-    from dataclasses import replace
-
     with pytest.raises(ValueError, match="notes with a pitch are needed"):
         Hearing(replace(few[1], fields={}), shipped, 10, 0)
+
+
+def test_pitches_that_are_not_in_a_row_are_heard_as_what_they_are(
+    few: tuple[Dataset, Dataset], shipped: FeatureNetwork
+) -> None:
+    scale = Field(size=6, numbers=(40, 50, 60, 61, 62, 70))
+    notes = replace(few[1], fields={**few[1].fields, "pitch": scale})
+    hearing = Hearing(notes, shipped, 10, 0)
+    assert [hearing.pitch(i) for i in range(10)] == hearing.condition["pitch"]
+    assert set(hearing.condition["pitch"]) <= set(scale.numbers)

@@ -96,6 +96,15 @@ def test_a_budget_is_settled_once(tmp_path: Path) -> None:
     assert checkpoint(tmp_path / "run")[0] == 3
 
 
+def test_a_run_of_another_length_keeps_its_budget(begun: Path) -> None:
+    c, out = config(begun, budget="1h"), begun / "run"
+    stored = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({**stored, "budget": "1h"}))
+    assert run(replace(c, max_steps=4, budget="30m"), out, resume=True)[0]  # a recipe's own, nobody typed it
+    assert json.loads((out / "config.json").read_text())["budget"] == "1h"
+    assert run(replace(c, max_steps=None), out, resume=True)[0]  # as it was begun
+
+
 def test_a_run_may_be_given_another_length(begun: Path) -> None:
     c, out = config(begun), begun / "run"  # two of six steps are done
     with pytest.raises(ValueError, match=r"has done 2 steps already; give at least as many with --max-steps"):

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import METHODS, NETWORK, run, run_config
+from tiny import CLASSES, METHODS, NETWORK, make_teacher, run, run_config
 from torch import nn
 
+from unistep.condition import Field
+from unistep.hub import load
 from unistep.nets.embedding import PositionalEmbedding
 from unistep.nets.unet import UNetConfig
 from unistep.objectives import ConsistencyTrainingConfig, ContinuousConfig, EasyConfig, ImprovedConfig
 from unistep.recipes import recipes
 from unistep.timesteps import ConstantLevels, DoublingCurriculum, RatioCurriculum, SqrtCurriculum
-from unistep.training.soundness import STEEP, budget_warnings, network_warnings, steepness
+from unistep.training.soundness import STEEP, budget_warnings, network_warnings, start_warnings, steepness
 
 
 class Timed(nn.Module):
@@ -171,3 +173,14 @@ def test_a_two_time_method_needs_a_network_of_two_times(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"set --model\.network\.second-time"):
         run(replace(config, model=one_time), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_was_told_other_classes_is_warned_of(tmp_path: Path) -> None:
+    make_teacher(tmp_path / "teacher")
+    known, model = load(tmp_path / "teacher"), run_config("ect", tmp_path).model
+    assert start_warnings(replace(model, fields=known.config.fields), known, "teacher") == []
+    assert start_warnings(model, None, "init") == []
+    named = {"label": Field(size=CLASSES, names=("cat", "dog", "an animal with a very long name, longer than a line"))}
+    (warning,) = start_warnings(replace(model, fields=named), known, "teacher")
+    assert "was told label as 0, 1, 2, and this data has 0 cat, 1 dog, 2 an animal" in warning
+    assert warning.endswith("...")

@@ -15,16 +15,17 @@ from worker import stop_after
 
 from unistep.condition import Field, Range
 from unistep.data import DataConfig, prepare
-from unistep.generator import ModelConfig
+from unistep.generator import Generator, ModelConfig
 from unistep.hub import load
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives import DenoisingConfig, EasyConfig
 from unistep.timesteps import RatioCurriculum
 from unistep.training import trainer
-from unistep.training.build import fit_model_to_data
+from unistep.training.build import fit_model_to_data, fit_model_to_start
 from unistep.training.config import RunConfig
 from unistep.training.optim import Schedule
+from unistep.training.soundness import start_warnings
 
 NETWORK = UNetConfig(patch=8, widths=(16, 32), blocks=(1, 1), embedding_dim=32, head_dim=16, dropout=0.1)
 
@@ -117,7 +118,7 @@ def test_what_is_told_makes_a_difference(teacher: Path) -> None:
         assert not torch.equal(g.sample(1, **{**told, **changed}), x)
     assert torch.equal(g.sample(1, instrument="organ", pitch=72), g.sample(1, instrument=3, pitch="C5", velocity=96))
     for wrong, words in (
-        ({"pitch": "C7"}, "pitch must be 48 to 84, or C3 to C6, got 96"),
+        ({"pitch": "C7"}, "pitch must be 48 to 84, or C3 to C6, got 'C7'"),
         ({"instrument": "organs"}, "nearest is 'organ'"),
         ({"velocity": 128}, "velocity must be a number from 32 to 127, got '128'"),
         ({"label": 1}, "it takes instrument, pitch, velocity"),
@@ -205,3 +206,18 @@ def test_the_scale_brings_any_sounds_to_what_the_model_expects(level: float, tmp
     assert isinstance(fitted.modality, AudioModality)
     spectra = fitted.modality.to_tensor(torch.from_numpy(dataset.values.copy()))
     assert float(spectra.std()) == pytest.approx(fitted.sigma_data, rel=0.01)
+
+
+def test_rates_and_spectra_of_teacher_and_start_are_compared(teacher: Path, tmp_path: Path) -> None:
+    known, config = load(teacher / "model"), sound_config()
+    data = prepare(config.data, progress=False)
+    model = fit_model_to_data(config.model, data)
+    assert start_warnings(model, known, "teacher") == []
+    faster = replace(model, modality=replace(model.modality, sample_rate=16_000))  # type: ignore[type-var]
+    (warning,) = start_warnings(faster, known, "init")
+    assert warning.endswith("makes sounds at 8,000 Hz, and this data has 16,000 Hz")
+    other = Generator(known.map, replace(known.config, modality=replace(known.modality, scale=3.0)))  # type: ignore[type-var]
+    assert fit_model_to_start(model, other, None).modality.scale == 3.0  # type: ignore[union-attr]
+    assert fit_model_to_start(model, None, known).modality == known.modality
+    with pytest.raises(ValueError, match=r"know sounds by other spectra \(scale 3.0 and "):
+        fit_model_to_start(model, other, known)

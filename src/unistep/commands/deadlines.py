@@ -19,6 +19,7 @@ class Deadlines:
     Args:
         seconds: Length of a chunk.
         paced: Whether to wait; without, chunks are handed on as fast as they come, and none has a deadline.
+        begun: When whoever listens began to wait, by the clock; now without.
         clock: Seconds, from any beginning.
         sleep: Waits so many seconds.
     """
@@ -28,12 +29,14 @@ class Deadlines:
         seconds: float,
         *,
         paced: bool = True,
+        begun: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.seconds, self.paced = seconds, paced
         self._clock, self._sleep = clock, sleep
-        self._begun = self._asked = clock()
+        self._asked = clock()
+        self._begun = self._asked if begun is None else begun
         self._start = 0.0
         self._took: deque[float] = deque(maxlen=KEPT)
         self.first = 0.0

@@ -9,12 +9,10 @@ from typing import Annotated
 
 import tyro
 
+from unistep.commands.errors import INTERRUPTED
 from unistep.commands.extras import require
 from unistep.commands.outputs import check_file, check_folder
 from unistep.commands.parse import parse
-
-INTERRUPTED = 130
-
 
 AUDIO = "audio"
 """The word after which the demo is one of sounds."""
@@ -86,7 +84,7 @@ def _play(options: AudioDemoOptions) -> int:
     require("audio", "unistep demo audio", ("soundfile", "soxr"))
     from unistep.commands.devices import choose_device
     from unistep.condition import Field
-    from unistep.demo.music import check_instrument, perform, plays_beside, scale_and_beat
+    from unistep.demo.music import KIT, check_instrument, perform, plays_beside, scale_and_beat
     from unistep.evaluation.hardware import hardware
     from unistep.hub.load import load, models
 
@@ -100,6 +98,8 @@ def _play(options: AudioDemoOptions) -> int:
         drums = None  # the shipped ones are of one rate
     label = None if drums is None else drums.config.fields.get("label")
     classes = label.names if isinstance(label, Field) else ()
+    if options.drums is not None and not set(classes) >= KIT:
+        raise ValueError(f"--drums takes a model that knows {', '.join(sorted(KIT))}; {options.drums} does not")
     names = instruments.names or tuple(map(str, instruments.written))
     piece = scale_and_beat(names, classes, tempo=options.tempo)
     performance = perform(generator, piece, drums=drums, seed=options.seed)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from unistep.evaluation.judge import Sweep
     from unistep.evaluation.speech_networks import SpeechNetworks
     from unistep.generator import Generator
+    from unistep.modalities.audio import AudioModality
 
 SolverName = Literal["heun", "euler", "dpmpp2m"]
 
@@ -234,6 +235,18 @@ def speech_networks(model: Generator) -> SpeechNetworks:
     return SpeechNetworks()
 
 
+def _usual_sounds(model: Generator, modality: AudioModality) -> str:
+    """The source of sounds that a model is judged against where none is named."""
+    known = model.config.provenance.get("data", "")
+    if known.partition(":")[0] in ("notes", "drums", "phrases", "spoken-digits"):
+        return known
+    if modality.chunk:
+        return "phrases"
+    if "pitch" in model.config.fields:
+        return "notes"
+    raise ValueError(f"say with --data what the sounds of {model.name} should be like, such as folder:my_sounds")
+
+
 def usual_features(model: Generator) -> str:
     """The shipped network that fits what a model makes: of notes that for notes, of other sounds none that learned."""
     from unistep.modalities.audio import AudioModality
@@ -247,7 +260,11 @@ def usual_features(model: Generator) -> str:
 def data_for(model: Generator, source: str | None) -> DataConfig:
     """The data in the shape of the model, where the source has none of its own.
 
-    Without a source, fashion-mnist for pictures, notes for sounds, and phrases for those without end.
+    Without a source, the one that the model was trained on where that comes with the system; else fashion-mnist for
+    pictures, notes for sounds with a pitch, and phrases for those without end.
+
+    Raises:
+        ValueError: If nothing is known that could be the model's data.
     """
     from unistep.data import DataConfig
     from unistep.modalities.audio import AudioModality
@@ -255,8 +272,8 @@ def data_for(model: Generator, source: str | None) -> DataConfig:
     modality = model.modality
     if isinstance(modality, AudioModality):
         shape = {"channels": modality.channels, "sample_rate": modality.sample_rate, "seconds": modality.seconds}
-        usual, cut = ("phrases", "windows") if modality.chunk else ("notes", "start")
-        return DataConfig(source=source or usual, kind="sound", cut=cut, **shape)
+        cut = "windows" if modality.chunk else "start"
+        return DataConfig(source=source or _usual_sounds(model, modality), kind="sound", cut=cut, **shape)
     source = source or "fashion-mnist"
     if source.partition(":")[0] == "fashion-mnist":
         return DataConfig(source=source)

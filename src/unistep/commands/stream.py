@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from unistep.commands.deadlines import Deadlines
-from unistep.commands.errors import CommandError
+from unistep.commands.errors import INTERRUPTED, CommandError
 from unistep.commands.outputs import check_file
 from unistep.commands.parse import model_word, parse, with_conditions
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 PIPE = "-"
 """Standard output, as ``--out`` has it."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
 
 Put = Callable[["np.ndarray"], None]
 """Takes the samples ``[n, c]``, int16, of one chunk."""
@@ -78,8 +77,8 @@ def run(arguments: Sequence[str]) -> int:
     without = "drawn from the seed; several with commas take turns, one a chunk"
     kind, own = with_conditions(StreamOptions, config, "Play a model of an endless sound.", without=without)
     options: Any = parse(kind, "stream", arguments)
-    if options.seconds is not None and not options.seconds > 0:
-        raise ValueError(f"--seconds must be above 0, got {options.seconds:g}")
+    if options.seconds is not None and not 0 < options.seconds < math.inf:
+        raise ValueError(f"--seconds must be a number above 0 (without it, a pipe never ends), got {options.seconds:g}")
     if options.out == PIPE and sys.stdout.isatty():
         raise ValueError(f"samples are not for a terminal: add {_player(config)}, or name a file with -o")
     path = None if options.out == PIPE else check_file(Path(options.out), tuple(FORMATS))
@@ -116,7 +115,7 @@ def _play(options: Any, path: Path | None, told: dict[str, Any]) -> int:
     if seconds is not None:
         chunks = itertools.islice(chunks, max(1, -int(-seconds // length)))
     paced = options.pace == "real-time" or (options.pace is None and path is None)
-    deadlines = Deadlines(length, paced=paced)
+    deadlines = Deadlines(length, paced=paced, begun=began)
     show, interrupted = _Health(deadlines), False
     try:
         with _sink(path, modality) as put, _polite_kill():
@@ -126,8 +125,10 @@ def _play(options: Any, path: Path | None, told: dict[str, Any]) -> int:
                     put(quantise(chunk.numpy().T))
                     deadlines.handed()
                     show()
-            except KeyboardInterrupt:  # the file is finished all the same
-                interrupted = True
+            except KeyboardInterrupt:
+                if deadlines.chunks == 0:
+                    raise  # there is nothing to put in the place of what was there
+                interrupted = True  # the file is finished all the same
     finally:
         show.last(time.perf_counter() - began)
     if path is not None:

@@ -62,7 +62,7 @@ def build(path: Path, key: str, name: str, contents: Contents, config: DataConfi
                 is_bad = item.claims or outcome.recognised
                 skipped.append(Skipped(name=item.name, reason=str(outcome) if is_bad else f"not a {noun}", bad=is_bad))
                 bad += is_bad
-                if bad > config.max_bad * contents.count:
+                if bad > config.max_bad * (contents.files or contents.count):
                     complete = False
                     break  # however good the rest is
                 continue
@@ -101,7 +101,7 @@ def build(path: Path, key: str, name: str, contents: Contents, config: DataConfi
             classes=_count(numbers, names),
             sample_rate=contents.sample_rate,
         )
-        check_quality(summary, config.max_bad, complete=complete)
+        check_quality(summary, config.max_bad, complete=complete, files=contents.files)
         writer.finish(
             {
                 "key": key,
@@ -124,14 +124,20 @@ def _beyond_pictures(contents: Contents, columns: dict[str, str]) -> dict[str, A
     return further | ({"licence": contents.licence} if contents.licence else {})
 
 
-def check_quality(summary: Summary, max_bad: float, *, complete: bool = True) -> None:
-    """Refuse a source with no good picture, or with too many bad ones; ``complete`` is whether all were looked at.
+def check_quality(summary: Summary, max_bad: float, *, complete: bool = True, files: int | None = None) -> None:
+    """Refuse a source with no good picture, or with too many bad ones.
+
+    Args:
+        summary: What was found.
+        max_bad: Largest share of bad files.
+        complete: Whether all were looked at.
+        files: Number of files, where one may hold several items.
 
     Raises:
         ValueError: Naming the first bad files and the most frequent reasons.
     """
     bad = [item for item in summary.skipped if item.bad]
-    seen = summary.good + len(bad)
+    seen = files or summary.good + len(bad)
     some = ", ".join(f"{item.name} ({item.reason})" for item in (bad or summary.skipped)[:3])
     more = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
     if summary.good == 0 and complete:

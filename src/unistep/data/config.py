@@ -40,7 +40,7 @@ class DataConfig:
     beginning where the one before is half over, except those that are silent."""
     loudness: Literal["peak", "keep"] | None = None
     """Rule for the loudness of sounds: ``peak`` brings each to 1 dB below full scale, ``keep`` leaves it; by default
-    ``peak``, and ``keep`` for notes, whose loudness means something."""
+    ``peak``, and ``keep`` for notes and phrases, whose loudness means something."""
     max_bad: float = 0.2
     """Largest share of unusable files, in [0, 1]; with more of them preparing stops with an error."""
     limit: int | None = None

@@ -23,9 +23,7 @@ PITCHES = tuple(pitch for pitch in range(48, 85) if pitch % 12 in (0, 2, 4, 7, 9
 """A pentatonic scale, in which any note may follow any other, from C3 to C6, as MIDI counts."""
 FIELDS: dict[str, AnyField] = {
     "instrument": Field(size=len(PROGRAMS), names=tuple(PROGRAMS)),
-    "pitch": Field(
-        size=len(PITCHES), names=tuple(note_names(pitch, pitch)[0] for pitch in PITCHES), numbers=PITCHES
-    ),
+    "pitch": Field(size=len(PITCHES), names=tuple(note_names(pitch, pitch)[0] for pitch in PITCHES), numbers=PITCHES),
 }
 """What every example is labelled with: the instrument, and the note that is struck in its second half."""
 PHRASES = {"train": 40, "test": 6}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,8 @@ def windows(recordings: Sequence[Recording], config: DataConfig) -> Contents:
             if wanted:
                 yield from _items(recording, config, wanted)
 
-    return sound_contents(config, len(chosen), items, parallel=False)
+    contents = sound_contents(config, len(chosen), items, parallel=False)
+    return replace(contents, files=len(recordings))
 
 
 def _count(recording: Recording, config: DataConfig) -> int:
@@ -97,9 +98,11 @@ def _items(recording: Recording, config: DataConfig, wanted: frozenset[int]) -> 
         yield _item(recording, recording.name, error)
         return
     rate, samples = rate_and_length(config)
-    gain = PEAK / peak if (config.loudness or "peak") == "peak" else 1.0
+    gain, heard = PEAK / peak if (config.loudness or "peak") == "peak" else 1.0, False
     for number, sound in enumerate(_cut(recording.path, config)):
-        if number not in wanted or np.abs(sound).max() < ONSET * peak:
+        loud = bool(np.abs(sound).max() >= ONSET * peak)
+        heard |= loud
+        if number not in wanted or not loud:
             continue
         short = ("shorter than wanted: silence put ahead of it",) if len(sound) < samples else ()
         ahead = np.zeros((samples - len(sound), sound.shape[1]), sound.dtype)
@@ -107,6 +110,8 @@ def _items(recording: Recording, config: DataConfig, wanted: frozenset[int]) -> 
         at = number * _step(samples) / rate
         yield _item(recording, f"{recording.name} at {at:.1f} s", Sound(values=values, notes=(*notes, *short)))
         notes = ()  # once for each file
+    if not heard:
+        yield _item(recording, recording.name, UnusableSoundError("silent, but for an end that fills no window"))
 
 
 def _item(recording: Recording, name: str, outcome: Sound | UnusableSoundError) -> Item:

@@ -67,6 +67,8 @@ class Contents:
     """What is known of every item besides its label."""
     licence: str = ""
     """Under which licence the data is, and whose it is, where the source knows."""
+    files: int | None = None
+    """Number of files, where one holds several items; of bad ones there is one item each."""
 
 
 class Source(ABC):

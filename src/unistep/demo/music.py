@@ -17,6 +17,8 @@ from unistep.modalities.audio import AudioModality
 
 RELEASE = 0.06
 """Seconds over which a note that ends before its sound does dies away."""
+KIT = frozenset({"kick", "snare", "hihat"})
+"""Drums that the beat is played on."""
 PEAK = 0.89
 """What the loudest sample of a piece is brought to where it would be louder."""
 
@@ -87,7 +89,8 @@ def perform(
     longest = max(modality.samples, 0 if drums is None else drums.signal_shape[1])
     end = max(round(note.start * rate) for note in notes) + longest + len(fade)
     sound, latencies = torch.zeros(modality.channels, end), []
-    generator.sample(1)  # the first call of a network is slower than all others
+    for instrument in filter(None, (generator, drums)):
+        instrument.sample(1)  # the first call of a network is slower than all others
     for i, note in enumerate(notes):
         begun = time.perf_counter()
         if note.drum and drums is not None:
@@ -176,7 +179,7 @@ def scale_and_beat(instruments: Sequence[str], drums: Sequence[str] = (), *, tem
         for i, pitch in enumerate(scale)
     ]
     begin = len(scale) * beat / 2 + beat
-    kit = {"kick", "snare", "hihat"} <= set(drums)
+    kit = set(drums) >= KIT
 
     def part(start: float, length: float, pitch: int, wanted: str, velocity: float, *, drum: bool = False) -> None:
         instrument = wanted if drum or wanted in instruments else instruments[0]

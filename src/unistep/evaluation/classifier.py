@@ -19,6 +19,7 @@ from unistep.evaluation.feature_nets import ConvFeatures
 from unistep.evaluation.features import CONFIG_FORMAT
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.note_features import NoteFeatures
+from unistep.files import replacing_folder
 
 Network = TypeVar("Network", ConvFeatures, NoteFeatures)
 
@@ -141,15 +142,15 @@ def save_features(
     """
     from safetensors.torch import save
 
-    directory.mkdir(parents=True, exist_ok=True)
     weights = {
         key: (value.half() if value.is_floating_point() else value).contiguous()
         for key, value in network.state_dict().items()
     }
     config = {"format": CONFIG_FORMAT, "name": name, "version": version, "architecture": network.architecture, **facts}
-    (directory / "model.safetensors").write_bytes(save(weights))
-    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (directory / "README.md").write_text(card, encoding="utf-8")
+    with replacing_folder(directory) as folder:
+        (folder / "model.safetensors").write_bytes(save(weights))
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def command(train: Callable[..., dict[str, object]]) -> None:

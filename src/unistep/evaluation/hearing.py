@@ -69,7 +69,7 @@ class Hearing:
         pitch = notes.fields.get("pitch")
         if notes.sample_rate is None or not isinstance(pitch, Field):
             raise ValueError(f"notes with a pitch are needed to listen to, and {notes.source} has none")
-        self.notes, self.features, self._lowest = notes, features, pitch.first
+        self.notes, self.features, self._pitches = notes, features, pitch.written
         order = torch.randperm(len(notes), generator=torch.Generator().manual_seed(seed))
         self.index = torch.cat([order[:num].sort().values] * -(-num // len(notes)))[:num].tolist()
         """The held-out note of each sample."""
@@ -112,7 +112,7 @@ class Hearing:
 
     def pitch(self, sample: int) -> int:
         """The pitch that a sample was told, as MIDI counts."""
-        return int(self.notes.condition["pitch"][self.index[sample]]) + self._lowest
+        return self._pitches[int(self.notes.condition["pitch"][self.index[sample]])]
 
 
 @final

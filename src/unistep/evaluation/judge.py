@@ -63,7 +63,7 @@ class Sampler(Protocol):
         batch_size: int = 64,
         **condition: Any,
     ) -> Tensor:
-        """Samples ``[num, c, h, w]`` in [-1, 1]; item ``i`` belongs to ``seed + i``."""
+        """Samples, ``[num, c, h, w]`` or ``[num, c, n]``, in [-1, 1]; item ``i`` belongs to ``seed + i``."""
         ...
 
     @property

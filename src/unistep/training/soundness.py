@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.func import jvp
 
+from unistep.condition import Field
+from unistep.generator import Generator, ModelConfig
 from unistep.objectives.continuous import ContinuousConfig
 from unistep.timesteps import DoublingCurriculum, RatioCurriculum, SqrtCurriculum
 from unistep.training.config import RunConfig
@@ -65,6 +67,34 @@ def network_warnings(config: RunConfig, rate: float) -> list[str]:
             "2024, section 4.1); train teacher and student with --model.network.double-norm, or watch scm/tangent"
         )
     return found
+
+
+def start_warnings(model: ModelConfig, known: Generator | None, role: str) -> list[str]:
+    """What a model whose network fits learned of other data: its classes, its sampling rate.
+
+    Args:
+        model: What is to be trained.
+        known: The teacher, or where the weights come from.
+        role: Which of the two, for the message.
+    """
+    if known is None:
+        return []
+    found = []
+    for name, spec in model.fields.items():
+        theirs = known.config.fields.get(name)
+        if isinstance(spec, Field) and isinstance(theirs, Field) and theirs.table != spec.table:
+            found.append(
+                f"the {role} {known.name!r} was told {name} as {_shortened(theirs.table)}, and this data has "
+                f"{_shortened(spec.table)}"
+            )
+    ours, rate = (getattr(modality, "sample_rate", None) for modality in (model.modality, known.modality))
+    if ours != rate:
+        found.append(f"the {role} {known.name!r} makes sounds at {rate:,} Hz, and this data has {ours:,} Hz")
+    return found
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def budget_warnings(config: RunConfig) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from unistep.objectives.denoising import DenoisingConfig
+from unistep.serialization import read_json
 from unistep.training.budget import parse_amount
 from unistep.training.config import RunConfig
 from unistep.training.optim import MuonConfig, Schedule
@@ -57,16 +58,32 @@ def train_stages(
     """Train, after a teacher of the same data where the objective needs one and none is named.
 
     The teacher gets ``config.teacher_share`` of the budget and its own run in ``out/teacher``; each stage resumes
-    by itself. Arguments, result and errors are those of :func:`unistep.training.run.train`.
+    by itself. Once the student has begun, its teacher stays what it is: a new number of steps is the student's share.
+    Arguments, result and errors are those of :func:`unistep.training.run.train`.
     """
     console = console or Console()
     if not needs_own_teacher(config):
         return train(config, out, resume=resume, device=device, console=console)
     own = out / TEACHER_FOLDER
-    started = (own / "config.json").exists()
-    console.print("[bold]first stage[/bold]: a teacher for this data", highlight=False)
-    if not train(teacher_config(config), own, resume=resume and started, device=device, console=console):
-        return False
+    if not (resume and (out / "config.json").exists()):
+        started = (own / "config.json").exists()
+        console.print("[bold]first stage[/bold]: a teacher for this data", highlight=False)
+        if not train(teacher_config(config), own, resume=resume and started, device=device, console=console):
+            return False
     console.print("[bold]second stage[/bold]: the one-step student", highlight=False)
-    tuning = replace(scaled(config, 1 - config.teacher_share), teacher=str(own / "model"))
-    return train(tuning, out, resume=resume, device=device, console=console)
+    return train(_student_config(config, own), out, resume=resume, device=device, console=console)
+
+
+def _student_config(config: RunConfig, own: Path) -> RunConfig:
+    """The run that tunes the student, with what its teacher in ``own`` has left of the budget.
+
+    Raises:
+        ValueError: If nothing is left.
+    """
+    tuning = replace(config, teacher=str(own / "model"))
+    if config.max_steps is None:
+        return scaled(tuning, 1 - config.teacher_share)
+    taken = read_json(RunConfig, own / "config.json").max_steps or 0
+    if config.max_steps <= taken:
+        raise ValueError(f"the teacher's stage took {taken} steps; give more with --max-steps, got {config.max_steps}")
+    return replace(tuning, max_steps=config.max_steps - taken)

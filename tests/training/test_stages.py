@@ -1,0 +1,73 @@
+"""Tuning without a ready teacher: two runs in one folder, which resume and change their length as one."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from safetensors.torch import load_file
+from tiny import checkpoint, run_config
+from worker import stop_after
+
+from unistep.training import run as run_module
+from unistep.training.config import RunConfig
+from unistep.training.stages import train_stages
+from unistep.training.trainer import Trainer
+
+
+@pytest.fixture(autouse=True)
+def _no_timing(monkeypatch) -> None:
+    monkeypatch.setattr(run_module, "images_per_second", lambda stepper: 100.0)
+
+
+def staged(config: RunConfig, out: Path, **options) -> bool:
+    return train_stages(config, out, device="cpu", console=Console(file=io.StringIO()), **options)
+
+
+def steps_of(run: Path) -> tuple[int, int]:
+    """Those that were taken, and those that were planned."""
+    return checkpoint(run)[0], json.loads((run / "config.json").read_text())["max_steps"]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    return replace(run_config("ect", tmp_path), teacher=None, max_steps=10)
+
+
+def test_the_teacher_has_its_share_and_the_student_the_rest(config: RunConfig, tmp_path: Path) -> None:
+    assert staged(config, tmp_path / "run")
+    assert steps_of(tmp_path / "run" / "teacher") == (6, 6)
+    assert steps_of(tmp_path / "run") == (4, 4)
+    assert staged(config, tmp_path / "run", resume=True)  # nothing is left to do
+    assert steps_of(tmp_path / "run") == (4, 4)
+
+
+def test_another_length_leaves_the_teacher_of_a_student_that_has_begun(config: RunConfig, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert staged(config, out)
+    taught = load_file(out / "teacher" / "model" / "model.safetensors")
+    assert staged(replace(config, max_steps=13), out, resume=True)
+    assert steps_of(out / "teacher") == (6, 6)
+    assert steps_of(out) == (7, 7)
+    now = load_file(out / "teacher" / "model" / "model.safetensors")
+    assert all((now[name] == value).all() for name, value in taught.items())
+    with pytest.raises(ValueError, match="the teacher's stage took 6 steps; give more with --max-steps, got 6"):
+        staged(replace(config, max_steps=6), out, resume=True)
+
+
+def test_a_teacher_that_is_under_way_takes_its_share_of_another_length(
+    config: RunConfig, tmp_path: Path, monkeypatch
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_one_step", Trainer._one_step)  # put back at the end
+        stop_after(2)
+        assert not staged(config, out)
+    assert not (out / "config.json").exists()
+    assert staged(replace(config, max_steps=20), out, resume=True)
+    assert steps_of(out / "teacher") == (12, 12)
+    assert steps_of(out) == (8, 8)
