@@ -4,10 +4,11 @@
     python benchmarks/methods.py fashion-ect fashion-sct --teacher DIR --seconds 300
     python benchmarks/methods.py fashion-tcm fashion-ict --teacher fashion    # from a one-step model
 
-Methods are the recipes. Each runs from the weights of a teacher, with the optimizer of the recipes for tuning, and,
-where it does not need a teacher, also from fresh ones with its own (``NAME/scratch``), in a process of its own with one
-thread. Processor seconds are used rather than the clock's, so that other work on the machine does not decide the
-ranking; network passes are counted beside them. Peak memory for each image is the slope between two batch sizes.
+Methods are the recipes. Each runs from the weights of a teacher, with its own optimizer where its recipe starts so
+too and else with that of the recipes for tuning. Where it does not need a teacher, it also runs from fresh weights
+(``NAME/scratch``). Every run is a process of its own with one thread. Processor seconds are used rather than the
+clock's, so that other work on the machine does not decide the ranking; network passes are counted beside them. Peak
+memory for each image is the slope between two batch sizes.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from unistep.recipes import recipes
 from unistep.recipes.fashion import TUNING
 from unistep.training.config import RunConfig
 
-BATCHES = (32, 96)
-"""Batch sizes between which the slope of the memory is taken."""
+SMALL = 32
+"""The smaller of the two batches, of one to three, between which the slope of the memory is taken."""
 
 
 def methods() -> dict[str, RunConfig]:
@@ -41,9 +42,10 @@ def methods() -> dict[str, RunConfig]:
         if config.model.kind == "denoiser" or not name.startswith("fashion-"):
             continue
         config = replace(config, model=replace(config.model, times={}))
-        found[name] = replace(config, teacher="teacher", optimizer=TUNING["optimizer"], schedule=TUNING["schedule"])
         if config.teacher is None:
             found[f"{name}/scratch"] = config
+            config = replace(config, optimizer=TUNING["optimizer"], schedule=TUNING["schedule"])
+        found[name] = replace(config, teacher="teacher")
     return found
 
 
@@ -121,8 +123,10 @@ def main() -> None:
         subprocess.run(words, check=True)
         result = json.loads(part.read_text())
         part.unlink()
-        low, high = (peak(name, args.teacher, batch) for batch in BATCHES)
-        result["memory_per_image"] = (high - low) / (BATCHES[1] - BATCHES[0])
+        usual = known[name].batch_size
+        batch = SMALL if usual <= 64 else usual  # of methods that need groups
+        low, high = (peak(name, args.teacher, size) for size in (batch, 3 * batch))
+        result["memory_per_image"] = (high - low) / (2 * batch)
         results = [other for other in results if other["variant"] != name] + [result]
         args.json.write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))

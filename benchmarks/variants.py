@@ -24,6 +24,7 @@ GUIDED = replace(EASY, times=HIGH, target="euler", guidance=1.3)
 
 DISTILLED = DistillationConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))
 """That of the recipe ``fashion-cd``."""
+RADAM = AdamConfig(kind="radam", lr=4e-4)
 
 
 def tuned(objective: object, **changes: object) -> Callable[[], RunConfig]:
@@ -85,10 +86,12 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "cd-heun-l2": tuned(DistillationConfig()),
     "cd-heun-l2-ema": tuned(DistillationConfig(target_ema=0.95)),
     "cd-heun-huber": tuned(DistillationConfig(distance=PseudoHuber(c=1.0))),
-    "cd-heun-radam": tuned(
-        DistillationConfig(distance=PseudoHuber(c=0.0)), optimizer=AdamConfig(kind="radam", lr=4e-4)
-    ),
-    "cd-heun-lr01": tuned(DistillationConfig(distance=PseudoHuber(c=0.0)), optimizer=MuonConfig(lr=1e-4, adam_lr=4e-5)),
+    "cd-heun-lr01": tuned(DISTILLED, optimizer=MuonConfig(lr=1e-4, adam_lr=4e-5)),
+    "cd-heun-radam": tuned(DISTILLED, optimizer=RADAM),
+    "cd-heun-radam-ema": tuned(replace(DISTILLED, target_ema=0.95), optimizer=RADAM),
+    "cd-heun-radam-ema-08": tuned(replace(DISTILLED, target_ema=0.8), optimizer=RADAM),
+    "cd-heun-radam-l2": tuned(DistillationConfig(), optimizer=RADAM),
+    "cd-heun-radam-lr1": tuned(DISTILLED, optimizer=replace(RADAM, lr=1e-3)),
     "cd-euler": tuned(replace(DISTILLED, solver="euler")),
     "cd-heun-8": tuned(replace(DISTILLED, levels=8)),
     "ct": tuned(ConsistencyTrainingConfig()),

@@ -48,7 +48,9 @@ def notes_of(path: Path, instruments: tuple[str, ...], seconds: float | None) ->
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise ValueError(f"{path} is not a MIDI file: {error or type(error).__name__}") from None
+        raise ValueError(f"{path} is not a MIDI file: {str(error) or type(error).__name__}") from None
+    if file.type == 2:
+        raise ValueError(f"{path} holds several songs (MIDI type 2); save one of them as type 0 or 1")
     now, programs = 0.0, dict.fromkeys(range(16), 0)
     sounding: dict[tuple[int, int], tuple[float, int, str]] = {}
 
@@ -87,6 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the first note")
     options = parser.parse_args(arguments)
     try:
+        if options.seconds is not None and not options.seconds > 0:
+            raise ValueError(f"--seconds must be above 0, got {options.seconds:g}")
         generator = unistep.load(options.model)
         modality, _ = check_instrument(generator)
         modality.check_path(options.out)
@@ -95,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = instruments.names or tuple(map(str, instruments.written))
         piece = sorted(notes_of(options.midi, names, options.seconds), key=lambda note: note.start)
         if not piece:
-            raise ValueError(f"{options.midi} has no notes but drums")
+            raise ValueError(f"{options.midi} has no notes to play (drums are left out)")
         performance = perform(generator, piece, seed=options.seed, gain=0.4)
         modality.save(performance.sound, options.out)
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 
@@ -201,3 +202,27 @@ def test_a_curriculum_that_single_precision_cannot_resolve_is_refused() -> None:
         RatioCurriculum(q=1.0)
     with pytest.raises(ValueError, match=r"got 2\.0 and 0"):
         RatioCurriculum(stages=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LogNormal(std=-1.0), "a finite mean and a positive std, got -1.2 and -1.0"),
+        (lambda: DiscretisedLogNormal(mean=math.inf), "a finite mean and a positive std, got inf and 2.0"),
+        (lambda: SqrtCurriculum(start=1, end=1), "must grow from 2 or more .*, got 1 to 1"),
+        (lambda: SqrtCurriculum(start=20, end=3), "must grow from 2 or more .*, got 20 to 3"),
+        (lambda: SqrtCurriculum(target_ema=1.0), r"target_ema must be from 0 .* to below 1, got 1.0"),
+        (lambda: DoublingCurriculum(start=0), "must grow from 1 or more .*, got 0 to 1280"),
+        (lambda: ConstantLevels(num=1), "must grow from 2 or more .*, got 1 to 1"),
+        (lambda: ConstantLevels(target_ema=-0.1), r"target_ema must be from 0 .* to below 1, got -0.1"),
+        (lambda: RatioCurriculum(k=-3.0), "k must be above -1, so that gaps stay open, and b finite, got -3.0"),
+        (lambda: RatioCurriculum(b=math.nan), "and b finite, got 8.0 and nan"),
+    ],
+)
+def test_laws_and_curricula_that_make_no_sense_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_target_without_average_has_no_decay() -> None:
+    assert SqrtCurriculum(target_ema=0.0).target_decay(0.5) == 0

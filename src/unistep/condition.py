@@ -270,5 +270,10 @@ def labels(condition: Condition) -> dict[str, Tensor]:
     return {name: value for name, value in condition.items() if name not in (CONTEXT, CONTEXT_NOISE)}
 
 
+def is_told(value: Tensor) -> Tensor:
+    """Which items a label says something of, shape ``[b]``."""
+    return ~value.isnan() if value.is_floating_point() else value >= 0
+
+
 def _none(value: Tensor) -> float:
     return math.nan if value.is_floating_point() else -1

@@ -67,6 +67,18 @@ class Map(nn.Module, ABC):
         """Evaluate the map at the noisy signal ``x`` ``[b, *shape]`` and times ``t`` ``[b]``."""
 
 
+def _boundary(path: Path, wanted: float | None) -> float:
+    """Where a jump ends: ``wanted``, or the path's first time.
+
+    Raises:
+        ValueError: If nothing lies beyond it.
+    """
+    boundary = path.t_min if wanted is None else wanted
+    if not 0 <= boundary < path.t_max:
+        raise ValueError(f"boundary must be from 0 to below the path's last time {path.t_max:g}, got {boundary:g}")
+    return boundary
+
+
 class Denoiser(Map):
     r"""The posterior mean :math:`D(x_t, t) \approx E[x_0 | x_t]`.
 
@@ -117,7 +129,7 @@ class ConsistencyModel(Map):
 
     def __init__(self, net: nn.Module, path: Path, sigma_data: float = 0.5, boundary: float | None = None) -> None:
         super().__init__(net, path, sigma_data)
-        self.boundary = path.t_min if boundary is None else boundary
+        self.boundary = _boundary(path, boundary)
 
     def forward(
         self,
@@ -161,7 +173,7 @@ class FlowMap(Map):
 
     def __init__(self, net: nn.Module, path: Path, sigma_data: float = 0.5, boundary: float | None = None) -> None:
         super().__init__(net, path, sigma_data)
-        self.boundary = path.t_min if boundary is None else boundary
+        self.boundary = _boundary(path, boundary)
 
     def velocity(
         self,

@@ -67,6 +67,8 @@ class ModelConfig:
     """How the last chunk is shown to a model of an endless sound; ``None`` for one of samples by themselves."""
     times: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Sampling times of a one-step model by number of steps, where a search has found them."""
+    lowest: float = 0.0
+    """Noise level below which a one-step model was not trained; no sampling time lies there."""
     gamma: float = 0.0
     """Share of noise that a flow map draws afresh between its jumps, in [0, 1]."""
     solver: Solver = "heun"
@@ -86,12 +88,16 @@ class ModelConfig:
             raise ValueError(f"unknown kind {self.kind!r}; {nearest(self.kind, tuple(KINDS))}")
         if not 0 <= self.gamma <= 1:
             raise ValueError(f"gamma must be in [0, 1], got {self.gamma}")
+        if not 0 <= self.lowest < math.inf:
+            raise ValueError(f"lowest must be a noise level, 0 for none, got {self.lowest}")
         if not 1 <= self.steps <= MAX_STEPS:
             raise ValueError(f"steps must be from 1 to {MAX_STEPS}, got {self.steps}")
         for key, times in self.times.items():
             decreasing = all(a > b for a, b in pairwise(times))
             if key != str(len(times)) or not decreasing or not times or min(times) <= 0:
                 raise ValueError(f"times must hold N decreasing positive times under the key 'N', got {key!r}: {times}")
+            if max(times) > self.path.t_max * (1 + 1e-6):
+                raise ValueError(f"times must end at the path's {self.path.t_max:g}, got {times}")
         self._check_context()
 
     def _check_context(self) -> None:
@@ -211,7 +217,8 @@ class Generator:
             ratios = karras_grid(steps, low, high)
         else:
             # A one-step model gains nothing near the data: spread the steps above a tenth of the data's scale.
-            ratios = karras_grid(steps + 1, min(0.1 * self.config.sigma_data, high / 2), high)[:-1]
+            low = max(min(0.1 * self.config.sigma_data, high / 2), self.config.lowest)
+            ratios = karras_grid(steps + 1, low, high)[:-1]
         times = path.time_at(ratios)
         times[0] = path.t_max
         return times
@@ -254,6 +261,10 @@ class Generator:
         grid = None if times is None else given_times(times, steps, self.config.path)
         if grid is not None:
             steps = len(grid)
+            if float(self.config.path.ratio(grid[-1:].double())) < self.config.lowest:
+                raise ValueError(
+                    f"{self.name} was trained from noise level {self.config.lowest:g} up; give it no time below"
+                )
         steps = self.config.steps if steps is None else steps
         self._check(num, steps, seed, solver, guidance, batch_size)
         grid = self.times(steps) if grid is None else grid

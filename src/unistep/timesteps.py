@@ -42,6 +42,21 @@ def karras_grid(num: int, t_min: float, t_max: float, rho: float = 7.0) -> Float
     return grid.float()
 
 
+def _check_log_normal(mean: float, std: float) -> None:
+    if not (math.isfinite(mean) and 0 < std < math.inf):
+        raise ValueError(f"a lognormal law needs a finite mean and a positive std, got {mean} and {std}")
+
+
+def _check_levels(start: int, end: int, least: int) -> None:
+    if not least <= start <= end:
+        raise ValueError(f"levels must grow from {least} or more to an end not below that, got {start} to {end}")
+
+
+def _check_decay(target_ema: float) -> None:
+    if not 0 <= target_ema < 1:
+        raise ValueError(f"target_ema must be from 0 (no averaged target) to below 1, got {target_ema}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LogNormal:
     r"""Noise levels with :math:`\ln \sigma \sim N(\mu, s^2)`; EDM trains with (-1.2, 1.2), ECT with (-1.1, 2)."""
@@ -50,6 +65,9 @@ class LogNormal:
     """Mean of the log noise level."""
     std: float = 1.2
     """Standard deviation of the log noise level."""
+
+    def __post_init__(self) -> None:
+        _check_log_normal(self.mean, self.std)
 
     def draw(self, num: int, generator: Randomness) -> Float[Tensor, " num"]:
         """Independent noise levels, shape ``[num]``."""
@@ -120,6 +138,9 @@ class DiscretisedLogNormal:
     std: float = 2.0
     """Standard deviation of the log noise level."""
 
+    def __post_init__(self) -> None:
+        _check_log_normal(self.mean, self.std)
+
     def probabilities(self, levels: Float[Tensor, " n"]) -> Float[Tensor, " n_minus_1"]:
         """Probability of each interval of ``levels`` (increasing, shape ``[n]``), shape ``[n - 1]``."""
         edges = torch.erf((levels.double().log() - self.mean) / (math.sqrt(2) * self.std))
@@ -155,7 +176,11 @@ class SqrtCurriculum:
     end: int = 150
     """:math:`s_1`; the last step has ``end + 1`` levels."""
     target_ema: float = 0.9
-    r""":math:`\mu_0`, the decay of the target network at the start."""
+    r""":math:`\mu_0`, the decay of the target network at the start; 0 makes the target the student itself."""
+
+    def __post_init__(self) -> None:
+        _check_levels(self.start, self.end, 2)
+        _check_decay(self.target_ema)
 
     @property
     def settings(self) -> int:
@@ -170,7 +195,7 @@ class SqrtCurriculum:
 
     def target_decay(self, progress: float) -> float:
         r"""Decay of the target network, :math:`\mu(k) = \exp(s_0 \ln\mu_0 / N(k))`."""
-        return math.exp(self.start * math.log(self.target_ema) / self.levels(progress))
+        return self.target_ema ** (self.start / self.levels(progress))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +213,9 @@ class DoublingCurriculum:
     """:math:`s_0`."""
     end: int = 1280
     """:math:`s_1`."""
+
+    def __post_init__(self) -> None:
+        _check_levels(self.start, self.end, 1)
 
     @property
     def settings(self) -> int:
@@ -213,6 +241,10 @@ class ConstantLevels:
     """Number of noise levels."""
     target_ema: float = 0.0
     """Decay of the target network; 0 makes the target the student without gradient."""
+
+    def __post_init__(self) -> None:
+        _check_levels(self.num, self.num, 2)
+        _check_decay(self.target_ema)
 
     def levels(self, progress: float) -> int:
         """Number of noise levels, whatever the progress."""
@@ -250,6 +282,8 @@ class RatioCurriculum:
     def __post_init__(self) -> None:
         if self.q <= 1 or self.stages < 1:
             raise ValueError(f"q must be above 1 and stages at least 1, got {self.q} and {self.stages}")
+        if not (-1 < self.k < math.inf and math.isfinite(self.b)):
+            raise ValueError(f"k must be above -1, so that gaps stay open, and b finite, got {self.k} and {self.b}")
         # Beyond this the two levels agree in float32 and the inverse of their gap is infinite.
         if self.stages > 20 / math.log2(self.q):  # by its logarithm, as the power may be too large for a float
             raise ValueError(f"q**stages must be at most 2**20, got {self.q}**{self.stages}; take fewer stages")

@@ -168,3 +168,9 @@ def test_a_renderer_that_fails_is_one_line(synth, tmp_path):
     )
     with pytest.raises(ValueError, match=r"could not render .*tiny\.sf2 \(fluidsynth: no such font\)"):
         notes_of("notes", limit=10)
+
+
+def test_the_fingerprint_of_the_notes_that_ship_does_not_move(tmp_path) -> None:
+    """Runs are resumed, and statistics looked up, by it."""
+    notes = prepare(DataConfig(source="notes:excerpt"), cache_dir=tmp_path, progress=False)
+    assert notes.fingerprint.startswith("f61b5d01f7b1")

@@ -10,6 +10,7 @@ import soundfile
 
 from data_sounds import make_bad, make_good, tone
 from unistep.data import DataConfig, prepare
+from unistep.data.recordings import shares
 from unistep.modalities import sound
 
 
@@ -112,3 +113,35 @@ def test_the_beginning_and_the_windows_are_cached_apart(place):
     assert len(windows_of(place, cut="start")) == 1
     with pytest.raises(ValueError, match="cut must be start"):
         DataConfig(cut="window")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("counts", "limit", "wanted"),
+    [
+        ([5, 1], None, [5, 1]),
+        ([5, 1], 6, [5, 1]),
+        ([100, 1, 1], 20, [18, 1, 1]),
+        ([7, 3, 3], 7, [3, 2, 2]),
+        ([4, 4, 4, 4], 2, [1, 0, 1, 0]),
+    ],
+)
+def test_a_limit_leaves_something_of_each_recording(counts, limit, wanted):
+    found = shares(counts, limit)
+    assert found == wanted
+    assert sum(found) == min(limit or sum(counts), sum(counts))
+    assert all(0 <= share <= count for share, count in zip(found, counts, strict=True))
+
+
+def test_short_recordings_keep_their_labels_under_a_limit(tmp_path):
+    for label, seconds in (("a", 60), ("b", 2)):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        soundfile.write(tmp_path / "mine" / label / "x.wav", tone(seconds, 8_000), 8_000)
+    assert dict(windows_of(tmp_path / "mine", limit=20).summary.classes) == {"a": 18, "b": 2}
+
+
+def test_bad_files_are_counted_alike_in_a_new_and_in_an_old_cache(place):
+    soundfile.write(place / "long.wav", tone(20, 8_000), 8_000)
+    (place / "broken.wav").write_bytes(b"RIFF")
+    assert len(windows_of(place, max_bad=0.9)) == 79
+    with pytest.raises(ValueError, match="1 of 2 looked at"):
+        windows_of(place)

@@ -68,7 +68,7 @@ def test_too_many_bad_sounds_stop_it_with_reasons(mixed):
     folder, *_ = mixed
     with pytest.raises(ValueError, match="too many unusable sounds") as caught:
         sounds_of(folder)
-    assert "remove them or raise max_bad" in str(caught.value)
+    assert "remove them, or allow more" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

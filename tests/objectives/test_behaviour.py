@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 
 from analytic import PATHS, PlanarNet
 from unistep.condition import Condition
-from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser, Map
+from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.base import Objective
 from unistep.objectives.denoising import Denoising, DenoisingConfig
+from unistep.objectives.distance import PseudoHuber
 from unistep.objectives.distillation import ConsistencyDistillation, DistillationConfig
 from unistep.objectives.easy import EasyConfig, EasyConsistencyTuning
+from unistep.objectives.moment import MomentConfig
 from unistep.objectives.training import ConsistencyTraining, ConsistencyTrainingConfig
 from unistep.path import Path, VarianceExploding
 from unistep.seeding import ShardGenerator
@@ -328,3 +331,25 @@ def test_signals_of_any_dimension_can_be_trained(dims: int) -> None:
     ):
         loss = objective(x0, label, generator=torch.Generator().manual_seed(0), progress=0.5)
         assert loss.per_example.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DistillationConfig(levels=1), "levels must be at least 2, got 1"),
+        (lambda: DistillationConfig(rho=0.0), "rho must be positive, got 0.0"),
+        (lambda: DistillationConfig(target_ema=1.5), "target_ema must be from 0 .* to below 1, got 1.5"),
+        (lambda: ConsistencyTrainingConfig(rho=math.inf), "rho must be positive, got inf"),
+        (lambda: ConsistencyTrainingConfig(label_dropout=1.5), "label_dropout must be from 0 to 1, got 1.5"),
+        (lambda: DenoisingConfig(label_dropout=2.0), "label_dropout must be from 0 to 1, got 2.0"),
+        (lambda: EasyConfig(label_dropout=-1.0), "label_dropout must be from 0 to 1, got -1.0"),
+        (lambda: EasyConfig(guidance=1.3), "guidance 1.3 needs a teacher to guide, and target 'data' asks none"),
+        (lambda: PseudoHuber(c=-1.0), "c must be 0 .* or more, or None for the paper's, got -1.0"),
+        (lambda: MomentConfig(a=-1.0), "a must be 0 or more and b finite, got -1.0 and 5.0"),
+        (lambda: ConsistencyModel(nn.Identity(), VarianceExploding(), boundary=90.0), "below the path's last time 80"),
+        (lambda: FlowMap(nn.Identity(), VarianceExploding(), boundary=-1.0), "boundary must be from 0 to below"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

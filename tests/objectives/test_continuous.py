@@ -317,7 +317,7 @@ def test_dropped_labels_reach_the_network() -> None:
         ({"normalisation": "l2"}, "one of norm, clip, none, got 'l2'"),
         ({"derivative": "exakt"}, "'exact' or 'finite'"),
         ({"step": 0.0}, "positive step"),
-        ({"guidance": 2.0}, "take target 'teacher'"),
+        ({"guidance": 2.0}, "guidance 2 needs a teacher to guide, and target 'data'"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:

@@ -170,10 +170,6 @@ def test_eight_modes_are_found_in_one_step_from_data_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"curriculum": DoublingCurriculum(start=0)}, "must grow from 1 interval or more, got 0 to 1280"),
-        ({"curriculum": DoublingCurriculum(start=20, end=10)}, "must grow from 1 interval or more, got 20 to 10"),
-        ({"distance": PseudoHuber(c=-1.0)}, r"distance\.c must not be negative, got -1.0"),
-        ({"law": DiscretisedLogNormal(std=0.0)}, r"law\.std must be positive, got 0.0"),
         ({"rho": 0.0}, "rho must be positive, got 0.0"),
         ({"label_dropout": 1.5}, "label_dropout must be from 0 to 1, got 1.5"),
     ],

@@ -252,7 +252,7 @@ def test_shares_that_hold_whole_groups_have_the_losses_of_the_whole() -> None:
 
 
 def test_a_batch_of_broken_groups_is_refused() -> None:
-    message = r"particles 4 does not divide the batch of 6 examples \(on each process, in each part of it\); use a mul"
+    message = "particles 4 does not divide the 6 examples that a process takes at once; use a --batch-size"
     with pytest.raises(ValueError, match=message):
         matching()(torch.zeros(6, 2), {}, generator=None, progress=0.0)
     check_groups(8, 4, "particles")

@@ -96,7 +96,8 @@ def test_with_one_phase_it_is_consistency_tuning(target: str) -> None:
     """The same losses, example by example, on the path on which a jump to the data is the denoiser's answer."""
     x0, teacher = data(50).float(), Denoiser(WavyNet(), VE)
     for progress in (0.0, 0.4, 1.0):
-        shared: dict[str, Any] = {"distance": PseudoHuber(c=0.1), "target": target, "guidance": 2.0}
+        shared: dict[str, Any] = {"distance": PseudoHuber(c=0.1), "target": target}
+        shared["guidance"] = 1.0 if target == "data" else 2.0
         ours = PhasedConfig(phases=1, **shared).build(FlowMap(TanhNet(), VE, boundary=0.0), teacher)
         easy = EasyConsistencyTuning(ConsistencyModel(TanhNet(), VE, boundary=0.0), teacher, EasyConfig(**shared))
         losses = [

@@ -83,6 +83,8 @@ class Deadlines:
         return sorted(self._took)[round(share * (len(self._took) - 1))] if self._took else 0.0
 
     def __str__(self) -> str:
+        if not self.chunks:
+            return "no sound"
         line = (
             f"{self.played:.1f} s of sound, a chunk of {1e3 * self.seconds:.0f} ms in {1e3 * self.took(0.5):.0f} ms "
             f"(p95 {1e3 * self.took(0.95):.0f} ms), real-time factor {self.factor:.3f}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from unistep.modalities.audio import AudioModality
 
 SolverName = Literal["heun", "euler", "dpmpp2m"]
+
+
+UNFOLDED = 200
+"""Columns of what is printed where no terminal sets a limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,8 @@ class EvaluateOptions:
     speech: bool = False
     """Of speech: also the share of samples with speech by silero-vad, and how far their voices are from real ones by
     resemblyzer; needs pip install 'unistep[speech]', then pip install --no-deps resemblyzer."""
+    max_bad: float = 0.2
+    """Largest share of unusable files in the data, 0 to 1."""
     num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 10_000
     """Samples for each row."""
     seed: int = 0
@@ -113,7 +120,7 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
     networks = speech_networks(models[0]) if options.speech else None
     spec = options.features or usual_features(models[0])
     features = load_features(spec, shape=models[0].signal_shape, sample_rate=rate).to(device)
-    config = data_for(models[0], options.data)
+    config = replace(data_for(models[0], options.data), max_bad=options.max_bad)
     reference = prepare(config)
     _check_shapes(models, reference)
     test = prepare(test_split(config)) if test_split(config) != config else None
@@ -132,8 +139,9 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
         else Hearing(test, features, options.num, options.seed),
         speech=None if networks is None else Speech(reference, networks),
     )
-    console = Console()
-    console.print(report.table(console.width))
+    console = Console() if sys.stdout.isatty() else Console(width=UNFOLDED)
+    for table in report.tables(console.width):
+        console.print(table)
     if json is not None:
         report.save_json(json)
         print(f"written to {options.json}")
@@ -235,10 +243,17 @@ def speech_networks(model: Generator) -> SpeechNetworks:
     return SpeechNetworks()
 
 
+def _learned(model: Generator, *kinds: str) -> str:
+    """The source that a model was trained on, if it is of these kinds and is there; else nothing."""
+    known = model.config.provenance.get("data", "")
+    kind, _, rest = known.partition(":")
+    return known if kind in kinds and (kind != "folder" or Path(rest).is_dir()) else ""
+
+
 def _usual_sounds(model: Generator, modality: AudioModality) -> str:
     """The source of sounds that a model is judged against where none is named."""
-    known = model.config.provenance.get("data", "")
-    if known.partition(":")[0] in ("notes", "drums", "phrases", "spoken-digits"):
+    known = _learned(model, "notes", "drums", "phrases", "spoken-digits", "folder")
+    if known:
         return known
     if modality.chunk:
         return "phrases"
@@ -274,7 +289,7 @@ def data_for(model: Generator, source: str | None) -> DataConfig:
         shape = {"channels": modality.channels, "sample_rate": modality.sample_rate, "seconds": modality.seconds}
         cut = "windows" if modality.chunk else "start"
         return DataConfig(source=source or _usual_sounds(model, modality), kind="sound", cut=cut, **shape)
-    source = source or "fashion-mnist"
+    source = source or _learned(model, "folder") or "fashion-mnist"
     if source.partition(":")[0] == "fashion-mnist":
         return DataConfig(source=source)
     channels, height, width = modality.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 from collections.abc import Sequence
@@ -35,11 +36,22 @@ def run(arguments: Sequence[str]) -> int:
     _print_rows(options.model, model_facts(folder))
     card = folder / CARD
     if card.is_file():
-        from rich.console import Console
-        from rich.markdown import Markdown
-
-        Console().print(Markdown(_without_front_matter(card.read_text(encoding="utf-8", errors="replace"))))
+        _print_card(_without_front_matter(card.read_text(encoding="utf-8", errors="replace")))
     return 0
+
+
+def _print_card(text: str) -> None:
+    """A card for the terminal; a table that is wider is printed as it is written, as its cells would be cut."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    for is_table, lines in itertools.groupby(text.splitlines(), key=lambda line: line.startswith("|")):
+        part = list(lines)
+        if is_table and max(map(len, part)) > console.width:
+            print("\n".join(part), end="\n\n")
+        else:
+            console.print(Markdown("\n".join(part)))
 
 
 def _print_rows(title: str, rows: dict[str, str]) -> None:

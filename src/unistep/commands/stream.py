@@ -113,7 +113,7 @@ def _play(options: Any, path: Path | None, told: dict[str, Any]) -> int:
     length = modality.chunk * modality.hop / modality.sample_rate
     seconds = 60.0 if options.seconds is None and path is not None else options.seconds
     if seconds is not None:
-        chunks = itertools.islice(chunks, max(1, -int(-seconds // length)))
+        chunks = itertools.islice(chunks, min(max(1, -int(-seconds // length)), sys.maxsize))
     paced = options.pace == "real-time" or (options.pace is None and path is None)
     deadlines = Deadlines(length, paced=paced, begun=began)
     show, interrupted = _Health(deadlines), False

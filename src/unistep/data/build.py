@@ -100,8 +100,9 @@ def build(path: Path, key: str, name: str, contents: Contents, config: DataConfi
             examples=tuple((note, tuple(named)) for note, named in examples.items()),
             classes=_count(numbers, names),
             sample_rate=contents.sample_rate,
+            files=contents.files,
         )
-        check_quality(summary, config.max_bad, complete=complete, files=contents.files)
+        check_quality(summary, config.max_bad, complete=complete)
         writer.finish(
             {
                 "key": key,
@@ -124,20 +125,14 @@ def _beyond_pictures(contents: Contents, columns: dict[str, str]) -> dict[str, A
     return further | ({"licence": contents.licence} if contents.licence else {})
 
 
-def check_quality(summary: Summary, max_bad: float, *, complete: bool = True, files: int | None = None) -> None:
-    """Refuse a source with no good picture, or with too many bad ones.
-
-    Args:
-        summary: What was found.
-        max_bad: Largest share of bad files.
-        complete: Whether all were looked at.
-        files: Number of files, where one may hold several items.
+def check_quality(summary: Summary, max_bad: float, *, complete: bool = True) -> None:
+    """Refuse a source with no good picture, or with too many bad ones; ``complete`` is whether all were looked at.
 
     Raises:
         ValueError: Naming the first bad files and the most frequent reasons.
     """
     bad = [item for item in summary.skipped if item.bad]
-    seen = files or summary.good + len(bad)
+    seen = summary.files or summary.good + len(bad)
     some = ", ".join(f"{item.name} ({item.reason})" for item in (bad or summary.skipped)[:3])
     more = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
     if summary.good == 0 and complete:
@@ -145,7 +140,8 @@ def check_quality(summary: Summary, max_bad: float, *, complete: bool = True, fi
     if len(bad) > max_bad * seen:
         raise ValueError(
             f"{summary.source} has too many unusable {summary.noun}s, {len(bad):,} of {seen:,} looked at, where "
-            f"max_bad allows {max_bad:.0%}: {some}{more}; remove them or raise max_bad"
+            f"max_bad allows {max_bad:.0%}: {some}{more}; remove them, or allow more (train: --data.max-bad, evaluate: "
+            "--max-bad)"
         )
 
 

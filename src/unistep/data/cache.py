@@ -134,8 +134,12 @@ class DamagedCacheError(ValueError):
 
 
 def to_plain_fields(fields: Mapping[str, AnyField]) -> dict[str, Any]:
-    """Fields as the description holds them."""
-    return to_plain(_Fields(fields=dict(fields)))["fields"]
+    """Fields as the description holds them; what most lack is left out, so that fingerprints stay what they were."""
+    plain = to_plain(_Fields(fields=dict(fields)))["fields"]
+    for spec in plain.values():
+        if not spec.get("numbers"):
+            spec.pop("numbers", None)
+    return plain
 
 
 def from_plain_fields(plain: dict[str, Any]) -> dict[str, AnyField]:

@@ -167,6 +167,7 @@ def _summary(stored: dict[str, Any]) -> Summary:
         shape=tuple(stored["shape"]),
         examples=tuple((note, tuple(named)) for note, named in stored.get("examples", ())),
         sample_rate=stored.get("sample_rate"),
+        files=stored.get("files"),
         skipped=tuple(Skipped(**item) for item in stored["skipped"]),
         notes=tuple((note, count) for note, count in stored["notes"]),
         classes=tuple((label, count) for label, count in stored["classes"]),

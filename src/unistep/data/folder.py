@@ -214,7 +214,11 @@ def _walk(root: Path) -> Iterator[Entry]:
             if child.name.startswith(".") or child.name == "__MACOSX":
                 continue
             name = f"{below}/{child.name}" if below else child.name
-            if child.is_dir():
+            try:
+                is_folder = child.is_dir()
+            except OSError:  # a link to itself; what is wrong with it is said of the file
+                is_folder = False
+            if is_folder:
                 waiting.append(name)
             else:
                 yield _entry(child, name)

@@ -53,25 +53,39 @@ def windows(recordings: Sequence[Recording], config: DataConfig) -> Contents:
 
     Args:
         recordings: The files.
-        config: Rate, length, channels and loudness; ``limit`` is one of windows.
+        config: Rate, length, channels and loudness; ``limit`` is one of windows, of which each file has its share.
 
     Raises:
         ValueError: If the libraries that read sounds are not installed.
     """
     libraries()
     counts = [_count(recording, config) for recording in recordings]
-    chosen = frozenset(spread(sum(counts), config.limit))
+    quotas = shares(counts, config.limit)
 
     def items() -> Iterator[Item]:
-        first = 0
-        for recording, count in zip(recordings, counts, strict=True):
-            wanted = frozenset(i - first for i in range(first, first + count) if i in chosen)
-            first += count
-            if wanted:
-                yield from _items(recording, config, wanted)
+        for recording, count, quota in zip(recordings, counts, quotas, strict=True):
+            if quota:
+                yield from _items(recording, config, frozenset(spread(count, quota)))
 
-    contents = sound_contents(config, len(chosen), items, parallel=False)
-    return replace(contents, files=len(recordings))
+    contents = sound_contents(config, sum(quotas), items, parallel=False)
+    return replace(contents, files=sum(quota > 0 for quota in quotas))
+
+
+def shares(counts: Sequence[int], limit: int | None) -> list[int]:
+    """How many of each file's windows are taken: at least one, as long as the limit lasts, and then by length.
+
+    Args:
+        counts: Windows of each file, at least one.
+        limit: Windows of all together.
+    """
+    if limit is None or limit >= sum(counts):
+        return list(counts)
+    if limit <= len(counts):
+        some = frozenset(spread(len(counts), limit))
+        return [int(i in some) for i in range(len(counts))]
+    further, left = limit - len(counts), sum(counts) - len(counts)
+    ends = [further * (sum(counts[: i + 1]) - i - 1) // left for i in range(len(counts))]
+    return [1 + end - before for end, before in zip(ends, [0, *ends], strict=False)]
 
 
 def _count(recording: Recording, config: DataConfig) -> int:

@@ -44,6 +44,8 @@ class Summary:
     """Labels, with counts."""
     sample_rate: int | None = None
     """Samples per second of sounds; ``None`` for pictures."""
+    files: int | None = None
+    """Number of files looked at, where one may hold several items."""
 
     @property
     def noun(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -157,6 +157,33 @@ class Report:
             "" if speed is None else f"{speed:,.1f}" if speed < 100 else f"{speed:,.0f}",
         )
 
+    @property
+    def _full_width(self) -> int:
+        """Columns of the terminal that the whole table takes."""
+        # A guided sampler has a longer name, which is not to cost the model's its room.
+        samplers = max((len(row.sampler) for row in self.rows), default=0) - _LONGEST_SAMPLER
+        return _WIDE_ENOUGH + samplers + sum(len(name) + 2 for name in self.further)
+
+    def tables(self, width: int = 120) -> list[Table]:
+        """What :meth:`table` shows, in as many tables as a terminal of that width needs."""
+        if not self.further or width >= self._full_width:
+            return [self.table(width)]
+        usual = replace(self, rows=tuple(replace(row, further={}) for row in self.rows))
+        return [self._table_of_further(), usual.table(width)]
+
+    def _table_of_further(self) -> Table:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for i, header in enumerate(("model", "sampler", *self.further)):
+            table.add_column(header, justify="left" if i < 2 else "right", overflow="fold")
+        for row in self.rows:
+            if row.further:
+                found = (f"{row.further[name]:.3f}" if name in row.further else "" for name in self.further)
+                table.add_row(row.name, row.sampler, *found, style="dim" if row.kind == SANITY else "")
+        return table
+
     def table(self, width: int = 120) -> Table:
         """A table for the terminal.
 
@@ -166,9 +193,7 @@ class Report:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        # A guided sampler has a longer name, which is not to cost the model's its room.
-        samplers = max((len(row.sampler) for row in self.rows), default=0) - _LONGEST_SAMPLER
-        narrow = width < _WIDE_ENOUGH + samplers + sum(len(name) + 2 for name in self.further)
+        narrow = width < self._full_width
         caption = "\n".join([_upper(self.caption), self.conditions, *(f"Note: {note}" for note in self.notes)])
         padding = (0, 0) if narrow else (0, 1)
         table = Table(caption=caption, box=SIMPLE_HEAD, caption_justify="left", pad_edge=False, padding=padding)

@@ -67,7 +67,7 @@ def best_times(
         score,
         steps,
         config.path.t_max,
-        float(config.path.time_at(torch.tensor(FINEST * config.sigma_data))),
+        float(config.path.time_at(torch.tensor(max(FINEST * config.sigma_data, config.lowest)))),
         levels=levels,
         known=known[1:],
         on_try=on_try,

@@ -246,7 +246,8 @@ class UNet(nn.Module):
         out = self.output(h)
         if self.mask is not None:
             out = out + self.mask(h) * folded
-        return depth_to_space(out, config.patch)[..., config.context :]
+        out = depth_to_space(out, config.patch)
+        return out[..., config.context :] if config.context else out  # FSDP2 warns of views
 
     def _context(self, x: Tensor, condition: Mapping[str, Tensor] | None) -> Tensor:
         """What came before ``x``, or zeros where nothing is told."""

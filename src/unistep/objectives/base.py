@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from unistep.condition import AnyField, Condition
 from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
+from unistep.path import Path
 from unistep.seeding import Randomness
 
 
@@ -94,16 +95,29 @@ class ObjectiveConfig(ABC):
     papers: ClassVar[tuple[str, ...]]
     """What to cite, as keys of :data:`unistep.citations.PAPERS`."""
 
-    def __post_init__(self) -> None:  # noqa: B027
+    def __post_init__(self) -> None:
         """Check the fields; classes that add some extend it.
 
         Raises:
             ValueError: Naming the field, its value and what was expected.
         """
+        dropout = getattr(self, "label_dropout", 0.0)
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"label_dropout must be from 0 to 1, got {dropout}")
 
     def conditions(self) -> dict[str, AnyField]:
         """What the student is told beside the fields of the data, by name; most methods tell nothing more."""
         return {}
+
+    def grid(self, path: Path, sigma_data: float) -> tuple[float, ...]:
+        """Times that the student must be sampled on, where no other jumps are trained; empty where any will do."""
+        del path, sigma_data
+        return ()
+
+    @property
+    def lowest(self) -> float:
+        """Noise level below which the student is not trained, and so not sampled."""
+        return 0.0
 
     @abstractmethod
     def build(self, student: Map, teacher: Denoiser | None) -> Objective:

@@ -61,8 +61,6 @@ class ContinuousConfig(GuidedTeacherConfig):
             raise ValueError(f"warmup is a share of the training, 0 to 1, got {self.warmup}")
         if not self.c > 0:
             raise ValueError(f"c must be positive, got {self.c}; the paper's is 0.1")
-        if self.guidance != 1 and self.target == "data":
-            raise ValueError(f"guidance {self.guidance} needs a teacher to guide; take target 'teacher'")
 
     def build(self, student: Map, teacher: Denoiser | None) -> ContinuousConsistency:
         """The objective, on data or along the ODE of the teacher."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,6 +39,10 @@ class PseudoHuber:
 
     c: float | None = None
     r"""The scale below which it is quadratic; ``None`` is the paper's :math:`0.00054\sqrt D`."""
+
+    def __post_init__(self) -> None:
+        if self.c is not None and not 0 <= self.c < math.inf:
+            raise ValueError(f"c must be 0 (the plain norm) or more, or None for the paper's, got {self.c}")
 
     def __call__(self, x: Float[Tensor, "b *shape"], y: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
         difference = (x - y).flatten(1)

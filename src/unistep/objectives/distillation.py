@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,15 @@ class DistillationConfig(GuidedTeacherConfig):
     """Decay of the target network; 0 makes the target the student without gradient."""
     rho: float = 7.0
     """Density of the levels near the data."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.levels < 2:
+            raise ValueError(f"levels must be at least 2, got {self.levels}; the paper has 18 for 32-pixel images")
+        if not 0 <= self.target_ema < 1:
+            raise ValueError(f"target_ema must be from 0 (no averaged target) to below 1, got {self.target_ema}")
+        if not 0 < self.rho < math.inf:
+            raise ValueError(f"rho must be positive, got {self.rho}; the paper has 7")
 
     def build(self, student: Map, teacher: Denoiser | None) -> ConsistencyDistillation:
         """The objective along the ODE of the teacher."""

@@ -38,6 +38,7 @@ class DriftingConfig(ObjectiveConfig):
     """Widths of the kernel, in units of the mean distance; the drifts of all are added."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.group < 2:
             raise ValueError(f"group must be at least 2, so that samples repel one another, got {self.group}; try 64")
         if not self.temperatures or min(self.temperatures) <= 0:

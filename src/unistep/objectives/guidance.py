@@ -95,8 +95,12 @@ class GuidedTeacherConfig(GuidanceRangeConfig):
         super().__post_init__()
         if not math.isfinite(self.guidance):
             raise ValueError(f"guidance must be a finite number, got {self.guidance}")
-        if self.guidance_range is not None and getattr(self, "target", None) == "data":
-            raise ValueError("guidance_range needs a teacher to guide, and target 'data' asks none; set another target")
+        if getattr(self, "target", None) == "data" and (self.guidance_range is not None or self.guidance != 1):
+            what = f"guidance {self.guidance:g}" if self.guidance_range is None else "guidance_range"
+            raise ValueError(
+                f"{what} needs a teacher to guide, and target 'data' asks none; set another target"
+                + (", or guidance 1" if self.guidance_range is None else "")
+            )
 
     @property
     def usual_weight(self) -> float:

@@ -32,17 +32,9 @@ class ImprovedConfig(ObjectiveConfig):
     """Share of examples trained without their condition."""
 
     def __post_init__(self) -> None:
-        start, end = self.curriculum.start, self.curriculum.end
-        if not 1 <= start <= end:
-            raise ValueError(f"the curriculum must grow from 1 interval or more, got {start} to {end}; take 10 to 1280")
-        if self.distance.c is not None and self.distance.c < 0:
-            raise ValueError(f"distance.c must not be negative, got {self.distance.c}; leave it out for the paper's")
-        if not self.law.std > 0:
-            raise ValueError(f"law.std must be positive, got {self.law.std}; the paper's is 2")
+        super().__post_init__()
         if not self.rho > 0:
             raise ValueError(f"rho must be positive, got {self.rho}; 7 is usual, 1 spaces the levels evenly")
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"label_dropout must be from 0 to 1, got {self.label_dropout}")
 
     def parts(self) -> ConsistencyTrainingConfig:
         """The same method as a choice of the parts of consistency training."""

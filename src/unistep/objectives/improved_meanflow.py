@@ -46,12 +46,14 @@ class ImprovedMeanFlow(FromData):
 
     .. math:: V_\theta(z_t) = u_\theta(z_t, t, r) + (t - r)\, \mathrm{sg}\!\left(
               \partial_z u_\theta \cdot u_\theta(z_t, t, t) + \partial_t u_\theta\right), \qquad
-              L = \lVert V_\theta(z_t) - v \rVert_2^2
+              L = \frac{\lVert \Delta \rVert_2^2}{\mathrm{sg}(\lVert \Delta \rVert_2^2 + \epsilon)^p}, \quad
+              \Delta = V_\theta(z_t) - v
 
     MeanFlow follows the velocity ``v`` of one pair in the derivative; its target therefore depends on what the network
     is not told, and its noise is multiplied by the network's Jacobian. Here the network's own :math:`u_\theta(z, t, t)`
-    takes its place, for one network call more (without gradient). At the exact map the loss is the variance of
-    ``v`` given :math:`z_t`, as in flow matching.
+    takes its place, for one network call more (without gradient). At the exact map the expected
+    :math:`\lVert \Delta \rVert_2^2` is the variance of ``v`` given :math:`z_t`, as in flow matching; the weight is
+    MeanFlow's.
 
     References:
         Geng et al. 2025, arXiv 2512.02012, MeanFlow as a v-loss, with the velocity from the boundary

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.condition import GUIDANCE, Condition, drop, labels, without
+from unistep.condition import GUIDANCE, Condition, drop, is_told, labels, without
 from unistep.flowmap import AnyDenoiser, Denoiser, FlowMap, Map
 from unistep.objectives.base import Loss, Objective
 from unistep.objectives.guidance import GuidanceRangeConfig, GuidedTeacherConfig, weights
@@ -268,7 +268,9 @@ class FromData(AverageVelocity):
         time = LinearFlow().time_at(self.student.path.ratio(t))
         inside = (time >= guidance.start) & (time <= guidance.end)
         shown = [value for name, value in labels(condition).items() if name != GUIDANCE]
-        conditioned = torch.stack([value >= 0 for value in shown]).any(dim=0)
+        if not shown:
+            return v
+        conditioned = torch.stack([is_told(value) for value in shown]).any(dim=0)
         return torch.where(expand_to(inside & conditioned, v), mixed, v)
 
 

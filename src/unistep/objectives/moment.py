@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,10 +50,13 @@ class MomentConfig(ObjectiveConfig):
     """Share of examples trained without their condition."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.particles < 1:
             raise ValueError(f"particles must be at least 1, got {self.particles}; the paper has 4")
         if not 0 < self.k <= 20:
             raise ValueError(f"k must be above 0 and at most 20, got {self.k}; the paper has 12 and 15")
+        if not (math.isfinite(self.b) and 0 <= self.a < math.inf):
+            raise ValueError(f"a must be 0 or more and b finite, got {self.a} and {self.b}; the paper has 1 and 5")
         if self.floor <= 0:
             raise ValueError(f"floor must be positive, got {self.floor}; the paper has 1e-8")
 
@@ -199,6 +203,6 @@ def check_groups(num: int, size: int, name: str) -> None:
     """
     if num % size:
         raise ValueError(
-            f"{name} {size} does not divide the batch of {num} examples (on each process, in each part of it); "
-            f"use a multiple of {size}, or other {name}"
+            f"{name} {size} does not divide the {num} examples that a process takes at once; use a --batch-size of "
+            f"which each process and each part has a multiple of {size}, or another --objective.{name}"
         )

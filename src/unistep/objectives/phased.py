@@ -29,7 +29,7 @@ class PhasedConfig(AdversarialMethodConfig, GuidedTeacherConfig):
 
     trains = FlowMap
     starts_from_teacher = True
-    papers = ("wang2024phased", "heek2024multistep")
+    papers = ("wang2024phased", "heek2024multistep", "geng2024easy")
 
     phases: int = 4
     """Number of phases, which is the number of sampling steps."""
@@ -64,14 +64,16 @@ class PhasedConfig(AdversarialMethodConfig, GuidedTeacherConfig):
         for name, choices in (("weighting", ("inverse_gap", "one")), ("target", ("data", "euler", "heun"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"label_dropout must be from 0 to 1, got {self.label_dropout}")
 
     def inner_edges(self, sigma_data: float) -> tuple[float, ...]:
         """Decreasing noise levels between the phases."""
         middle = sigma_data if self.middle is None else self.middle
         even = (middle * math.tan(math.pi / 2 * k / self.phases) for k in range(self.phases - 1, 0, -1))
         return self.edges or tuple(even)
+
+    def grid(self, path: Path, sigma_data: float) -> tuple[float, ...]:
+        """One time for each phase; jumps that end between edges are not trained."""
+        return phase_times(self, path, sigma_data)
 
     def build(
         self, student: Map, teacher: Denoiser | None, discriminator: nn.Module | None = None

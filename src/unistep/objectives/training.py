@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +49,11 @@ class ConsistencyTrainingConfig(ObjectiveConfig):
     """Density of the levels near the data."""
     label_dropout: float = 0.0
     """Share of examples trained without their condition."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.rho < math.inf:
+            raise ValueError(f"rho must be positive, got {self.rho}; the paper has 7")
 
     def build(self, student: Map, teacher: Denoiser | None) -> ConsistencyTraining:
         """The objective; it asks no teacher."""

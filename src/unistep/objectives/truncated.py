@@ -24,7 +24,7 @@ class TruncatedConfig(ObjectiveConfig):
     trains = ConsistencyModel
     starts_from_teacher = False  # it starts from its first stage, which is no denoiser
     teacher_kind = ConsistencyModel
-    papers = ("lee2024truncated",)
+    papers = ("lee2024truncated", "geng2024easy")
 
     transition: float = 1.0
     r"""Noise level :math:`t'` above which the student is trained; 0 is the first stage's own training."""
@@ -44,6 +44,7 @@ class TruncatedConfig(ObjectiveConfig):
     """Share of examples trained without their condition."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.transition >= 0:
             raise ValueError(f"transition must be a noise level of 0 or more, got {self.transition}; the paper's is 1")
         if not 0 <= self.boundary_probability < 1:
@@ -57,8 +58,11 @@ class TruncatedConfig(ObjectiveConfig):
             raise ValueError(f"boundary_weight must not be negative, got {self.boundary_weight}")
         if self.weighting not in ("inverse_gap", "snr_plus_k", "one"):
             raise ValueError(f"weighting must be 'inverse_gap', 'snr_plus_k' or 'one', got {self.weighting!r}")
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"label_dropout must be from 0 to 1, got {self.label_dropout}")
+
+    @property
+    def lowest(self) -> float:
+        """The transition."""
+        return self.transition
 
     def build(self, student: Map, teacher: Denoiser | ConsistencyModel | None) -> TruncatedConsistencyTraining:
         """The objective above the transition, with its first stage as the teacher."""
@@ -81,8 +85,8 @@ class TruncatedConsistencyTraining(Objective):
     first stage.
 
     The trained student is a consistency model for times from :math:`t'` up, and that is all that sampling needs: one
-    step from :math:`T`, or several whose times all have a noise level of :math:`t'` at least. Below, it is not
-    trained and its answers mean nothing; there, use the first stage.
+    step from :math:`T`, or several whose times all have a noise level of :math:`t'` at least, as the default grid of
+    such a model has. Below, it is not trained and its answers mean nothing; there, use the first stage.
 
     Args:
         student: The consistency model, which starts from the weights of the first stage.

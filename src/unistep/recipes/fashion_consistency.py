@@ -9,9 +9,9 @@ from unistep.generator import ModelConfig
 from unistep.objectives.continuous import ContinuousConfig
 from unistep.objectives.drifting import DriftingConfig
 from unistep.objectives.improved import ImprovedConfig
-from unistep.objectives.phased import PhasedConfig, phase_times
+from unistep.objectives.phased import PhasedConfig
 from unistep.objectives.truncated import TruncatedConfig
-from unistep.path import TrigFlow, VarianceExploding
+from unistep.path import TrigFlow
 from unistep.recipes.fashion import IMAGES, NETWORK, STUDENT, TUNING
 from unistep.timesteps import DoublingCurriculum, RatioCurriculum
 from unistep.training.config import RunConfig
@@ -88,19 +88,11 @@ def fashion_pcm() -> RunConfig:
     Needs a teacher: yes, for its weights; the shipped one by default.
     Paper: Wang et al. 2024 (arXiv 2405.18407) and Heek et al. 2024 (arXiv 2403.06807); `objectives/phased.py`.
     """
-    phases = PhasedConfig(phases=2, middle=3.0, curriculum=RatioCurriculum(q=4.0, stages=3))
     return RunConfig(
         recipe="fashion-pcm",
         data=DataConfig(),
-        model=ModelConfig(
-            kind="flow_map",
-            network=NETWORK,
-            modality=IMAGES,
-            boundary=0.0,
-            steps=2,
-            times={"2": phase_times(phases, VarianceExploding())},
-        ),
-        objective=phases,
+        model=ModelConfig(kind="flow_map", network=NETWORK, modality=IMAGES, boundary=0.0, steps=2),
+        objective=PhasedConfig(phases=2, middle=3.0, curriculum=RatioCurriculum(q=4.0, stages=3)),
         teacher="fashion-teacher",
         **TUNING,
     )

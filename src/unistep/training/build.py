@@ -124,6 +124,14 @@ def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> Mo
     return replace(model, network=network, fields={**model.fields, **fields})
 
 
+def fit_sampling_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:
+    """The model with the sampling times that the objective trains, where it trains only some."""
+    grid = objective.grid(model.path, model.sigma_data)
+    if grid:
+        model = replace(model, steps=len(grid), times={str(len(grid)): grid})
+    return replace(model, lowest=objective.lowest)
+
+
 def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator | None:
     """The model of that name, whose network must be that of ``model``; ``None`` for no name.
 
@@ -146,6 +154,11 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
         different = [key for key in vars(ours) if getattr(ours, key) != getattr(theirs, key)]
         detail = ", ".join(f"{key} {getattr(theirs, key)} instead of {getattr(ours, key)}" for key in different)
         raise ValueError(f"the {role} {name!r} does not fit this data and network: it has {detail}")
+    if found.config.sigma_data != model.sigma_data:
+        raise ValueError(
+            f"the {role} {name!r} knows data of standard deviation {found.config.sigma_data:g}, and this model is to "
+            f"have {model.sigma_data:g}; give it the same with --model.sigma-data"
+        )
     return found
 
 

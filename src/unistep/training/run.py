@@ -17,6 +17,7 @@ from unistep.training.build import (
     fit_model_to_data,
     fit_model_to_objective,
     fit_model_to_start,
+    fit_sampling_to_objective,
     load_fitting,
     place,
 )
@@ -77,6 +78,7 @@ def _data(config: RunConfig, world: World) -> Dataset:
 
 
 def _train(config: RunConfig, out: Path, resume: bool, world: World, console: Console) -> bool:
+    config = replace(config, model=fit_sampling_to_objective(config.model, config.objective))
     made = missing_folders(out)
     if world.is_main:
         config = open_run(out, config, resume=resume)

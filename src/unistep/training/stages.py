@@ -39,7 +39,14 @@ def teacher_config(config: RunConfig) -> RunConfig:
     return replace(
         scaled(config, config.teacher_share),
         recipe=f"{config.recipe}, teacher",
-        model=replace(config.model, kind="denoiser", steps=18, times={}),
+        model=replace(
+            config.model,
+            kind="denoiser",
+            network=replace(config.model.network, second_time=False),
+            steps=18,
+            times={},
+            lowest=0.0,
+        ),
         objective=DenoisingConfig(),
         optimizer=MuonConfig(),
         schedule=Schedule(),
