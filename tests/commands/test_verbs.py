@@ -12,6 +12,7 @@ from PIL import Image
 from commands.standins import TINY, save_pictures
 from unistep.cli import VERBS
 from unistep.commands.extras import EXTRAS
+from unistep.commands.info import print_card
 from unistep.commands.recipes import read_docstring
 from unistep.recipes import recipes
 
@@ -265,3 +266,12 @@ def test_demo_passes_its_options_on(run, monkeypatch):
 def test_an_interrupted_demo_has_its_own_exit_code(run, monkeypatch):
     monkeypatch.setattr("unistep.demo.run.run_demo", lambda config, console: None)
     assert run("demo").code == 130
+
+
+def test_a_wide_table_of_a_card_is_printed_whole(capsys):
+    text = "# A card\n\n| name | figure |\n|---|---:|\n| " + "long " * 30 + "| 0.6789 |\n\nThe end.\n"
+    print_card(text)
+    out = capsys.readouterr().out
+    assert "long " * 30 + "| 0.6789 |" in out
+    assert "A card" in out
+    assert "The end." in out

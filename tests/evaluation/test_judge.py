@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -462,3 +462,19 @@ def test_quick_distance_of_real_images_is_small_and_of_noise_large(tmp_path: Pat
     noise = quick_fd(torch.randn(500, 1, 28, 28), data)
     assert same < 0.01 * noise
     assert quick_fd(to_float(test.images[1000:2000]), data) == pytest.approx(same, rel=1e-6)
+
+
+def test_further_columns_have_a_table_of_their_own_where_there_is_no_room(report: Report) -> None:
+    names = [f"measure {i} ↑" for i in range(5)]
+    rows = tuple(replace(row, further=dict.fromkeys(names, 0.25)) for row in report.rows)
+    wide = replace(report, rows=rows)
+    assert len(report.tables(80)) == len(wide.tables(220)) == 1
+    further, usual = wide.tables(80)
+    for table in (further, usual):
+        narrow = Console(file=io.StringIO(), width=80)
+        narrow.print(table)
+        text = narrow.file.getvalue()  # type: ignore[attr-defined]
+        assert max(map(len, text.splitlines())) <= 80
+        assert "…" not in text
+        assert all(row.sampler in text for row in rows)
+    assert "0.250" not in text  # it is in the other table

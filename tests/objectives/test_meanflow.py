@@ -334,3 +334,17 @@ def test_eight_modes_are_found_in_one_step_and_in_two(kind: str) -> None:
         assert smallest > 0.03
         assert outside < 0.45
         assert same > 0.85
+
+
+def test_a_number_below_zero_is_a_condition_like_any_other() -> None:
+    student, v, t = Spy(LINEAR), torch.ones(3, 2), torch.full((3,), 0.5)
+    objective = MeanFlow(student, MeanFlowConfig(guidance=TargetGuidance(omega=3.0), label_dropout=0.1))
+    told = {"strength": torch.tensor([0.5, -0.5, torch.nan])}
+    guided = objective.guided(v, t, told, torch.zeros_like(v))
+    assert guided[:, 0].tolist() == [3, 3, 1]
+
+
+def test_a_range_of_weights_needs_no_condition_to_train() -> None:
+    config = MeanFlowConfig(guidance_range=(1.0, 4.0), label_dropout=0.1)
+    got = MeanFlow(Spy(LINEAR), config)(gaussian_data(4), {}, generator=torch.Generator(), progress=0.0)
+    assert got.per_example.isfinite().all()

@@ -36,11 +36,11 @@ def run(arguments: Sequence[str]) -> int:
     _print_rows(options.model, model_facts(folder))
     card = folder / CARD
     if card.is_file():
-        _print_card(_without_front_matter(card.read_text(encoding="utf-8", errors="replace")))
+        print_card(_without_front_matter(card.read_text(encoding="utf-8", errors="replace")))
     return 0
 
 
-def _print_card(text: str) -> None:
+def print_card(text: str) -> None:
     """A card for the terminal; a table that is wider is printed as it is written, as its cells would be cut."""
     from rich.console import Console
     from rich.markdown import Markdown

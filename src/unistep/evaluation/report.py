@@ -177,7 +177,7 @@ class Report:
 
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for i, header in enumerate(("model", "sampler", *self.further)):
-            table.add_column(header, justify="left" if i < 2 else "right", overflow="fold")
+            table.add_column(header, justify="left" if i < 2 else "right", no_wrap=i < 2, overflow="fold")
         for row in self.rows:
             if row.further:
                 found = (f"{row.further[name]:.3f}" if name in row.further else "" for name in self.further)

@@ -1,0 +1,63 @@
+"""A method that trains some jumps only says which, and the model is sampled there and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import METHODS, make_teacher, run, run_config
+
+from unistep.hub import load
+from unistep.objectives.phased import phase_times
+from unistep.training.build import fit_sampling_to_objective, load_fitting
+
+
+@pytest.mark.parametrize("phases", [2, 3])
+def test_a_model_of_phases_takes_one_step_for_each(phases: int, tmp_path: Path) -> None:
+    config = run_config("pcm", tmp_path, max_steps=2)
+    objective = replace(config.objective, phases=phases, middle=2.0)
+    config = replace(config, objective=objective)
+    assert run(config, tmp_path / "run")[0]
+    g = load(tmp_path / "run")
+    assert g.config.steps == phases
+    assert g.times(phases).tolist() == pytest.approx(phase_times(objective, g.config.path))
+    assert g.network_calls() == phases
+    assert run(replace(config, max_steps=3), tmp_path / "run", resume=True)[0]
+
+
+def test_a_truncated_model_is_not_sampled_below_its_transition(tmp_path: Path) -> None:
+    assert run(run_config("tcm", tmp_path, max_steps=2), tmp_path / "run")[0]
+    g = load(tmp_path / "run")
+    lowest = METHODS["tcm"].lowest
+    assert g.config.lowest == lowest == 1.0
+    for steps in (1, 2, 4, 8):
+        ratios = g.config.path.ratio(g.times(steps).double())
+        assert ratios.min() > lowest
+    g.sample(1, times=[80.0, 1.5])
+    with pytest.raises(ValueError, match="was trained from noise level 1 up; give it no time below"):
+        g.sample(1, times=[80.0, 0.9])
+
+
+def test_other_methods_are_sampled_as_they_were(tmp_path: Path) -> None:
+    for name in ("ect", "meanflow", "denoising"):
+        config = run_config(name, tmp_path)
+        assert fit_sampling_to_objective(config.model, config.objective) == config.model
+
+
+def test_a_teacher_of_another_deviation_is_refused(tmp_path: Path) -> None:
+    make_teacher(tmp_path / "teacher")
+    model = run_config("ect", tmp_path).model
+    found = load(tmp_path / "teacher")
+    model = replace(model, network=found.config.network, fields=found.config.fields)
+    assert load_fitting(str(tmp_path / "teacher"), model, "teacher") is not None
+    with pytest.raises(ValueError, match=r"knows data of standard deviation 0.5, and this model is to have 0.25"):
+        load_fitting(str(tmp_path / "teacher"), replace(model, sigma_data=0.25), "teacher")
+
+
+def test_times_beyond_the_path_are_refused(tmp_path: Path) -> None:
+    model = run_config("ect", tmp_path).model
+    with pytest.raises(ValueError, match="times must end at the path's 80"):
+        replace(model, times={"1": (90.0,)})
+    assert torch.isfinite(torch.tensor(replace(model, times={"1": (80.0,)}).times["1"])).all()
