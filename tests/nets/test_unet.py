@@ -358,3 +358,22 @@ def test_what_came_before_is_a_neighbour_of_the_signal() -> None:
         net(x, t, None, {"context": torch.randn(2, 3, 6)})
     with pytest.raises(ValueError, match="context must be 0 or a multiple of 2, got 3"):
         UNetConfig(patch=1, context=3, **SMALL)
+
+
+@pytest.mark.parametrize("context", [0, 4])
+def test_a_margin_is_seen_by_the_network_alone(context: int) -> None:
+    """Its places have features, through which the signal's last places learn what would follow them."""
+    config = UNetConfig(channels=3, dims=1, patch=1, context=context, margin=2, places=(8,), mask=True, **SMALL)
+    net = loud(config)
+    x, t = inputs(config)
+    base = net(x, t)
+    assert base.shape == x.shape
+    assert net.places is not None
+    assert net.places.table.shape[-1] == context + 8 + 2
+    with torch.no_grad():
+        net.places.table[:, -1] += torch.randn(net.places.table.shape[0])
+    assert not torch.allclose(net(x, t)[..., -1], base[..., -1], atol=1e-4)
+    net(x, t).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    with pytest.raises(ValueError, match="margin must be 0 or a multiple of 2, got 3"):
+        UNetConfig(patch=1, margin=3, **SMALL)

@@ -59,6 +59,9 @@ class UNetConfig:
     context: int = 0
     """Places of what came before, along the last axis, which are shown to the network ahead of the signal as the
     condition ``context``; 0 for none."""
+    margin: int = 0
+    """Empty places after the signal, along the last axis, whose answers are dropped, so that the signal's last places
+    have neighbours on both sides as all others do; 0 for none."""
     double_norm: bool = False
     """Whether the blocks normalise the scale and the shift that the embedding gives them, which keeps the derivative
     in time bounded: for continuous-time consistency models."""
@@ -90,6 +93,8 @@ class UNetConfig:
             raise ValueError(f"max_frequency must be finite and above {MIN_FREQUENCY}, got {self.max_frequency}")
         if self.context < 0 or self.context % self.multiple:
             raise ValueError(f"context must be 0 or a multiple of {self.multiple}, got {self.context}")
+        if self.margin < 0 or self.margin % self.multiple:
+            raise ValueError(f"margin must be 0 or a multiple of {self.multiple}, got {self.margin}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
@@ -143,7 +148,8 @@ class UNet(nn.Module):
         folded = config.channels * config.patch**dims
         width = config.widths[0]
         self.input = conv(dims, folded, width)
-        sizes = [*config.places[:-1], config.places[-1] + config.context] if config.places else []
+        beside = config.context + config.margin
+        sizes = [*config.places[:-1], config.places[-1] + beside] if config.places else []
         self.places = Places(width, [n // config.patch for n in sizes]) if sizes else None
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, (target, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
@@ -223,6 +229,8 @@ class UNet(nn.Module):
         embedding = self.embed(t, s, condition)
         if config.context:
             x = torch.cat([self._context(x, condition), x], dim=-1)
+        if config.margin:
+            x = F.pad(x, (0, config.margin))
         folded = space_to_depth(x, config.patch)
         h = self.input(folded)
         if self.places is not None:
@@ -247,7 +255,8 @@ class UNet(nn.Module):
         if self.mask is not None:
             out = out + self.mask(h) * folded
         out = depth_to_space(out, config.patch)
-        return out[..., config.context :] if config.context else out  # FSDP2 warns of views
+        beside = config.context + config.margin
+        return out[..., config.context : out.shape[-1] - config.margin] if beside else out  # FSDP2 warns of views
 
     def _context(self, x: Tensor, condition: Mapping[str, Tensor] | None) -> Tensor:
         """What came before ``x``, or zeros where nothing is told."""

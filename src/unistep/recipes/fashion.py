@@ -80,6 +80,9 @@ def fashion_ect() -> RunConfig:
 def fashion_cd() -> RunConfig:
     """Consistency distillation: a one-step student of the teacher's ODE, with Heun steps between 18 noise levels.
 
+    RAdam as in the paper and a target averaged over a few steps: with Muon, or without the average, two steps soon get
+    worse.
+
     Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH`` (a teacher is trained first then).
     Needs a teacher: yes; the shipped one by default.
     Paper: Song et al. 2023 (arXiv 2303.01469), algorithm 2; `objectives/distillation.py`.
@@ -88,9 +91,9 @@ def fashion_cd() -> RunConfig:
         recipe="fashion-cd",
         data=DataConfig(),
         model=STUDENT,
-        objective=DistillationConfig(distance=PseudoHuber(c=0.0)),
+        objective=DistillationConfig(distance=PseudoHuber(c=0.0), target_ema=0.8),
         teacher="fashion-teacher",
-        **TUNING,
+        **{**TUNING, "optimizer": AdamConfig(kind="radam", lr=4e-4)},
     )
 
 

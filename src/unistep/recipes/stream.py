@@ -20,8 +20,9 @@ CHUNK = 32
 CHUNKS = AudioModality(sample_rate=16_000, samples=2 * CHUNK * 256, dims=1, multiple=2, chunk=CHUNK)
 CONTEXT = Context(frames=16)
 """A quarter of a second of the last chunk."""
-NETWORK = replace(NOTES, places=(CHUNK,), context=CONTEXT.frames)
-"""The network of notes, over 32 frames and the 16 before them."""
+NETWORK = replace(NOTES, places=(CHUNK,), context=CONTEXT.frames, margin=4)
+"""The network of notes, over 32 frames, the 16 before them and 4 empty ones after them, so that what lies at a seam is
+not at the network's edge."""
 PHRASES = DataConfig(source="phrases", kind="sound", seconds=CHUNKS.seconds, cut="windows")
 TEACHER = ModelConfig(kind="denoiser", network=NETWORK, modality=CHUNKS, context=CONTEXT, steps=18)
 STUDENT = ModelConfig(kind="consistency", network=NETWORK, modality=CHUNKS, context=CONTEXT, boundary=0.0, steps=1)
