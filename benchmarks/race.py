@@ -93,7 +93,8 @@ def race(
     dataset, world = prepare(config.data, progress=False), World()
     model = fitted(config, dataset, source)
     student = build_student(config, model, start)
-    objective = build_objective(config, student, start)
+    asked = start if start is not None and isinstance(start.map, config.objective.teacher_kind) else None
+    objective = build_objective(config, student, asked)
     place(objective, replace(config, model=model), world)
     passes = count_passes(objective)
     stepper = Stepper(objective, Loader(dataset, config.batch_size, config.seed), model.modality, config, world)

@@ -96,8 +96,6 @@ class ModelConfig:
             decreasing = all(a > b for a, b in pairwise(times))
             if key != str(len(times)) or not decreasing or not times or min(times) <= 0:
                 raise ValueError(f"times must hold N decreasing positive times under the key 'N', got {key!r}: {times}")
-            if max(times) > self.path.t_max * (1 + 1e-6):
-                raise ValueError(f"times must end at the path's {self.path.t_max:g}, got {times}")
         self._check_context()
 
     def _check_context(self) -> None:
@@ -258,14 +256,8 @@ class Generator:
         Raises:
             ValueError: For a bad number, an unknown field or solver, or a value out of range.
         """
-        grid = None if times is None else given_times(times, steps, self.config.path)
-        if grid is not None:
-            steps = len(grid)
-            if float(self.config.path.ratio(grid[-1:].double())) < self.config.lowest:
-                raise ValueError(
-                    f"{self.name} was trained from noise level {self.config.lowest:g} up; give it no time below"
-                )
-        steps = self.config.steps if steps is None else steps
+        grid = None if times is None else given_times(times, steps, self.config.path, self.config.lowest)
+        steps = (self.config.steps if steps is None else steps) if grid is None else len(grid)
         self._check(num, steps, seed, solver, guidance, batch_size)
         grid = self.times(steps) if grid is None else grid
         if GUIDANCE in self.config.fields:

@@ -213,16 +213,17 @@ def search_times(
     return times[:steps]
 
 
-def given_times(times: Any, steps: int | None, path: Path) -> Float[Tensor, " n"]:
+def given_times(times: Any, steps: int | None, path: Path, lowest: float = 0.0) -> Float[Tensor, " n"]:
     """Sampling times that a person chose, checked.
 
     Args:
         times: What was given, of whatever type.
         steps: The number of steps, where it was given too.
         path: The path that they lie on.
+        lowest: Noise level below which the model was not trained.
 
     Raises:
-        ValueError: If they are no decreasing times on the path, one for each step.
+        ValueError: If they are no decreasing times on the path, one for each step, where the model was trained.
     """
     try:
         values = [float(t) for t in times]
@@ -234,9 +235,11 @@ def given_times(times: Any, steps: int | None, path: Path) -> Float[Tensor, " n"
         raise ValueError(f"there are {len(values)} times for {steps} steps; give one time for each step, or no steps")
     shown = ", ".join(f"{t:g}" for t in values)
     # The ends may be those of a grid, which is rounded to float32.
-    low, high = path.t_min * (1 - _ROUNDING), path.t_max * (1 + _ROUNDING)
+    first = max(path.t_min, float(path.time_at(torch.tensor(lowest, dtype=torch.float64)))) if lowest else path.t_min
+    low, high = first * (1 - _ROUNDING), path.t_max * (1 + _ROUNDING)
     if not all(low <= t <= high for t in values):
-        raise ValueError(f"times must be from {path.t_min:g} to {path.t_max:g}, the path's range, got {shown}")
+        whose = "the path's range" if first == path.t_min else "the range that the model was trained in"
+        raise ValueError(f"times must be from {first:g} to {path.t_max:g}, {whose}, got {shown}")
     grid = torch.tensor(values)
     if not (grid.diff() < 0).all():
         raise ValueError(f"times must decrease from step to step, got {shown}")

@@ -33,10 +33,12 @@ class Display:
         console: Where to show it.
         total: Number of optimizer steps.
         start: Step that the run goes on from.
+        noun: What is trained on, such as images.
         interval: Seconds between plain lines.
     """
 
-    def __init__(self, console: Console, total: int, start: int, interval: float = 30.0) -> None:
+    def __init__(self, console: Console, total: int, start: int, noun: str = "images", interval: float = 30.0) -> None:
+        self.noun = noun
         self.console = console
         self.total = total
         self.interval = interval
@@ -63,7 +65,7 @@ class Display:
 
     def update(self, step: int, loss: float, images_per_second: float, skipped: int) -> None:
         """Show the state after ``step`` steps."""
-        status = f"loss {loss:.4f}  {images_per_second:.0f} images/s" + (f"  {skipped} skipped" if skipped else "")
+        status = f"loss {loss:.4f}  {images_per_second:.0f} {self.noun}/s" + (f"  {skipped} skipped" if skipped else "")
         self._bar.update(self._task, completed=step, status=status)
         now = time.monotonic()
         if not self.console.is_terminal and (now - self._last_line >= self.interval or step == self.total):

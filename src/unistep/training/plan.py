@@ -18,6 +18,8 @@ from unistep.training.step import Stepper
 
 TIMING_SECONDS = 4.0
 """How long the timing run goes on, after two steps of warm-up."""
+LONG = 600.0
+"""Seconds of training from which compiling is worth its time."""
 
 
 def images_per_second(stepper: Stepper) -> float:
@@ -86,13 +88,16 @@ def describe(
     steps = f"{left:,} of {config.max_steps:,} left, each of" if done else f"{left:,} of"
     told = f", each with {', '.join(dataset.fields)}" if dataset.fields else ""
     processes = f", {world.size} processes ({config.parallel})" if world.size > 1 else ""
+    compiled = ", compiled" if config.compile else ""
+    if not config.compile and images / speed > LONG:
+        compiled = "; --compile takes a minute to begin with and is faster on long runs"
     rows = {
         "recipe": config.recipe,
         "data": f"{n:,} {noun} of {dataset.summary.each}{told}, from {config.data.source}",
         "model": f"{trainable:,} trainable parameters, {config.model.kind}",
         "start": f"the checkpoint of step {done:,}" if done else start,
         "steps": f"{steps} {config.batch_size} {noun}: {images:,} {noun}, {images / n:.1f} passes",
-        "arithmetic": f"{stepper.precision} on {world.device}{processes}",
+        "arithmetic": f"{stepper.precision} on {world.device}{processes}{compiled}",
         "speed": f"{speed:.1f} {noun}/s in a timing run",
         "expected time": duration(images / speed),
         "memory": peak_memory(world.device),

@@ -126,7 +126,8 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
             console.print(f"going on after step {progress['step']}", highlight=False)
     trainer = Trainer(config, model, objective, stepper, state, out, progress)
     log = MetricsLog(out, trainer.step, warnings) if world.is_main else None
-    display = Display(console if world.is_main else Console(quiet=True), config.max_steps, trainer.step)
+    noun = "images" if dataset.sample_rate is None else "sounds"
+    display = Display(console if world.is_main else Console(quiet=True), config.max_steps, trainer.step, noun)
     try:
         done = trainer.run(display, log)
     finally:
