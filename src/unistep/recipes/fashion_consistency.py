@@ -85,8 +85,8 @@ def fashion_tcm() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: two minutes for the figure that is expected.
     Expected: 0.88, 0.74 and 0.61 in one, two and four steps, within 10 %, from a first stage of 0.74, 0.67 and 0.62
-    (features `fashion` v1, 5,000 samples, `benchmarks/methods.py`): the shipped student learned from a guided teacher, and
-    data without guidance takes that back.
+    (features `fashion` v1, 5,000 samples, `benchmarks/methods.py`): the shipped student learned from a guided teacher,
+    and data without guidance takes that back.
     Paper: Lee et al. 2024 (arXiv 2410.14895); `objectives/truncated.py`.
     """
     return RunConfig(
