@@ -79,6 +79,7 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "ect-high-guided-snr": tuned(replace(GUIDED, weighting="snr_plus_k")),
     "ect-high-guided-one": tuned(replace(GUIDED, weighting="one")),
     "ect-high-guided-ot": tuned(replace(GUIDED, pairing="optimal_transport")),
+    "ect-high-guided-falling": tuned(GUIDED, schedule=Schedule(warmup_steps=20, decay=1.0)),
     "ect-high-guided-2-stages": tuned(replace(GUIDED, curriculum=RatioCurriculum(q=4.0, stages=2))),
     "ect-high-guided-4-stages": tuned(replace(GUIDED, curriculum=RatioCurriculum(q=4.0, stages=4))),
     "cd-heun": tuned(DISTILLED),

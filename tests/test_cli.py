@@ -118,8 +118,8 @@ class OutOfMemoryError(RuntimeError):
         (CommandError("training diverged"), 1, "training diverged"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x/y"), 1, "/x/y: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied"), 1, "Permission denied"),
-        (MemoryError(), 1, "there is not enough memory; where the command has a --batch-size, use a smaller one"),
-        (OutOfMemoryError("CUDA"), 1, "there is not enough memory; where the command has a --batch-size, use a smaller one"),
+        (MemoryError(), 1, "there is not enough memory; where the command has a --batch-size, use"),
+        (OutOfMemoryError("CUDA"), 1, "there is not enough memory; where the command has a --batch-size, use"),
         (
             ModuleNotFoundError("No module named 'torchmetrics'", name="torchmetrics.image"),
             2,
