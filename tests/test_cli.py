@@ -24,6 +24,9 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
 
+MEMORY = "there is not enough memory; where the command has a --batch-size, use a smaller one"
+
+
 @pytest.mark.parametrize("words", ["--help", "-h", "", "help", "--version"])
 def test_help_and_version_import_nothing_heavy(words):
     code = (
@@ -118,8 +121,8 @@ class OutOfMemoryError(RuntimeError):
         (CommandError("training diverged"), 1, "training diverged"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x/y"), 1, "/x/y: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied"), 1, "Permission denied"),
-        (MemoryError(), 1, "there is not enough memory; where the command has a --batch-size, use"),
-        (OutOfMemoryError("CUDA"), 1, "there is not enough memory; where the command has a --batch-size, use"),
+        (MemoryError(), 1, MEMORY),
+        (OutOfMemoryError("CUDA"), 1, MEMORY),
         (
             ModuleNotFoundError("No module named 'torchmetrics'", name="torchmetrics.image"),
             2,

@@ -56,8 +56,9 @@ def tuning_config(teacher: str, network_of: Generator, seconds: float, seed: int
         data=DataConfig(source="fashion-mnist", split="test"),
         model=replace(recipe.model, network=replace(network_of.config.network, dropout=recipe.model.network.dropout)),
         teacher=teacher,
-        # A few hundred steps are all there is: the usual warm-up would be a quarter of them.
-        schedule=replace(recipe.schedule, warmup_steps=20),
+        # A few hundred steps are all there is: the usual warm-up would be a quarter of them, and the narrowest gap is
+        # over before a rate that falls late could do harm there.
+        schedule=replace(recipe.schedule, warmup_steps=20, decay=0.5),
         budget=f"{seconds:g}s",
         max_steps=None,
         seed=seed,

@@ -128,7 +128,8 @@ def fashion_drifting() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 7.8 in one step and 5.5 in two, within 20 %, two minutes after a start from the
-    weights of the shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    weights of the shipped teacher; 19 and 23 after five from fresh weights (features `fashion` v1, 2,000 samples,
+    `benchmarks/methods.py`).
     Paper: Deng et al. 2026 (arXiv 2602.04770); `objectives/drifting.py`.
     """
     return RunConfig(
