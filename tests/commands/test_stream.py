@@ -47,6 +47,8 @@ def test_conditions_take_turns(run, phrases):
 def play(phrases: Path, *words: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "unistep", "stream", str(phrases), *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # A shell's background job, such as these tests may be, ignores SIGINT, and so would what it starts.
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command, **{**pipes, **options}, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
