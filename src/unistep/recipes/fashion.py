@@ -82,8 +82,8 @@ def fashion_ect() -> RunConfig:
 def fashion_cd() -> RunConfig:
     """Consistency distillation: a one-step student of the teacher's ODE, with Heun steps between 18 noise levels.
 
-    RAdam as in the paper and a target averaged over a few steps: with Muon, or without the average, two steps soon get
-    worse.
+    RAdam as in the paper, as Muon without an average diverges here, and a target averaged over a few steps, without
+    which two steps soon get worse.
 
     Data: Fashion-MNIST, 60,000 images, or yours with ``--data folder:PATH`` (a teacher is trained first then).
     Needs a teacher: yes; the shipped one by default.

@@ -39,7 +39,8 @@ def phrases_teacher() -> RunConfig:
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16, compiled.
     Time: 26 minutes for 201,152 pairs.
-    Expected: 2.5 dB from one call to the true next chunk, within 10 % (`benchmarks/stream.py`).
+    Expected: 2.5 dB from one call to the true next chunk, within 10 % (`benchmarks/stream.py`), as measured without the
+    margin.
     Paper: Karras et al. 2022 (arXiv 2206.00364); `objectives/denoising.py`. Muon in place of Adam. The noised context
     as in Valevski et al. 2024 (arXiv 2408.14837), spectra as in Pasini et al. 2024 (arXiv 2408.06500).
     """
