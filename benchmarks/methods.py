@@ -3,12 +3,16 @@
     python benchmarks/methods.py --teacher DIR --seconds 120 --num 1000 --json methods.json --plot methods.png
     python benchmarks/methods.py fashion-ect fashion-sct --teacher DIR --seconds 300
     python benchmarks/methods.py fashion-tcm fashion-ict --teacher fashion    # from a one-step model
+    python benchmarks/methods.py fashion-ect fashion-cd/guided --teacher DIR  # guidance of 1.3 in both
 
 Methods are the recipes. Each runs from the weights of a teacher, with its own optimizer where its recipe starts so
 too and else with that of the recipes for tuning. Where it does not need a teacher, it also runs from fresh weights
-(``NAME/scratch``). Every run is a process of its own with one thread. Processor seconds are used rather than the
-clock's, so that other work on the machine does not decide the ranking; network passes are counted beside them. Peak
-memory for each image is the slope between two batch sizes.
+(``NAME/scratch``). Where its target can be guided, it also runs with the guidance of ``fashion-ect``
+(``NAME/guided``), and that without (``fashion-ect/unguided``).
+
+Every run is a process of its own with one thread. Processor seconds are used rather than the clock's, so that other
+work on the machine does not decide the ranking; network passes are counted beside them. Peak memory for each image is
+the slope between two batch sizes.
 """
 
 from __future__ import annotations
@@ -26,10 +30,19 @@ from curves import plot
 from race import judge, race, shares
 
 from unistep.hub.load import load
+from unistep.objectives.base import ObjectiveConfig
+from unistep.objectives.guidance import GuidedTeacherConfig
+from unistep.objectives.improved_meanflow import ImprovedMeanFlowConfig
+from unistep.objectives.meanflow import FromDataConfig, TargetGuidance
+from unistep.objectives.shortcut import ShortcutConfig
 from unistep.recipes import recipes
 from unistep.recipes.fashion import TUNING
 from unistep.training.config import RunConfig
 
+WEIGHT = 1.3
+"""Guidance of the runs that are guided."""
+DROPOUT = 0.1
+"""Share of examples without their label, where a student's own answer without it is asked for."""
 SMALL = 32
 """The smaller of the two batches, of one to three, between which the slope of the memory is taken."""
 
@@ -45,8 +58,25 @@ def methods() -> dict[str, RunConfig]:
         if config.teacher is None:
             found[f"{name}/scratch"] = config
             config = replace(config, optimizer=TUNING["optimizer"], schedule=TUNING["schedule"])
-        found[name] = replace(config, teacher="teacher")
+        found[name] = config = replace(config, teacher="teacher")
+        for other, objective in guided(config.objective).items():
+            found[f"{name}/{other}"] = replace(config, objective=objective)
     return found
+
+
+def guided(objective: ObjectiveConfig) -> dict[str, ObjectiveConfig]:
+    """An objective with guidance where it has none, and without where it has some; none if it cannot be guided."""
+    if isinstance(objective, GuidedTeacherConfig):
+        if objective.guidance != 1:
+            return {"unguided": replace(objective, guidance=1.0)}
+        return {} if getattr(objective, "target", None) == "data" else {"guided": replace(objective, guidance=WEIGHT)}
+    if isinstance(objective, FromDataConfig):
+        improved = isinstance(objective, ImprovedMeanFlowConfig)  # its paper reaches the same weight by kappa
+        guidance = TargetGuidance(kappa=1 - 1 / WEIGHT) if improved else TargetGuidance(omega=WEIGHT)
+        return {"guided": replace(objective, guidance=guidance, label_dropout=DROPOUT)}
+    if isinstance(objective, ShortcutConfig):
+        return {"guided": replace(objective, guidance=WEIGHT, label_dropout=DROPOUT)}
+    return {}
 
 
 def peak(name: str, teacher: str, batch: int) -> int:

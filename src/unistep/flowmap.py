@@ -57,7 +57,9 @@ class Map(nn.Module, ABC):
         """
         alpha, sigma = expand_to(self.path.alpha(t), x), expand_to(self.path.sigma(t), x)
         root = (sigma.square() + (alpha * self.sigma_data).square()).sqrt()
-        code_s = None if s is None else noise_code(self.path, s)
+        # A second time is told down to t_min only: between it and the boundary the signal does not change, and laws of
+        # training draw so few times there that a network would not learn a code of the boundary's own.
+        code_s = None if s is None else noise_code(self.path, s.clamp(min=self.path.t_min))
         # Scalings stay in float32 under autocast: near the boundary they are differences of close numbers.
         out = self.net(x / root, noise_code(self.path, t), code_s, condition)
         return out.to(torch.promote_types(x.dtype, torch.float32)), alpha, sigma, root

@@ -105,6 +105,7 @@ def test_an_interruption_before_the_first_chunk_leaves_what_was_there(run, phras
     ("options", "words"),
     [
         ("-o a.mp4", "must end with .wav or .flac or .ogg"),
+        ("-o a.wav/", "cannot write a.wav/: it is a folder, wanted a file such as out.wav"),
         ("--seconds 0 -o a.wav", "--seconds must be a number above 0 (without it, a pipe never ends), got 0"),
         ("--seconds inf -o a.wav", "--seconds must be a number above 0 (without it, a pipe never ends), got inf"),
         ("--pitch C4,H4 -o a.wav", "pitch must be"),

@@ -57,6 +57,13 @@ def test_silent_windows_are_left_out_and_short_recordings_come_last(place):
     assert [note for note, _ in dataset.summary.notes] == ["shorter than wanted: silence put ahead of it"]
 
 
+def test_a_clipped_or_dull_recording_is_remarked_on_once(place):
+    late = np.concatenate([tone(11, 8_000), tone(1, 8_000) * 100])  # beyond what is read at once
+    soundfile.write(place / "long.wav", np.clip(late, -1, 1), 8_000)
+    summary = windows_of(place, sample_rate=16_000).summary
+    assert dict(summary.notes) == {sound.CLIPPED: 1, sound.NO_TREBLE: 1}
+
+
 @pytest.mark.parametrize("rate", [8_000, 44_100, 22_050])
 def test_the_last_whole_window_is_not_lost_to_rounding(place, rate):
     for count in (3, 7, 15):

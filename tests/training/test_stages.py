@@ -60,6 +60,12 @@ def test_another_length_leaves_the_teacher_of_a_student_that_has_begun(config: R
         staged(replace(config, max_steps=6), out, resume=True)
 
 
+def test_one_step_is_refused_before_a_teacher_is_trained(config: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--max-steps must be at least 2, got 1"):
+        staged(replace(config, max_steps=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_teacher_that_is_under_way_takes_its_share_of_another_length(
     config: RunConfig, tmp_path: Path, monkeypatch
 ) -> None:

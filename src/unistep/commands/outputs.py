@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
 from unistep.commands.words import nearest_of
 
 
-def check_file(path: Path, endings: tuple[str, ...]) -> Path:
+def check_file(path: str | Path, endings: tuple[str, ...]) -> Path:
     """Check that a file can be written, leaving nothing behind.
 
     Args:
@@ -21,13 +22,13 @@ def check_file(path: Path, endings: tuple[str, ...]) -> Path:
     Raises:
         ValueError: If it cannot, with the reason.
     """
-    target = path.expanduser()
+    target = Path(path).expanduser()
+    if str(path).endswith(("/", os.sep)) or target.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder, wanted a file such as out{endings[0]}")
     if target.suffix.lower() not in endings:
         hint = nearest_of(target.suffix, endings)
         raise ValueError(f"cannot write {path}: its name must end with {' or '.join(endings)}{hint}")
-    if target.is_dir():
-        raise ValueError(f"cannot write {path}: it is a folder")
-    check_folder(target.parent, path)
+    check_folder(target.parent, Path(path))
     return target
 
 

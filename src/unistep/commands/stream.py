@@ -81,7 +81,7 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"--seconds must be a number above 0 (without it, a pipe never ends), got {options.seconds:g}")
     if options.out == PIPE and sys.stdout.isatty():
         raise ValueError(f"samples are not for a terminal: add {_player(config)}, or name a file with -o")
-    path = None if options.out == PIPE else check_file(Path(options.out), tuple(FORMATS))
+    path = None if options.out == PIPE else check_file(options.out, tuple(FORMATS))
     told = {field: _turns(config, field, getattr(options, field)) for field in own}
     return _play(options, path, told)
 

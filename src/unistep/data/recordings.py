@@ -12,6 +12,8 @@ from unistep.data.config import DataConfig
 from unistep.data.sounds import channels_of, rate_and_length, sound_contents
 from unistep.data.source import Contents, Item, Label, spread
 from unistep.modalities.sound import (
+    CLIPPED,
+    NO_TREBLE,
     ONSET,
     PEAK,
     SILENCE,
@@ -144,14 +146,16 @@ def _survey(path: Path, config: DataConfig) -> tuple[float, tuple[str, ...]]:
         UnusableSoundError: If it cannot be read to its end, or is silent.
     """
     rate, _ = rate_and_length(config)
-    peak, notes = 0.0, ()
-    for block, own in blocks(path, channels_of(config)):
-        peak = max(peak, float(np.abs(block).max()))
-        if own < rate:
-            notes = ("sampled at a lower rate than wanted: has no treble",)
+    peak, notes = 0.0, dict[str, None]()
+    for block in blocks(path, channels_of(config)):
+        peak = max(peak, float(np.abs(block.samples).max()))
+        if block.clipped:
+            notes[CLIPPED] = None
+        if block.rate < rate:
+            notes[NO_TREBLE] = None
     if peak < SILENCE:
         raise UnusableSoundError("silent")
-    return peak, notes
+    return peak, tuple(notes)
 
 
 def _cut(path: Path, config: DataConfig) -> Iterator[np.ndarray]:
@@ -172,12 +176,12 @@ def _resampled(path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
     """A recording at another rate, block by block, as if it were resampled whole."""
     _, soxr = libraries()
     resampler = None
-    for block, own in blocks(path, channels):
-        if own == rate:
-            yield block
+    for block in blocks(path, channels):
+        if block.rate == rate:
+            yield block.samples
             continue
-        resampler = resampler or soxr.ResampleStream(own, rate, channels, dtype="float32", quality="HQ")
-        yield resampler.resample_chunk(block).reshape(-1, channels)
+        resampler = resampler or soxr.ResampleStream(block.rate, rate, channels, dtype="float32", quality="HQ")
+        yield resampler.resample_chunk(block.samples).reshape(-1, channels)
     if resampler is not None:
         nothing = np.zeros((0, channels), np.float32)
         yield resampler.resample_chunk(nothing, last=True).reshape(-1, channels)

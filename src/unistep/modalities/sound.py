@@ -43,6 +43,10 @@ SILENCE = 1e-4
 """A sound that stays below this is silent (-80 dB of full scale)."""
 ONSET = 0.01
 """A sound begins where it first reaches this share of its peak (-40 dB)."""
+CLIPPED = "clipped: used as it is"
+"""Remark on a sound cut off at full scale."""
+NO_TREBLE = "sampled at a lower rate than wanted: has no treble"
+"""Remark on a sound that was brought to a higher rate."""
 
 _LOOK = 30.0  # seconds in which a sound must begin
 _BLOCK = 10.0  # seconds of a long file that are read at once
@@ -115,8 +119,20 @@ def length_of(file: Path) -> Fraction:
         return Fraction(reader.frames, reader.samplerate)
 
 
-def blocks(file: Path, channels: int) -> Iterator[tuple[np.ndarray, int]]:
-    """A sound file from beginning to end, some seconds at a time: samples ``[n, channels]``, and how many a second.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Block:
+    """Some seconds of a sound file."""
+
+    samples: np.ndarray
+    """Shape ``[n, channels]``, float32."""
+    rate: int
+    """Samples a second."""
+    clipped: bool
+    """Whether the file's own channels were."""
+
+
+def blocks(file: Path, channels: int) -> Iterator[Block]:
+    """A sound file from beginning to end, some seconds at a time.
 
     Raises:
         UnusableSoundError: With the reason, for anything that is not a sound, or not whole.
@@ -124,7 +140,8 @@ def blocks(file: Path, channels: int) -> Iterator[tuple[np.ndarray, int]]:
     with opened(file) as reader:
         _check_header(reader)
         while reader.tell() < reader.frames:
-            yield _mix(_read(reader, round(_BLOCK * reader.samplerate)), channels), reader.samplerate
+            own = _read(reader, round(_BLOCK * reader.samplerate))
+            yield Block(samples=_mix(own, channels), rate=reader.samplerate, clipped=_clipped(own))
 
 
 @contextmanager
@@ -173,9 +190,9 @@ def _finish(reader: SoundFile, sample_rate: float, samples: int, channels: int, 
     if len(excerpt) < needed and begin + len(excerpt) < reader.frames:
         excerpt = np.concatenate([excerpt, _read(reader, needed - len(excerpt))])
     if _clipped(excerpt):
-        notes.append("clipped: used as it is")
+        notes.append(CLIPPED)
     if rate < sample_rate:
-        notes.append("sampled at a lower rate than wanted: has no treble")
+        notes.append(NO_TREBLE)
     mixed = _mix(excerpt, channels)
     if np.abs(mixed).max() < SILENCE:
         raise UnusableSoundError("its channels cancel each other")

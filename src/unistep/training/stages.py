@@ -73,6 +73,8 @@ def train_stages(
         return train(config, out, resume=resume, device=device, console=console)
     own = out / TEACHER_FOLDER
     if not (resume and (out / "config.json").exists()):
+        if config.max_steps == 1:
+            raise ValueError("a teacher and its student need a step each: --max-steps must be at least 2, got 1")
         started = (own / "config.json").exists()
         console.print("[bold]first stage[/bold]: a teacher for this data", highlight=False)
         if not train(teacher_config(config), own, resume=resume and started, device=device, console=console):
