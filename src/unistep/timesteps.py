@@ -203,7 +203,9 @@ class DoublingCurriculum:
     r"""iCT's number of levels, doubled at equal intervals; the target is the student itself.
 
     .. math:: N(k) = \min(s_0 2^{\lfloor k/K' \rfloor}, s_1) + 1, \quad
-              K' = \lfloor K / (\log_2\lfloor s_1/s_0 \rfloor + 1) \rfloor
+              K' = K / (\log_2\lfloor s_1/s_0 \rfloor + 1)
+
+    The paper rounds :math:`K'` down to whole steps; here training is measured by its progress, which has none.
 
     References:
         Song & Dhariwal 2023, arXiv 2310.14189, equation 8 and section 3.4.

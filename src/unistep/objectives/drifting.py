@@ -127,7 +127,11 @@ class Drifting(Objective):
     def feature_loss(
         self, phi: Float[Tensor, "b l c"], phi_data: Float[Tensor, "b l c"], apart: Bool[Tensor, "g m m"]
     ) -> tuple[Float[Tensor, " b"], Float[Tensor, ""]]:
-        """Loss of each example in one feature map, and the size of the field before it is normalised."""
+        """Loss of each example in one feature map, and the size of the field before it is normalised.
+
+        The paper's appendix sums over the locations of a map; here they are averaged, so that maps of all sizes count
+        alike.
+        """
         # Autocast would multiply in bfloat16, whose rounding is larger than a drift.
         with torch.autocast(phi.device.type, enabled=False):
             precise = torch.promote_types(phi.dtype, torch.float32)

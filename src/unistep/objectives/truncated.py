@@ -163,7 +163,7 @@ class TruncatedConsistencyTraining(Objective):
             "snr_plus_k": 1 / sigma.square() + 1 / self.student.sigma_data**2,
             "one": torch.ones_like(sigma),
         }[config.weighting]
-        # Each term is an average over its own examples, whatever their shares.
+        # In expectation each term is an average over its own examples, whatever their shares.
         scale = torch.where(at_boundary, config.boundary_weight / max(share, 1e-12), 1 / (1 - share))
         logs = {
             "tcm/distance": (distance.detach() * ~at_boundary).mean() / (1 - share),
