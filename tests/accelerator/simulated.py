@@ -118,7 +118,7 @@ def main(folder: Path) -> None:
     except RuntimeError as error:  # its interface to PyTorch is not a stable one
         print(error, file=sys.stderr)
         sys.exit(3)
-    run_module.images_per_second = lambda stepper: 100.0
+    run_module.images_per_second = lambda *_: 100.0
     devices.choose_device = lambda name: DEVICE
     found = {name: outcome(lambda name=name: method(name, folder)) for name in METHODS}
     found |= {name: outcome(lambda line=line: command(line, folder)) for name, line in COMMANDS.items()}

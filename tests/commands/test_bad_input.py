@@ -59,6 +59,7 @@ MISTAKES = [
     ("train fashion-ect --objective.curriculum.q 1", "q must be above 1"),
     ("train fashion-ect --batch-size 0", "batch_size must be at least 1, got 0"),
     ("train fashion-ect --max-steps -5", "max_steps must be at least 1, got -5"),
+    ("train fashion-ect --budget 999999999999999h", "budget must be at most a century"),
     ("train fashion-ect --budget soon", "budget must be a time", "got 'soon'"),
     ("train fashion-ect --budget -5m", "budget must be a time"),
     ("train fashion-ect --checkpoint-every never", "checkpoint_every must be a time"),

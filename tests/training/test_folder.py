@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_resume import start
 from tiny import assert_same, checkpoint, make_data, metrics, run, run_config
 from worker import do
@@ -79,6 +79,16 @@ def test_changed_data_does_not_go_on_unnoticed(begun: Path) -> None:
     np.savez(begun / "data.npz", arr_0=pixels, arr_1=np.arange(40) % 3)
     with pytest.raises(ValueError, match=r"data of npz:.*data.npz has changed since the run in .* began; start"):
         run(config(begun), begun / "run", resume=True)
+
+
+def test_another_teacher_does_not_go_on_unnoticed(tmp_path: Path) -> None:
+    settings = {"out": tmp_path / "run", "stop_at": 2, "changes": {"checkpoint_every": "1"}}
+    assert do({"objective": "ect", **settings}, tmp_path)[0] is False
+    weights = tmp_path / "teacher" / "model.safetensors"
+    changed = {name: value + 0.01 * value.std() for name, value in load_file(weights).items()}
+    save_file(changed, weights)
+    with pytest.raises(ValueError, match=r"the teacher .*teacher has changed since the run in .* began; start"):
+        run(run_config("ect", tmp_path, checkpoint_every="1"), tmp_path / "run", resume=True)
 
 
 def test_a_budget_is_settled_once(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from unistep.nets.unet import UNetConfig
 from unistep.objectives import ConsistencyTrainingConfig, ContinuousConfig, EasyConfig, ImprovedConfig
 from unistep.recipes import recipes
 from unistep.timesteps import ConstantLevels, DoublingCurriculum, RatioCurriculum, SqrtCurriculum
+from unistep.training.log import MetricsLog, read_metrics
 from unistep.training.soundness import STEEP, budget_warnings, network_warnings, start_warnings, steepness
 
 
@@ -184,3 +185,11 @@ def test_a_teacher_that_was_told_other_classes_is_warned_of(tmp_path: Path) -> N
     (warning,) = start_warnings(replace(model, fields=named), known, "teacher")
     assert "was told label as 0, 1, 2, and this data has 0 cat, 1 dog, 2 an animal" in warning
     assert warning.endswith("...")
+
+
+def test_only_the_first_line_of_a_run_has_its_warnings(tmp_path: Path) -> None:
+    for start in (0, 1):
+        log = MetricsLog(tmp_path, start, ["too fast"])
+        log.write(start + 1, {"loss": 1.0})
+        log.close()
+    assert [row.get("warnings") for row in read_metrics(tmp_path)] == [["too fast"], None]

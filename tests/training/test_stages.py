@@ -22,7 +22,7 @@ from unistep.training.trainer import Trainer
 
 @pytest.fixture(autouse=True)
 def _no_timing(monkeypatch) -> None:
-    monkeypatch.setattr(run_module, "images_per_second", lambda stepper: 100.0)
+    monkeypatch.setattr(run_module, "images_per_second", lambda *_: 100.0)
 
 
 def staged(config: RunConfig, out: Path, **options) -> bool:

@@ -19,6 +19,7 @@ from unistep.training.build import build_objective, build_student, fit_model_to_
 from unistep.training.checkpoint import read_checkpoint
 from unistep.training.config import RunConfig
 from unistep.training.health import Health, TrainingStoppedError
+from unistep.training.optim import build_optimizer
 from unistep.training.parallel import World
 from unistep.training.step import Gradient, Stepper
 
@@ -78,7 +79,13 @@ def test_the_timing_run_leaves_no_trace(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(plan, "TIMING_SECONDS", 1e-6)
     config = run_config("ct", tmp_path)
     timed, fresh = stepper_for(config, tmp_path), stepper_for(config, tmp_path)
-    speed = plan.images_per_second(timed)
+    optimizer = build_optimizer(config.optimizer, timed.module.student.net, timed.module)
+    before = {name: value.clone() for name, value in timed.module.state_dict().items()}
+    rates = [group["lr"] for group in optimizer.param_groups]
+    speed = plan.images_per_second(timed, optimizer)
+    assert all(torch.equal(value, before[name]) for name, value in timed.module.state_dict().items())
+    assert not optimizer.state
+    assert [group["lr"] for group in optimizer.param_groups] == rates
     assert 0 < speed < 1e6
     assert all(p.grad is None for p in timed.trainable)
     assert timed.gradient(0, 0.0) == fresh.gradient(0, 0.0)

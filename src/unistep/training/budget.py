@@ -8,6 +8,8 @@ from typing import Literal
 
 SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 IMAGES = {"k": 1e3, "M": 1e6}
+LONGEST = {"seconds": 100 * 365.25 * 86_400, "images": 1e15, "steps": 1e12}
+"""Most that a quantity may be: a century of time."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,11 @@ def parse_amount(text: str, name: str) -> Amount:
         raise ValueError(f"{name} must be a time (90s, 30m, 2h), images (500k, 2M) or steps (500), got {text!r}")
     value, unit = float(match[1]), match[2]
     if unit in SECONDS:
-        return Amount(value * SECONDS[unit], "seconds")
-    if unit in IMAGES:
-        return Amount(value * IMAGES[unit], "images")
-    return Amount(value, "steps")
+        amount = Amount(value * SECONDS[unit], "seconds")
+    elif unit in IMAGES:
+        amount = Amount(value * IMAGES[unit], "images")
+    else:
+        amount = Amount(value, "steps")
+    if amount.value > LONGEST[amount.unit]:
+        raise ValueError(f"{name} must be at most a century, 1e15 images or 1e12 steps, got {text!r}")
+    return amount

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from dataclasses import replace
 from typing import Any
@@ -247,6 +248,15 @@ def _around(config: RunConfig, student: Map, teacher: Map | None) -> Objective:
         )
         return objective.build(student, teacher, discriminator.build())  # type: ignore[arg-type]
     return objective.build(student, teacher)  # type: ignore[arg-type]
+
+
+def weights_hash(module: nn.Module | None) -> str:
+    """SHA-256 of the weights of a network that is not trained; empty for none."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items() if module is not None else ()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest() if module is not None else ""
 
 
 def place(objective: nn.Module, config: RunConfig, world: World) -> None:

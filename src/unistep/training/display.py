@@ -10,9 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+_LONGEST = 1e9  # seconds that are still told to the second
+
 
 def duration(seconds: float) -> str:
-    """A time as ``h:mm:ss``."""
+    """A time as ``h:mm:ss``, of days and more with their number ahead of it."""
+    if seconds > _LONGEST:
+        return f"{seconds / 86_400:,.0f} days"
     return str(timedelta(seconds=round(seconds)))
 
 

@@ -22,10 +22,11 @@ class MetricsLog:
     """
 
     def __init__(self, out: Path, start: int, warnings: Sequence[str] = ()) -> None:
-        self._warnings = list(warnings)
         self.path = out / "metrics.jsonl"
+        kept = [row for row in read_metrics(out) if row["step"] <= start] if self.path.exists() else []
         if self.path.exists():
-            write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in read_metrics(out) if row["step"] <= start))
+            write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in kept))
+        self._warnings = [] if kept else list(warnings)
         self._file = self.path.open("ab", buffering=0)
         self._pending = b""
         self._events = _event_writer(out / "tensorboard", start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from unistep.data import Dataset
 from unistep.training.budget import parse_amount
 from unistep.training.config import RunConfig
 from unistep.training.display import duration
+from unistep.training.optim import set_rates
 from unistep.training.step import Stepper
 
 TIMING_SECONDS = 4.0
@@ -22,12 +24,19 @@ LONG = 600.0
 """Seconds of training from which compiling is worth its time."""
 
 
-def images_per_second(stepper: Stepper) -> float:
-    """Training speed over all processes, from gradients that are thrown away."""
+def images_per_second(stepper: Stepper, optimizer: torch.optim.Optimizer) -> float:
+    """Training speed over all processes, from steps at a rate of zero, which leave weights and optimizer as new.
+
+    Args:
+        stepper: Computes gradients.
+        optimizer: One that has taken no step.
+    """
+    set_rates(optimizer, 0.0)
 
     def timed() -> float:
         begin = time.perf_counter()
-        stepper.gradient(0, 0.0)
+        if math.isfinite(stepper.gradient(0, 0.0).norm):
+            optimizer.step()
         if stepper.world.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - begin
@@ -39,6 +48,8 @@ def images_per_second(stepper: Stepper) -> float:
         seconds += timed()
         count += 1
         seconds = stepper.world.mean([seconds])[0]
+    optimizer.state.clear()
+    set_rates(optimizer, 1.0)
     for p in stepper.trainable:
         p.grad = None
     return stepper.config.batch_size * count / seconds

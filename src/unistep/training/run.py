@@ -20,6 +20,7 @@ from unistep.training.build import (
     fit_sampling_to_objective,
     load_fitting,
     place,
+    weights_hash,
 )
 from unistep.training.checkpoint import TrainingState, checkpoints, read_checkpoint
 from unistep.training.compiled import compile_networks
@@ -105,17 +106,19 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     stepper = Stepper(module, loader, model.modality, config, world)
     if config.compile:
         compile_networks(objective, stepper)
+    optimizer = build_optimizer(config.optimizer, student.net, objective, stepper.precision)
     state = TrainingState(
         objective,
-        build_optimizer(config.optimizer, student.net, objective, stepper.precision),
+        optimizer,
         [EMA(ema, student.net.parameters()) for ema in config.emas],
     )
-    speed = images_per_second(stepper)
+    speed = images_per_second(stepper, optimizer)
     config = world.broadcast(settle_steps(config, speed))
     stepper.config = config
     warnings = [*network_warnings(config, rate), *budget_warnings(config)]
     warnings += start_warnings(model, teacher, "teacher") + start_warnings(model, start, "init")
-    progress = _restore(state, out, dataset, world, console)
+    identity = {"data": dataset.fingerprint, "teacher": weights_hash(objective.teacher)}
+    progress = _restore(config, state, out, identity, world, console)
     assert config.max_steps is not None
     if progress.get("step", 0) > config.max_steps:
         raise ValueError(f"{out} has done {progress['step']} steps already; give at least as many with --max-steps")
@@ -124,7 +127,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
         show_table(console, "plan", describe(config, stepper, dataset, speed, out, progress.get("step", 0), warnings))
         if progress:
             console.print(f"going on after step {progress['step']}", highlight=False)
-    trainer = Trainer(config, model, objective, stepper, state, out, progress)
+    trainer = Trainer(config, model, objective, stepper, state, out, progress | identity)
     log = MetricsLog(out, trainer.step, warnings) if world.is_main else None
     noun = "images" if dataset.sample_rate is None else "sounds"
     display = Display(console if world.is_main else Console(quiet=True), config.max_steps, trainer.step, noun)
@@ -141,11 +144,13 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     return done
 
 
-def _restore(state: TrainingState, out: Path, dataset: Dataset, world: World, console: Console) -> dict[str, Any]:
+def _restore(
+    config: RunConfig, state: TrainingState, out: Path, identity: dict[str, str], world: World, console: Console
+) -> dict[str, Any]:
     """Go back to the newest checkpoint that can be read; empty where there is none at all.
 
     Raises:
-        ValueError: If there are checkpoints and none can be read, or the data is not what it was.
+        ValueError: If there are checkpoints and none can be read, or the data or the teacher is not what it was.
     """
     found, problem = checkpoints(out / "checkpoints"), ""
     for folder in reversed(found):
@@ -164,10 +169,10 @@ def _restore(state: TrainingState, out: Path, dataset: Dataset, world: World, co
                     soft_wrap=True,
                 )
             continue
-        if snapshot.progress.get("data", dataset.fingerprint) != dataset.fingerprint:
-            raise ValueError(
-                f"the data of {dataset.source} has changed since the run in {out} began; start another with --out"
-            )
+        for name, value in identity.items():
+            if snapshot.progress.get(name, value) != value:
+                what = f"data of {config.data.source}" if name == "data" else f"teacher {config.teacher}"
+                raise ValueError(f"the {what} has changed since the run in {out} began; start another with --out")
         try:
             state.restore(snapshot)
         except ValueError as error:

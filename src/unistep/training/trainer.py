@@ -57,7 +57,8 @@ class Trainer:
         stepper: Computes gradients.
         state: What is trained.
         out: The run's folder.
-        progress: That of the checkpoint which was restored, or an empty mapping.
+        progress: That of the checkpoint which was restored, if any, with the hashes of what the run depends on: its
+            ``data`` and its ``teacher``.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Trainer:
         self.seconds: float = progress.get("seconds", 0.0)
         self.health = Health(config.max_bad_steps, skipped=progress.get("skipped", 0))
         self.saved: int | None = progress.get("step")
+        self._identity = {name: progress[name] for name in ("data", "teacher")}
         self._stop = False
 
     def run(self, display: Display, log: MetricsLog | None) -> bool:
@@ -190,7 +192,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "skipped": self.health.skipped,
-            "data": self.stepper.loader.dataset.fingerprint,
+            **self._identity,
         }
         save_checkpoint(snapshot, self.out / "checkpoints", progress)
         prune(self.out / "checkpoints", self.config.keep)
