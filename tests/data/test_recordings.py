@@ -54,7 +54,17 @@ def test_silent_windows_are_left_out_and_short_recordings_come_last(place):
     assert all(values.any() for values in dataset.values)
     assert not dataset.values[-1, 0, :2_400].any()
     assert np.abs(dataset.values[-1, 0, 2_400:].astype(int)).max() > 20_000
-    assert [note for note, _ in dataset.summary.notes] == ["shorter than wanted: silence put ahead of it"]
+    assert dict(dataset.summary.notes) == {
+        "has quiet passages: windows of them left out": 1,
+        "shorter than wanted: silence put ahead of it": 1,
+    }
+
+
+def test_a_limit_is_one_of_loud_windows(place):
+    pause = np.concatenate([tone(1, 8_000), np.zeros((8_000 * 40, 1)), tone(1, 8_000)])
+    soundfile.write(place / "pause.wav", pause, 8_000)
+    for limit, expected in ((4, 4), (100, 8)):
+        assert len(windows_of(place, limit=limit)) == expected
 
 
 def test_a_clipped_or_dull_recording_is_remarked_on_once(place):

@@ -65,9 +65,9 @@ def windows(recordings: Sequence[Recording], config: DataConfig) -> Contents:
     quotas = shares(counts, config.limit)
 
     def items() -> Iterator[Item]:
-        for recording, count, quota in zip(recordings, counts, quotas, strict=True):
+        for recording, quota in zip(recordings, quotas, strict=True):
             if quota:
-                yield from _items(recording, config, frozenset(spread(count, quota)))
+                yield from _items(recording, config, quota)
 
     contents = sound_contents(config, sum(quotas), items, parallel=False)
     return replace(contents, files=sum(quota > 0 for quota in quotas))
@@ -104,21 +104,26 @@ def _step(samples: int) -> int:
     return max(1, samples // 2)
 
 
-def _items(recording: Recording, config: DataConfig, wanted: frozenset[int]) -> Iterator[Item]:
-    """The windows of one file, or one item that says why there are none."""
+def _items(recording: Recording, config: DataConfig, quota: int) -> Iterator[Item]:
+    """At most ``quota`` windows of one file, spread over the loud ones, or one item that says why there are none."""
     try:
         if recording.trouble:
             raise UnusableSoundError(recording.trouble, recognised=False)
         peak, notes = _survey(recording.path, config)
+        levels = [float(np.abs(sound).max()) for sound in _cut(recording.path, config)]
     except UnusableSoundError as error:
         yield _item(recording, recording.name, error)
         return
     rate, samples = rate_and_length(config)
-    gain, heard = PEAK / peak if (config.loudness or "peak") == "peak" else 1.0, False
+    loud = [number for number, level in enumerate(levels) if level >= ONSET * peak]
+    if not loud:
+        yield _item(recording, recording.name, UnusableSoundError("silent, but for an end that fills no window"))
+        return
+    quiet = ("has quiet passages: windows of them left out",) if len(loud) < len(levels) else ()
+    notes, wanted = (*notes, *quiet), {loud[k] for k in spread(len(loud), min(quota, len(loud)))}
+    gain = PEAK / peak if (config.loudness or "peak") == "peak" else 1.0
     for number, sound in enumerate(_cut(recording.path, config)):
-        loud = bool(np.abs(sound).max() >= ONSET * peak)
-        heard |= loud
-        if number not in wanted or not loud:
+        if number not in wanted:
             continue
         short = ("shorter than wanted: silence put ahead of it",) if len(sound) < samples else ()
         ahead = np.zeros((samples - len(sound), sound.shape[1]), sound.dtype)
@@ -126,8 +131,6 @@ def _items(recording: Recording, config: DataConfig, wanted: frozenset[int]) -> 
         at = number * _step(samples) / rate
         yield _item(recording, f"{recording.name} at {at:.1f} s", Sound(values=values, notes=(*notes, *short)))
         notes = ()  # once for each file
-    if not heard:
-        yield _item(recording, recording.name, UnusableSoundError("silent, but for an end that fills no window"))
 
 
 def _item(recording: Recording, name: str, outcome: Sound | UnusableSoundError) -> Item:

@@ -81,12 +81,13 @@ class Summary:
             text.append(f"labels: {some}{more}")
         text += [self._note(note, count) for note, count in self.notes]
         if self.skipped:
-            share = self.bad / max(1, self.good + self.bad)
+            share = self.bad / max(1, self.files or self.good + self.bad)
             text.append(f"skipped: {self.bad:,} bad {self.noun}s ({share:.1%}), {self.other:,} other files")
             text += [f"  {item.name}: {item.reason}" for item in self._bad_first()[:shown]]
             if len(self.skipped) > shown:
                 reasons = Counter(item.reason for item in self._bad_first()[shown:])
                 most = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(3))
+                most += ", and others" if len(reasons) > 3 else ""
                 text.append(f"  and {len(self.skipped) - shown:,} more ({most})")
         return text
 

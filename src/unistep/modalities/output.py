@@ -68,6 +68,10 @@ def check_path(path: str | Path, endings: Endings = PICTURES) -> None:
     target = Path(path).expanduser()
     if not str(path):
         raise ValueError(f"the output path is empty; give one such as {endings.example}")
+    if str(path) == "-":
+        raise ValueError(
+            f"{endings.noun} go to a file or a folder, not to a pipe; give a name such as {endings.example}"
+        )
     if is_folder(path):
         if target.exists() and not target.is_dir():
             raise ValueError(
