@@ -90,7 +90,7 @@ def fashion_ctm() -> RunConfig:
     Needs a teacher: yes; the shipped one by default.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 7.5 in one step and 2.6 in two, within 20 %, two minutes after a start from the
+    Expected: Fréchet distance 6.6 in one step and 2.4 in two, within 20 %, two minutes after a start from the
     shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Kim et al. 2024 (arXiv 2310.02279); `objectives/trajectory.py`. Without the adversarial
     and the denoising term.
