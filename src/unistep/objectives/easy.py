@@ -61,8 +61,7 @@ class EasyConsistencyTuning(Objective):
         metric: A distance to use in place of the configured one, such as LPIPS.
 
     Raises:
-        ValueError: If the target is the teacher's and there is no teacher, or it is on another path, or the student's
-            boundary is not 0, where the first closer point lies.
+        ValueError: If the target is the teacher's and there is no teacher, or it is on another path.
 
     References:
         Geng et al. 2024, arXiv 2406.14548, algorithm 1 and section 3.
@@ -78,8 +77,6 @@ class EasyConsistencyTuning(Objective):
         metric: Metric | None = None,
     ) -> None:
         super().__init__(student, follow_teacher(config.target, config.guided(teacher), student.path))
-        if student.boundary != 0:
-            raise ValueError(f"easy consistency tuning needs a student with boundary 0, got {student.boundary}")
         self.config = config
         self.metric = metric or config.distance
 
