@@ -230,7 +230,8 @@ def test_a_model_that_is_told_the_weight_takes_it_at_no_cost(kind: str) -> None:
     assert (by_weight[1:] - by_weight[:-1]).abs().amax(dim=(1, 2, 3, 4)).min() > 1e-3
     mixed = g.sample(3, seed=5, label=1, guidance=[1, 2.5, 4.0], batch_size=2)
     for i in range(3):
-        assert torch.allclose(mixed[i], by_weight[i, i], atol=1e-5)
+        # A flow map subtracts numbers of up to 80 from each other, whose last digit is 8e-6.
+        assert torch.allclose(mixed[i], by_weight[i, i], atol=5e-5)
     assert g.guidance == 1.5
     for weight in (None, 1.0, 2.5):
         assert g.network_calls(2, guidance=weight) == 2
