@@ -282,7 +282,7 @@ class RatioCurriculum:
     """Number of stages, at equal intervals of progress; the last is ``stages - 1``."""
 
     def __post_init__(self) -> None:
-        if self.q <= 1 or self.stages < 1:
+        if not 1 < self.q < math.inf or self.stages < 1:
             raise ValueError(f"q must be above 1 and stages at least 1, got {self.q} and {self.stages}")
         if not (-1 < self.k < math.inf and math.isfinite(self.b)):
             raise ValueError(f"k must be above -1, so that gaps stay open, and b finite, got {self.k} and {self.b}")

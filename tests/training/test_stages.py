@@ -16,6 +16,7 @@ from worker import stop_after
 from unistep.hub import load
 from unistep.training import run as run_module
 from unistep.training.config import RunConfig
+from unistep.training.run import train
 from unistep.training.stages import train_stages
 from unistep.training.trainer import Trainer
 
@@ -64,6 +65,16 @@ def test_one_step_is_refused_before_a_teacher_is_trained(config: RunConfig, tmp_
     with pytest.raises(ValueError, match="--max-steps must be at least 2, got 1"):
         staged(replace(config, max_steps=1), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_a_run_is_refused_before_a_teacher_is_trained(config: RunConfig, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(
+        replace(config, teacher=str(tmp_path / "teacher"), max_steps=1), out, device="cpu", console=Console(quiet=True)
+    )
+    with pytest.raises(ValueError, match="already holds a run"):
+        staged(config, out)
+    assert not (out / "teacher").exists()
 
 
 def test_a_teacher_that_is_under_way_takes_its_share_of_another_length(

@@ -28,6 +28,11 @@ class MuonConfig:
     weight_decay: float = 0.01
     """Decoupled weight decay of the hidden matrices."""
 
+    def __post_init__(self) -> None:
+        _check_rates(lr=self.lr, adam_lr=self.adam_lr)
+        _check_shares(momentum=self.momentum)
+        _check_decay(self.weight_decay)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdamConfig:
@@ -41,6 +46,11 @@ class AdamConfig:
     """Decays of the moments."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
+
+    def __post_init__(self) -> None:
+        _check_rates(lr=self.lr)
+        _check_shares(**{f"betas[{i}]": beta for i, beta in enumerate(self.betas)})
+        _check_decay(self.weight_decay)
 
 
 OptimizerConfig = MuonConfig | AdamConfig
@@ -106,6 +116,23 @@ def _build(
         weight_decay=config.weight_decay,
         dtype=torch.bfloat16 if precision == "bf16" else None,
     )
+
+
+def _check_rates(**rates: float) -> None:
+    for name, rate in rates.items():
+        if not 0 < rate < math.inf:
+            raise ValueError(f"{name} must be a finite number above 0, got {rate}")
+
+
+def _check_shares(**shares: float) -> None:
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise ValueError(f"{name} must be from 0 to below 1, got {share}")
+
+
+def _check_decay(decay: float) -> None:
+    if not 0 <= decay < math.inf:
+        raise ValueError(f"weight_decay must be a finite number, 0 or more, got {decay}")
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -11,6 +11,7 @@ from unistep.objectives.denoising import DenoisingConfig
 from unistep.serialization import read_json
 from unistep.training.budget import parse_amount
 from unistep.training.config import RunConfig
+from unistep.training.folder import open_run
 from unistep.training.optim import MuonConfig, Schedule
 from unistep.training.run import train
 
@@ -72,6 +73,8 @@ def train_stages(
     if not needs_own_teacher(config):
         return train(config, out, resume=resume, device=device, console=console)
     own = out / TEACHER_FOLDER
+    if not resume and (out / "config.json").exists():
+        open_run(out, config, resume=False)  # refuses, before a teacher is trained for nothing
     if not (resume and (out / "config.json").exists()):
         if config.max_steps == 1:
             raise ValueError("a teacher and its student need a step each: --max-steps must be at least 2, got 1")
