@@ -4,6 +4,8 @@
     python benchmarks/methods.py fashion-ect fashion-sct --teacher DIR --seconds 300
     python benchmarks/methods.py fashion-tcm fashion-ict --teacher fashion    # from a one-step model
     python benchmarks/methods.py fashion-ect fashion-cd/guided --teacher DIR  # guidance of 1.3 in both
+    python benchmarks/methods.py --device cuda --batch-size 256 --images 400000 --jobs 4
+    python benchmarks/methods.py --device cuda --batch-size 256 --time-alone --jobs 4
 
 Methods are the recipes. Each runs from the weights of a teacher, with its own optimizer where its recipe starts so
 too and else with that of the recipes for tuning. Where it does not need a teacher, it also runs from fresh weights
@@ -11,8 +13,9 @@ too and else with that of the recipes for tuning. Where it does not need a teach
 (``NAME/guided``), and that without (``fashion-ect/unguided``).
 
 Every run is a process of its own with one thread. Processor seconds are used rather than the clock's, so that other
-work on the machine does not decide the ranking; network passes are counted beside them. Peak memory for each image is
-the slope between two batch sizes.
+work on the machine does not decide the ranking; network passes are counted beside them. On a GPU it is the clock's, and
+runs that are prepared side by side (``--jobs``) take turns, unless the budget is in ``--images``. Peak memory for each
+image is the slope between two batch sizes.
 """
 
 from __future__ import annotations
@@ -22,11 +25,15 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from curves import plot
+from filelock import FileLock
 from race import judge, race, shares
 
 from unistep.hub.load import load
@@ -79,32 +86,79 @@ def guided(objective: ObjectiveConfig) -> dict[str, ObjectiveConfig]:
     return {}
 
 
-def peak(name: str, teacher: str, batch: int) -> int:
+def peak(name: str, args: argparse.Namespace, batch: int) -> int:
     """Most memory, in bytes, that a few steps of a method take in a fresh process."""
-    words = [sys.executable, __file__, name, "--teacher", teacher, "--memory", str(batch)]
+    words = [sys.executable, __file__, name, "--teacher", args.teacher, "--memory", str(batch)]
+    words += ["--device", args.device, "--json", str(args.json)]
     return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def one(name: str, args: argparse.Namespace) -> dict[str, object]:
     """Run one method in this process."""
     torch.set_num_threads(1)
+    config = methods()[name]
     return race(
         name,
-        methods()[name],
+        replace(config, batch_size=args.batch_size or config.batch_size),
         teacher=args.teacher,
         seconds=args.seconds,
         num=args.num,
         points=shares(args.points),
         calls=(1, 2, 4),
+        images=args.images,
+        device=args.device,
+        turn=None if args.images else turn(args),
     )
+
+
+def turn(args: argparse.Namespace) -> FileLock | None:
+    """Whose turn it is on the GPU, among the runs whose results go to one folder."""
+    return FileLock(args.json.parent / "methods.lock") if args.device != "cpu" else None
 
 
 def few_steps(name: str, args: argparse.Namespace) -> None:
     """Take a second's worth of steps at a batch size and print the peak of memory."""
     torch.set_num_threads(1)
     config = replace(methods()[name], batch_size=args.memory)
-    race(name, config, teacher=args.teacher, seconds=1.0, num=1, points=(1.0,), calls=())
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    waits = {"device": args.device, "turn": turn(args)}
+    race(name, config, teacher=args.teacher, seconds=1.0, num=1, points=(1.0,), calls=(), **waits)
+    on_cpu = args.device == "cpu"
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if on_cpu else torch.cuda.max_memory_allocated())
+
+
+def speed(name: str, args: argparse.Namespace) -> None:
+    """Print the images per second of a method that has the device for itself."""
+    config = replace(methods()[name], batch_size=args.batch_size or methods()[name].batch_size)
+    waits = {"device": args.device, "turn": turn(args)}
+    found = race(name, config, teacher=args.teacher, seconds=args.seconds, num=1, points=(1.0,), calls=(), **waits)
+    print(found["images_per_second"])
+
+
+def alone(result: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """The result of a run beside others, with the seconds that its images take when it has the device for itself."""
+    words = [sys.executable, __file__, str(result["variant"]), "--teacher", args.teacher, "--speed", "--seconds", "1"]
+    words += ["--device", args.device, "--json", str(args.json), "--batch-size", str(args.batch_size or 0)]
+    rate = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
+    curve = [row | {"seconds": round(row["images"] / rate, 2)} for row in result["curve"]]
+    return result | {"images_per_second": rate, "curve": curve}
+
+
+def complete(name: str, args: argparse.Namespace) -> dict[str, object]:
+    """Run one method in a process of its own, and measure its memory."""
+    part = args.json.with_suffix(f".{name.replace('/', '-')}.part")
+    words = [sys.executable, __file__, name, "--single", "--teacher", args.teacher, "--json", str(part)]
+    words += ["--seconds", str(args.seconds), "--num", str(args.num), "--points", str(args.points)]
+    words += ["--images", str(args.images)] if args.images else []
+    words += ["--device", args.device, *(["--batch-size", str(args.batch_size)] if args.batch_size else [])]
+    subprocess.run(words, check=True)
+    result = json.loads(part.read_text())
+    part.unlink()
+    usual = args.batch_size or methods()[name].batch_size
+    if args.images:
+        return result
+    batch = SMALL if usual <= 64 else usual  # of methods that need groups
+    low, high = (peak(name, args, size) for size in (batch, 3 * batch))
+    return result | {"memory_per_image": (high - low) / (2 * batch)}
 
 
 def table(results: list[dict[str, object]]) -> str:
@@ -114,13 +168,31 @@ def table(results: list[dict[str, object]]) -> str:
         "|---|---:|---:|---|---:|---:|---:|---:|",
     ]
     for result in sorted(results, key=lambda r: r["curve"][-1]["fd_1"]):  # type: ignore[index]
+        memory = f"{result['memory_per_image'] / 2**20:.2f}" if "memory_per_image" in result else ""  # type: ignore[operator]
         last = result["curve"][-1]  # type: ignore[index]
         passes = " + ".join(f"{n:g} {kind}" for kind, n in result["passes_per_image"].items())  # type: ignore[union-attr]
         lines.append(
             f"| `{result['variant']}` | {last['images']:,} | {result['images_per_second']:g} | {passes} "
-            f"| {result['memory_per_image'] / 2**20:.2f} | {last['fd_1']} | {last['fd_2']} | {last['fd_4']} |"
+            f"| {memory} | {last['fd_1']} | {last['fd_2']} | {last['fd_4']} |"
         )
     return "\n".join(lines)
+
+
+def gather(
+    names: Sequence[str], results: list[dict[str, Any]], args: argparse.Namespace
+) -> tuple[list[dict[str, Any]], int]:
+    """Run methods, adding each to the results as soon as it is done; the results, and how many runs failed."""
+    failed = 0
+    with ThreadPoolExecutor(args.jobs) as pool:
+        running = {pool.submit(complete, name, args): name for name in names}
+        for done in as_completed(running):
+            if done.exception():
+                failed += 1
+                print(f"{running[done]}: {done.exception()}", file=sys.stderr, flush=True)
+                continue
+            results = [other for other in results if other["variant"] != running[done]] + [done.result()]
+            args.json.write_text(json.dumps(results, indent=1) + "\n")
+    return results, failed
 
 
 def main() -> None:
@@ -130,38 +202,49 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", choices=[*known, []], help="all without")
     parser.add_argument("--teacher", default="fashion-teacher", help="model folder or zoo name")
     parser.add_argument("--seconds", type=float, default=120.0, help="processor seconds for each method")
+    parser.add_argument(
+        "--images",
+        type=int,
+        help="a budget in place of seconds, for runs side by side, of which --time-alone gives the seconds",
+    )
+    parser.add_argument(
+        "--time-alone", action="store_true", help="only time the methods of --json, one after the other"
+    )
     parser.add_argument("--num", type=int, default=1000, help="samples for each distance")
     parser.add_argument("--points", type=int, default=4, help="how often each method is judged along its budget")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch-size", type=int, help="that of the recipes without")
+    parser.add_argument("--jobs", type=int, default=1, help="runs that are prepared side by side; more than 1 on a GPU")
     parser.add_argument("--json", type=Path, default=Path("methods.json"))
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--speed", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--single", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.jobs > 1 and args.device == "cpu":
+        parser.error("--jobs above 1 needs a GPU, where runs can take turns")
     names = args.methods or list(known)
     if args.memory:
         return few_steps(names[0], args)
+    if args.speed:
+        return speed(names[0], args)
     if args.single:
         return args.json.write_text(json.dumps(one(names[0], args))) and None
-    results = json.loads(args.json.read_text()) if args.json.exists() else []
-    if not results:
-        torch.set_num_threads(1)
-        print("start:", judge(load(args.teacher, precision="auto"), args.num, (1, 2, 4)), flush=True)
-    for name in names:
-        part = args.json.with_suffix(".part")
-        words = [sys.executable, __file__, name, "--single", "--teacher", args.teacher, "--json", str(part)]
-        words += ["--seconds", str(args.seconds), "--num", str(args.num), "--points", str(args.points)]
-        subprocess.run(words, check=True)
-        result = json.loads(part.read_text())
-        part.unlink()
-        usual = known[name].batch_size
-        batch = SMALL if usual <= 64 else usual  # of methods that need groups
-        low, high = (peak(name, args.teacher, size) for size in (batch, 3 * batch))
-        result["memory_per_image"] = (high - low) / (2 * batch)
-        results = [other for other in results if other["variant"] != name] + [result]
+    results, failed = json.loads(args.json.read_text()) if args.json.exists() else [], 0
+    if args.time_alone:
+        with ThreadPoolExecutor(args.jobs) as pool:
+            results = list(pool.map(lambda result: alone(result, args), results))
         args.json.write_text(json.dumps(results, indent=1) + "\n")
+    elif not results:
+        torch.set_num_threads(1)
+        teacher = load(args.teacher, device=args.device, precision="auto")
+        print("start:", judge(teacher, args.num, (1, 2, 4)), flush=True)
+    if not args.time_alone:
+        results, failed = gather(names, results, args)
     print(table(results))
     if args.plot:
         plot(results, args.plot)
+    sys.exit(failed > 0)
 
 
 if __name__ == "__main__":

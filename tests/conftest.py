@@ -45,6 +45,7 @@ from unistep.path import Path  # noqa: E402
 
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors, save those that PyTorch raises against itself."""
+    torch.set_num_threads(1)  # that of the processes that tests start: more of them round otherwise
     # torch.func.jvp loads decomposition tables that are still TorchScript.
     config.addinivalue_line("filterwarnings", "ignore:.*torch.jit.script.*:DeprecationWarning")
 

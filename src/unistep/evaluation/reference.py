@@ -214,7 +214,12 @@ def read_statistics(path: Path, fingerprint: str, network: FeatureNetwork) -> Re
 
 
 def quick_fd(
-    images: np.ndarray | Tensor, data: str = "fashion-mnist", *, split: str = "train", features: str = "fashion"
+    images: np.ndarray | Tensor,
+    data: str = "fashion-mnist",
+    *,
+    split: str = "train",
+    features: str = "fashion",
+    device: torch.device | str = "cpu",
 ) -> float:
     """Fréchet distance between images and a named data set in one call, for experiments.
 
@@ -223,10 +228,11 @@ def quick_fd(
         data: A source of :mod:`unistep.data`.
         split: The split to compare with.
         features: A feature network, as :func:`load_features` takes it.
+        device: Where that network works.
     """
     from unistep.data import DataConfig, prepare
 
-    network = load_features(features, shape=tuple(images.shape[1:]))
+    network = load_features(features, shape=tuple(images.shape[1:])).to(device)
     statistics = reference_statistics(prepare(DataConfig(source=data, split=split)), network)
     moments = Moments(network.dim)
     for found in extract(network, (quantise(to_float(batch)) for batch in batches_of(images))):

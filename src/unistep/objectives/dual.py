@@ -40,12 +40,14 @@ def _group_norm(
     del func
     if x.device.type != "cpu" and torch.is_autocast_enabled(x.device.type):
         x, v = x.float(), v.float()  # as autocast has it there
-    layout = torch.channels_last if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) else None
-    x = x.contiguous(memory_format=layout or torch.contiguous_format)
+    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    # PyTorch's kernel for GPUs knows no other layout than the plain one.
+    layout = torch.channels_last if last and x.device.type == "cpu" else torch.contiguous_format
+    x = x.contiguous(memory_format=layout)
     sizes = (len(x), x.shape[1], x[0, 0].numel(), groups)
     y, mean, rstd = torch.native_group_norm(x, weight, bias, *sizes, eps)
     with torch.no_grad():
-        v = v.to(x.dtype).contiguous(memory_format=layout or torch.contiguous_format)
+        v = v.to(x.dtype).contiguous(memory_format=layout)
         tangent = torch.ops.aten.native_group_norm_backward(v, x, mean, rstd, None, *sizes, [True, False, False])[0]
         return y, tangent if weight is None else tangent * weight.view(-1, *([1] * (x.ndim - 2)))
 

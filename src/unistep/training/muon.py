@@ -10,7 +10,9 @@ from typing import Any, overload
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
+
+from unistep.training.parallel import like_shard, whole
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration, chosen by Jordan et al. for a steep slope at zero."""
@@ -181,23 +183,29 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
-        matrices: list[Tensor] = []
-        for p in params:
-            state = self.state[p]
-            if not state:
-                state["momentum"] = torch.zeros_like(p)
-            assert p.grad is not None
-            state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-            update = p.grad.lerp(state["momentum"], group["momentum"])
-            update = update.to(self.dtype or update.dtype)
-            matrices.append((update.full_tensor() if isinstance(update, DTensor) else update).flatten(1))
+        if not params:
+            return
+        gradients = [p.grad for p in params if p.grad is not None]
+        momenta = self._states("momentum", params)
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        directions = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        matrices = [whole(d.to(self.dtype or d.dtype)).flatten(1) for d in directions]
         updates = (orthogonalise_shared if self._together(params) else orthogonalise_all)(matrices)
-        for p, update in zip(params, updates, strict=True):
-            change = update.reshape(p.shape).to(p.dtype)
-            if isinstance(p, DTensor):
-                change = distribute_tensor(change, p.device_mesh, p.placements)
-            scale = 0.2 * max(update.shape) ** 0.5
-            p.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-group["lr"] * scale)
+        changes = [like_shard(u.reshape(p.shape).to(p.dtype), p) for p, u in zip(params, updates, strict=True)]
+        scales = [-group["lr"] * 0.2 * max(matrix.shape) ** 0.5 for matrix in matrices]
+        torch._foreach_mul_(changes, scales)
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(params, changes)
+
+    def _states(self, name: str, params: list[nn.Parameter]) -> list[Tensor]:
+        """A state of each parameter, zero to begin with."""
+        return [self._state(name, p, torch.zeros_like) for p in params]
+
+    def _state(self, name: str, p: nn.Parameter, first: Callable[[Tensor], Tensor]) -> Tensor:
+        state = self.state[p]
+        if name not in state:
+            state[name] = first(p)
+        return state[name]
 
     def _together(self, params: list[nn.Parameter]) -> bool:
         """Whether there are other processes, all of which have these parameters."""
@@ -208,15 +216,18 @@ class Muon(torch.optim.Optimizer):
         return processes > 1 and all(mesh.size() == processes for mesh in meshes)
 
     def _adam(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+        if not params:
+            return
         beta1, beta2 = group["betas"]
-        for p in params:
-            state = self.state[p]
-            if not state:
-                state["step"] = torch.zeros(())
-                state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)
-            state["step"] += 1
-            count = state["step"].item()
-            state["mean"].lerp_(p.grad, 1 - beta1)
-            state["square"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-            root = (state["square"] / (1 - beta2**count)).sqrt_().add_(1e-8)
-            p.addcdiv_(state["mean"], root, value=-group["lr"] / (1 - beta1**count))
+        gradients = [p.grad for p in params if p.grad is not None]
+        counts = [self._state("step", p, lambda _: torch.zeros(())) for p in params]
+        means, squares = self._states("mean", params), self._states("square", params)
+        torch._foreach_add_(counts, 1)
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        steps = [float(count) for count in counts]  # a parameter may have gone without gradients for a while
+        roots = torch._foreach_div(squares, [1 - beta2**step for step in steps])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_add_(roots, 1e-8)
+        torch._foreach_addcdiv_(params, means, roots, [-group["lr"] / (1 - beta1**step) for step in steps])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unistep.objectives.base import Objective
 from unistep.precision import Precision
@@ -141,11 +141,11 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group.setdefault("peak_lr", group["lr"]) * factor
 
 
-def clip_gradients(parameters: list[nn.Parameter], largest: float) -> float:
-    """Shorten the gradient to the norm ``largest`` and return the norm it had; non-finite ones are left alone."""
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    norm = whole(norm)
-    value = float(norm)
-    if math.isfinite(value):
-        torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
-    return value
+def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Tensor:
+    """Shorten the gradient to the norm ``largest`` and return the norm it had; non-finite ones are left alone.
+
+    The norm stays on the device, so that nothing waits for it.
+    """
+    norm = whole(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm.where(norm.isfinite(), 0.0))
+    return norm

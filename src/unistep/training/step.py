@@ -104,7 +104,9 @@ class Stepper:
             stop: Whether this process was asked to stop; passed on to the others.
         """
         values, told = self.loader.batch(step)
-        total, logs, ranges = 0.0, dict[str, float](), torch.zeros(2, len(LEVEL_NAMES))
+        device = self.world.device
+        total, ranges = torch.zeros((), device=device), torch.zeros(2, len(LEVEL_NAMES), device=device)
+        logs: dict[str, Tensor] = {}
         for p in self.trainable:
             p.grad = None
         for part in range(self.config.accumulation):
@@ -117,15 +119,17 @@ class Stepper:
                     loss = self.module(x0, condition, generator=generator, progress=progress)
                 mean = loss.per_example.mean() / self.config.accumulation
                 mean.backward()
-            total += float(mean.detach())
-            ranges += by_level(loss).cpu()
+            total += mean.detach()
+            ranges += by_level(loss)
             for name, value in loss.logs.items():
-                logs[name] = logs.get(name, 0.0) + float(value) / self.config.accumulation
+                logs[name] = logs.get(name, torch.zeros_like(total)) + value.to(total) / self.config.accumulation
         norm = clip_gradients(self.trainable, self.config.clip)
-        averaged = self.world.mean([total, float(stop), *logs.values(), *ranges.flatten().tolist()])
+        # All in one transfer: each of them would make the processor wait until the GPU has done what it was told.
+        numbers = torch.cat([torch.stack([norm.to(total), total, *logs.values()]), ranges.flatten()]).tolist()
+        averaged = self.world.mean([numbers[1], float(stop), *numbers[2:]])
         shown = dict(zip(logs, averaged[2:], strict=False))
         sums, counts = averaged[2 + len(logs) :][: len(LEVEL_NAMES)], averaged[-len(LEVEL_NAMES) :]
         for name, value, count in zip(LEVEL_NAMES, sums, counts, strict=True):
             if count > 0:
                 shown[f"loss_by_noise/{name}"] = value / count
-        return Gradient(averaged[0], norm, shown, averaged[1] > 0)
+        return Gradient(averaged[0], numbers[0], shown, averaged[1] > 0)
