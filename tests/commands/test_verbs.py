@@ -155,7 +155,7 @@ def test_train_from_pictures_to_samples(run, place):
     assert config["optimizer"]["lr"] == 2e-3
     assert config["data"]["size"] == 16
     # The shipped teacher knows nothing of these pictures: one of their own is trained first.
-    assert config["teacher"] == "mine/teacher/model"
+    assert config["teacher"] == "run:teacher/model"
     assert run("sample mine -n 2 --label left -o two.png").code == 0
     again = run(command)
     assert again.code == 2
@@ -165,6 +165,15 @@ def test_train_from_pictures_to_samples(run, place):
     assert other.code == 2
     assert "holds another run" in other.err
     assert run([*command, "--resume"]).code == 0
+    Path("mine").rename("ours")
+    pictures.rename("album")
+    there = [{"mine": "ours", f"folder:{pictures}": "folder:album"}.get(word, word) for word in command]
+    assert run([*there, "--resume", "--max-steps", "4"]).code == 0
+    save_pictures(place / "others", count=20, side=16)
+    others = ["folder:others" if word == "folder:album" else word for word in there]
+    refused = run([*others, "--resume"])
+    assert refused.code == 2
+    assert "folder:others is other data" in refused.err
 
 
 def test_an_interrupted_training_has_its_own_exit_code(run, place, monkeypatch):

@@ -135,6 +135,18 @@ def read_checkpoint(folder: Path) -> Snapshot:
     return Snapshot(files, progress)
 
 
+def fingerprint_of_data(folder: Path) -> str | None:
+    """The fingerprint of the data in the newest of the checkpoints in ``folder`` that can be read and has one."""
+    for checkpoint in reversed(checkpoints(folder)):
+        try:
+            progress = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # restoring tells of it
+        if isinstance(progress, dict) and isinstance(progress.get("data"), str):
+            return progress["data"]
+    return None
+
+
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the newest ``keep`` checkpoints."""
     for old in checkpoints(folder)[:-keep]:

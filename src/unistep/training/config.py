@@ -28,7 +28,8 @@ class RunConfig:
     objective: AnyObjectiveConfig
     """Training signal."""
     teacher: str | None = None
-    """Model that the student starts from, and that distillation follows: a zoo name, a directory or a hub id."""
+    """Model that the student starts from, and that distillation follows: a zoo name, a directory or a hub id. A
+    teacher that was trained first, and lies in the run's own folder, is ``run:teacher/model``."""
     init: str | None = None
     """Model whose weights training starts from, in place of the teacher's or fresh ones."""
     teacher_share: float = 0.6

@@ -15,6 +15,7 @@ from unistep.generator import ModelConfig
 from unistep.serialization import read_json, to_plain
 from unistep.training.checkpoint import checkpoints
 from unistep.training.config import RunConfig
+from unistep.training.places import check_moved_data, find_own_teacher, may_have_moved, with_own_teacher
 
 LOOSE = ("checkpoint_every", "sample_every", "keep", "threads", "max_bad_steps")
 """What may change when a run goes on: it has no effect on the numbers."""
@@ -40,11 +41,13 @@ def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
         resume: Whether to go on with a run that lies there.
 
     Returns:
-        ``config``, with the number of steps that was settled when the run began, unless ``config`` has one.
+        ``config``, with the number of steps that was settled when the run began, unless ``config`` has one. Its data
+        may lie elsewhere than when the run began, and so may the folder itself, with its own teacher.
 
     Raises:
         ValueError: If there is a run already and ``resume`` is off, if it is another run, or if nothing can be written.
     """
+    config = with_own_teacher(config, out)
     stored_path = out / "config.json"
     if not stored_path.exists():
         if out.exists() and not out.is_dir():
@@ -64,11 +67,15 @@ def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
         config = replace(config, budget=stored.budget)
     elif config.budget == stored.budget:
         config = replace(config, max_steps=stored.max_steps)
-    same = replace(stored, **{key: getattr(config, key) for key in LOOSE})
+    stored = find_own_teacher(stored, config, out)
+    moved = may_have_moved(stored.data, config.data)
+    same = replace(stored, **{key: getattr(config, key) for key in LOOSE}, data=config.data if moved else stored.data)
     config = replace(config, model=_with_data_of(config.model, stored.model))
     changed = differences(to_plain(same), to_plain(config))
     if changed:
         raise ValueError(f"{out} holds another run, which cannot go on with changes ({'; '.join(changed[:3])})")
+    if moved:
+        check_moved_data(stored.data, config.data, out)
     return same
 
 

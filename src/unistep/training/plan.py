@@ -16,6 +16,7 @@ from unistep.training.budget import parse_amount
 from unistep.training.config import RunConfig
 from unistep.training.display import duration
 from unistep.training.optim import set_rates
+from unistep.training.places import teacher_of
 from unistep.training.step import Stepper
 
 TIMING_SECONDS = 4.0
@@ -95,7 +96,8 @@ def describe(
     images = left * config.batch_size
     trainable = sum(p.numel() for p in stepper.trainable)
     n, noun = len(dataset), "images" if dataset.sample_rate is None else "sounds"
-    start = f"weights of {config.init or config.teacher}" if config.init or config.teacher else "fresh weights"
+    first = config.init or teacher_of(config, out)
+    start = f"weights of {first}" if first else "fresh weights"
     steps = f"{left:,} of {config.max_steps:,} left, each of" if done else f"{left:,} of"
     told = f", each with {', '.join(dataset.fields)}" if dataset.fields else ""
     processes = f", {world.size} processes ({config.parallel})" if world.size > 1 else ""

@@ -31,6 +31,7 @@ from unistep.training.folder import held, missing_folders, open_run, write_confi
 from unistep.training.log import MetricsLog
 from unistep.training.optim import build_optimizer
 from unistep.training.parallel import World, start_world, stop_world, wrap
+from unistep.training.places import teacher_of
 from unistep.training.plan import describe, images_per_second, settle_steps
 from unistep.training.soundness import budget_warnings, network_warnings, start_warnings, steepness
 from unistep.training.step import Stepper
@@ -93,7 +94,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     if world.is_main and dataset.summary.skipped:
         console.print(dataset.summary)
     model = fit_model_to_objective(fit_model_to_data(config.model, dataset), config.objective)
-    teacher = load_fitting(config.teacher, model, "teacher")
+    teacher = load_fitting(teacher_of(config, out), model, "teacher")
     start = load_fitting(config.init, model, "init")
     model = fit_model_to_start(model, start, teacher)
     config = replace(config, model=model)
@@ -171,7 +172,7 @@ def _restore(
             continue
         for name, value in identity.items():
             if snapshot.progress.get(name, value) != value:
-                what = f"data of {config.data.source}" if name == "data" else f"teacher {config.teacher}"
+                what = f"data of {config.data.source}" if name == "data" else f"teacher {teacher_of(config, out)}"
                 raise ValueError(f"the {what} has changed since the run in {out} began; start another with --out")
         try:
             state.restore(snapshot)

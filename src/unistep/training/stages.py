@@ -13,10 +13,8 @@ from unistep.training.budget import parse_amount
 from unistep.training.config import RunConfig
 from unistep.training.folder import open_run
 from unistep.training.optim import MuonConfig, Schedule
+from unistep.training.places import OWN_TEACHER, TEACHER_FOLDER
 from unistep.training.run import train
-
-TEACHER_FOLDER = "teacher"
-"""Where, inside a run's folder, the teacher's own run lies."""
 
 
 def needs_own_teacher(config: RunConfig) -> bool:
@@ -92,7 +90,7 @@ def _student_config(config: RunConfig, own: Path) -> RunConfig:
     Raises:
         ValueError: If nothing is left.
     """
-    tuning = replace(config, teacher=str(own / "model"))
+    tuning = replace(config, teacher=OWN_TEACHER)
     if config.max_steps is None:
         return scaled(tuning, 1 - config.teacher_share)
     taken = read_json(RunConfig, own / "config.json").max_steps or 0
