@@ -19,7 +19,7 @@ from unistep.training.budget import Amount, parse_amount
 from unistep.training.checkpoint import Snapshot, TrainingState, prune, save_checkpoint
 from unistep.training.config import RunConfig
 from unistep.training.display import Display
-from unistep.training.health import Health, TrainingStoppedError
+from unistep.training.health import Health, TrainingStoppedError, count_broken, refuse_broken
 from unistep.training.log import MetricsLog
 from unistep.training.optim import set_rates
 from unistep.training.parallel import gathered
@@ -89,7 +89,8 @@ class Trainer:
             log: Where numbers go; only on the main process.
 
         Raises:
-            TrainingStoppedError: When too many steps in a row are not finite, or the final state cannot be written.
+            TrainingStoppedError: When too many steps in a row, or the averaged weights, are not finite, or the final
+                state cannot be written.
         """
         checkpoint = Every(self.config.checkpoint_every, "checkpoint_every", self.config.batch_size)
         sample = Every(self.config.sample_every, "sample_every", self.config.batch_size)
@@ -166,8 +167,15 @@ class Trainer:
 
         Returns:
             What could not be written and why, on every process; empty if all is well.
+
+        Raises:
+            TrainingStoppedError: If the weights of the model are not finite; what was written before stays.
         """
         snapshot = self.state.gather()
+        # Before the checkpoint, too: it would take the place of one that is whole.
+        average = snapshot.files[self.config.emas[0].name].values()
+        broken, count = self.world.broadcast(count_broken(average) if self.world.is_main else None)
+        refuse_broken(broken, count, self.step, self.saved)
         if self.saved is None or self.step > self.saved:
             problem = self._on_main(lambda: self._write_checkpoint(snapshot))
             if problem:
