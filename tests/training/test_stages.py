@@ -101,3 +101,40 @@ def test_every_method_that_starts_from_a_teacher_may_train_its_own(name: str, tm
     teacher = load(tmp_path / "run" / "teacher" / "model")
     assert not teacher.config.network.second_time
     assert load(tmp_path / "run").config.kind == config.model.kind
+
+
+def told(config: RunConfig, out: Path) -> str:
+    """What is printed as a run is to go on."""
+    text = io.StringIO()
+    assert train_stages(config, out, resume=True, device="cpu", console=Console(file=text, width=40))
+    return text.getvalue()
+
+
+def test_resuming_where_there_is_no_run_begins_one_and_says_so(config: RunConfig, tmp_path: Path, monkeypatch) -> None:
+    """As a job that is started again and again needs it; a mistyped folder is seen."""
+    config = replace(config, max_steps=2)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "nime").mkdir(parents=True)  # nearer, without a run
+    line = "there is no run in runs/mine to go on with; a new one begins\n"
+    assert told(config, Path("runs/mine")).startswith(line)
+    assert "to go on with" not in told(config, Path("runs/mine"))
+    line = "there is no run in runs/mien to go on with (did you mean 'runs/mine'?); a new one begins\n"
+    assert told(config, Path("runs/mien")).startswith(line)
+    monkeypatch.chdir(tmp_path / "runs")
+    assert "(did you mean 'mine'?)" in told(replace(config, teacher=str(tmp_path / "teacher")), Path("mne"))
+
+
+def test_a_run_whose_teacher_is_under_way_is_one_to_go_on_with(config: RunConfig, tmp_path: Path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_one_step", Trainer._one_step)  # put back at the end
+        stop_after(2)
+        assert not staged(config, tmp_path / "run")
+    assert "to go on with" not in told(config, tmp_path / "run")
+
+
+def test_one_process_speaks_for_all(config: RunConfig, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("unistep.training.stages.train", lambda *args, **options: False)
+    text = io.StringIO()
+    assert not train_stages(config, tmp_path / "run", resume=True, console=Console(file=text))
+    assert text.getvalue() == ""

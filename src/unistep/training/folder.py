@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,10 +16,32 @@ from unistep.generator import ModelConfig
 from unistep.serialization import read_json, to_plain
 from unistep.training.checkpoint import checkpoints
 from unistep.training.config import RunConfig
-from unistep.training.places import check_moved_data, find_own_teacher, may_have_moved, with_own_teacher
+from unistep.training.places import (
+    TEACHER_FOLDER,
+    check_moved_data,
+    find_own_teacher,
+    may_have_moved,
+    with_own_teacher,
+)
 
 LOOSE = ("checkpoint_every", "sample_every", "keep", "threads", "max_bad_steps")
 """What may change when a run goes on: it has no effect on the numbers."""
+
+
+def holds_run(out: Path) -> bool:
+    """Whether there is a run in ``out``, of whose two stages the first may be under way."""
+    return any((folder / "config.json").is_file() for folder in (out, out / TEACHER_FOLDER))
+
+
+def no_run_yet(out: Path) -> str:
+    """A line that says that there is no run in ``out`` to go on with; names the nearest folder beside it with one."""
+    try:
+        beside = [folder.name for folder in out.absolute().parent.iterdir() if holds_run(folder)]
+    except OSError:
+        beside = []
+    close = difflib.get_close_matches(out.absolute().name, beside, n=1, cutoff=0.5)
+    meant = f" (did you mean {str(out.parent / close[0])!r}?)" if close else ""
+    return f"there is no run in {out} to go on with{meant}; a new one begins"
 
 
 def differences(old: object, new: object, prefix: str = "") -> list[str]:

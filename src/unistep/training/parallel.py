@@ -64,6 +64,11 @@ class World:
             dist.barrier()
 
 
+def speaks() -> bool:
+    """Whether this process is the one that speaks for all, before they have joined."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 def start_world(device: str | None = None) -> World:
     """Join the processes that ``torchrun`` started, or be the only one.
 

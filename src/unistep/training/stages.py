@@ -11,8 +11,9 @@ from unistep.objectives.denoising import DenoisingConfig
 from unistep.serialization import read_json
 from unistep.training.budget import parse_amount
 from unistep.training.config import RunConfig
-from unistep.training.folder import open_run
+from unistep.training.folder import holds_run, no_run_yet, open_run
 from unistep.training.optim import MuonConfig, Schedule
+from unistep.training.parallel import speaks
 from unistep.training.places import OWN_TEACHER, TEACHER_FOLDER
 from unistep.training.run import train
 
@@ -65,9 +66,12 @@ def train_stages(
 
     The teacher gets ``config.teacher_share`` of the budget and its own run in ``out/teacher``; each stage resumes
     by itself. Once the student has begun, its teacher stays what it is: a new number of steps is the student's share.
+    Where there is nothing to resume, a run begins and a line says so.
     Arguments, result and errors are those of :func:`unistep.training.run.train`.
     """
-    console = console or Console()
+    console = (console or Console()) if speaks() else Console(quiet=True)
+    if resume and not holds_run(out):
+        console.print(no_run_yet(out), style="yellow", markup=False, highlight=False, soft_wrap=True)
     if not needs_own_teacher(config):
         return train(config, out, resume=resume, device=device, console=console)
     own = out / TEACHER_FOLDER
