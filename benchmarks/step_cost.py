@@ -72,12 +72,12 @@ def main() -> None:
             if turn:  # the first is a warm-up
                 seconds[name].append(clock() - begin)
     median = {name: statistics.median(found) for name, found in seconds.items()}
-    print(f"{hardware()}; batch {args.batch_size}, {args.rounds} rounds; {YARDSTICK} {median[YARDSTICK]:.3f} s a step")
+    print(f"{hardware(world.device)}; batch {args.batch_size}, {args.rounds} rounds; {YARDSTICK} {median[YARDSTICK]:.3f} s a step")
     for name, value in median.items():
         print(f"{name:<28}{value / median[YARDSTICK]:6.2f}")
     if args.json:
         ratios = {name: value / median[YARDSTICK] for name, value in median.items()}
-        args.json.write_text(json.dumps({"hardware": str(hardware()), "ratios": ratios}, indent=1) + "\n")
+        args.json.write_text(json.dumps({"hardware": hardware(world.device), "ratios": ratios}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +16,11 @@ from tiny import run, run_config
 from torch import Tensor, nn
 
 from unistep.nets.blocks import depth_to_space, double, halve, space_to_depth
-from unistep.objectives import EasyConfig
+from unistep.objectives import ContinuousConfig, EasyConfig
 from unistep.precision import WantedPrecision
 from unistep.timesteps import RatioCurriculum
+from unistep.training import compiled
+from unistep.training import run as run_module
 
 
 class WithoutGradient(torch.autograd.Function):
@@ -58,6 +62,67 @@ def test_what_rounding_does_is_not_held_against_the_compiler(
     monkeypatch.setattr(nn.Module, "compile", round_otherwise)
     with nullcontext() if precision == "bf16" else pytest.raises(ValueError, match="gives another gradient"):
         run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, True),
+        ({"max_steps": 10}, False),
+        ({"auto_compile": False}, False),
+        ({"compile": True}, False),
+        ({"objective": ContinuousConfig()}, False),
+        ({"objective": ContinuousConfig(derivative="finite")}, True),
+    ],
+)
+def test_long_runs_are_worth_compiling(changes: dict[str, Any], wanted: bool, tmp_path: Path, monkeypatch) -> None:
+    tried: list[float] = []
+
+    def keep_if_faster(objective: object, stepper: object, optimizer: object, speed: float) -> float:
+        tried.append(speed)
+        raise ValueError("it was only a try")
+
+    monkeypatch.setattr(run_module, "keep_if_faster", keep_if_faster)
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: name)
+    monkeypatch.setattr(nn.Module, "compile", lambda self: None)
+    monkeypatch.setattr(run_module.Trainer, "run", lambda *_: True)
+    config = run_config("sct" if "objective" in changes else "denoising", tmp_path, max_steps=8000)
+    _, shown = run(replace(config, **changes), tmp_path / "run")
+    assert tried == ([100.0] if wanted else [])
+    assert ("not compiled: it was only a try" in shown) is wanted
+
+
+@pytest.mark.parametrize(("speed", "kept"), [(10.0, True), (100.0, False)])
+def test_a_compiled_network_stays_if_it_is_faster(speed: float, kept: bool, tmp_path: Path, monkeypatch) -> None:
+    def compile_well(self: nn.Module) -> None:
+        self._compiled_call_impl = self._call_impl
+
+    monkeypatch.setattr(nn.Module, "compile", compile_well)
+    monkeypatch.setattr(compiled, "images_per_second", lambda *_: 100.0)
+    found: list[float] = []
+    monkeypatch.setattr(run_module, "worth_compiling", lambda *_: True)
+    monkeypatch.setattr(run_module.Trainer, "run", lambda *_: True)
+    monkeypatch.setattr(
+        run_module,
+        "keep_if_faster",
+        lambda objective, stepper, optimizer, _: (
+            found.append(compiled.keep_if_faster(objective, stepper, optimizer, speed)) or found[-1]
+        ),
+    )
+    run(run_config("denoising", tmp_path, max_steps=8000), tmp_path / "run")
+    assert (found == [100.0]) is kept
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["compile"] is kept
+
+
+def test_a_compiler_that_fails_leaves_the_network_as_it_was(tmp_path: Path, monkeypatch) -> None:
+    def fail(self: nn.Module) -> None:
+        raise RuntimeError("no compiler here\nand much more to read")
+
+    monkeypatch.setattr(nn.Module, "compile", fail)
+    monkeypatch.setattr(run_module, "worth_compiling", lambda *_: True)
+    done, shown = run(run_config("denoising", tmp_path, max_steps=2), tmp_path / "run")
+    assert done
+    assert "not compiled: no compiler here\n" in shown
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")

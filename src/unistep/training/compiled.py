@@ -2,15 +2,86 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import nn
 
 from unistep.flowmap import Map
+from unistep.training.checkpoint import checkpoints
+from unistep.training.config import RunConfig
 from unistep.training.parallel import whole
+from unistep.training.plan import images_per_second
 from unistep.training.step import Stepper
 
 CLOSE = 0.9
 """Least cosine of the two gradients, where rounding does not make them differ by itself."""
+
+
+LONG = 600.0
+"""Seconds of training from which compiling, which takes a minute, is worth its time."""
+FASTER = 1.05
+"""How much faster training must become to stay compiled."""
+
+
+def worth_compiling(config: RunConfig, seconds: float, stepper: Stepper, out: Path) -> bool:
+    """Whether a run that nobody said how to run should be compiled: one that is long, new, and can be.
+
+    A run that goes on keeps what it began with: a compiled network rounds otherwise.
+
+    Args:
+        config: The run.
+        seconds: How long it will take.
+        stepper: Takes its gradients.
+        out: Its folder.
+    """
+    if config.compile or not config.auto_compile or seconds < LONG or checkpoints(out / "checkpoints"):
+        return False
+    derivatives = [getattr(config.objective, f.name) for f in fields(config.objective) if f.name in _DERIVATIVES]
+    # Forward differentiation does not go through a compiled network; on a CPU there must be something to compile with.
+    able = stepper.world.device.type != "cpu" or any(map(shutil.which, ("c++", "g++", "clang++")))
+    return able and stepper.world.size == 1 and "exact" not in derivatives
+
+
+_DERIVATIVES = ("derivative", "tangent")
+
+
+def keep_if_faster(objective: nn.Module, stepper: Stepper, optimizer: torch.optim.Optimizer, speed: float) -> float:
+    """Compile, and take it back unless training is faster for it.
+
+    Args:
+        objective: As in :func:`compile_networks`.
+        stepper: Likewise.
+        optimizer: One that has taken no step.
+        speed: Images per second without.
+
+    Returns:
+        Images per second with; NaN where it was taken back.
+
+    Raises:
+        ValueError: If the compiler fails or gives another gradient; the networks are as before.
+    """
+    problem, found = "", math.nan
+    try:
+        compile_networks(objective, stepper)
+        found = images_per_second(stepper, optimizer)
+    except Exception as error:
+        problem = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+    if not found > FASTER * speed:
+        found = math.nan
+        for net in _networks(objective):
+            net._compiled_call_impl = None  # torch.nn.Module.compile has no way back
+    if problem:
+        raise ValueError(problem)
+    return found
+
+
+def _networks(objective: nn.Module) -> set[Any]:
+    return {part.net for part in objective.modules() if isinstance(part, Map)}
 
 
 def compile_networks(objective: nn.Module, stepper: Stepper) -> None:
@@ -32,7 +103,7 @@ def compile_networks(objective: nn.Module, stepper: Stepper) -> None:
     stepper.module.train(not dropout)  # the compiler draws other masks
     plain = _gradient(stepper)
     rounding = _rounding(stepper, plain)
-    for net in {part.net for part in objective.modules() if isinstance(part, Map)}:
+    for net in _networks(objective):
         net.compile()
     compiled = _gradient(stepper)
     stepper.module.train()

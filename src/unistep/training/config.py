@@ -54,6 +54,8 @@ class RunConfig:
     """Arithmetic of the network: ``auto`` is bf16 where the hardware is fast at it."""
     compile: bool = False
     """Whether to compile the network with ``torch.compile``."""
+    auto_compile: bool = True
+    """Whether to do so unasked where a run takes more than ten minutes and becomes faster for it."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How several processes share the work, under ``torchrun``."""
     threads: int | None = None

@@ -185,6 +185,7 @@ class Muon(torch.optim.Optimizer):
     def _muon(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
         if not params:
             return
+        weights: list[Tensor] = [*params]
         gradients = [p.grad for p in params if p.grad is not None]
         momenta = self._states("momentum", params)
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
@@ -194,8 +195,8 @@ class Muon(torch.optim.Optimizer):
         changes = [like_shard(u.reshape(p.shape).to(p.dtype), p) for p, u in zip(params, updates, strict=True)]
         scales = [-group["lr"] * 0.2 * max(matrix.shape) ** 0.5 for matrix in matrices]
         torch._foreach_mul_(changes, scales)
-        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(params, changes)
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(weights, changes)
 
     def _states(self, name: str, params: list[nn.Parameter]) -> list[Tensor]:
         """A state of each parameter, zero to begin with."""
@@ -219,6 +220,7 @@ class Muon(torch.optim.Optimizer):
         if not params:
             return
         beta1, beta2 = group["betas"]
+        weights: list[Tensor] = [*params]
         gradients = [p.grad for p in params if p.grad is not None]
         counts = [self._state("step", p, lambda _: torch.zeros(())) for p in params]
         means, squares = self._states("mean", params), self._states("square", params)
@@ -230,4 +232,4 @@ class Muon(torch.optim.Optimizer):
         roots = torch._foreach_div(squares, [1 - beta2**step for step in steps])
         torch._foreach_sqrt_(roots)
         torch._foreach_add_(roots, 1e-8)
-        torch._foreach_addcdiv_(params, means, roots, [-group["lr"] / (1 - beta1**step) for step in steps])
+        torch._foreach_addcdiv_(weights, means, roots, [-group["lr"] / (1 - beta1**step) for step in steps])

@@ -14,6 +14,9 @@ from unistep.precision import Precision
 from unistep.training.muon import Muon, hidden_matrices
 from unistep.training.parallel import whole
 
+LARGEST_RATE = 1e3
+"""No weight survives a larger one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MuonConfig:
@@ -120,8 +123,8 @@ def _build(
 
 def _check_rates(**rates: float) -> None:
     for name, rate in rates.items():
-        if not 0 < rate < math.inf:
-            raise ValueError(f"{name} must be a finite number above 0, got {rate}")
+        if not 0 < rate <= LARGEST_RATE:
+            raise ValueError(f"{name} must be above 0 and at most {LARGEST_RATE:g}, got {rate}")
 
 
 def _check_shares(**shares: float) -> None:

@@ -21,8 +21,6 @@ from unistep.training.step import Stepper
 
 TIMING_SECONDS = 4.0
 """How long the timing run goes on, after two steps of warm-up."""
-LONG = 600.0
-"""Seconds of training from which compiling is worth its time."""
 
 
 def images_per_second(stepper: Stepper, optimizer: torch.optim.Optimizer) -> float:
@@ -102,8 +100,6 @@ def describe(
     told = f", each with {', '.join(dataset.fields)}" if dataset.fields else ""
     processes = f", {world.size} processes ({config.parallel})" if world.size > 1 else ""
     compiled = ", compiled" if config.compile else ""
-    if not config.compile and images / speed > LONG:
-        compiled = "; --compile takes a minute to begin with and is faster on long runs"
     rows = {
         "recipe": config.recipe,
         "data": f"{n:,} {noun} of {dataset.summary.each}{told}, from {config.data.source}",

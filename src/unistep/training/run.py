@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from rich.console import Console
 
 from unistep.data import Dataset, Loader, prepare
+from unistep.objectives.base import Objective
 from unistep.training.build import (
     build_objective,
     build_student,
@@ -23,7 +25,7 @@ from unistep.training.build import (
     weights_hash,
 )
 from unistep.training.checkpoint import TrainingState, checkpoints, read_checkpoint
-from unistep.training.compiled import compile_networks
+from unistep.training.compiled import compile_networks, keep_if_faster, worth_compiling
 from unistep.training.config import RunConfig
 from unistep.training.display import Display, duration, show_table
 from unistep.training.ema import EMA
@@ -114,6 +116,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
         [EMA(ema, student.net.parameters()) for ema in config.emas],
     )
     speed = images_per_second(stepper, optimizer)
+    config, speed = _compiled_if_long(config, objective, stepper, optimizer, speed, out, console)
     config = world.broadcast(settle_steps(config, speed))
     stepper.config = config
     warnings = [*network_warnings(config, rate), *budget_warnings(config)]
@@ -143,6 +146,28 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     if world.is_main:
         _report(console, trainer, out, done=done, tensorboard=log is not None and log.has_tensorboard)
     return done
+
+
+def _compiled_if_long(
+    config: RunConfig,
+    objective: Objective,
+    stepper: Stepper,
+    optimizer: torch.optim.Optimizer,
+    speed: float,
+    out: Path,
+    console: Console,
+) -> tuple[RunConfig, float]:
+    """The run with its network compiled where that is worth it, and its speed."""
+    steps = settle_steps(config, speed).max_steps or 0
+    if not worth_compiling(config, steps * config.batch_size / speed, stepper, out):
+        return config, speed
+    with console.status("compiling the network, as this run is long (--no-auto-compile goes without)"):
+        try:
+            faster = keep_if_faster(objective, stepper, optimizer, speed)
+        except ValueError as error:
+            console.print(f"not compiled: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+            return config, speed
+    return (config, speed) if math.isnan(faster) else (replace(config, compile=True), faster)
 
 
 def _restore(
