@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -199,3 +199,31 @@ def test_bad_devices_are_refused(monkeypatch) -> None:
     with pytest.raises(ValueError, match="unknown device 'gpu'"):
         start_world("gpu")
     assert start_world(None) == World()
+
+
+class Answered(World):
+    """A process that hears from the main one what it is told to hear."""
+
+    heard: ClassVar[list[Any]] = []
+
+    def broadcast(self, value: Any) -> Any:
+        self.heard.append(value)
+        return self.heard[0]
+
+
+def test_a_refusal_of_the_main_process_ends_the_others_quietly(monkeypatch) -> None:
+    def refuse() -> None:
+        raise ValueError("no such data")
+
+    monkeypatch.setattr(Answered, "heard", [])
+    with pytest.raises(ValueError, match="no such data"):
+        Answered(0, 2).from_main(refuse)
+    with pytest.raises(SystemExit) as left:
+        Answered(1, 2).from_main(refuse)
+    assert left.value.code == 2
+
+
+def test_the_main_process_works_for_all(monkeypatch) -> None:
+    monkeypatch.setattr(Answered, "heard", [])
+    assert Answered(0, 2).from_main(lambda: 7) == 7
+    assert Answered(1, 2).from_main(lambda: 8) == 7

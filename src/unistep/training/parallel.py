@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -57,6 +58,25 @@ class World:
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device if self.device.type == "cuda" else None)
         return box[0]
+
+    def from_main(self, work: Callable[[], Any]) -> Any:
+        """What ``work`` gives on the main process, on every process.
+
+        Raises:
+            ValueError: On the main process, what ``work`` raised; the others leave quietly with exit code 2.
+        """
+        value, problem = None, None
+        if self.is_main:
+            try:
+                value = work()
+            except ValueError as error:
+                problem = error
+        refused, value = self.broadcast((problem is not None, value))
+        if problem is not None:
+            raise problem
+        if refused:
+            sys.exit(2)
+        return value
 
     def barrier(self) -> None:
         """Wait for all processes."""

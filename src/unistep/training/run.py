@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,19 +75,21 @@ def train(
 
 def _data(config: RunConfig, world: World) -> Dataset:
     """The data, prepared once by the main process."""
-    if world.is_main:
+
+    def once() -> None:
         prepare(config.data, progress=True)
-    world.barrier()
+
+    world.from_main(once)
     return prepare(config.data, progress=False)
 
 
 def _train(config: RunConfig, out: Path, resume: bool, world: World, console: Console) -> bool:
     config = replace(config, model=fit_sampling_to_objective(config.model, config.objective))
     made = missing_folders(out)
-    if world.is_main:
-        config = open_run(out, config, resume=resume)
-    config = world.broadcast(config)
-    with held(out, made) if world.is_main else nullcontext():
+    asked = config
+    config = world.from_main(lambda: open_run(out, asked, resume=resume))
+    with ExitStack() as stack:
+        world.from_main(lambda: stack.enter_context(held(out, made)))
         return _train_held(config, out, world, console)
 
 
