@@ -1,16 +1,17 @@
 """Where in the spectrum made notes differ from rendered ones that are told the same: level by instrument and band.
 
-    python benchmarks/note_bands.py [--model notes] [--num 400] [--steps 1]
+    python benchmarks/note_bands.py [--model notes] [--num 400] [--steps 1] [--picture notes.png]
 
 Of each pair the mean power of the first 0.4 s in four bands is compared; the figures are medians over an instrument's
 pairs, in decibels of the made note over the rendered one. ``start`` is the first sample over the peak of the made
-note, 95th percentile: a rendered note begins in silence.
+note, 95th percentile: a rendered note begins in silence. ``--picture`` shows pairs, rendered and made.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--model", default="notes")
     parser.add_argument("--num", type=int, default=400, help="pairs")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--picture", type=Path, help="waveforms and spectrograms of one pair each of five instruments")
     args = parser.parse_args()
     generator = unistep.load(args.model, precision="auto")
     modality: Any = generator.modality
@@ -58,6 +60,12 @@ def main() -> None:
             told[name] = [field.written[value] for value in told[name]]
     made = generator.sample(args.num, steps=args.steps, **told)[:, 0]
     true = torch.from_numpy(real.values[chosen, 0].copy()).float() / 32_768
+    if args.picture:
+        numbers = torch.from_numpy(real.condition["instrument"][chosen])
+        shown = [int((numbers == number).nonzero().flatten().median()) for number in numbers.unique()[:5]]
+        steps = args.steps or generator.config.steps
+        rows = [("rendered", true[shown, None]), (f"made in {steps} step{'s' * (steps > 1)}", made[shown, None])]
+        modality.contact_sheet(rows).save(args.picture)
     edges = [0.0, 2e3, 4e3, 6e3, 8e3]
     apart = band_levels(made, modality.sample_rate, edges) - band_levels(true, modality.sample_rate, edges)
     start = made[:, 0].abs() / made.abs().amax(dim=1)
