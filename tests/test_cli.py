@@ -15,6 +15,7 @@ import unistep
 from unistep import cli
 from unistep.commands.errors import CommandError
 from unistep.commands.extras import EXTRAS
+from unistep.files import DiskError
 
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HEAVY = ["torch", "numpy", "PIL", "rich", "tyro", "torchmetrics", "sklearn", "scipy", "matplotlib", "diffusers"]
@@ -119,6 +120,8 @@ class OutOfMemoryError(RuntimeError):
     [
         (ValueError("a\n  b"), 2, "a b"),
         (CommandError("training diverged"), 1, "training diverged"),
+        (DiskError("cannot write x: No space left on device"), 1, "cannot write x: No space left on device"),
+        (RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"), 1, MEMORY),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x/y"), 1, "/x/y: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied"), 1, "Permission denied"),
         (MemoryError(), 1, MEMORY),

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from unistep.files import remove_folder, remove_leftovers, replacing, replacing_folder, write_text
+from unistep.files import (
+    DiskError,
+    check_readable,
+    remove_folder,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    write_text,
+)
 
 
 def content(folder: int, name: str) -> str:
@@ -42,14 +50,25 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, fault: BaseExcepti
     with pytest.raises(ValueError if isinstance(fault, OSError) else type(fault)) as caught:
         write()
     assert "No space left" in str(caught.value) or caught.value is fault
+    assert isinstance(caught.value, DiskError) == isinstance(fault, OSError)
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"cannot write .*file/x.txt: (File exists|Not a directory)"):
+    with pytest.raises(ValueError, match=r"cannot write .*file/x.txt: (File exists|Not a directory)") as caught:
         write_text(tmp_path / "file" / "x.txt", "text")
+    assert not isinstance(caught.value, DiskError)  # another name would help
+
+
+def test_a_file_that_cannot_be_opened_is_not_missing(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    check_readable(tmp_path / "file")
+    with pytest.raises(ValueError, match=r"gone: no such file"):
+        check_readable(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"cannot be read: Is a directory"):
+        check_readable(tmp_path)
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_unions_are_told_apart_by_their_tag() -> None:
 
 
 def test_checks_of_the_dataclass_are_kept() -> None:
-    with pytest.raises(ValueError, match="size must be at least 1 pixel, got 0"):
+    with pytest.raises(ValueError, match="size must be from 1 to 8192 pixels, got 0"):
         from_plain(ImageModality, {"size": 0, "channels": 1})
     with pytest.raises(ValueError, match=r"emas: sigma_rel must be between 0 and 0.28, got 0.5"):
         from_plain(RunConfig, {**PLAIN, "emas": [{"type": "PowerEMA", "sigma_rel": 0.5}]})
@@ -248,7 +248,7 @@ def test_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     with pytest.raises(ValueError, match=r"c.json: no such file"):
         read_json(Leaf, path)
-    with pytest.raises(ValueError, match=r"not readable as JSON"):
+    with pytest.raises(ValueError, match=r"cannot be read: Is a directory"):
         read_json(Leaf, tmp_path)
     for content in (b"", b"{", b"\xff\xfe", b"[" * 100_000):
         path.write_bytes(content)

@@ -14,6 +14,7 @@ from unistep import __version__
 from unistep.commands.errors import INTERRUPTED, CommandError
 from unistep.commands.extras import extra_of
 from unistep.commands.words import nearest_of
+from unistep.files import DiskError
 
 VERBS = {
     "demo": "see what Unistep can do, in minutes, on this computer",
@@ -29,6 +30,9 @@ VERBS = {
 
 DEBUG = "UNISTEP_DEBUG"
 """Set it to see the traceback behind an error line."""
+
+_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What PyTorch says on a CPU, in an error of no kind of its own."""
 
 BROKEN_PIPE = 141
 """Exit code where whoever read the output has left."""
@@ -104,7 +108,7 @@ def _dispatch(arguments: list[str]) -> int:
 def describe(error: Exception) -> tuple[str | None, int]:
     """One line about an error and the exit code, or no line where it is no mistake of the person's but ours."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, CommandError):
+    if isinstance(error, CommandError | DiskError):
         return text, 1
     if isinstance(error, ValueError):
         return text, 2
@@ -115,6 +119,6 @@ def describe(error: Exception) -> tuple[str | None, int]:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or text}", 1
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY in text:
         return "there is not enough memory; where the command has a --batch-size, use a smaller one", 1
     return None, 1

@@ -22,6 +22,9 @@ of which NaN does. Beside them there may be :data:`CONTEXT`, which is a signal."
 CONTEXT, CONTEXT_NOISE = "context", "context_noise"
 """What came before, ``[b, *shape]``, and the level of the noise on it; shown by :class:`unistep.context.Context`."""
 
+CONDITIONS = ("label", "instrument", "pitch", "velocity")
+"""The fields that models of known data take."""
+
 GUIDANCE = "guidance"
 """The field of a guidance weight, which a model answers for itself rather than a sampler by asking twice."""
 

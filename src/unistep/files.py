@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.ENFILE, errno.EMFILE})
+"""What can happen at any place, rightly named: no room, a quota, a broken disk, a system that has run out."""
+
+
+class DiskError(ValueError):
+    """A file cannot be written though its place is a right one: the disk is full or broken. Exit code 1."""
+
+
+def unwritable(line: str, error: OSError) -> ValueError:
+    """The error to raise with ``line`` where writing failed: a :class:`DiskError` where another name would not help."""
+    return (DiskError if error.errno in _OF_THE_DISK else ValueError)(line)
+
+
+def check_readable(path: Path) -> None:
+    """Find out whether a file can be opened, for libraries that take any failure for a missing file.
+
+    Raises:
+        ValueError: If not, naming it and the reason.
+    """
+    try:
+        with path.open("rb"):
+            pass
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def sync(path: Path) -> None:
@@ -23,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``; it takes its place when the block ends well, and vanishes when it does not.
 
     Raises:
-        ValueError: If the place cannot be written to, naming it and the reason.
+        ValueError: If the place cannot be written to, naming it and the reason; a :class:`DiskError` on a full disk.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -33,7 +61,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         sync(path.parent)
     except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+        raise unwritable(f"cannot write {path}: {error.strerror or error}", error) from None
     finally:
         with suppress(OSError):  # where there is no such folder, nothing is left in it either
             temporary.unlink(missing_ok=True)

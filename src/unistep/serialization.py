@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import types
 from collections.abc import Callable, Mapping
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import cattrs
+
+from unistep.spelling import closest
 
 T = TypeVar("T")
 
@@ -26,8 +27,8 @@ def _members(hint: Any) -> tuple[type, ...]:
 def nearest(name: str, choices: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
     """A hint at the closest valid choice, and the list of all: the second half of an error message."""
     names = sorted(choices)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return (f"did you mean {close[0]!r}? " if close else "") + f"valid: {', '.join(names)}"
+    near = closest(name, names)
+    return (f"did you mean {near!r}? " if near else "") + f"valid: {', '.join(names)}"
 
 
 def _structure_value(value: Any, hint: Any, name: str) -> Any:
@@ -187,7 +188,9 @@ def read_json(kind: type[T], path: Path) -> T:
         return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error})") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

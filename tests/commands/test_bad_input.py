@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from data_pictures import noisy
+from unistep.commands import memory
+from unistep.hub.save import WEIGHTS
 
 MISTAKES = [
     ("smaple fashion", "there is no verb 'smaple', did you mean 'sample'?"),
@@ -30,7 +37,9 @@ MISTAKES = [
     ("sample fashion --label -1", "label must be 0 to 9"),
     ("sample fashion --label sneeker", "nearest is 'sneaker'"),
     ("sample fashion --labels 3", "unknown option '--labels', did you mean '--label'?"),
-    ("sample fashion --pitch C4", "unknown option '--pitch'"),
+    ("sample fashion --pitch C4", "the model fashion takes no --pitch; it takes --label"),
+    ("sample FASHION", "there is no model 'FASHION'; did you mean 'fashion'?"),
+    ("sample fashion -n 100000000000", "GiB of memory at once", "in several runs, such as -n", "--seed 0, then --seed"),
     ("sample fashion --solver heun", "takes neither a solver nor guidance"),
     ("sample fashion-teacher --solver huen", "--solver must be one of", "did you mean 'heun'?"),
     ("sample fashion-teacher --guidance much", "--guidance must be a number, got 'much'"),
@@ -98,6 +107,7 @@ MISTAKES = [
     ("evaluate fashion --guidance 1.5", "and for those trained with guidance_range, not for fashion"),
     ("evaluate fashion --label sneeker", "nearest is 'sneaker'"),
     ("evaluate fashion --label 10", "label must be 0 to 9"),
+    ("evaluate fashion --instrument=piano", "the model fashion takes no --instrument; it takes --label"),
     ("evaluate fashion --labels 3", "unknown option '--labels', did you mean '--label'?"),
     ("evaluate --steps 1 2", "there is no model '2'"),
     ("evaluate fashion --seed -1", "--seed must be from 0"),
@@ -115,6 +125,7 @@ MISTAKES = [
     ("demo --out /proc/demo", "cannot write /proc/demo"),
     ("demo --ouptut x", "unknown option '--ouptut'"),
     ("models all", "unexpected 'all'"),
+    ("recipes --cite fashion-etc", "there is no recipe 'fashion-etc'; did you mean 'fashion-ect'?"),
     ("recipes --al", "unknown option '--al'"),
     ("info fasion", "did you mean 'fashion'?"),
     ("info fashion extra", "unexpected 'extra'"),
@@ -154,6 +165,9 @@ def damaged(zoo: Path, place: Path, what: str) -> str:
         config.write_text(json.dumps({**plain, "knid": "consistency"}))
     elif what == "no JSON":
         config.write_text("{")
+    elif what == "huge pictures":
+        plain["modality"]["size"] = 10**9
+        config.write_text(json.dumps(plain))
     elif what == "another network":
         plain["network"]["widths"] = [8, 24]
         config.write_text(json.dumps(plain))
@@ -169,6 +183,7 @@ def damaged(zoo: Path, place: Path, what: str) -> str:
         ("no weights", "is no model folder"),
         ("unknown key", "did you mean 'kind'?"),
         ("no JSON", "not readable as JSON"),
+        ("huge pictures", "config.json: modality: size must be from 1 to 8192 pixels, got 1000000000"),
     ],
 )
 def test_a_damaged_model_is_one_line(verb, what, part, run, zoo, place):
@@ -178,3 +193,90 @@ def test_a_damaged_model_is_one_line(verb, what, part, run, zoo, place):
 
 def test_weights_of_another_network_are_one_line(run, zoo, place):
     check_line(run("sample", [damaged(zoo, place, "another network")]), "does not fit")
+
+
+def denied(monkeypatch, place: Path) -> None:
+    """Let nobody open a file or list a folder, not even the superuser that tests may be."""
+    opened, scan, stat = Path.open, os.scandir, Path.stat
+
+    def refuse(call):
+        def tried(path, *args, **options):
+            if Path(path) == place or place in Path(path).parents:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return call(path, *args, **options)
+
+        return tried
+
+    monkeypatch.setattr(Path, "open", refuse(opened))
+    monkeypatch.setattr(os, "scandir", refuse(scan))
+    if place.is_dir():
+        monkeypatch.setattr(
+            Path, "stat", lambda path, **options: stat(path, **options) if path == place else refuse(stat)(path)
+        )
+
+
+@pytest.mark.parametrize("verb", ["sample", "info"])
+def test_weights_that_cannot_be_read_are_not_missing(verb, run, zoo, place, monkeypatch):
+    folder = place / "model"
+    shutil.copytree(zoo / "fashion", folder)
+    denied(monkeypatch, folder / WEIGHTS)
+    check_line(run(verb, [str(folder)]), f"{folder / WEIGHTS} cannot be read: Permission denied")
+
+
+def test_a_model_folder_that_cannot_be_entered_is_named(run, zoo, place, monkeypatch):
+    folder = place / "model"
+    shutil.copytree(zoo / "fashion", folder)
+    denied(monkeypatch, folder)
+    check_line(run("sample", [str(folder)]), f"{folder} cannot be read: Permission denied")
+
+
+def test_a_data_folder_that_cannot_be_read_is_named(run, place, monkeypatch):
+    folder = place / "pictures"
+    folder.mkdir()
+    noisy(8, 8).save(folder / "a.png")
+    denied(monkeypatch, folder)
+    outcome = run("train fashion-ect --out run --data", [f"folder:{folder}"])
+    check_line(outcome, f"the folder {folder} cannot be read: Permission denied")
+    assert "metadata.jsonl" not in outcome.err
+    assert os.listdir(place) == ["pictures"]
+
+
+@pytest.mark.parametrize("out", ["a.png", "pictures/"])
+def test_a_full_disk_is_no_mistake_in_the_command(out, run, place, monkeypatch):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    outcome = run("sample fashion -n 2 -o", [out])
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err == f"unistep: error: cannot write {out.rstrip('/')}: No space left on device\n"
+    assert list(place.iterdir()) == []
+
+
+def test_an_error_has_no_empty_line_before_it(run, place):
+    """The bar that shows how far the data is leaves none where there is no terminal."""
+    folder = place / "pictures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"")
+    outcome = run("train fashion-ect --data", [f"folder:{folder}"])
+    assert outcome.code == 2
+    assert outcome.err.startswith("unistep: error: folder:")
+    assert outcome.err.count("\n") == 1
+
+
+def test_what_fits_into_memory_is_drawn(run, monkeypatch):
+    monkeypatch.setattr(memory, "memory", lambda: 2 * 8 * 8 * memory.PER_VALUE * 10)
+    memory.check_samples(20, 8 * 8, 5)
+    with pytest.raises(ValueError, match=r"-n 21 needs .*, such as -n 10 --seed 5, then --seed 15, each with an -o"):
+        memory.check_samples(21, 8 * 8, 5)
+    monkeypatch.setattr(memory, "memory", lambda: None)
+    memory.check_samples(10**12, 8 * 8, 5)
+
+
+def test_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch):
+    whole = memory.memory()
+    assert whole is None or whole > 2**20
+    (tmp_path / "max").write_text("1048576\n")
+    (tmp_path / "none").write_text("max\n")
+    monkeypatch.setattr(memory, "_LIMITS", (str(tmp_path / "none"), str(tmp_path / "max"), str(tmp_path / "gone")))
+    assert memory.memory() == 2**20

@@ -66,7 +66,7 @@ def test_help_and_info_name_the_conditions(run, instrument):
         ("--pitch 20", "pitch must be 48 to 84, or C3 to C6, got 20"),
         ("--instrument pianno", "nearest is 'piano'"),
         ("--velocity 200", "velocity must be a number from 32 to 127, got '200'"),
-        ("--label 3", "unknown option '--label'"),
+        ("--label 3", "takes no --label; it takes --instrument, --pitch, --velocity"),
         ("-o a.waw", "nearest is 'a.wav'"),
         ("-o gone/a.wav", "does not exist"),
     ],

@@ -20,6 +20,14 @@ from unistep.data import DataConfig, config
         ("background", "wite", "nearest is 'white'"),
         ("max_bad", 1.5, "from 0 to 1"),
         ("limit", 0, "at least 1"),
+        ("size", 8.5, "size must be a whole number, got 8.5"),
+        ("size", True, "size must be a whole number, got True"),
+        ("limit", "5", "limit must be a whole number, got '5'"),
+        ("sample_rate", 16e3, "sample_rate must be a whole number, got 16000.0"),
+        ("seconds", "1", "seconds must be a number, got '1'"),
+        ("max_bad", None, "max_bad must be a number, got None"),
+        ("source", Path("x"), "source must be a text such as folder:PATH, got PosixPath('x')"),
+        ("fit", None, "fit must be a text such as crop, got None"),
     ],
 )
 def test_wrong_options_name_the_value_and_the_fix(field, value, words):

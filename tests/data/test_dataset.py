@@ -15,6 +15,7 @@ import unistep.data.build
 import unistep.data.cache
 from data_pictures import noisy
 from unistep.data import DataConfig, dataset, prepare
+from unistep.files import DiskError
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(folder, cache, monkeypatch):
     monkeypatch.setattr(
         Path, "open", lambda self, mode="r": Full(create(self, mode)) if mode == "wb" else create(self, mode)
     )
-    with pytest.raises(ValueError, match="No space left") as caught:
+    with pytest.raises(DiskError, match="No space left") as caught:
         open_again(folder)
     assert "UNISTEP_CACHE" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -266,3 +266,58 @@ def test_a_folder_that_cannot_be_listed_is_skipped_by_name(tmp_path, monkeypatch
 def test_folders_have_no_splits(tmp_path):
     with pytest.raises(ValueError, match="no splits"):
         folder_of(tmp_path, split="test")
+
+
+@pytest.mark.parametrize(("link", "real"), [("a", "dogs"), ("z", "dogs")])
+def test_a_link_to_another_class_is_none_itself(tmp_path, link, real):
+    """The folder itself has the pictures, whichever name comes first."""
+    for name in ("cats", "dogs"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        noisy(8, 8).save(tmp_path / "in" / name / "x.png")
+    (tmp_path / "in" / link).symlink_to(real)
+    assert folder_of(tmp_path / "in").summary.classes == (("cats", 1), ("dogs", 1))
+
+
+def test_a_link_into_another_class_leaves_it_its_pictures(tmp_path):
+    for name in ("cats", "dogs/small"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        noisy(8, 8).save(tmp_path / "in" / name / "x.png")
+    (tmp_path / "in" / "best").symlink_to("dogs/small")
+    assert folder_of(tmp_path / "in").summary.classes == (("cats", 1), ("dogs", 1))
+
+
+def test_a_link_to_a_folder_elsewhere_is_a_class(tmp_path):
+    for name in ("in/cats", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+        noisy(8, 8).save(tmp_path / name / "x.png")
+    for name in ("birds", "zebras"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "elsewhere")
+    assert folder_of(tmp_path / "in").summary.classes == (("birds", 1), ("cats", 1))
+
+
+def test_every_skipped_file_is_named_beside_the_cache(tmp_path, cache):
+    (tmp_path / "in").mkdir()
+    noisy(8, 8).save(tmp_path / "in" / "a.png")
+    for i in range(20):
+        (tmp_path / "in" / f"bad{i:02d}.png").touch()
+    (tmp_path / "in" / "note\n.txt").write_text("no picture")
+    for _ in range(2):  # made, and found in the cache
+        summary = folder_of(tmp_path / "in", max_bad=1).summary
+        (listing,) = (cache / "data").glob("*.skipped.txt")
+        assert summary.lines()[-2:] == ["  and 9 more (empty file 8, not a picture 1)", f"all of them: {listing}"]
+        assert listing.read_text().splitlines() == [
+            *(f"bad{i:02d}.png: empty file" for i in range(20)),
+            r"note\n.txt: not a picture",
+        ]
+    listing.unlink()
+    assert "all of them" not in str(folder_of(tmp_path / "in", max_bad=1).summary)
+
+
+def test_one_is_not_several(tmp_path):
+    (tmp_path / "in").mkdir()
+    noisy(32, 32).save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.png").touch()
+    (tmp_path / "in" / "c.txt").touch()
+    first, *_, skipped, _, _ = folder_of(tmp_path / "in", max_bad=1).summary.lines()
+    assert first.endswith(": 1 picture of 32 x 32 pixels, RGB")
+    assert skipped == "skipped: 1 bad picture (50.0%), 1 other file"

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unistep.condition import Field
+from unistep.files import DiskError
 from unistep.generator import ModelConfig
 from unistep.hub import find, load, models, save
 from unistep.hub.load import read_weights
@@ -78,10 +79,22 @@ def test_a_failed_write_leaves_the_old_model(folder: Path, monkeypatch) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(ValueError, match=r"cannot write .*model: No space left on device"):
+    with pytest.raises(DiskError, match=r"cannot write .*model: No space left on device"):
         save(replace(CONFIG, steps=2), CONFIG.build().net.state_dict(), folder, "# new\n")
     assert load(folder).config.steps == 1
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_what_is_no_tensor_is_named(tmp_path: Path) -> None:
+    weights = {name: value.numpy() for name, value in CONFIG.build().net.state_dict().items()}
+    with pytest.raises(ValueError, match=r"weights must be torch tensors, got '.*' of type ndarray; torch.from_numpy"):
+        save(CONFIG, weights, tmp_path / "model", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_may_be_told_as_text(tmp_path: Path) -> None:
+    save(CONFIG, CONFIG.build().net.state_dict(), str(tmp_path / "model"), "")
+    assert load(tmp_path / "model").config == CONFIG
 
 
 def test_no_other_folder_and_no_file_is_overwritten(tmp_path: Path) -> None:
@@ -209,6 +222,11 @@ def test_weights_of_another_network(folder: Path) -> None:
         ({"sigma_data": -1.0}, "sigma_data must be positive"),
         ({"times": {"3": [1.0, 0.5]}}, "times must hold N decreasing positive times"),
         ({"times": {"2": [0.5, 1.0]}}, "times must hold N decreasing positive times"),
+        ({"modality": {"size": 10**9, "channels": 3}}, "modality: size must be from 1 to 8192 pixels, got 1000000000"),
+        (
+            {"modality": {"type": "AudioModality", "samples": 10**12}},
+            "modality: a spectrum must have at most .* values, got .*: samples 1000000000000, n_fft 512",
+        ),
         ({"modality": {"size": "big", "channels": 3}}, "modality: size: expected int, got 'big', or expected a list"),
         (
             {"fields": {"label": {"size": 3, "name": []}}},

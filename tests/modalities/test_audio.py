@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from data_sounds import tone
+from unistep.files import DiskError
 from unistep.modalities import AudioModality, output, sound, sound_output, spectrogram
 
 MONO = AudioModality()
@@ -294,6 +296,27 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, name):
         MONO.save(sounds(2), tmp_path / name)
     assert sorted(tmp_path.rglob("*")) == before
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "there" / "000000.wav").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "new"])
+def test_a_file_that_cannot_grow_is_one_line(tmp_path, name, capfd):
+    """What libsndfile says of a full disk, in its own words, is no help."""
+    noise = 2 * torch.rand(4, 1, MONO.samples) - 1
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(DiskError, match=rf"cannot write .*{name}: File too large"):
+            MONO.save(noise, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_no_tensor_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"sounds must be a torch tensor, got ndarray; torch\.from_numpy makes one"):
+        MONO.save(sounds(2).numpy(), tmp_path / "a.wav")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_libraries_sounds_are_refused_and_pictures_of_them_are_not(tmp_path, monkeypatch):

@@ -224,6 +224,18 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, name):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "there" / "000000.png").read_bytes() == b"before"
 
 
+def test_what_is_no_tensor_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"pictures must be a torch tensor, got ndarray; torch\.from_numpy makes one"):
+        GREY.save(pictures(2).numpy(), tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [0, -1, 8193, 10**9, (28, 10**9), (0, 28)])
+def test_a_size_is_one_that_a_picture_has(size):
+    with pytest.raises(ValueError, match="size must be from 1 to 8192 pixels, got"):
+        ImageModality(size=size, channels=1)
+
+
 def test_formats_have_their_limits(tmp_path):
     with pytest.raises(ValueError, match=r"too many for WEBP; use \.png"):
         output.write_picture(Image.new("L", (16_384, 2)), tmp_path / "a.webp")

@@ -13,7 +13,7 @@ import tyro
 
 from unistep.commands.extras import require
 from unistep.commands.outputs import check_file
-from unistep.commands.parse import model_word, parse, with_conditions
+from unistep.commands.parse import check_conditions, model_word, parse, with_conditions
 
 if TYPE_CHECKING:
     from unistep.data import DataConfig, Dataset
@@ -89,6 +89,7 @@ def run(arguments: Sequence[str]) -> int:
 
     config = read_json(ModelConfig, find(name) / CONFIG)
     kind, own = with_conditions(EvaluateOptions, config, "Judge a model against real data.")
+    check_conditions(arguments, EvaluateOptions, config, name)
     options: Any = parse(kind, "evaluate", arguments)
     if "--guidance" in arguments and not options.guidance:
         raise ValueError("--guidance needs one or more numbers, such as 1 1.5")

@@ -87,6 +87,9 @@ def count_parameters(weights: Path) -> int:
 
     from safetensors import SafetensorError, safe_open
 
+    from unistep.files import check_readable
+
+    check_readable(weights)
     try:
         with safe_open(weights, framework="pt") as file:
             return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118

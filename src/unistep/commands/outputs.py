@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from unistep.commands.words import nearest_of
+from unistep.files import unwritable
 
 
 def check_file(path: str | Path, endings: tuple[str, ...]) -> Path:
@@ -50,5 +51,5 @@ def check_folder(folder: Path, named: Path | None = None) -> Path:
         with tempfile.TemporaryFile(dir=existing):  # only trying tells, for a superuser and on read-only disks
             pass
     except OSError as error:
-        raise ValueError(f"cannot write {named or folder}: {error.strerror}") from None
+        raise unwritable(f"cannot write {named or folder}: {error.strerror}", error) from None
     return folder

@@ -116,6 +116,28 @@ def with_conditions(
     return made, [name for name, _, _ in extra]
 
 
+def check_conditions(arguments: Sequence[str], kind: type[Any], config: ModelConfig, model: str) -> None:
+    """Refuse what other models can be told and this one cannot, rather than look for an option that is like it.
+
+    Args:
+        arguments: The words after the verb.
+        kind: The command's own options.
+        config: The model.
+        model: How it was asked for.
+
+    Raises:
+        ValueError: Naming the condition, and those that the model takes.
+    """
+    from unistep.condition import CONDITIONS
+
+    own = {option.name for option in fields(kind)} | set(config.fields)
+    for word in () if {"-h", "--help"} & set(arguments) else arguments:
+        name = word.partition("=")[0].removeprefix("--")
+        if word.startswith("--") and name in CONDITIONS and name not in own:
+            taken = ", ".join(f"--{field}" for field in config.fields)
+            raise ValueError(f"the model {model} takes no --{name}; it takes {taken or 'no condition'}")
+
+
 def _tyro(
     kind: type[Any], prog: str, arguments: Sequence[str], default: Any, markers: tuple[Any, ...]
 ) -> tuple[Any, list[str]]:

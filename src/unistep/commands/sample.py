@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from unistep.commands.parse import model_word, parse, with_conditions
+from unistep.commands.memory import check_samples
+from unistep.commands.parse import check_conditions, model_word, parse, with_conditions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +58,13 @@ def run(arguments: Sequence[str]) -> int:
 
     config = read_json(ModelConfig, find(name) / CONFIG)
     kind, own = with_conditions(SampleOptions, config, "Draw samples from a model.")
+    check_conditions(arguments, SampleOptions, config, name)
     options: Any = parse(kind, "sample", arguments)
     if "--times" in arguments and not options.times:
         raise ValueError("--times needs one or more numbers, such as 80 2.5")
     out = Path(config.modality.example) if options.out is None else options.out
     config.modality.check_path(out)
+    check_samples(options.num, math.prod(config.modality.signal_shape), options.seed)
     _sample(options, out, {condition: getattr(options, condition) for condition in own})
     return 0
 

@@ -19,7 +19,7 @@ import tyro
 from unistep.commands.deadlines import Deadlines
 from unistep.commands.errors import INTERRUPTED, CommandError
 from unistep.commands.outputs import check_file
-from unistep.commands.parse import model_word, parse, with_conditions
+from unistep.commands.parse import check_conditions, model_word, parse, with_conditions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     config = read_json(ModelConfig, find(name) / CONFIG)
     without = "drawn from the seed; several with commas take turns, one a chunk"
     kind, own = with_conditions(StreamOptions, config, "Play a model of an endless sound.", without=without)
+    check_conditions(arguments, StreamOptions, config, name)
     options: Any = parse(kind, "stream", arguments)
     if options.seconds is not None and not 0 < options.seconds < math.inf:
         raise ValueError(f"--seconds must be a number above 0 (without it, a pipe never ends), got {options.seconds:g}")

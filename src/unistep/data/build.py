@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from unistep.condition import Range, Told
-from unistep.data.cache import CacheWriter, to_plain_fields
+from unistep.data.cache import CacheWriter, listing_of, to_plain_fields
 from unistep.data.config import DataConfig
 from unistep.data.source import Contents, Item, Label
-from unistep.data.summary import Skipped, Summary
+from unistep.data.summary import Skipped, Summary, printable
+from unistep.files import write_text
 from unistep.modalities.decode import Picture
 from unistep.modalities.sound import Sound
 from unistep.modalities.unusable import UnusableFileError
@@ -103,6 +104,7 @@ def build(path: Path, key: str, name: str, contents: Contents, config: DataConfi
             files=contents.files,
         )
         check_quality(summary, config.max_bad, complete=complete)
+        _list_skipped(summary, listing_of(path))
         writer.finish(
             {
                 "key": key,
@@ -113,6 +115,12 @@ def build(path: Path, key: str, name: str, contents: Contents, config: DataConfi
                 **_beyond_pictures(contents, columns),
             }
         )
+
+
+def _list_skipped(summary: Summary, path: Path) -> None:
+    """Name every skipped file beside the cache, where there are any."""
+    if summary.skipped:
+        write_text(path, "".join(f"{printable(line)}\n" for line in summary.skipped_lines()))
 
 
 def _beyond_pictures(contents: Contents, columns: dict[str, str]) -> dict[str, Any]:
@@ -231,7 +239,9 @@ def _bar(name: str, count: int, show: bool) -> Iterator[Callable[[], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # Where there is no terminal, the bar would leave an empty line.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
         task = bar.add_task(f"preparing {escape(name)}", total=count, rate="")
         start = shown = time.monotonic()
         done = 0

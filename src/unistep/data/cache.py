@@ -23,6 +23,7 @@ from typing import Any, Self
 import numpy as np
 
 from unistep.condition import AnyField
+from unistep.files import unwritable
 from unistep.serialization import from_plain, to_plain
 
 _TAIL = struct.Struct("<IQ8s")  # CRC-32 and length of the description, and a mark
@@ -38,6 +39,20 @@ def cache_root(cache_dir: Path | None) -> Path:
         return cache_dir
     given = os.environ.get("UNISTEP_CACHE")
     return Path(given).expanduser() if given else Path.home() / ".cache" / "unistep"
+
+
+def listing_of(path: Path) -> Path:
+    """Where the files that were skipped are named, for a cache file."""
+    return path.with_suffix(".skipped.txt")
+
+
+def cache_unwritable(folder: Path, error: OSError) -> ValueError:
+    """The error to raise where the cache cannot be written in a folder."""
+    line = (
+        f"the data cache cannot be written in {folder} ({error.strerror or error}); "
+        "set UNISTEP_CACHE to a folder that has room and can be written"
+    )
+    return unwritable(line, error)
 
 
 class CacheWriter:
@@ -123,10 +138,7 @@ class CacheWriter:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> ValueError:
-        return ValueError(
-            f"the data cache cannot be written in {self._path.parent} ({error.strerror}); "
-            "set UNISTEP_CACHE to a folder that has room and can be written"
-        )
+        return cache_unwritable(self._path.parent, error)
 
 
 class DamagedCacheError(ValueError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
+
+from unistep.spelling import closest
 
 Fit = Literal["crop", "pad", "stretch"]
 SOUNDS = ("notes", "phrases", "drums", "spoken-digits")
@@ -54,6 +55,17 @@ class DataConfig:
         """
         from PIL import ImageColor
 
+        words = {"source": "folder:PATH", "split": "train", "fit": "crop", "background": "white"}
+        for name, usual in words.items():
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a text such as {usual}, got {getattr(self, name)!r}")
+        for name in ("size", "channels", "sample_rate", "limit"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
+        for name, value in (("seconds", 1.0 if self.seconds is None else self.seconds), ("max_bad", self.max_bad)):
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise ValueError(f"{name} must be a number, got {value!r}")
         if self.size is not None and not 1 <= self.size <= 8192:
             raise ValueError(f"size must be from 1 to 8192 pixels, got {self.size}")
         if self.channels not in (None, 1, 3) and not (self.channels == 2 and self.of_sounds):
@@ -97,5 +109,5 @@ def is_sound_source(source: str) -> bool:
 
 def nearest(value: str, choices: tuple[str, ...]) -> str:
     """``"; nearest is 'x'"`` for the choice most like ``value``, or nothing where none is like it."""
-    close = difflib.get_close_matches(value.lower(), choices, n=1, cutoff=0.5)
-    return f"; nearest is {close[0]!r}" if close else ""
+    near = closest(value, choices)
+    return f"; nearest is {near!r}" if near else ""

@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from unistep.condition import AnyField, Field
-from unistep.data.cache import DamagedCacheError, cache_root, from_plain_fields, read_cache
+from unistep.data.cache import (
+    DamagedCacheError,
+    cache_root,
+    cache_unwritable,
+    from_plain_fields,
+    listing_of,
+    read_cache,
+)
 from unistep.data.config import DataConfig, is_sound_source
 from unistep.data.source import DEFAULT_RATE, DEFAULT_SECONDS, Source, open_source
 from unistep.data.summary import Skipped, Summary
@@ -154,15 +161,16 @@ def _find(path: Path, key: str, name: str) -> Dataset | None:
         fields=fields,
         licence=description.get("licence", ""),
         fingerprint=description["fingerprint"],
-        summary=_summary(description["summary"]),
+        summary=_summary(description["summary"], listing_of(path)),
         source=name,
         path=path,
     )
 
 
-def _summary(stored: dict[str, Any]) -> Summary:
+def _summary(stored: dict[str, Any], listing: Path) -> Summary:
     return Summary(
         source=stored["source"],
+        listing=str(listing) if listing.is_file() else "",
         good=stored["good"],
         shape=tuple(stored["shape"]),
         examples=tuple((note, tuple(named)) for note, named in stored.get("examples", ())),
@@ -184,11 +192,7 @@ def _lock(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except (OSError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(
-            f"the data cache cannot be written in {path.parent} ({reason}); "
-            "set UNISTEP_CACHE to a folder that has room and can be written"
-        ) from error
+        raise cache_unwritable(path.parent, error if isinstance(error, OSError) else OSError(str(error))) from error
     try:
         yield
     finally:

@@ -164,8 +164,8 @@ def _download(url: str) -> bytes:
     _log.info("downloading %s", url)
     with urlopen(url, timeout=30) as response:
         size = int(response.headers.get("Content-Length") or 0)
-        with wrap_file(
-            response, size, description=url.rsplit("/", 1)[-1], transient=True, console=Console(stderr=True)
-        ) as reader:
+        console = Console(stderr=True)
+        name, quiet = url.rsplit("/", 1)[-1], not console.is_interactive  # else a bar would leave an empty line
+        with wrap_file(response, size, description=name, transient=True, console=console, disable=quiet) as reader:
             content = reader.read(_MOST_BYTES)
     return content

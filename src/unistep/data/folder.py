@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from unistep.data.config import DataConfig
+from unistep.data.metadata import METADATA, read_metadata
 from unistep.data.recordings import Recording, windows
 from unistep.data.sounds import sound_contents, sound_item
 from unistep.data.source import DEFAULT_SIZE, Contents, Item, Label, Source, missing_path, spread
 from unistep.data.summary import printable
 from unistep.modalities import sound
 from unistep.modalities.decode import SUFFIXES, Picture, UnusablePictureError, decode
-
-METADATA = "metadata.jsonl"
-"""One JSON object a line, with ``file_name`` and, if wanted, ``label``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,30 +57,22 @@ class Folder(Source):
         """The files, listed once; labels that sub-folders give are left to :meth:`open`, as they follow from the names.
 
         Raises:
-            ValueError: If the path is not a folder, or ``metadata.jsonl`` is not what it should be.
+            ValueError: If the path is not a folder, or cannot be read, or ``metadata.jsonl`` is not what it should be.
         """
-        if not self.path.is_dir():
-            raise ValueError(missing_path(self.path, "a folder"))
-        if (self.path / METADATA).is_file():
-            return self._listed()
-        return sorted(_walk(self.path), key=lambda entry: os.fsencode(entry.name))
-
-    def _listed(self) -> list[Entry]:
-        entries, seen = [], set()
         try:
-            lines = (self.path / METADATA).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{self.path / METADATA} cannot be read: {error}") from error
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{self.path / METADATA}, line {number}"
-            name, label = _metadata_line(line, where)
-            if name in seen:
-                raise ValueError(f"{where}: {name!r} was listed before")
-            seen.add(name)
-            entries.append(_entry(self.path / name, name, label))
-        return entries
+            if not self.path.is_dir():
+                raise ValueError(missing_path(self.path, "a folder"))
+            with os.scandir(self.path):  # what is wrong with a folder further down is said of that one
+                pass
+            has_metadata = (self.path / METADATA).is_file()
+        except OSError as error:
+            raise ValueError(
+                f"the folder {self.path} cannot be read: {error.strerror}; give yourself the right to list and enter it"
+            ) from error
+        if has_metadata:
+            listed = read_metadata(self.path / METADATA)
+            return [_entry(self.path / name, name, label) for name, label in listed.items()]
+        return sorted(_walk(self.path), key=lambda entry: os.fsencode(entry.name))
 
     def identity(self) -> dict[str, Any]:
         """Place of the folder, and name, length, time of change and label of each file."""
@@ -168,21 +158,6 @@ def _claims(name: str, suffixes: frozenset[str]) -> bool:
     return name.endswith("/") or os.path.splitext(name)[1].lower() in suffixes
 
 
-def _metadata_line(line: str, where: str) -> tuple[str, Label]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{where} is not JSON: {error}") from error
-    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
-        raise ValueError(f'{where} must be like {{"file_name": "a.png", "label": "cat"}}, got {line.strip()[:60]}')
-    name, label = record["file_name"], record.get("label")
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"{where}: file_name must lie inside the folder, got {name!r}")
-    if isinstance(label, bool) or not isinstance(label, int | str | None):
-        raise ValueError(f"{where}: label must be a name or a number, got {label!r}")
-    return Path(name).as_posix(), label
-
-
 def _entry(path: Path | os.DirEntry[str], name: str, label: Label = None) -> Entry:
     try:
         status = path.stat()
@@ -195,11 +170,12 @@ def _entry(path: Path | os.DirEntry[str], name: str, label: Label = None) -> Ent
 
 
 def _walk(root: Path) -> Iterator[Entry]:
-    """Every file below ``root`` that is not hidden; a folder that links to one above it is entered once."""
+    """Every file below ``root`` that is not hidden; a folder that is there several times, by links, is entered once."""
     seen: set[tuple[int, int]] = set()
-    waiting = [""]
-    while waiting:
-        below = waiting.pop()
+    waiting, links = deque([""]), deque[str]()
+    while waiting or links:
+        # Links come last: what is below ``root`` under a name of its own keeps that name, and with it its label.
+        below = (waiting or links).popleft()
         try:
             status = (root / below).stat()
             if (status.st_dev, status.st_ino) in seen:
@@ -219,7 +195,7 @@ def _walk(root: Path) -> Iterator[Entry]:
             except OSError:  # a link to itself; what is wrong with it is said of the file
                 is_folder = False
             if is_folder:
-                waiting.append(name)
+                (links if child.is_symlink() else waiting).append(name)
             else:
                 yield _entry(child, name)
 

@@ -37,9 +37,12 @@ class Npz(Source):
         Raises:
             ValueError: If it is not there.
         """
-        if not self.path.is_file():
-            raise ValueError(missing_path(self.path, "an .npz file"))
-        status = self.path.stat()
+        try:
+            if not self.path.is_file():
+                raise ValueError(missing_path(self.path, "an .npz file"))
+            status = self.path.stat()
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be read: {error.strerror}") from error
         return {"npz": str(self.path.resolve()), "size": status.st_size, "mtime": status.st_mtime_ns}
 
     def open(self, config: DataConfig) -> Contents:

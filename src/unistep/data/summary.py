@@ -46,6 +46,8 @@ class Summary:
     """Samples per second of sounds; ``None`` for pictures."""
     files: int | None = None
     """Number of files looked at, where one may hold several items."""
+    listing: str = ""
+    """File that names all of :attr:`skipped`, where there is one."""
 
     @property
     def noun(self) -> str:
@@ -74,7 +76,7 @@ class Summary:
 
     def lines(self, shown: int = _SHOWN) -> list[str]:
         """The summary as plain lines, at most ``shown`` of them for skipped files."""
-        text = [f"{self.source}: {self.good:,} {self.noun}s of {self.each}"]
+        text = [f"{self.source}: {_counted(self.good, self.noun)} of {self.each}"]
         if self.classes:
             some = ", ".join(f"{name} {count:,}" for name, count in self.classes[:10])
             more = f", and {len(self.classes) - 10} more" if len(self.classes) > 10 else ""
@@ -82,14 +84,20 @@ class Summary:
         text += [self._note(note, count) for note, count in self.notes]
         if self.skipped:
             share = self.bad / max(1, self.files or self.good + self.bad)
-            text.append(f"skipped: {self.bad:,} bad {self.noun}s ({share:.1%}), {self.other:,} other files")
-            text += [f"  {item.name}: {item.reason}" for item in self._bad_first()[:shown]]
+            bad, other = _counted(self.bad, f"bad {self.noun}"), _counted(self.other, "other file")
+            text.append(f"skipped: {bad} ({share:.1%}), {other}")
+            text += [f"  {line}" for line in self.skipped_lines()[:shown]]
             if len(self.skipped) > shown:
                 reasons = Counter(item.reason for item in self._bad_first()[shown:])
                 most = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(3))
                 most += ", and others" if len(reasons) > 3 else ""
                 text.append(f"  and {len(self.skipped) - shown:,} more ({most})")
+                text += [f"all of them: {self.listing}"] if self.listing else []
         return text
+
+    def skipped_lines(self) -> list[str]:
+        """A line for each skipped file, the bad ones first."""
+        return [f"{item.name}: {item.reason}" for item in self._bad_first()]
 
     def _note(self, note: str, count: int) -> str:
         names = dict(self.examples).get(note, ())
@@ -109,6 +117,10 @@ class Summary:
 
         for number, line in enumerate(self.lines()):
             yield Text(line, style="bold" if number == 0 else "dim" if line.startswith("  ") else "")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def printable(name: str) -> str:

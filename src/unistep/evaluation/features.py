@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from unistep.evaluation.feature_nets import ConvFeatures, InceptionFeatures, PixelFeatures
 from unistep.evaluation.note_features import KIND, NoteFeatures, SpectrumFeatures
+from unistep.files import check_readable
 
 CONFIG_FORMAT = "unistep-features"
 _SHIPPED = Path(__file__).parent.parent / "zoo" / "features"
@@ -214,6 +215,7 @@ def load_saved(directory: Path) -> FeatureNetwork:
     for file in (config_file, weights):
         if not file.is_file():
             raise ValueError(f"{directory} is not a saved feature network: it has no {file.name}")
+        check_readable(file)
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
         if config.get("format") != CONFIG_FORMAT:

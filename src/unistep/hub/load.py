@@ -9,6 +9,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from unistep.devices import find_device
+from unistep.files import check_readable
 from unistep.generator import Generator, ModelConfig
 from unistep.hub.save import CHECKSUM, CONFIG, WEIGHTS, data_checksum, read_header
 from unistep.precision import WantedPrecision
@@ -39,10 +41,13 @@ def find(name: str | Path) -> Path:
     except (OSError, RuntimeError, ValueError):  # no name that a file could have
         folder, is_folder = Path(), False
     if is_folder:
-        if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
-            return folder
-        if (folder / "model" / WEIGHTS).is_file():
-            return folder / "model"  # a run: its newest exported weights
+        try:
+            if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
+                return folder
+            if (folder / "model" / WEIGHTS).is_file():
+                return folder / "model"  # a run: its newest exported weights
+        except PermissionError as error:
+            raise ValueError(f"{folder} cannot be read: {error.strerror}") from None
         raise ValueError(f"{folder} is no model folder: it needs {CONFIG} and {WEIGHTS}, or model/ with both")
     if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not text.endswith("/") and not folder.suffix:
         return _download(text)
@@ -73,13 +78,12 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         ValueError: If the file is missing, unreadable or corrupt, or its tensors are not those of its checksum. A file
             without a checksum, as other programs write it, is accepted.
     """
+    check_readable(path)  # the library takes any failure for a missing file
     try:
         weights = load_file(path)
         with path.open("rb") as file:
             expected = json.loads(read_header(file)).get("__metadata__", {}).get(CHECKSUM)
             whole = expected is None or data_checksum(file) == expected
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}); copy or train it again") from None
     if not whole:
@@ -101,9 +105,9 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", precision: Wan
         The generator.
 
     Raises:
-        ValueError: If there is no such model, or its files are corrupt or do not fit together.
+        ValueError: If there is no such model or device, or the model's files are corrupt or do not fit together.
     """
-    folder = find(name)
+    place, folder = find_device(device), find(name)
     config = read_json(ModelConfig, folder / CONFIG)
     weights = read_weights(folder / WEIGHTS)
     try:
@@ -115,4 +119,4 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", precision: Wan
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {first}") from None
-    return Generator(model, config, str(name)).to(device, precision)
+    return Generator(model, config, str(name)).to(place, precision)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from io import BufferedIOBase
 from pathlib import Path
@@ -12,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unistep.files import replacing_folder
+from unistep.files import replacing_folder, unwritable
 from unistep.generator import ModelConfig
 from unistep.serialization import to_plain
 
@@ -44,7 +46,9 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
         save_file(plain, path, metadata={**(metadata or {}), CHECKSUM: _BLANK})
         _fill_in_checksum(path)
     except SafetensorError as error:
-        raise OSError(str(error).removeprefix("Error while serializing: ")) from None
+        reason = str(error).removeprefix("Error while serializing: ")
+        number = re.search(r"os error (\d+)", reason)
+        raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(reason)) from None
     # Some versions make the file private to its owner; it gets the rights that the system gave the folder.
     path.chmod(path.parent.stat().st_mode & 0o666)
 
@@ -58,7 +62,7 @@ def _fill_in_checksum(path: Path) -> None:
         file.write(checksum.encode())
 
 
-def save(config: ModelConfig, weights: Mapping[str, Tensor], folder: Path, card: str) -> None:
+def save(config: ModelConfig, weights: Mapping[str, Tensor], folder: str | Path, card: str) -> None:
     """Write a model folder; it appears whole or not at all.
 
     Args:
@@ -68,8 +72,14 @@ def save(config: ModelConfig, weights: Mapping[str, Tensor], folder: Path, card:
         card: Text of ``README.md``.
 
     Raises:
-        ValueError: If the folder cannot be written, naming it and the reason, or holds something else than a model.
+        ValueError: If the folder cannot be written, naming it and the reason, or holds something else than a model; or
+            if a weight is no tensor.
     """
+    folder = Path(folder)
+    other = next((name for name, value in weights.items() if not isinstance(value, Tensor)), None)
+    if other is not None:
+        kind = type(weights[other]).__name__
+        raise ValueError(f"weights must be torch tensors, got {other!r} of type {kind}; torch.from_numpy makes one")
     try:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"cannot write a model to {folder}: it is a file; give a folder")
@@ -81,4 +91,4 @@ def save(config: ModelConfig, weights: Mapping[str, Tensor], folder: Path, card:
             write_weights(weights, temporary / WEIGHTS, metadata={"format": "pt"})
             (temporary / CARD).write_text(card, encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"cannot write {folder}: {error.strerror or error}") from None
+        raise unwritable(f"cannot write {folder}: {error.strerror or error}", error) from None

@@ -17,6 +17,9 @@ from unistep.modalities.sound import FULL, Loudness, UnusableSoundError, decode_
 if TYPE_CHECKING:
     from PIL import Image
 
+MOST_VALUES = 2**30
+"""Most numbers in a spectrum, 4 GiB: more are taken for a mistake."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AudioModality:
@@ -88,6 +91,12 @@ class AudioModality:
             raise ValueError(f"dims must be 1 (frequencies are channels) or 2 (they are places), got {self.dims}")
         if self.multiple < 1:
             raise ValueError(f"multiple must be at least 1, got {self.multiple}")
+        values = math.prod(self.shape)
+        if max(values, self.samples) > MOST_VALUES:
+            raise ValueError(
+                f"a spectrum must have at most {MOST_VALUES:,} values, got {values:,}: samples {self.samples}, n_fft "
+                f"{self.n_fft}, hop {self.hop}, multiple {self.multiple}, chunk {self.chunk}"
+            )
         if self.chunk and (self.samples != 2 * self.chunk * self.hop or self.chunk % self.period):
             raise ValueError(
                 f"chunk must be 0 or a multiple of {self.period} frames of which the samples hold two, "
@@ -317,6 +326,8 @@ class AudioModality:
 
     def _waveforms(self, x: Tensor) -> Float[Tensor, "n c samples"]:
         """Waveforms on the CPU, as a batch, once they are known to be sounds."""
+        if not isinstance(x, Tensor):
+            raise ValueError(f"sounds must be a torch tensor, got {type(x).__name__}; torch.from_numpy makes one")
         x = x.detach()
         batch = x[None] if x.ndim == 2 else x
         if batch.ndim != 3 or batch.shape[1] not in (1, 2) or 0 in batch.shape:

@@ -16,6 +16,9 @@ from unistep.modalities.decode import Fit, UnusablePictureError, decode
 if TYPE_CHECKING:
     from PIL import Image
 
+LARGEST_SIDE = 8192
+"""Longest side of a picture, in pixels, as of those that can be trained on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageModality:
@@ -37,8 +40,8 @@ class ImageModality:
         Raises:
             ValueError: Naming the field, its value and what was expected.
         """
-        if min(self.shape[1:]) < 1:
-            raise ValueError(f"size must be at least 1 pixel, got {self.size}")
+        if min(self.shape[1:]) < 1 or max(self.shape[1:]) > LARGEST_SIDE:
+            raise ValueError(f"size must be from 1 to {LARGEST_SIDE} pixels, got {self.size}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {self.channels}")
 
@@ -167,6 +170,8 @@ class ImageModality:
 
     def _pixels(self, x: Tensor) -> UInt8[Tensor, "n c h w"]:
         """Pixels on the CPU, as a batch, once they are known to be pictures."""
+        if not isinstance(x, Tensor):
+            raise ValueError(f"pictures must be a torch tensor, got {type(x).__name__}; torch.from_numpy makes one")
         x = x.detach()
         batch = x[None] if x.ndim == 3 else x
         if batch.ndim != 4 or batch.shape[1] not in (1, 3) or 0 in batch.shape:

@@ -15,6 +15,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from unistep.files import unwritable
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -202,4 +204,4 @@ def _umask() -> int:
 
 
 def _failed(path: str | Path, error: OSError) -> ValueError:
-    return ValueError(f"cannot write {path}: {error.strerror or error}")
+    return unwritable(f"cannot write {path}: {error.strerror or error}", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -45,21 +46,13 @@ def write(sounds: np.ndarray, sample_rate: int, path: str | Path, *, labels: Seq
     check(path)
     suffix = Path(path).suffix.lower()
     if output.is_folder(path):
-        soundfile, _ = libraries()
-        writers = [
-            partial(soundfile.write, data=quantise(sound.T), samplerate=sample_rate, format="WAV", subtype="PCM_16")
-            for sound in sounds
-        ]
+        writers = [partial(_write_wav, quantise(sound.T), sample_rate) for sound in sounds]
         output.fill_folder(writers, path, ".wav")
     elif suffix == ".npz":
         output.write_npz(quantise(sounds), labels, path, sample_rate=np.asarray(sample_rate))
     elif suffix in FORMATS:
-        soundfile, _ = libraries()
-        container, code = FORMATS[suffix]
         joined = quantise(join(sounds, sample_rate))
-        output.write_whole(
-            path, lambda file: soundfile.write(file, joined, sample_rate, format=container, subtype=code)
-        )
+        output.write_whole(path, lambda file: file.write(_encoded(joined, sample_rate, suffix)))
     else:
         import torch
 
@@ -68,6 +61,19 @@ def write(sounds: np.ndarray, sample_rate: int, path: str | Path, *, labels: Seq
 
         pictures = [draw_sound(torch.from_numpy(sound), sample_rate) for sound in sounds]
         output.write_picture(pictures[0] if len(pictures) == 1 else draw_grid(pictures), path)
+
+
+def _encoded(samples: np.ndarray, sample_rate: int, suffix: str) -> bytes:
+    """A sound file, in memory: libsndfile itself says of a full disk no more than that something failed."""
+    soundfile, _ = libraries()
+    container, code = FORMATS[suffix]
+    content = BytesIO()
+    soundfile.write(content, samples, sample_rate, format=container, subtype=code)
+    return content.getvalue()
+
+
+def _write_wav(samples: np.ndarray, sample_rate: int, path: Path) -> None:
+    path.write_bytes(_encoded(samples, sample_rate, ".wav"))
 
 
 def join(sounds: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from unistep.files import remove_leftovers, write_text
+from unistep.files import remove_leftovers, unwritable, write_text
 from unistep.generator import ModelConfig
 from unistep.serialization import read_json, to_plain
 from unistep.training.checkpoint import checkpoints
@@ -161,11 +161,12 @@ def _check_writable(out: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"cannot write {folder}: {error.strerror}; give another folder with --out") from None
+            line = f"cannot write {folder}: {error.strerror}; give another folder with --out"
+            raise unwritable(line, error) from None
         try:
             write_text(folder / ".writable", "")
         except ValueError as error:
-            raise ValueError(f"{error}; give another folder with --out") from None
+            raise type(error)(f"{error}; give another folder with --out") from None
         (folder / ".writable").unlink()
 
 

@@ -102,7 +102,7 @@ def describe(
     compiled = ", compiled" if config.compile else ""
     rows = {
         "recipe": config.recipe,
-        "data": f"{n:,} {noun} of {dataset.summary.each}{told}, from {config.data.source}",
+        "data": f"{n:,} {noun if n != 1 else noun[:-1]} of {dataset.summary.each}{told}, from {config.data.source}",
         "model": f"{trainable:,} trainable parameters, {config.model.kind}",
         "start": f"the checkpoint of step {done:,}" if done else start,
         "steps": f"{steps} {config.batch_size} {noun}: {images:,} {noun}, {images / n:.1f} passes",

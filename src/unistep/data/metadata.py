@@ -1,0 +1,72 @@
+"""``metadata.jsonl``: the files of a folder that are meant, with their labels."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from unistep.data.source import Label
+
+METADATA = "metadata.jsonl"
+"""One JSON object a line, with ``file_name`` and, if wanted, ``label``."""
+
+
+def read_metadata(path: Path) -> dict[str, Label]:
+    """The files that are listed, relative to the folder and with slashes, in order, with their labels.
+
+    Lines end with a line feed, after a carriage return or not; blank ones, and a byte order mark, are passed over.
+
+    Raises:
+        ValueError: If it cannot be read, lists nothing, or has a line that is not what it should be; names the line.
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {line} is not UTF-8: byte 0x{error.object[error.start]:02x}") from error
+    listed: dict[str, Label] = {}
+    for number, line in enumerate(text.split("\n"), start=1):  # other separators of lines may stand in a value
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        name, label = _entry(line, where)
+        if name in listed:
+            raise ValueError(f"{where}: {name!r} was listed before")
+        listed[name] = label
+    if not listed:
+        raise ValueError(f"{path} is empty; list the files in it, one object a line, or remove it to use all of them")
+    return listed
+
+
+def _entry(line: str, where: str) -> tuple[str, Label]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is not JSON: {error}") from error
+    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
+        raise ValueError(f'{where} must be like {{"file_name": "a.png", "label": "cat"}}, got {line.strip()[:60]}')
+    name, label = record["file_name"], record.get("label")
+    if "\0" in name or not _is_name(name):
+        raise ValueError(f"{where}: file_name must be a name that a file can have, got {name!r}")
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{where}: file_name must lie inside the folder, got {name!r}")
+    if isinstance(label, bool) or not isinstance(label, int | str | None):
+        raise ValueError(f"{where}: label must be a name or a number, got {label!r}")
+    if isinstance(label, str) and ("\0" in label or any("\ud800" <= c <= "\udfff" for c in label)):
+        raise ValueError(f"{where}: label must be text without NUL and lone surrogates, got {label!r}")
+    if isinstance(label, int) and label < 0:
+        raise ValueError(f"{where}: label must be 0 or more, got {label}; leave it out of a file without a label")
+    return Path(name).as_posix(), label
+
+
+def _is_name(name: str) -> bool:
+    """Whether the system can write a name: half of a surrogate pair only as it stands for a byte that is no UTF-8."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,28 @@
+"""Devices by name, as PyTorch counts them."""
+
+from __future__ import annotations
+
+import torch
+
+from unistep.spelling import closest
+
+_USUAL = ("cpu", "cuda", "mps", "xpu")
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """The device of a name such as ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        ValueError: If there is no such name, or PyTorch sees no such GPU.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        near = closest(str(device), _USUAL)
+        hint = f"; nearest is {near!r}" if near else ""
+        raise ValueError(f"device must be cpu, cuda or cuda:N, got {device!r}{hint}") from None
+    count = torch.cuda.device_count() if found.type == "cuda" and torch.cuda.is_available() else 0
+    if found.type == "cuda" and (found.index or 0) >= count:
+        seen = f"{count} GPU{'' if count == 1 else 's'}" if count else "no GPU"
+        raise ValueError(f"device {device!s} was asked for, and PyTorch sees {seen}; use cpu")
+    return found
