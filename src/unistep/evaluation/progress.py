@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def display(shown: bool, console: Console | None) -> Iterator[Progress | None]:
-    """A display on standard error, or on another console; nothing where it is not to be shown."""
+    """A display on standard error, or on another console; nothing off a terminal, or where it is not to be shown."""
     if not shown:
         yield None
         return
@@ -23,7 +23,9 @@ def display(shown: bool, console: Console | None) -> Iterator[Progress | None]:
 
     speed = TextColumn("{task.fields[speed]}", justify="right")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
-    with Progress(*columns, console=console or Console(stderr=True)) as bar:
+    console = console or Console(stderr=True)
+    # Where there is no terminal, the bars would come at the end only, with an empty line after them.
+    with Progress(*columns, console=console, disable=not console.is_interactive) as bar:
         yield bar
 
 
