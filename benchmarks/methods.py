@@ -3,7 +3,7 @@
     python benchmarks/methods.py --teacher DIR --seconds 120 --num 1000 --json methods.json --plot methods.png
     python benchmarks/methods.py fashion-ect fashion-sct --teacher DIR --seconds 300
     python benchmarks/methods.py fashion-tcm fashion-ict --teacher fashion    # from a one-step model
-    python benchmarks/methods.py fashion-ect fashion-cd/guided --teacher DIR  # guidance of 1.3 in both
+    python benchmarks/methods.py fashion-ect fashion-cd/guided --teacher DIR  # guidance of 1.2 in both
     python benchmarks/methods.py --device cuda --batch-size 256 --images 400000 --jobs 4
     python benchmarks/methods.py --device cuda --batch-size 256 --time-alone --jobs 4
 
@@ -46,7 +46,7 @@ from unistep.recipes import recipes
 from unistep.recipes.fashion import TUNING
 from unistep.training.config import RunConfig
 
-WEIGHT = 1.3
+WEIGHT = 1.2
 """Guidance of the runs that are guided."""
 DROPOUT = 0.1
 """Share of examples without their label, where a student's own answer without it is asked for."""
