@@ -27,7 +27,7 @@ def fashion_ict() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 7.1 in one step and 2.5 in two, within 20 %, two minutes after a start from the
-    weights of the shipped teacher; 20 and 20 after five from fresh weights (features `fashion` v1, 2,000 samples,
+    weights of the teacher of 0.75; 20 and 20 after five from fresh weights (features `fashion` v1, 2,000 samples,
     `benchmarks/methods.py`).
     Paper: Song & Dhariwal 2023 (arXiv 2310.14189); `objectives/improved.py`. 10 to 160 levels rather than 1,280, for
     budgets of minutes.
@@ -50,7 +50,7 @@ def fashion_sct() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 8.3 in one step and 2.9 in two, within 20 %, two minutes after a start from the
-    shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Lu & Song 2024 (arXiv 2410.11081), algorithm 1; `objectives/continuous.py`.
     """
     return RunConfig(
@@ -71,7 +71,7 @@ def fashion_scd() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 12 in one step and 5.4 in two, within 20 %, two minutes after a start from the
-    shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Lu & Song 2024 (arXiv 2410.11081), algorithm 1; `objectives/continuous.py`.
     """
     return replace(fashion_sct(), recipe="fashion-scd", objective=ContinuousConfig(target="teacher"))
@@ -107,7 +107,7 @@ def fashion_pcm() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 15 in one step and 3.3 in two, within 20 %, two minutes after a start from the
-    shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Wang et al. 2024 (arXiv 2405.18407) and Heek et al. 2024 (arXiv 2403.06807); `objectives/phased.py`.
     """
     return RunConfig(
@@ -128,7 +128,7 @@ def fashion_drifting() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 7.8 in one step and 5.5 in two, within 20 %, two minutes after a start from the
-    weights of the shipped teacher; 19 and 23 after five from fresh weights (features `fashion` v1, 2,000 samples,
+    weights of the teacher of 0.75; 19 and 23 after five from fresh weights (features `fashion` v1, 2,000 samples,
     `benchmarks/methods.py`).
     Paper: Deng et al. 2026 (arXiv 2602.04770); `objectives/drifting.py`.
     """

@@ -33,7 +33,7 @@ def fashion_meanflow() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 5.3 in one step and 1.8 in two, within 20 %, two minutes after a start from the
-    weights of the shipped teacher; 20 and 22 after five from fresh weights (features `fashion` v1, 2,000 samples,
+    weights of the teacher of 0.75; 20 and 22 after five from fresh weights (features `fashion` v1, 2,000 samples,
     `benchmarks/methods.py`).
     Paper: Geng et al. 2025 (arXiv 2505.13447), algorithm 1; `objectives/meanflow.py`.
     """
@@ -76,7 +76,7 @@ def fashion_imf() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 6 in one step and 2 in two, within 20 %, two minutes after a start from the weights
-    of the shipped teacher; 18 and 19 after five from fresh weights (features `fashion` v1, 2,000 samples,
+    of the teacher of 0.75; 18 and 19 after five from fresh weights (features `fashion` v1, 2,000 samples,
     `benchmarks/methods.py`).
     Paper: Geng et al. 2025 (arXiv 2512.02012); `objectives/improved_meanflow.py`.
     """
@@ -91,7 +91,7 @@ def fashion_ctm() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 6.6 in one step and 2.4 in two, within 20 %, two minutes after a start from the
-    shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Kim et al. 2024 (arXiv 2310.02279); `objectives/trajectory.py`. Without the adversarial
     and the denoising term.
     """
@@ -115,7 +115,7 @@ def fashion_shortcut() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 18 in one step and 4.9 in two, within 20 %, two minutes after a start from the
-    weights of the shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    weights of the teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Frans et al. 2024 (arXiv 2410.12557), algorithm 1; `objectives/shortcut.py`.
     """
     return replace(
@@ -131,7 +131,7 @@ def fashion_imm() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 13 in one step and 2.2 in two, within 20 %, two minutes after a start from the
-    weights of the shipped teacher; 27 and 23 after five from fresh weights (features `fashion` v1, 2,000 samples,
+    weights of the teacher of 0.75; 27 and 23 after five from fresh weights (features `fashion` v1, 2,000 samples,
     `benchmarks/methods.py`).
     Paper: Zhou et al. 2025 (arXiv 2503.07565), algorithm 3; `objectives/moment.py`.
     """
