@@ -175,20 +175,23 @@ def _number(axes: Axes, row: Row, colour: str) -> None:
         fontsize=8.5,
         color=colour,
         zorder=5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # over the lines of what is real
     )
 
 
 def _sanity_lines(axes: Axes, report: Report, calls: list[int]) -> None:
+    best = min((row.frechet for row in report.rows if row.kind != SANITY), default=0.0)
     for row in report.rows:
         if row.kind == SANITY and row.name != REFERENCE and row.frechet > 0:
+            below = row.frechet < best  # there the points and their numbers stand above the line
             axes.axhline(row.frechet, color=_FAINT, linewidth=1.1, linestyle=(0, (4, 3)), zorder=2)
             axes.annotate(
                 f"{row.name}  {row.frechet:.3g}",
                 (calls[-1] * 1.3, row.frechet),
-                xytext=(0, 3),
+                xytext=(0, -3 if below else 3),
                 textcoords="offset points",
                 ha="right",
-                va="bottom",
+                va="top" if below else "bottom",
                 fontsize=8.5,
                 color=_FAINT,
             )
