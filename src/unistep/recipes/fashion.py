@@ -64,8 +64,8 @@ def fashion_ect() -> RunConfig:
     Hardware: an NVIDIA H200 (`--batch-size 512 --budget 1500k`), or one core of a CPU with AMX; bfloat16.
     Time: three minutes of the H200, beside another run. The shipped model is the average of that and of one that went
     on (its card tells).
-    Expected: Fréchet distance 0.59 in one step and 0.41 in two, within 10 % (features `fashion` v1, 10,000 samples); 1.1
-    and 0.7 after ten minutes of one core (2,000 samples).
+    Expected: Fréchet distance 0.59 in one step and 0.41 in two, within 10 % (features `fashion` v1, 10,000 samples);
+    1.1 and 0.7 after ten minutes of one core (2,000 samples).
     Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`.
     """
     return RunConfig(
