@@ -26,10 +26,12 @@ LONG = 600.0
 """Seconds of training from which compiling, which takes a minute, is worth its time."""
 FASTER = 1.05
 """How much faster training must become to stay compiled."""
+_DERIVATIVES = ("derivative", "tangent")
+"""How the configurations of objectives call the way in which they differentiate the network."""
 
 
 def worth_compiling(config: RunConfig, seconds: float, stepper: Stepper, out: Path) -> bool:
-    """Whether a run that nobody said how to run should be compiled: one that is long, new, and can be.
+    """Whether to compile a run unasked: one that is long, new, and can be compiled.
 
     A run that goes on keeps what it began with: a compiled network rounds otherwise.
 
@@ -45,9 +47,6 @@ def worth_compiling(config: RunConfig, seconds: float, stepper: Stepper, out: Pa
     # Forward differentiation does not go through a compiled network; on a CPU there must be something to compile with.
     able = stepper.world.device.type != "cpu" or any(map(shutil.which, ("c++", "g++", "clang++")))
     return able and stepper.world.size == 1 and "exact" not in derivatives
-
-
-_DERIVATIVES = ("derivative", "tangent")
 
 
 def keep_if_faster(objective: nn.Module, stepper: Stepper, optimizer: torch.optim.Optimizer, speed: float) -> float:

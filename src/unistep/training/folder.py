@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from filelock import FileLock, Timeout
 from unistep.files import remove_leftovers, unwritable, write_text
 from unistep.generator import ModelConfig
 from unistep.serialization import read_json, to_plain
+from unistep.spelling import closest
 from unistep.training.checkpoint import checkpoints
 from unistep.training.config import RunConfig
 from unistep.training.places import (
@@ -39,8 +39,8 @@ def no_run_yet(out: Path) -> str:
         beside = [folder.name for folder in out.absolute().parent.iterdir() if holds_run(folder)]
     except OSError:
         beside = []
-    close = difflib.get_close_matches(out.absolute().name, beside, n=1, cutoff=0.5)
-    meant = f" (did you mean {str(out.parent / close[0])!r}?)" if close else ""
+    close = closest(out.absolute().name, beside)
+    meant = f" (did you mean {str(out.parent / close)!r}?)" if close else ""
     return f"there is no run in {out} to go on with{meant}; a new one begins"
 
 
