@@ -8,9 +8,12 @@ from dataclasses import replace
 from unistep.objectives.distance import PseudoHuber, SquaredL2
 from unistep.objectives.distillation import DistillationConfig
 from unistep.objectives.easy import EasyConfig
+from unistep.objectives.moment import MomentConfig
+from unistep.objectives.shortcut import ShortcutConfig
 from unistep.objectives.training import ConsistencyTrainingConfig
 from unistep.recipes.fashion import STUDENT, TEACHER, fashion_teacher
-from unistep.timesteps import LogNormal, RatioCurriculum
+from unistep.recipes.fashion_flow_maps import FLOW_MAP
+from unistep.timesteps import LogNormal, RatioCurriculum, SqrtCurriculum
 from unistep.training.config import RunConfig
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import AdamConfig, MuonConfig, Schedule
@@ -25,6 +28,11 @@ GUIDED = replace(EASY, times=HIGH, target="euler", guidance=1.3)
 DISTILLED = DistillationConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))
 RADAM = AdamConfig(kind="radam", lr=4e-4)
 """With the target averaged by 0.8 that of the recipe ``fashion-cd``."""
+
+JUMPS = ShortcutConfig(target_ema=0.99, starts="uniform")
+"""That of the recipe ``fashion-shortcut``."""
+MOMENTS = MomentConfig(particles=16, k=8.0)
+"""That of the recipe ``fashion-imm``."""
 
 
 def tuned(objective: object, **changes: object) -> Callable[[], RunConfig]:
@@ -96,6 +104,28 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "cd-euler": tuned(replace(DISTILLED, solver="euler")),
     "cd-heun-8": tuned(replace(DISTILLED, levels=8)),
     "ct": tuned(ConsistencyTrainingConfig()),
+    **{
+        f"ct-{end}-ema-{ema:g}": tuned(ConsistencyTrainingConfig(curriculum=SqrtCurriculum(end=end, target_ema=ema)))
+        for end in (20, 40, 150)
+        for ema in (0.0, 0.5, 0.9)
+    },
+    **{
+        f"imm-{name}": tuned(replace(MOMENTS, **changes), model=FLOW_MAP, batch_size=128)
+        for name, changes in {
+            "k8": {},
+            "k7": {"k": 7.0},
+            "k6": {"k": 6.0},
+            "k5": {"k": 5.0},
+            "k3": {"k": 3.0},
+            "cosine": {"trajectory": "cosine"},
+            "boundary": {"second_time": "boundary"},
+        }.items()
+    },
+    **{
+        f"shortcut-{sections}-ema-{ema:g}": tuned(replace(JUMPS, sections=sections, target_ema=ema), model=FLOW_MAP)
+        for sections in (8, 16, 32, 128)
+        for ema in (0.0, 0.9, 0.99)
+    },
     "ect-scratch": tuned(EASY, teacher=None, optimizer=MuonConfig()),
     "ct-scratch": tuned(ConsistencyTrainingConfig(), teacher=None, optimizer=MuonConfig()),
     "ect-emas": tuned(EASY, emas=tuple(PowerEMA(sigma_rel=width) for width in (0.03, 0.05, 0.1, 0.2))),
