@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unistep.nets.attention import SelfAttention
+from unistep.nets.basis import Basis
 from unistep.nets.blocks import ResidualBlock, conv, depth_to_space, double, group_norm, halve, space_to_depth
 from unistep.nets.embedding import MIN_FREQUENCY, LabelEmbedding, Places, PositionalEmbedding, ScalarEmbedding
 
@@ -43,6 +44,9 @@ class UNetConfig:
     mask: bool = False
     """Whether the input is added to the output, as much of it at each place and in each channel as the network chooses:
     for signals of more channels than its widths, whose noise could not pass it."""
+    basis: int = 0
+    """Learned functions of place that are weighed by what is told, for signals that follow nearly from it, such as
+    notes; they need ``places``. 0 for none."""
     num_classes: int = 0
     """Classes of the ``label`` condition; 0 for a network without one."""
     vocabularies: dict[str, int] = field(default_factory=dict)
@@ -84,6 +88,8 @@ class UNetConfig:
             raise ValueError(f"widths with attention must be multiples of head_dim {self.head_dim}, got {attended}")
         if self.places and (len(self.places) != self.dims or any(n < 1 or n % self.multiple for n in self.places)):
             raise ValueError(f"places are {self.dims} sizes, multiples of {self.multiple}, got {self.places}")
+        if self.basis < 0 or (self.basis and not self.places):
+            raise ValueError(f"basis must be 0, or positive where there are places, got {self.basis} and {self.places}")
         names = [*self.vocabularies, *self.scalars]
         if "label" in names or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
             raise ValueError(f"conditions need names of their own, single words other than label, got {names}")
@@ -119,7 +125,10 @@ class UNet(nn.Module):
         config: Its shape.
     """
 
-    edges = ("input", "places", "output", "mask", "time", "second_time", "label", "classes", "scalars", "heard")
+    edges = (
+        "input", "places", "basis.places", "output", "mask", "time", "second_time", "label", "classes", "scalars",
+        "heard",
+    )  # fmt: skip
     """Submodules at the edge of the network, which optimizers for hidden matrices leave alone."""
 
     def __init__(self, config: UNetConfig) -> None:
@@ -150,7 +159,8 @@ class UNet(nn.Module):
         self.input = conv(dims, folded, width)
         beside = config.context + config.margin
         sizes = [*config.places[:-1], config.places[-1] + beside] if config.places else []
-        self.places = Places(width, [n // config.patch for n in sizes]) if sizes else None
+        sizes = [n // config.patch for n in sizes]
+        self.places = Places(width, sizes) if sizes else None
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, (target, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             stage = nn.ModuleList()
@@ -173,6 +183,7 @@ class UNet(nn.Module):
         self.output_norm = group_norm(width)
         self.output = conv(dims, width, folded)
         self.mask = conv(dims, width, folded, kernel=1) if config.mask else None
+        self.basis = Basis(dims, width, config.basis, folded, emb, sizes) if config.basis else None
         for last in filter(None, (self.output, self.mask)):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -254,6 +265,8 @@ class UNet(nn.Module):
         out = self.output(h)
         if self.mask is not None:
             out = out + self.mask(h) * folded
+        if self.basis is not None:
+            out = out + self.basis(h, embedding)
         out = depth_to_space(out, config.patch)
         beside = config.context + config.margin
         return out[..., config.context : out.shape[-1] - config.margin] if beside else out  # FSDP2 warns of views

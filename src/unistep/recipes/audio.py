@@ -26,9 +26,10 @@ NETWORK = UNetConfig(
     embedding_dim=512,
     places=(SOUNDS.frames,),
     mask=True,
+    basis=2048,
 )
-"""6.9 million parameters, over 64 frames in which each of 256 frequencies is two channels."""
-FEW_SOUNDS = replace(NETWORK, widths=(192, 192), embedding_dim=256)
+"""10.7 million parameters, over 64 frames in which each of 256 frequencies is two channels."""
+FEW_SOUNDS = replace(NETWORK, widths=(192, 192), embedding_dim=256, basis=0)
 """3.3 million parameters, for some hundred sounds."""
 STUDENT = ModelConfig(kind="consistency", network=NETWORK, modality=SOUNDS, boundary=0.0, steps=1)
 NOTES = DataConfig(source="notes", kind="sound")

@@ -20,7 +20,7 @@ CHUNK = 32
 CHUNKS = AudioModality(sample_rate=16_000, samples=2 * CHUNK * 256, dims=1, multiple=2, chunk=CHUNK)
 CONTEXT = Context(frames=16)
 """A quarter of a second of the last chunk."""
-NETWORK = replace(NOTES, places=(CHUNK,), context=CONTEXT.frames, margin=4)
+NETWORK = replace(NOTES, basis=0, places=(CHUNK,), context=CONTEXT.frames, margin=4)
 """The network of notes, over 32 frames, the 16 before them and 4 empty ones after them, so that what lies at a seam is
 not at the network's edge."""
 PHRASES = DataConfig(source="phrases", kind="sound", seconds=CHUNKS.seconds, cut="windows")

@@ -143,7 +143,7 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
 
     Raises:
         ValueError: If the networks differ, so that its weights cannot start the student. The student may be told a
-            guidance weight, or a second time, that the model is not.
+            guidance weight or a second time that the model is not, and have functions of place that it has not.
     """
     if name is None:
         return None
@@ -151,6 +151,8 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
     ours, theirs = (replace(n, dropout=0.0, second_time=False) for n in (model.network, found.config.network))
     if GUIDANCE not in theirs.scalars:
         ours = replace(ours, scalars={name: unit for name, unit in ours.scalars.items() if name != GUIDANCE})
+    if theirs.basis == 0:
+        ours = replace(ours, basis=0)
     if ours != theirs:
         different = [key for key in vars(ours) if getattr(ours, key) != getattr(theirs, key)]
         detail = ", ".join(f"{key} {getattr(theirs, key)} instead of {getattr(ours, key)}" for key in different)
@@ -194,7 +196,7 @@ def build_student(config: RunConfig, model: ModelConfig, start: Generator | None
     """The map to train, with the weights of ``start`` where there is one.
 
     A second time or a guidance weight that ``start`` does not know begins without effect: the last layer of its
-    embedding is zero.
+    embedding is zero. So do functions of place that it has not.
     """
     torch.manual_seed(derived_seed(config.seed, "weights"))
     student = model.build()
