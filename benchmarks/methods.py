@@ -2,7 +2,6 @@
 
     python benchmarks/methods.py --teacher DIR --seconds 120 --num 1000 --json methods.json --plot methods.png
     python benchmarks/methods.py fashion-ect fashion-sct --teacher DIR --seconds 300
-    python benchmarks/methods.py fashion-tcm fashion-ict --teacher fashion    # from a one-step model
     python benchmarks/methods.py fashion-ect fashion-cd/guided --teacher DIR  # guidance of 1.2 in both
     python benchmarks/methods.py --device cuda --batch-size 256 --images 400000 --jobs 4
     python benchmarks/methods.py --device cuda --batch-size 256 --time-alone --jobs 4
@@ -10,7 +9,8 @@
 Methods are the recipes. Each runs from the weights of a teacher, with its own optimizer where its recipe starts so
 too and else with that of the recipes for tuning. Where it does not need a teacher, it also runs from fresh weights
 (``NAME/scratch``). Where its target can be guided, it also runs with the guidance of ``fashion-ect``
-(``NAME/guided``), and that without (``fashion-ect/unguided``).
+(``NAME/guided``), and that without (``fashion-ect/unguided``). Truncated training goes on from a one-step model: half
+of its budget, counted with the rest, is spent on ``fashion-ect/unguided``.
 
 Every run is a process of its own with one thread. Processor seconds are used rather than the clock's, so that other
 work on the machine does not decide the ranking; network passes are counted beside them. On a GPU it is the clock's, and
@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.improved_meanflow import ImprovedMeanFlowConfig
 from unistep.objectives.meanflow import FromDataConfig, TargetGuidance
 from unistep.objectives.shortcut import ShortcutConfig
+from unistep.objectives.truncated import TruncatedConfig
 from unistep.recipes import recipes
 from unistep.recipes.fashion import TUNING
 from unistep.training.config import RunConfig
@@ -50,6 +52,10 @@ WEIGHT = 1.2
 """Guidance of the runs that are guided."""
 DROPOUT = 0.1
 """Share of examples without their label, where a student's own answer without it is asked for."""
+FIRST_STAGE = "fashion-ect/unguided"
+"""What truncated training goes on from."""
+ONE_STEP = "fashion"
+"""What its memory is measured with."""
 SMALL = 32
 """The smaller of the two batches, of one to three, between which the slope of the memory is taken."""
 
@@ -97,18 +103,37 @@ def one(name: str, args: argparse.Namespace) -> dict[str, object]:
     """Run one method in this process."""
     torch.set_num_threads(1)
     config = methods()[name]
+    if isinstance(config.objective, TruncatedConfig):
+        return two_stages(name, args)
     return race(
         name,
         replace(config, batch_size=args.batch_size or config.batch_size),
-        teacher=args.teacher,
-        seconds=args.seconds,
-        num=args.num,
         points=shares(args.points),
         calls=(1, 2, 4),
-        images=args.images,
-        device=args.device,
-        turn=None if args.images else turn(args),
+        **common(args),
     )
+
+
+def common(args: argparse.Namespace) -> dict[str, Any]:
+    """What all runs of a comparison have in common."""
+    words = {name: getattr(args, name) for name in ("teacher", "seconds", "num", "images", "device")}
+    return words | {"turn": None if args.images else turn(args)}
+
+
+def two_stages(name: str, args: argparse.Namespace) -> dict[str, object]:
+    """Run a method that goes on from a one-step model, half of the budget on that one's training."""
+    first, config = methods()[FIRST_STAGE], methods()[name]
+    half = common(args) | {"seconds": args.seconds / 2, "images": args.images and args.images // 2}
+    size = {"batch_size": args.batch_size or config.batch_size}
+    with TemporaryDirectory() as folder:
+        model = Path(folder) / "model"
+        stage = race(FIRST_STAGE, replace(first, **size), points=(1.0,), calls=(1, 2, 4), keep=model, **half)
+        half["teacher"] = str(model)
+        points = shares(max(1, args.points // 2))
+        result: dict[str, Any] = race(name, replace(config, **size), points=points, calls=(1, 2, 4), **half)
+    spent: dict[str, Any] = stage["curve"][-1]  # type: ignore[index]
+    later = [row | {key: row[key] + spent[key] for key in ("seconds", "images")} for row in result["curve"]]
+    return result | {"curve": [spent, *later]}
 
 
 def turn(args: argparse.Namespace) -> FileLock | None:
@@ -121,7 +146,8 @@ def few_steps(name: str, args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     config = replace(methods()[name], batch_size=args.memory)
     waits = {"device": args.device, "turn": turn(args)}
-    race(name, config, teacher=args.teacher, seconds=1.0, num=1, points=(1.0,), calls=(), **waits)
+    teacher = ONE_STEP if isinstance(config.objective, TruncatedConfig) else args.teacher
+    race(name, config, teacher=teacher, seconds=1.0, num=1, points=(1.0,), calls=(), **waits)
     on_cpu = args.device == "cpu"
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if on_cpu else torch.cuda.max_memory_allocated())
 

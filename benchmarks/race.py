@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from unistep.data import Dataset, Loader, prepare
 from unistep.evaluation import quick_fd
 from unistep.generator import Generator, ModelConfig
 from unistep.hub.load import load
+from unistep.hub.save import save
 from unistep.training.build import build_objective, build_student, fit_model_to_data, place
 from unistep.training.config import RunConfig
 from unistep.training.ema import EMA
@@ -86,6 +88,7 @@ def race(
     images: int | None = None,
     device: str = "cpu",
     turn: AbstractContextManager[object] | None = None,
+    keep: Path | None = None,
 ) -> dict[str, object]:
     """Train for ``seconds`` of processor time, or of a GPU's.
 
@@ -100,6 +103,7 @@ def race(
         images: Budget in place of the seconds, which are counted all the same.
         device: Where the networks are.
         turn: Held from the first step to the last judgement.
+        keep: Folder for the model as it is at the end.
 
     Returns:
         Speed, network passes for each image, and the distances along the way.
@@ -142,7 +146,10 @@ def race(
             for ema in emas:
                 ema.swap()
                 row = {"seconds": round(spent), "images": step * config.batch_size, "weights": ema.config.name}
-                row |= judge(Generator(student, model).to(world.device, stepper.precision), num, calls)
+                generator = Generator(student, model).to(world.device, stepper.precision)
+                row |= judge(generator, num, calls)
+                if keep and point == points[-1]:
+                    save(model, generator.map.net.state_dict(), keep, "A model of a comparison.")
                 ema.swap()
                 curve.append(row)
                 print(name, row, flush=True)
