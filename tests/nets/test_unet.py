@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -324,6 +325,42 @@ def test_a_mask_carries_more_channels_than_the_network_has() -> None:
 
     assert rank(mask=False) < 24
     assert rank(mask=True) == 24
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("patch", [1, 2])
+def test_functions_of_place_begin_without_effect(dims: int, patch: int) -> None:
+    """A network that has learned without them goes on from what it knows."""
+    config = UNetConfig(dims=dims, patch=patch, places=(16,) * dims, num_classes=3, **SMALL)
+    plain, more = loud(config), replace(config, basis=40).build().eval()
+    more.load_state_dict(more.state_dict() | plain.state_dict())
+    x, t = inputs(config, batch=3, size=16)
+    told = {"label": torch.tensor([0, 2, -1])}
+    torch.testing.assert_close(more(x, t, None, told), plain(x, t, None, told))
+    assert more.basis is not None
+    nn.init.normal_(more.basis.outer.weight)
+    assert (more(x, t, None, told) - plain(x, t, None, told)).abs().amin(dim=tuple(range(1, x.ndim))).max() > 0
+    assert "basis.places" in UNet.edges
+
+
+def test_functions_of_place_hold_more_than_the_width() -> None:
+    """What is answered to all classes and places spans all channels; without them, three taps of the width at most."""
+
+    def rank(basis: int) -> int:
+        options = {"widths": (8,), "blocks": (1,), "head_dim": 8, "embedding_dim": 16}
+        config = UNetConfig(channels=48, dims=1, patch=1, places=(16,), num_classes=8, basis=basis, **options)
+        x, told = torch.zeros(8, 48, 16), {"label": torch.arange(8)}
+        answers = loud(config)(x, torch.zeros(8), None, told).detach().transpose(1, 2).reshape(-1, 48)
+        return int(torch.linalg.matrix_rank(answers - answers.mean(dim=0), rtol=1e-4))
+
+    assert rank(basis=0) <= 24
+    assert rank(basis=96) == 48
+
+
+@pytest.mark.parametrize(("basis", "places"), [(-1, (16,)), (8, ())])
+def test_impossible_functions_of_place_are_refused(basis: int, places: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=f"basis must be 0, or positive where there are places, got {basis}"):
+        UNetConfig(dims=1, places=places, basis=basis)
 
 
 @pytest.mark.parametrize("places", [(16, 16), (18,), (0,)])

@@ -109,3 +109,20 @@ def test_data_without_labels_has_nothing_to_guide(tmp_path: Path) -> None:
     config = told_run(tmp_path, data=DataConfig(source=f"npz:{tmp_path / 'plain.npz'}"))
     with pytest.raises(ValueError, match="guidance_range strengthens a condition, and this data has none"):
         run(config, tmp_path / "run")
+
+
+def test_a_student_with_functions_of_place_begins_as_a_teacher_without(tmp_path: Path) -> None:
+    placed = replace(LABELLED, network=replace(NETWORK, places=(8, 8)))
+    more = replace(placed, network=replace(placed.network, basis=32))
+    name = str(tmp_path / "teacher")
+    known = replace(placed, kind="denoiser")
+    save(known, known.build().net.state_dict(), name, card="A teacher.")
+    student = build_student(told_run(tmp_path), more, load_fitting(name, more, "teacher")).eval()
+    plain = build_student(told_run(tmp_path), placed, load_fitting(name, placed, "teacher")).eval()
+    x, t, told = torch.randn(3, 1, 8, 8), torch.ones(3), {"label": torch.tensor([0, 2, -1])}
+    torch.testing.assert_close(student(x, t, None, told), plain(x, t, None, told))
+    save(
+        replace(known, network=more.network), student.net.state_dict(), name, card="A teacher with functions of place."
+    )
+    with pytest.raises(ValueError, match="it has basis 32 instead of 0"):
+        load_fitting(name, placed, "teacher")
