@@ -56,8 +56,9 @@ FIRST_STAGE = "fashion-ect/unguided"
 """What truncated training goes on from."""
 ONE_STEP = "fashion"
 """What its memory is measured with."""
-SMALL = 32
-"""The smaller of the two batches, of one to three, between which the slope of the memory is taken."""
+SMALL = 128
+"""The smaller of the two batches, of one to three, between which the slope of the memory is taken, at least: less than
+that is hidden by what loading has taken before."""
 
 
 def methods() -> dict[str, RunConfig]:
@@ -182,7 +183,7 @@ def complete(name: str, args: argparse.Namespace) -> dict[str, object]:
     usual = args.batch_size or methods()[name].batch_size
     if args.images:
         return result
-    batch = SMALL if usual <= 64 else usual  # of methods that need groups
+    batch = max(SMALL, usual)
     low, high = (peak(name, args, size) for size in (batch, 3 * batch))
     return result | {"memory_per_image": (high - low) / (2 * batch)}
 
