@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"{options.midi} has no notes to play (drums are left out)")
         if piece[-1].start > LONGEST:
             raise ValueError(
-                f"{options.midi} lasts {piece[-1].start / 3600:,.1f} hours, wanted at most {LONGEST / 3600:g}; play "
+                f"{options.midi} lasts {piece[-1].start / 3600:.3g} hours, wanted at most {LONGEST / 3600:g}; play "
                 "its beginning with --seconds"
             )
         performance = perform(generator, piece, seed=options.seed, gain=0.4)
