@@ -3,7 +3,8 @@
     python examples/play_midi.py song.mid -o song.wav [--model notes] [--seconds 30]
 
 The instruments of General MIDI are played by those of the model that are most like them; drums are left out, and
-pitches beyond the model's are brought into its range by octaves. Needs `pip install 'unistep[audio]'`.
+pitches beyond the model's are brought into its range by octaves. A note sounds at most as long as the model makes it, a
+second; pedals and bends say nothing. Needs `pip install 'unistep[audio]'`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ MARIMBA = range(12, 16)
 """Programs of the second family that are of wood."""
 DRUMS = 9
 """The channel of drums, counted from 0."""
+LONGEST = 2 * 3600
+"""Seconds of music that are held in memory; a damaged file may claim centuries."""
 
 
 def notes_of(path: Path, instruments: tuple[str, ...], seconds: float | None) -> Iterator[Played]:
@@ -37,20 +40,23 @@ def notes_of(path: Path, instruments: tuple[str, ...], seconds: float | None) ->
         seconds: Where to stop.
 
     Raises:
-        ValueError: If it is no MIDI file.
+        ValueError: If it is no MIDI file, or is not timed in beats.
     """
     try:
         import mido
+        from mido.midifiles.meta import KeySignatureError
     except ModuleNotFoundError:
         raise ValueError("this needs the package mido: pip install 'unistep[audio]'") from None
     try:
         file = mido.MidiFile(path, clip=True)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, KeySignatureError) as error:
         raise ValueError(f"{path} is not a MIDI file: {str(error) or type(error).__name__}") from None
     if file.type == 2:
         raise ValueError(f"{path} holds several songs (MIDI type 2); save one of them as type 0 or 1")
+    if file.ticks_per_beat <= 0:
+        raise ValueError(f"{path} is timed in frames of film or not at all; save it with ticks for each beat")
     now, programs = 0.0, dict.fromkeys(range(16), 0)
     sounding: dict[tuple[int, int], tuple[float, int, str]] = {}
 
@@ -100,15 +106,19 @@ def main(arguments: list[str] | None = None) -> int:
         piece = sorted(notes_of(options.midi, names, options.seconds), key=lambda note: note.start)
         if not piece:
             raise ValueError(f"{options.midi} has no notes to play (drums are left out)")
+        if piece[-1].start > LONGEST:
+            raise ValueError(
+                f"{options.midi} lasts {piece[-1].start / 3600:.3g} hours, wanted at most {LONGEST / 3600:g}; play "
+                "its beginning with --seconds"
+            )
         performance = perform(generator, piece, seed=options.seed, gain=0.4)
         modality.save(performance.sound, options.out)
     except ValueError as error:
         print(f"play_midi: error: {error}", file=sys.stderr)
         return 2
     length = performance.sound.shape[1] / performance.sample_rate
-    print(
-        f"{len(piece)} notes, {length:.1f} s of music, in {sum(performance.latencies):.1f} s; written to {options.out}"
-    )
+    notes = "1 note" if len(piece) == 1 else f"{len(piece)} notes"
+    print(f"{notes}, {length:.1f} s of music, in {sum(performance.latencies):.1f} s; written to {options.out}")
     return 0
 
 

@@ -93,6 +93,11 @@ def test_a_reader_that_leaves_is_no_error():
     assert process.wait() == cli.BROKEN_PIPE
 
 
+def test_output_that_is_closed_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["--version"]) == 0
+
+
 @pytest.fixture
 def failing(monkeypatch, capsys):
     """Run a verb that raises."""

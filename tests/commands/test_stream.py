@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -72,6 +73,32 @@ def test_a_listener_who_leaves_ends_it(phrases):
         err = process.stderr.read()
     assert b"s of sound" in err
     assert b"Traceback" not in err
+
+
+def test_samples_that_nobody_can_take_are_one_line(run, phrases, monkeypatch):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        outcome = run("stream --seconds 0.25 --pace fast", [str(phrases)])
+        full.buffer.raw.close()  # what is still buffered can go nowhere
+    assert outcome.code == 1
+    first, second = outcome.err.splitlines()
+    assert first.startswith("no sound; ")
+    assert "first sound" not in first
+    assert second == "unistep: error: standard output: No space left on device"
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run("stream", [str(phrases)]).err == "unistep: error: standard output is closed: name a file with -o\n"
+
+
+def test_a_disk_that_is_full_is_named(run, phrases, place):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**15, hard))
+    try:
+        outcome = run("stream --seconds 4 -o a.wav", [str(phrases)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert outcome.code == 1
+    assert outcome.err.endswith("unistep: error: cannot write a.wav: File too large\n")
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

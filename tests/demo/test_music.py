@@ -203,3 +203,34 @@ def test_a_file_that_is_no_midi_is_one_line(folder, tmp_path, capsys):
         assert error.count("\n") == 1
     assert example["main"]([str(song(tmp_path / "a.mid")), "-m", str(folder), "-o", str(tmp_path / "a.waw")]) == 2
     assert "nearest is 'a.wav'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ticks", "late", "words"),
+    [
+        (0, 0, "is timed in frames of film or not at all"),
+        (-6360, 0, "is timed in frames of film or not at all"),  # 25 frames a second of 40 ticks
+        (480, 2**28 - 1, "lasts 77.7 hours, wanted at most 2"),
+    ],
+)
+def test_a_midi_file_of_impossible_times_is_one_line(ticks, late, words, folder, tmp_path, capsys):
+    file = mido.MidiFile(song(tmp_path / "song.mid"))
+    file.ticks_per_beat = ticks
+    file.tracks[0].insert(0, mido.MetaMessage("text", text="", time=late))
+    file.save(tmp_path / "song.mid")
+    play = runpy.run_path(str(EXAMPLE))["main"]
+    assert play([str(tmp_path / "song.mid"), "-m", str(folder), "-o", str(tmp_path / "a.wav")]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_a_midi_file_of_an_impossible_key_is_one_line(folder, tmp_path, capsys):
+    file = mido.MidiFile(song(tmp_path / "song.mid"))
+    file.tracks[0].insert(0, mido.MetaMessage("key_signature", key="C"))
+    file.save(tmp_path / "song.mid")
+    content = (tmp_path / "song.mid").read_bytes()
+    (tmp_path / "song.mid").write_bytes(content.replace(b"\xff\x59\x02\x00\x00", b"\xff\x59\x02\x10\x07"))
+    play = runpy.run_path(str(EXAMPLE))["main"]
+    assert play([str(tmp_path / "song.mid"), "-m", str(folder), "-o", str(tmp_path / "a.wav")]) == 2
+    assert "is not a MIDI file" in capsys.readouterr().err

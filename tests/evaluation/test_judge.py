@@ -315,6 +315,10 @@ def test_the_plot_is_a_picture_with_every_curve(report: Report, tmp_path: Path) 
     save_plot(report, tmp_path / "plot.svg")
     drawn = (tmp_path / "plot.svg").read_text()
     assert drawn.startswith("<?xml")
+    assert "<!-- network calls per image -->" in drawn
+    assert r"\times" not in drawn  # plain numbers beside the axis, no powers of ten
+    save_plot(replace(report, noun="sounds"), tmp_path / "plot.svg")
+    assert "<!-- network calls per sound -->" in (tmp_path / "plot.svg").read_text()
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["plot.png", "plot.svg"]
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +58,21 @@ def test_what_cannot_be_used_has_a_reason(tmp_path):
             decode(tmp_path / name)
         assert "\n" not in str(caught.value)
         assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_and_one_that_loses_its_way(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.flac", np.random.default_rng(0).normal(size=20_000) / 8, RATE)
+    content = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "a.flac").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UnusableSoundError, match=r"^broken: flac decoder lost sync"):
+        decode(tmp_path / "a.flac")
+
+    def denied(path, *args, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", denied)  # no mode keeps a superuser out
+    with pytest.raises(UnusableSoundError, match=r"^cannot be read: Permission denied$"):
+        decode(tmp_path / "a.flac")
 
 
 def test_a_missing_file_and_a_folder(tmp_path):

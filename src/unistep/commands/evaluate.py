@@ -140,7 +140,7 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
         else Hearing(test, features, options.num, options.seed),
         speech=None if networks is None else Speech(reference, networks),
     )
-    console = Console() if sys.stdout.isatty() else Console(width=UNFOLDED)
+    console = Console() if sys.stdout is not None and sys.stdout.isatty() else Console(width=UNFOLDED)
     for table in report.tables(console.width):
         console.print(table)
     if json is not None:

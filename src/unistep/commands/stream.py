@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import signal
 import sys
 import threading
@@ -80,6 +81,8 @@ def run(arguments: Sequence[str]) -> int:
     options: Any = parse(kind, "stream", arguments)
     if options.seconds is not None and not 0 < options.seconds < math.inf:
         raise ValueError(f"--seconds must be a number above 0 (without it, a pipe never ends), got {options.seconds:g}")
+    if options.out == PIPE and sys.stdout is None:
+        raise ValueError("standard output is closed: name a file with -o")
     if options.out == PIPE and sys.stdout.isatty():
         raise ValueError(f"samples are not for a terminal: add {_player(config)}, or name a file with -o")
     path = None if options.out == PIPE else check_file(options.out, tuple(FORMATS))
@@ -151,10 +154,8 @@ class _Health:
 
     def last(self, elapsed: float) -> None:
         begin = "\r\033[K" if self._live else ""
-        print(
-            f"{begin}{self._deadlines}; {elapsed:.1f} s in all, first sound after {self._deadlines.first:.2f} s",
-            file=sys.stderr,
-        )
+        first = f", first sound after {self._deadlines.first:.2f} s" if self._deadlines.chunks else ""
+        print(f"{begin}{self._deadlines}; {elapsed:.1f} s in all{first}", file=sys.stderr)
 
 
 @contextmanager
@@ -162,7 +163,7 @@ def _sink(path: Path | None, modality: AudioModality) -> Iterator[Put]:
     """Where chunks go; a file takes its place when the block ends, and is whole then.
 
     Raises:
-        CommandError: If it cannot be written.
+        CommandError: If it cannot be written; a :class:`DiskError` on a full disk.
     """
     from unistep.files import replacing
     from unistep.modalities.sound import libraries
@@ -172,8 +173,11 @@ def _sink(path: Path | None, modality: AudioModality) -> Iterator[Put]:
         pipe = sys.stdout.buffer
 
         def hand_on(samples: np.ndarray) -> None:
-            pipe.write(samples.astype("<i2").tobytes())
-            pipe.flush()
+            try:
+                pipe.write(samples.astype("<i2").tobytes())
+                pipe.flush()
+            except OSError as error:  # with a name; one of a reader that left stays a BrokenPipeError
+                raise OSError(error.errno, error.strerror, "standard output") from None
 
         yield hand_on
         return
@@ -186,6 +190,10 @@ def _sink(path: Path | None, modality: AudioModality) -> Iterator[Put]:
             ) as file:
                 yield file.write
         except soundfile.LibsndfileError as error:
+            # Of a full disk libsndfile says only that the system failed; writing there ourselves says how.
+            with temporary.open("ab", buffering=0) as probe:
+                probe.write(bytes(2**20))
+                os.fsync(probe.fileno())
             raise CommandError(f"cannot write {path}: {error.error_string}") from None
 
 

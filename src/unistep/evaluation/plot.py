@@ -58,7 +58,8 @@ def save_plot(report: Report, path: str | Path) -> None:
     _draw(left, curves, lambda row: row.frechet)
     left.set_yscale("log")
     left.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    left.tick_params(which="minor", length=0)
+    left.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    left.tick_params(which="minor", colors=_FAINT, labelsize=8.5, length=0)
     for rows, style in curves.values():
         for row in rows if rows[0].kind != "denoiser" else rows[-1:]:
             _number(left, row, style["color"])
@@ -71,7 +72,7 @@ def save_plot(report: Report, path: str | Path) -> None:
         axes.set_title(name, loc="left", fontsize=10, color=_INK, pad=4)
     left.set_title("Fréchet distance (lower is better)", loc="left", fontsize=10, color=_INK, pad=6)
     for axes in (left, lower):
-        axes.set_xlabel("network calls per image", color=_INK, fontsize=9.5)
+        axes.set_xlabel(f"network calls per {report.noun.removesuffix('s')}", color=_INK, fontsize=9.5)
     figure.text(0.075, 1 - 0.055 * unit, "Quality against network calls", fontsize=14, color=_INK, weight="bold")
     figure.legend(
         *left.get_legend_handles_labels(),

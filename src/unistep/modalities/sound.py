@@ -154,7 +154,8 @@ def opened(file: Path) -> Iterator[SoundFile]:
     """
     soundfile, _ = libraries()
     try:
-        size = file.stat().st_size
+        with file.open("rb") as content:  # for its reason, of which libsndfile says no more than that the system failed
+            size = os.fstat(content.fileno()).st_size
     except OSError as error:
         raise UnusableSoundError(f"cannot be read: {error.strerror}", recognised=False) from error
     if size == 0:
@@ -276,7 +277,7 @@ def _check_length(reader: SoundFile) -> None:
 def _reason(error: Exception) -> str:
     """What a library says, without the name of the file."""
     text = " ".join(str(error).split())
-    return text.rpartition("': ")[2][:120] or type(error).__name__
+    return text.rpartition("': ")[2].removeprefix("Error : ")[:120] or type(error).__name__
 
 
 def _read(reader: SoundFile, count: int) -> np.ndarray:
