@@ -32,6 +32,8 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
             )
         steps = int(panel.removeprefix("fd_"))
         axis.set(title=f"{steps} step{'s' if steps > 1 else ''}", xlabel="processor seconds", yscale="log")
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
         axis.grid(alpha=0.3, which="both")
     axes[0][0].set_ylabel("Fréchet distance (features fashion v1)")
     handles = {

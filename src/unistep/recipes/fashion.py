@@ -92,8 +92,9 @@ def fashion_cd() -> RunConfig:
     Needs a teacher: yes; the shipped one by default.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 5.1 in one step and 2.8 in two, within 20 %, two minutes after a start from the
-    teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    Expected: Fréchet distance 2.4 in one step and 2.7 in two, within 20 %, five minutes after a start from the
+    shipped teacher with a guidance of 1.2 in the target (features `fashion` v1, 2,000 samples,
+    `benchmarks/methods.py`).
     Paper: Song et al. 2023 (arXiv 2303.01469), algorithm 2; `objectives/distillation.py`.
     """
     return RunConfig(
@@ -113,8 +114,8 @@ def fashion_ct() -> RunConfig:
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 32 in one step and 17 in two, within 20 %, two minutes after a start from the weights
-    of the teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    Expected: Fréchet distance 32 in one step and 14 in two, within 20 %, five minutes after a start from the
+    weights of the shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Song et al. 2023 (arXiv 2303.01469), algorithm 3 and appendix C; `objectives/training.py`.
     """
     return RunConfig(

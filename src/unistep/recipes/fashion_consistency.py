@@ -26,9 +26,9 @@ def fashion_ict() -> RunConfig:
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 7.1 in one step and 2.5 in two, within 20 %, two minutes after a start from the
-    weights of the teacher of 0.75; 20 and 20 after five from fresh weights (features `fashion` v1, 2,000 samples,
-    `benchmarks/methods.py`).
+    Expected: Fréchet distance 3.6 in one step and 1.3 in two, within 20 %, five minutes after a start from the
+    weights of the shipped teacher; 20 and 20 after as long from fresh weights (features `fashion` v1, 2,000
+    samples, `benchmarks/methods.py`).
     Paper: Song & Dhariwal 2023 (arXiv 2310.14189); `objectives/improved.py`. 10 to 160 levels rather than 1,280, for
     budgets of minutes.
     """
@@ -49,8 +49,8 @@ def fashion_sct() -> RunConfig:
     Needs a teacher: yes, for its weights; the shipped one by default.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 8.3 in one step and 2.9 in two, within 20 %, two minutes after a start from the
-    teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    Expected: Fréchet distance 4.2 in one step and 1.7 in two, within 20 %, five minutes after a start from the
+    weights of the shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Lu & Song 2024 (arXiv 2410.11081), algorithm 1; `objectives/continuous.py`.
     """
     return RunConfig(
@@ -70,8 +70,9 @@ def fashion_scd() -> RunConfig:
     Needs a teacher: yes; the shipped one by default.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 12 in one step and 5.4 in two, within 20 %, two minutes after a start from the
-    teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    Expected: Fréchet distance 3.6 in one step and 1.1 in two, within 20 %, five minutes after a start from the
+    shipped teacher with a guidance of 1.2 in the target (features `fashion` v1, 2,000 samples,
+    `benchmarks/methods.py`).
     Paper: Lu & Song 2024 (arXiv 2410.11081), algorithm 1; `objectives/continuous.py`.
     """
     return replace(fashion_sct(), recipe="fashion-scd", objective=ContinuousConfig(target="teacher"))
@@ -83,10 +84,10 @@ def fashion_tcm() -> RunConfig:
     Data: Fashion-MNIST, 60,000 images.
     Needs a teacher: yes, a one-step model as its first stage; the shipped one by default.
     Hardware: one core of a CPU with AMX, bfloat16.
-    Time: two minutes for the figure that is expected.
-    Expected: 0.88, 0.74 and 0.61 in one, two and four steps, within 10 %, from a first stage of 0.74, 0.67 and 0.62
-    (features `fashion` v1, 5,000 samples, `benchmarks/methods.py`): the shipped student learned from a guided teacher,
-    and data without guidance takes that back.
+    Time: minutes for a first result, given as expected; the budget for a better one.
+    Expected: Fréchet distance 2.5 in one step and 1.1 in two, within 20 %, after two and a half minutes of
+    ``fashion-ect`` without guidance and as long of this (features `fashion` v1, 2,000 samples,
+    `benchmarks/methods.py`). From the shipped student, which learned from a guided teacher, it gets worse.
     Paper: Lee et al. 2024 (arXiv 2410.14895); `objectives/truncated.py`.
     """
     return RunConfig(
@@ -106,8 +107,8 @@ def fashion_pcm() -> RunConfig:
     Needs a teacher: yes, for its weights; the shipped one by default.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 15 in one step and 3.3 in two, within 20 %, two minutes after a start from the
-    teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    Expected: Fréchet distance 13 in one step and 2 in two, within 20 %, five minutes after a start from the weights
+    of the shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Wang et al. 2024 (arXiv 2405.18407) and Heek et al. 2024 (arXiv 2403.06807); `objectives/phased.py`.
     """
     return RunConfig(
@@ -127,9 +128,9 @@ def fashion_drifting() -> RunConfig:
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 7.8 in one step and 5.5 in two, within 20 %, two minutes after a start from the
-    weights of the teacher of 0.75; 19 and 23 after five from fresh weights (features `fashion` v1, 2,000 samples,
-    `benchmarks/methods.py`).
+    Expected: Fréchet distance 3.3 in one step and 2.9 in two, within 20 %, five minutes after a start from the
+    weights of the shipped teacher; 19 and 23 after as long from fresh weights (features `fashion` v1, 2,000
+    samples, `benchmarks/methods.py`).
     Paper: Deng et al. 2026 (arXiv 2602.04770); `objectives/drifting.py`.
     """
     return RunConfig(

@@ -32,9 +32,9 @@ def fashion_meanflow() -> RunConfig:
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 5.3 in one step and 1.8 in two, within 20 %, two minutes after a start from the
-    weights of the teacher of 0.75; 20 and 22 after five from fresh weights (features `fashion` v1, 2,000 samples,
-    `benchmarks/methods.py`).
+    Expected: Fréchet distance 3 in one step and 1.1 in two, within 20 %, five minutes after a start from the
+    weights of the shipped teacher with a guidance of 1.2 in the target; 20 and 22 after as long from fresh weights
+    (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Geng et al. 2025 (arXiv 2505.13447), algorithm 1; `objectives/meanflow.py`.
     """
     return RunConfig(
@@ -54,8 +54,9 @@ def fashion_meanflow_distilled() -> RunConfig:
     Needs a teacher: yes; the shipped one by default.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 5.2 in one step and 2 in two, within 20 %, two minutes after a start from the shipped
-    teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    Expected: Fréchet distance 2.3 in one step and 0.94 in two, within 20 %, five minutes after a start from the
+    shipped teacher with a guidance of 1.2 in the target (features `fashion` v1, 2,000 samples,
+    `benchmarks/methods.py`).
     Paper: Geng et al. 2025 (arXiv 2505.13447), equation 6; `objectives/meanflow.py`.
     """
     return RunConfig(
@@ -75,9 +76,9 @@ def fashion_imf() -> RunConfig:
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 6 in one step and 2 in two, within 20 %, two minutes after a start from the weights
-    of the teacher of 0.75; 18 and 19 after five from fresh weights (features `fashion` v1, 2,000 samples,
-    `benchmarks/methods.py`).
+    Expected: Fréchet distance 3.2 in one step and 1.3 in two, within 20 %, five minutes after a start from the
+    weights of the shipped teacher with a guidance of 1.2 in the target; 18 and 19 after as long from fresh weights
+    (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
     Paper: Geng et al. 2025 (arXiv 2512.02012); `objectives/improved_meanflow.py`.
     """
     return replace(fashion_meanflow(), recipe="fashion-imf", objective=ImprovedMeanFlowConfig(power=0.5))
@@ -90,8 +91,9 @@ def fashion_ctm() -> RunConfig:
     Needs a teacher: yes; the shipped one by default.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 6.6 in one step and 2.4 in two, within 20 %, two minutes after a start from the
-    teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    Expected: Fréchet distance 4.5 in one step and 2.1 in two, within 20 %, five minutes after a start from the
+    shipped teacher with a guidance of 1.2 in the target (features `fashion` v1, 2,000 samples,
+    `benchmarks/methods.py`).
     Paper: Kim et al. 2024 (arXiv 2310.02279); `objectives/trajectory.py`. Without the adversarial
     and the denoising term.
     """
@@ -114,8 +116,9 @@ def fashion_shortcut() -> RunConfig:
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 18 in one step and 4.9 in two, within 20 %, two minutes after a start from the
-    weights of the teacher of 0.75 (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    Expected: Fréchet distance 11 in one step and 3 in two, within 20 %, five minutes after a start from the weights
+    of the shipped teacher with a guidance of 1.2 in the target (features `fashion` v1, 2,000 samples,
+    `benchmarks/methods.py`).
     Paper: Frans et al. 2024 (arXiv 2410.12557), algorithm 1; `objectives/shortcut.py`.
     """
     return replace(
@@ -130,9 +133,9 @@ def fashion_imm() -> RunConfig:
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 13 in one step and 2.2 in two, within 20 %, two minutes after a start from the
-    weights of the teacher of 0.75; 27 and 23 after five from fresh weights (features `fashion` v1, 2,000 samples,
-    `benchmarks/methods.py`).
+    Expected: Fréchet distance 10 in one step and 1.6 in two, within 20 %, five minutes after a start from the
+    weights of the shipped teacher; 27 and 23 after as long from fresh weights (features `fashion` v1, 2,000
+    samples, `benchmarks/methods.py`).
     Paper: Zhou et al. 2025 (arXiv 2503.07565), algorithm 3; `objectives/moment.py`.
     """
     return replace(
