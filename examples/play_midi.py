@@ -2,9 +2,9 @@
 
     python examples/play_midi.py song.mid -o song.wav [--model notes] [--seconds 30]
 
-The instruments of General MIDI are played by those of the model that are most like them; drums are left out, and
-pitches beyond the model's are brought into its range by octaves. A note sounds at most as long as the model makes it, a
-second; pedals and bends say nothing. Needs `pip install 'unistep[audio]'`.
+The instruments of General MIDI are played by those of the model that are most like them, its drums by a model of drums
+(`--drums none` leaves them out), and pitches beyond the model's are brought into its range by octaves. A note sounds at
+most as long as the model makes it, a second; pedals and bends say nothing. Needs `pip install 'unistep[audio]'`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import unistep
 from unistep.condition import Field
-from unistep.demo.music import Played, check_instrument, perform
+from unistep.demo.music import Played, check_drums, check_instrument, perform, plays_beside
 
 FAMILIES = (
     *("piano", "vibraphone", "organ", "guitar", "guitar", "strings", "strings", "trumpet"),
@@ -27,16 +27,33 @@ MARIMBA = range(12, 16)
 """Programs of the second family that are of wood."""
 DRUMS = 9
 """The channel of drums, counted from 0."""
+STROKES = {
+    "kick": (35, 36),
+    "snare": (37, 38, 40),
+    "clap": (39,),
+    "tom": (41, 43, 45, 47, 48, 50),
+    "hihat": (42, 44, 46),
+    "cymbal": (49, 51, 52, 55, 57, 59),
+    "bell": (53, 56, 67, 68, 80, 81),
+    "shaker": (54, 58, 69, 70, 82),
+    "hand drum": (60, 61, 62, 63, 64, 65, 66, 75, 76, 77),
+}
+"""Keys of General MIDI's percussion by the kind of stroke that they are; the others are left out."""
+STROKE = 10.0
+"""Seconds that a stroke may sound, which is as long as the model makes it."""
 LONGEST = 2 * 3600
 """Seconds of music that are held in memory; a damaged file may claim centuries."""
 
 
-def notes_of(path: Path, instruments: tuple[str, ...], seconds: float | None) -> Iterator[Played]:
+def notes_of(
+    path: Path, instruments: tuple[str, ...], strokes: tuple[str, ...], seconds: float | None
+) -> Iterator[Played]:
     """The notes of a MIDI file, in the order of their ends.
 
     Args:
         path: The file.
         instruments: Those that the model knows; what it does not know is played by the first.
+        strokes: Those that the model of drums knows; others are left out.
         seconds: Where to stop.
 
     Raises:
@@ -72,7 +89,13 @@ def notes_of(path: Path, instruments: tuple[str, ...], seconds: float | None) ->
             break
         if message.type == "program_change":
             programs[message.channel] = message.program
-        if message.type not in ("note_on", "note_off") or message.channel == DRUMS:
+        if message.type not in ("note_on", "note_off"):
+            continue
+        if message.channel == DRUMS:
+            kind = next((kind for kind, keys in STROKES.items() if message.note in keys and kind in strokes), None)
+            if message.type == "note_on" and message.velocity > 0 and kind is not None:
+                how = {"instrument": kind, "velocity": message.velocity, "drum": True}
+                yield Played(start=now, seconds=STROKE, pitch=message.note, **how)
             continue
         key = message.channel, message.note
         if key in sounding:
@@ -91,6 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("midi", type=Path, help="the file to play")
     parser.add_argument("-o", "--out", type=Path, default=Path("song.wav"), help="sound file to write, .wav or .flac")
     parser.add_argument("-m", "--model", default="notes", help="instrument: a shipped one, or the folder of a run")
+    parser.add_argument(
+        "--drums", help="model of drums, the shipped one where it fits the instrument; none leaves them out"
+    )
     parser.add_argument("--seconds", type=float, help="play only the beginning")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first note")
     options = parser.parse_args(arguments)
@@ -103,15 +129,25 @@ def main(arguments: list[str] | None = None) -> int:
         instruments = generator.config.fields["instrument"]
         assert isinstance(instruments, Field)
         names = instruments.names or tuple(map(str, instruments.written))
-        piece = sorted(notes_of(options.midi, names, options.seconds), key=lambda note: note.start)
+        drums = None if options.drums == "none" else unistep.load(options.drums or "drums")
+        if drums is not None and options.drums is None and not plays_beside(drums, modality):
+            drums = None
+        strokes: tuple[str, ...] = ()
+        if drums is not None:
+            check_drums(drums, modality)
+            kinds = drums.config.fields["label"]
+            assert isinstance(kinds, Field)
+            strokes = kinds.names or tuple(map(str, kinds.written))
+        piece = sorted(notes_of(options.midi, names, strokes, options.seconds), key=lambda note: note.start)
         if not piece:
-            raise ValueError(f"{options.midi} has no notes to play (drums are left out)")
+            without = "" if strokes else " (drums are left out)"
+            raise ValueError(f"{options.midi} has no notes to play{without}")
         if piece[-1].start > LONGEST:
             raise ValueError(
                 f"{options.midi} lasts {piece[-1].start / 3600:.3g} hours, wanted at most {LONGEST / 3600:g}; play "
                 "its beginning with --seconds"
             )
-        performance = perform(generator, piece, seed=options.seed, gain=0.4)
+        performance = perform(generator, piece, drums=drums, seed=options.seed, gain=0.4)
         modality.save(performance.sound, options.out)
     except ValueError as error:
         print(f"play_midi: error: {error}", file=sys.stderr)

@@ -178,7 +178,7 @@ def song(path: Path) -> Path:
 def test_a_midi_file_is_played(folder, tmp_path, capsys):
     example = runpy.run_path(str(EXAMPLE))
     names = load(folder).config.fields["instrument"].names
-    notes = list(example["notes_of"](song(tmp_path / "song.mid"), names, None))
+    notes = list(example["notes_of"](song(tmp_path / "song.mid"), names, (), None))
     assert [(n.start, n.pitch, n.instrument, n.velocity) for n in notes] == [
         (0.0, 24, "piano", 100),
         (0.5, 64, "marimba", 80),
@@ -190,7 +190,35 @@ def test_a_midi_file_is_played(folder, tmp_path, capsys):
     sound, rate = soundfile.read(out)
     assert np.abs(sound[: rate // 4]).max() > 0
     assert np.abs(sound[rate // 2 : rate // 2 + rate // 4]).max() > 0
-    assert len(list(example["notes_of"](tmp_path / "song.mid", names, 0.3))) == 1
+    assert len(list(example["notes_of"](tmp_path / "song.mid", names, (), 0.3))) == 1
+
+
+def test_the_drums_of_a_midi_file_are_played(tmp_path, capsys):
+    """Every key whose kind of stroke the model knows; the song's other notes stay as they are."""
+    example = runpy.run_path(str(EXAMPLE))
+    file = mido.MidiFile(song(tmp_path / "song.mid"))
+    track = mido.MidiTrack()
+    for key, velocity in ((36, 110), (42, 60), (27, 100), (38, 0)):
+        track.append(mido.Message("note_on", channel=9, note=key, velocity=velocity, time=240))
+    file.tracks.append(track)
+    file.type = 1
+    file.save(tmp_path / "beat.mid")
+    kinds = load("drums").config.fields["label"].names
+    assert set(example["STROKES"]) == set(kinds)
+    plain = list(example["notes_of"](tmp_path / "song.mid", ("piano", "marimba"), kinds, None))
+    played = list(example["notes_of"](tmp_path / "beat.mid", ("piano", "marimba"), kinds, None))
+    strokes = [note for note in played if note.drum]
+    assert [(note.instrument, note.velocity) for note in strokes] == [("kick", 100), ("kick", 110), ("hihat", 60)]
+    assert strokes[1].start < strokes[2].start
+    others = [note for note in played if not note.drum]
+    assert len(others) == len([note for note in plain if not note.drum])
+    sounds = []
+    for drums in ([], ["--drums", "none"]):
+        out = tmp_path / "beat.wav"
+        assert example["main"]([str(tmp_path / "beat.mid"), "-o", str(out), *drums]) == 0
+        sounds.append(soundfile.read(out)[0])
+    assert f"{len(others)} notes" in capsys.readouterr().out
+    assert len(sounds[0]) != len(sounds[1]) or np.abs(sounds[0] - sounds[1]).max() > 0.01
 
 
 def test_a_file_that_is_no_midi_is_one_line(folder, tmp_path, capsys):

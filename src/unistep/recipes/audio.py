@@ -52,14 +52,15 @@ def notes_teacher() -> RunConfig:
     """A denoiser that is told instrument, pitch and velocity: the teacher of the one-step instrument.
 
     What a note sounds like follows nearly from what is told, so that much is learned at high noise, where the time law
-    has its weight.
+    has its weight, and that the network ends in functions of place that are weighed by what is told.
 
     Data: 7,770 notes of one second at 16 kHz, rendered from Debian's fluid-soundfont-gm (MIT), or your sounds with
     ``--data folder:PATH``.
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16, compiled.
-    Time: 47 minutes for the 240,000 notes of the shipped model.
-    Expected: Fréchet distance 1.6 in 18 Heun steps, within 10 % (features `notes` v1, 2,000 notes).
+    Time: 79 minutes for the shipped model: 47 for 240,000 notes without functions of place (``basis``), 32 for 96,000
+    with them.
+    Expected: Fréchet distance 1.3 in 18 Heun steps, within 10 % (features `notes` v1, 2,000 notes).
     Paper: Karras et al. 2022 (arXiv 2206.00364); `objectives/denoising.py`. Muon in place of Adam. Spectra as in
     Pasini et al. 2024 (arXiv 2408.06500).
     """
@@ -85,8 +86,8 @@ def notes_ect() -> RunConfig:
     ``--data folder:PATH``.
     Needs a teacher: yes; the shipped one by default, and for other sounds one is trained first.
     Hardware: one core of a CPU with AMX, bfloat16, compiled.
-    Time: 13 minutes for the 70,400 notes of the shipped model, after its teacher's.
-    Expected: Fréchet distance 2.1 in one step, within 10 % (features `notes` v1, 2,000 notes), every pitch right.
+    Time: 23 minutes for the 70,400 notes of the shipped model, with other work on the core, after its teacher's.
+    Expected: Fréchet distance 1.2 in one step, within 10 % (features `notes` v1, 2,000 notes), every pitch right.
     Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`. Spectra as in Pasini et al. 2024
     (arXiv 2408.06500).
     """
