@@ -11,6 +11,7 @@ import pytest
 
 from synth import install_synth
 from unistep.data import DataConfig, notes, prepare
+from unistep.data.general_midi import GENERAL_MIDI
 from unistep.data.notes import HIGHEST, LOWEST, PROGRAMS, Note, all_notes, midi_file, render
 from unistep.data.soundfont import FONTS
 
@@ -116,6 +117,24 @@ def test_some_of_the_instruments_keep_their_numbers(synth, monkeypatch):
     assert names == tuple(PROGRAMS)
 
 
+def test_all_instruments_of_general_midi(synth, monkeypatch):
+    monkeypatch.setattr(notes, "HIGHEST", 49)
+    dataset = notes_of("notes:general", limit=128 * 2, seconds=0.25)
+    field = dataset.fields["instrument"]
+    assert field.size == 128
+    assert set(dataset.condition["instrument"]) == set(range(128))
+    assert dataset.summary.source == "notes:general:train"
+    assert set(PROGRAMS) & set(GENERAL_MIDI) == {"vibraphone", "marimba", "trumpet", "clarinet", "flute"}
+    assert all(GENERAL_MIDI[PROGRAMS[name]] == name for name in set(PROGRAMS) & set(GENERAL_MIDI))
+    some = notes_of("notes:general:violin,kalimba:test", limit=8, seconds=0.25)
+    assert some.summary.source == "notes:general:violin,kalimba:test"
+    assert {field.names[i] for i in some.condition["instrument"]} == {"violin", "kalimba"}
+    with pytest.raises(
+        ValueError, match=r"timgm6mb, acoustic-grand-piano, .*, \.\.\. gunshot, got 'violn'; nearest is 'violin'"
+    ):
+        notes_of("notes:general:violn")
+
+
 def test_the_parts_share_no_note():
     train, test = (all_notes(split, 1.0) for split in ("train", "test"))
     assert {note.velocity for note in train}.isdisjoint(note.velocity for note in test)
@@ -138,7 +157,10 @@ def test_a_part_and_a_font_are_chosen_by_name(part, synth, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("notes:tset", "notes has train, test, fluid, timgm6mb, piano, .*, excerpt, got 'tset'; nearest is 'test'"),
+        (
+            "notes:tset",
+            "notes has train, test, fluid, .*, excerpt, general, got 'tset'; nearest is 'test'",
+        ),
         ("notes:piano,flut", "got 'piano,flut'"),
         ("notes:fluid:valid", "got 'valid'"),
         ("note", "nearest is 'notes'"),

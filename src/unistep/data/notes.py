@@ -13,6 +13,7 @@ import numpy as np
 
 from unistep.condition import AnyField, Field, Range, note_names
 from unistep.data.config import DataConfig
+from unistep.data.general_midi import GENERAL_MIDI
 from unistep.data.soundfont import FONTS, RATE, Font, Rendered, installed, named, synthesise, ticks, whole_file
 from unistep.data.sounds import array_sound, channels_of, rate_and_length, sound_contents
 from unistep.data.source import Contents, Item, Source, spread
@@ -31,6 +32,8 @@ PROGRAMS = {
     "synth": 80,
 }
 """Instruments, with their numbers in General MIDI, from 0."""
+GENERAL = {name: number for number, name in enumerate(GENERAL_MIDI)}
+"""All of them, by their own names."""
 LOWEST, HIGHEST = 48, 84
 """Pitches, as MIDI counts them: C3 to C6."""
 FIELDS: dict[str, AnyField] = {
@@ -38,7 +41,7 @@ FIELDS: dict[str, AnyField] = {
     "pitch": Field(size=HIGHEST - LOWEST + 1, names=note_names(LOWEST, HIGHEST), first=LOWEST),
     "velocity": Range(low=32, high=127, default=96),
 }
-"""What every note is labelled with."""
+"""What every note is labelled with; of all instruments, their number stands in the place of ten."""
 VELOCITIES = {"train": (32, 48, 64, 80, 96, 112, 127), "test": (40, 72, 104, 120)}
 """How hard the keys are struck, of at most 127, by split: the test's are none of the training's."""
 HELD = {"train": (0.5, 0.7, 0.9), "test": (0.6, 0.8)}
@@ -69,6 +72,19 @@ class Notes(Rendered):
 
     kind: ClassVar = "notes"
 
+    general: bool = False
+    """Whether the instruments are all those of General MIDI rather than the ten."""
+
+    @property
+    def name(self) -> str:
+        """As a person writes it."""
+        return super().name.replace("notes", "notes:general", 1) if self.general else super().name
+
+    @property
+    def programs(self) -> dict[str, int]:
+        """All instruments that a note can be labelled with, with their numbers."""
+        return GENERAL if self.general else PROGRAMS
+
     def identity(self) -> dict[str, Any]:
         """The font's file and what is asked of it.
 
@@ -76,7 +92,7 @@ class Notes(Rendered):
             ValueError: If the font or FluidSynth is not installed.
         """
         font = installed(self.name, self.font)
-        programs = {name: PROGRAMS[name] for name in self.instruments or PROGRAMS}
+        programs = {name: self.programs[name] for name in self.instruments or self.programs}
         grid = [programs, LOWEST, HIGHEST, VELOCITIES[self.split], HELD[self.split], font.gain]
         return {"notes": self.font, "size": font.path.stat().st_size, "grid": grid}
 
@@ -88,14 +104,14 @@ class Notes(Rendered):
         """
         self.identity()
         rate, samples = rate_and_length(config)
-        notes = all_notes(self.split, samples / rate, self.instruments)
+        notes = all_notes(self.split, samples / rate, self.instruments or tuple(self.programs))
         chosen = [notes[i] for i in spread(len(notes), config.limit)]
-        font = FONTS[self.font]
+        font, names = FONTS[self.font], tuple(self.programs)
         return sound_contents(
             config,
             len(chosen),
-            partial(_items, chosen, font, samples / rate, config),
-            fields=FIELDS,
+            partial(_items, chosen, names, font, samples / rate, config),
+            fields=FIELDS | {"instrument": Field(size=len(names), names=names)},
             licence=font.licence,
             parallel=False,
         )
@@ -104,12 +120,19 @@ class Notes(Rendered):
 def open_notes(rest: str, config: DataConfig) -> Source:
     """The notes that ``rest`` names: a font, a split, instruments, several of these with colons, or ``excerpt``.
 
+    The instruments are ten, or with the word ``general`` all of General MIDI.
+
     Raises:
         ValueError: For any other word.
     """
-    if "excerpt" in rest.split(":"):
+    words = rest.split(":")
+    if "excerpt" in words:
         return Excerpt()
-    return Notes(**named(Notes.kind, rest, config, splits=VELOCITIES, instruments=PROGRAMS, others=("excerpt",)))
+    general = "general" in words
+    rest = ":".join(word for word in words if word != "general")
+    instruments, others = (GENERAL, ()) if general else (PROGRAMS, ("excerpt", "general"))
+    found = named(Notes.kind, rest, config, splits=VELOCITIES, instruments=instruments, others=others)
+    return Notes(**found, general=general)
 
 
 def all_notes(split: str, seconds: float, instruments: Sequence[str] = ()) -> list[Note]:
@@ -145,7 +168,7 @@ def midi_file(notes: Sequence[Note], seconds: float, slot: int) -> bytes:
 
     After its length each note is cut off, however long it would sound.
     """
-    track = bytearray(bytes([0, 0xC0, PROGRAMS[notes[0].instrument]]))
+    track = bytearray(bytes([0, 0xC0, (GENERAL | PROGRAMS)[notes[0].instrument]]))
     rest = 0  # ticks since the last event
     for note in notes:
         held, cut = round(1000 * note.held), round(1000 * seconds)
@@ -161,7 +184,9 @@ def _slot(seconds: float) -> int:
     return -(-(round(1000 * seconds) + _REST) // _BLOCK) * _BLOCK
 
 
-def _items(notes: Sequence[Note], font: Font, seconds: float, config: DataConfig) -> Iterator[Item]:
+def _items(
+    notes: Sequence[Note], names: Sequence[str], font: Font, seconds: float, config: DataConfig
+) -> Iterator[Item]:
     for instrument, group in groupby(notes, key=lambda note: note.instrument):
         members = list(group)
         for start in range(0, len(members), 256):  # 256 notes of a second are 150 MB as FluidSynth writes them
@@ -173,7 +198,7 @@ def _items(notes: Sequence[Note], font: Font, seconds: float, config: DataConfig
                     label=None,
                     read=partial(array_sound, sound, RATE, config, "keep"),
                     condition={
-                        "instrument": list(PROGRAMS).index(instrument),
+                        "instrument": names.index(instrument),
                         "pitch": note.pitch,
                         "velocity": note.velocity,
                     },

@@ -48,6 +48,9 @@ FONTS = {
 }
 """Soundfonts by name, the default first."""
 
+MANY = 20
+"""Instruments of which a message names a few only."""
+
 RATE = 48_000
 """Samples per second of rendering: the font's samples have no treble beyond half of it that could fold over."""
 
@@ -106,7 +109,10 @@ def named(
             some = tuple(name for name in instruments if name in word.split(","))
         else:
             known = (*splits, *FONTS, *instruments, *others)
-            raise ValueError(f"{kind} has {', '.join(known)}, got {word!r}{nearest(word, known)}")
+            all_of_them = list(instruments)
+            shown = all_of_them if len(all_of_them) < MANY else [*all_of_them[:3], f"... {all_of_them[-1]}"]
+            words = ", ".join([*splits, *FONTS, *shown, *others])
+            raise ValueError(f"{kind} has {words}, got {word!r}{nearest(word, known)}")
     if split not in splits:
         raise ValueError(f"{kind} has the splits {' and '.join(splits)}, got {split!r}{nearest(split, tuple(splits))}")
     return {"font": font, "split": split, "instruments": some}

@@ -80,15 +80,19 @@ class Hearing:
     @property
     def meaning(self) -> str:
         """What a reader should know of the figures."""
-        heard = "instrument and pitch as the feature network hears them, " if self._by_network else ""
+        heard = "instrument and pitch as the feature network hears them, " if self.by_network else ""
         return (
             f"each sample is told what one of the held-out notes is; {heard}tracker: the pitch within {CLOSE:g} cents "
             "by YIN; LSD: log-spectral distance in dB to the nearest held-out note that was told the same"
         )
 
     @property
-    def _by_network(self) -> bool:
-        return isinstance(self.features.network, NoteFeatures)
+    def by_network(self) -> bool:
+        """Whether the feature network hears the instruments that these notes have."""
+        network, instruments = self.features.network, self.notes.fields.get("instrument")
+        if not isinstance(network, NoteFeatures) or not isinstance(instruments, Field):
+            return False
+        return network.instrument.out_features == instruments.size  # it may have learned others than these
 
     @property
     def condition(self) -> dict[str, list[int | float]]:
@@ -133,7 +137,7 @@ class Listening:
         mono = sounds.mean(dim=1)
         wanted = torch.tensor([float(hearing.pitch(i)) for i in samples])
         network = hearing.features.network
-        if isinstance(network, NoteFeatures):
+        if hearing.by_network and isinstance(network, NoteFeatures):
             index = [hearing.index[i] for i in samples]
             scores = network.scores(features.to(network.instrument.weight.device))
             instrument, pitch = (score.argmax(dim=1).cpu() for score in scores)
