@@ -114,8 +114,9 @@ def fashion_ct() -> RunConfig:
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 32 in one step and 14 in two, within 20 %, five minutes after a start from the
-    weights of the shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
+    Expected: Fréchet distance 4.2 in one step and 2.9 in two, within 20 %, five minutes after a start from the
+    weights of the shipped teacher; 29 and 27 after as long from fresh weights (features `fashion` v1, 2,000
+    samples, `benchmarks/methods.py`).
     Paper: Song et al. 2023 (arXiv 2303.01469), algorithm 3 and appendix C; `objectives/training.py`. 2 to 20 levels
     rather than 150, and a target averaged by 0.5 rather than 0.9 at first: what is known at the data's end has few
     steps in which to travel to the noise.

@@ -116,8 +116,8 @@ def fashion_shortcut() -> RunConfig:
     Needs a teacher: no.
     Hardware: one core of a CPU with AMX, bfloat16.
     Time: minutes for a first result, given as expected; the budget for a better one.
-    Expected: Fréchet distance 11 in one step and 3 in two, within 20 %, five minutes after a start from the weights
-    of the shipped teacher with a guidance of 1.2 in the target (features `fashion` v1, 2,000 samples,
+    Expected: Fréchet distance 6.8 in one step and 1.7 in two, within 20 %, five minutes after a start from the
+    weights of the shipped teacher with a guidance of 1.2 in the target (features `fashion` v1, 2,000 samples,
     `benchmarks/methods.py`).
     Paper: Frans et al. 2024 (arXiv 2410.12557), algorithm 1; `objectives/shortcut.py`. 16 sections rather than 128 and
     a target averaged by 0.9 rather than 0.999: what short jumps know has few steps in which to reach the long ones.
