@@ -109,8 +109,8 @@ def named(
             some = tuple(name for name in instruments if name in word.split(","))
         else:
             known = (*splits, *FONTS, *instruments, *others)
-            all_of_them = list(instruments)
-            shown = all_of_them if len(all_of_them) < MANY else [*all_of_them[:3], f"... {all_of_them[-1]}"]
+            *first, last = instruments
+            shown = [*first, last] if len(first) < MANY else [*first[:3], f"... {last}"]
             words = ", ".join([*splits, *FONTS, *shown, *others])
             raise ValueError(f"{kind} has {words}, got {word!r}{nearest(word, known)}")
     if split not in splits:
