@@ -40,13 +40,13 @@ from race import judge, race, shares
 from unistep.hub.load import load
 from unistep.objectives.base import ObjectiveConfig
 from unistep.objectives.guidance import GuidedTeacherConfig
-from unistep.objectives.improved_meanflow import ImprovedMeanFlowConfig
+from unistep.objectives.imf import IMFConfig
 from unistep.objectives.meanflow import FromDataConfig, TargetGuidance
 from unistep.objectives.shortcut import ShortcutConfig
-from unistep.objectives.truncated import TruncatedConfig
+from unistep.objectives.tcm import TCMConfig
 from unistep.recipes import recipes
 from unistep.recipes.fashion import TUNING
-from unistep.training.config import RunConfig
+from unistep.training.run_config import RunConfig
 
 WEIGHT = 1.2
 """Guidance of the runs that are guided."""
@@ -85,7 +85,7 @@ def guided(objective: ObjectiveConfig) -> dict[str, ObjectiveConfig]:
             return {"unguided": replace(objective, guidance=1.0)}
         return {} if getattr(objective, "target", None) == "data" else {"guided": replace(objective, guidance=WEIGHT)}
     if isinstance(objective, FromDataConfig):
-        improved = isinstance(objective, ImprovedMeanFlowConfig)  # its paper reaches the same weight by kappa
+        improved = isinstance(objective, IMFConfig)  # its paper reaches the same weight by kappa
         guidance = TargetGuidance(kappa=1 - 1 / WEIGHT) if improved else TargetGuidance(omega=WEIGHT)
         return {"guided": replace(objective, guidance=guidance, label_dropout=DROPOUT)}
     if isinstance(objective, ShortcutConfig):
@@ -104,7 +104,7 @@ def one(name: str, args: argparse.Namespace) -> dict[str, object]:
     """Run one method in this process."""
     torch.set_num_threads(1)
     config = methods()[name]
-    if isinstance(config.objective, TruncatedConfig):
+    if isinstance(config.objective, TCMConfig):
         return two_stages(name, args)
     return race(
         name,
@@ -147,7 +147,7 @@ def few_steps(name: str, args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     config = replace(methods()[name], batch_size=args.memory)
     waits = {"device": args.device, "turn": turn(args)}
-    teacher = ONE_STEP if isinstance(config.objective, TruncatedConfig) else args.teacher
+    teacher = ONE_STEP if isinstance(config.objective, TCMConfig) else args.teacher
     race(name, config, teacher=teacher, seconds=1.0, num=1, points=(1.0,), calls=(), **waits)
     on_cpu = args.device == "cpu"
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if on_cpu else torch.cuda.max_memory_allocated())

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import unistep
-from unistep.condition import Field
+from unistep.core.condition import LabelField
 from unistep.data import DataConfig, prepare
 from unistep.evaluation.hardware import hardware
 
@@ -56,7 +56,7 @@ def main() -> None:
     chosen = [i * len(real) // args.num for i in range(args.num)]
     told: dict[str, Any] = {name: real.condition[name][chosen].tolist() for name in generator.config.fields}
     for name, field in generator.config.fields.items():
-        if isinstance(field, Field):
+        if isinstance(field, LabelField):
             told[name] = [field.written[value] for value in told[name]]
     made = generator.sample(args.num, steps=args.steps, **told)[:, 0]
     true = torch.from_numpy(real.values[chosen, 0].copy()).float() / 32_768
@@ -70,7 +70,7 @@ def main() -> None:
     apart = band_levels(made, modality.sample_rate, edges) - band_levels(true, modality.sample_rate, edges)
     start = made[:, 0].abs() / made.abs().amax(dim=1)
     instruments = generator.config.fields["instrument"]
-    assert isinstance(instruments, Field)
+    assert isinstance(instruments, LabelField)
     print(f"{'dB over the rendered':22}{'0-2 kHz':>9}{'2-4':>9}{'4-6':>9}{'6-8':>9}{'start':>9}")
     for number, name in enumerate(instruments.names):
         own = torch.from_numpy(real.condition["instrument"][chosen] == number)

@@ -20,17 +20,17 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from unistep.core.timesteps import LogNormal
 from unistep.data import DataConfig, prepare
 from unistep.evaluation.features import load_features
 from unistep.evaluation.hardware import hardware
-from unistep.evaluation.hearing import Hearing
+from unistep.evaluation.note_metrics import NoteMetrics
 from unistep.hub import load
 from unistep.nets.unet import UNetConfig
 from unistep.recipes.audio import notes_teacher
-from unistep.timesteps import LogNormal
-from unistep.training.config import RunConfig
 from unistep.training.ema import PowerEMA
 from unistep.training.run import train
+from unistep.training.run_config import RunConfig
 
 HEARD = 64
 """Held-out notes that are listened to."""
@@ -44,15 +44,15 @@ def variant(name: str) -> RunConfig:
     """
     recipe = notes_teacher()
     network = recipe.model.network
-    frames = network.places
+    frames = network.position_sizes
     picture = UNetConfig(channels=2, patch=8, widths=(64, 128), blocks=(1, 2))
     networks = {
         "recipe": network,
         "picture": picture,
-        "picture-places": replace(picture, places=(256, *frames)),
-        "frames": replace(network, places=(), mask=False),
-        "frames-places": replace(network, mask=False),
-        "frames-mask": replace(network, places=()),
+        "picture-places": replace(picture, position_sizes=(256, *frames)),
+        "frames": replace(network, position_sizes=(), gated_skip=False),
+        "frames-places": replace(network, gated_skip=False),
+        "frames-mask": replace(network, position_sizes=()),
         "narrow-embedding": replace(network, embedding_dim=256),
     }
     times = {"times-of-pictures": LogNormal(mean=-1.2, std=1.2), "times-higher": LogNormal(mean=2.0, std=1.5)}
@@ -77,10 +77,10 @@ def measure(name: str, data: str, steps: int, threads: int) -> None:
     features = load_features("spectrum", shape=model.signal_shape, sample_rate=test.sample_rate)
     cells = []
     for how in ({"steps": 1, "solver": "euler"}, {"steps": 18, "solver": "heun"}):
-        hearing = Hearing(test, features, HEARD, seed=0)
+        hearing = NoteMetrics(test, features, HEARD, seed=0)
         listening = hearing.listen()
-        listening.hear(model.sample(HEARD, **hearing.condition, **how), torch.empty(HEARD, 0))
-        heard = listening.figures()
+        listening.update(model.sample(HEARD, **hearing.condition, **how), torch.empty(HEARD, 0))
+        heard = listening.compute()
         cells.append(f"{heard['LSD ↓']:.2f} | {heard['tracker ↑']:.0%}")
     parameters = sum(p.numel() for p in model.map.parameters()) / 1e6
     print(f"| `{name}` | {parameters:.1f} M | {seconds:.0f} | {' | '.join(cells)} |", flush=True)

@@ -14,15 +14,15 @@ from torch import nn
 
 from unistep.data import Dataset, Loader, prepare
 from unistep.evaluation import quick_fd
-from unistep.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator, ModelConfig
 from unistep.hub.load import load
 from unistep.hub.save import save
 from unistep.training.build import build_objective, build_student, fit_model_to_data, place
-from unistep.training.config import RunConfig
 from unistep.training.ema import EMA
 from unistep.training.optim import build_optimizer, set_rates
 from unistep.training.parallel import World
-from unistep.training.step import Stepper
+from unistep.training.run_config import RunConfig
+from unistep.training.step import TrainStep
 
 
 def count_passes(objective: nn.Module) -> Counter[str]:
@@ -118,20 +118,20 @@ def race(
     objective = build_objective(config, student, asked)
     place(objective, replace(config, model=model), world)
     passes = count_passes(objective)
-    stepper = Stepper(objective, Loader(dataset, config.batch_size, config.seed), model.modality, config, world)
-    optimizer = build_optimizer(config.optimizer, student.net, objective, stepper.precision)
+    train_step = TrainStep(objective, Loader(dataset, config.batch_size, config.seed), model.modality, config, world)
+    optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
     emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
     objective.train()
     curve: list[dict[str, object]] = []
     step, spent, bad = 0, 0.0, 0
     if world.device.type != "cpu":  # its kernels are loaded when they are first used
-        stepper.gradient(0, 0.0)
+        train_step.gradient(0, 0.0)
         passes.clear()
     with turn or nullcontext():
         for point in points:
             while (progress := step * config.batch_size / images if images else spent / seconds) < point:
                 begin = clock(world.device)
-                gradient = stepper.gradient(step, progress)
+                gradient = train_step.gradient(step, progress)
                 set_rates(optimizer, config.schedule.factor(step, progress))
                 if gradient.norm < float("inf"):
                     optimizer.step()
@@ -146,7 +146,7 @@ def race(
             for ema in emas:
                 ema.swap()
                 row = {"seconds": round(spent), "images": step * config.batch_size, "weights": ema.config.name}
-                generator = Generator(student, model).to(world.device, stepper.precision)
+                generator = Generator(student, model).to(world.device, train_step.precision)
                 row |= judge(generator, num, calls)
                 if keep and point == points[-1]:
                     save(model, generator.map.net.state_dict(), keep, "A model of a comparison.")

@@ -15,13 +15,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unistep.core.timesteps import RatioCurriculum
 from unistep.data import prepare
 from unistep.evaluation.hardware import hardware
 from unistep.hub.load import load
 from unistep.objectives.base import Objective
 from unistep.precision import Precision, autocast
 from unistep.recipes.fashion import fashion_ect
-from unistep.timesteps import RatioCurriculum
 
 
 def gradient(objective: Objective, x0: Tensor, label: Tensor, precision: Precision) -> Tensor:

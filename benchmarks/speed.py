@@ -34,11 +34,11 @@ from unistep.evaluation.hardware import hardware
 from unistep.precision import has_fast_bf16
 from unistep.recipes.fashion import STUDENT, TEACHER, fashion_teacher
 from unistep.training.build import build_objective, build_student, place
-from unistep.training.config import RunConfig
 from unistep.training.ema import EMA
 from unistep.training.optim import build_optimizer, set_rates
 from unistep.training.parallel import World
-from unistep.training.step import Stepper
+from unistep.training.run_config import RunConfig
+from unistep.training.step import TrainStep
 
 BATCH = 64
 
@@ -89,34 +89,34 @@ def sampling() -> dict[str, float]:
     }
 
 
-def package_step(config: RunConfig, loader: Loader, *, compiled: bool) -> tuple[Callable[[], None], Stepper]:
+def package_step(config: RunConfig, loader: Loader, *, compiled: bool) -> tuple[Callable[[], None], TrainStep]:
     """A training step as the trainer takes it: gradient, optimizer, averages."""
     student = build_student(config, config.model, None)
     objective = build_objective(config, student, None)
     place(objective, config, World())
     if compiled:
         student.net.compile()
-    stepper = Stepper(objective, loader, config.model.modality, config, World())
-    optimizer = build_optimizer(config.optimizer, student.net, objective, stepper.precision)
+    train_step = TrainStep(objective, loader, config.model.modality, config, World())
+    optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
     emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
     steps = itertools.count()
 
     def step() -> None:
         number = next(steps)
-        stepper.gradient(number, 0.0)
+        train_step.gradient(number, 0.0)
         set_rates(optimizer, 1.0)
         optimizer.step()
         for ema in emas:
             ema.update(number + 1, config.batch_size)
 
-    return step, stepper
+    return step, train_step
 
 
 def training() -> dict[str, float]:
     """The package's training step against a plain loop, and the share of data loading."""
     config = replace(fashion_teacher(), data=DataConfig(split="test"), batch_size=BATCH)
     loader = Loader(prepare(config.data, progress=False), BATCH, 0)
-    ours, stepper = package_step(config, loader, compiled=False)
+    ours, train_step = package_step(config, loader, compiled=False)
     compiled, _ = package_step(config, loader, compiled=True)
     plain_student = build_student(config, config.model, None)
     plain_objective = build_objective(config, plain_student, None)
@@ -138,7 +138,7 @@ def training() -> dict[str, float]:
 
     theirs, mine, fast, loading = medians(plain, ours, compiled, load, rounds=7)
     return {
-        "arithmetic is bf16": float(stepper.precision == "bf16"),
+        "arithmetic is bf16": float(train_step.precision == "bf16"),
         "plain loop, images/s": BATCH / theirs,
         "training step, images/s": BATCH / mine,
         "training step / plain loop": theirs / mine,

@@ -25,12 +25,12 @@ from unistep.hub.load import load
 from unistep.recipes import recipes
 from unistep.training.build import build_objective, build_student, place
 from unistep.training.parallel import World
-from unistep.training.step import Stepper
+from unistep.training.step import TrainStep
 
 YARDSTICK = "fashion-ect"
 
 
-def stepper_of(name: str, batch: int, world: World) -> Stepper:
+def stepper_of(name: str, batch: int, world: World) -> TrainStep:
     """The steps of a recipe, from the weights of the shipped models."""
     config = replace(recipes()[name](), batch_size=batch)
     teacher = load(config.teacher or "fashion-teacher")
@@ -40,7 +40,7 @@ def stepper_of(name: str, batch: int, world: World) -> Stepper:
     place(objective, replace(config, model=model), world)
     objective.train()
     loader = Loader(prepare(config.data, progress=False), batch, config.seed)
-    return Stepper(objective, loader, model.modality, config, world)
+    return TrainStep(objective, loader, model.modality, config, world)
 
 
 def main() -> None:
@@ -64,9 +64,9 @@ def main() -> None:
     steppers = {name: stepper_of(name, args.batch_size, world) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(args.rounds + 1):
-        for name, stepper in steppers.items():
+        for name, train_step in steppers.items():
             begin = clock()
-            stepper.gradient(turn, 0.9)
+            train_step.gradient(turn, 0.9)
             if world.device.type == "cuda":
                 torch.cuda.synchronize()
             if turn:  # the first is a warm-up

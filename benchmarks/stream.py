@@ -9,7 +9,8 @@
   the first minute and at the end;
 - the next chunk: log-spectral distance of what one call makes of a real chunk and what is told to the true next one, in
   decibels, over 128 examples of ``--data``;
-- seams: jumps in level and in colour (``unistep.evaluation.seams``) at seams and elsewhere, median and 95th percentile,
+- seams: jumps in level and in colour (``unistep.evaluation.chunk_boundaries``) at seams and elsewhere, median and 95th
+  percentile,
   of ``--seconds`` of stream for each of the model's first field's values, and of the data that it learned from. A ratio
   of 1 is a seam that is no different from any other moment.
 """
@@ -32,17 +33,17 @@ import torch
 from torch import Tensor
 
 import unistep
-from unistep.commands.deadlines import Deadlines
-from unistep.condition import Field
+from unistep.codecs.overlap import Overlap
+from unistep.core.condition import LabelField
+from unistep.core.path import expand_to
+from unistep.core.seeding import ItemGenerators, normal
 from unistep.data import DataConfig, Dataset, prepare
+from unistep.evaluation.chunk_boundaries import Jumps, colour_jumps, level_jumps
 from unistep.evaluation.hardware import hardware
-from unistep.evaluation.hearing import log_spectral_distance
-from unistep.evaluation.seams import Jumps, colour_jumps, level_jumps
-from unistep.generator import Generator
-from unistep.modalities.chunks import Overlap
-from unistep.path import expand_to
+from unistep.evaluation.note_metrics import log_spectral_distance
+from unistep.generation.generator import Generator
+from unistep.generation.pacing import Deadlines
 from unistep.precision import WantedPrecision, autocast
-from unistep.seeding import ItemGenerators, normal
 
 HEARD = 128
 """Real chunks that the model goes on from."""
@@ -119,7 +120,7 @@ def seams(generator: Generator, data: str, real: Dataset, length: float, seconds
     name, names = next(
         ((name, spec.names or tuple(map(str, range(spec.size))))
          for name, spec in generator.config.fields.items()
-         if isinstance(spec, Field) and name not in context.changing),
+         if isinstance(spec, LabelField) and name not in context.changing),
         ("", ("stream",)),
     )  # fmt: skip
     waves = torch.from_numpy(real.values[:, 0].copy()).float() / 32_768

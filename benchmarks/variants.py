@@ -5,33 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from unistep.core.timesteps import LogNormal, RatioCurriculum, SqrtCurriculum
+from unistep.objectives.cd import CDConfig
+from unistep.objectives.ct import CTConfig
 from unistep.objectives.distance import PseudoHuber, SquaredL2
-from unistep.objectives.distillation import DistillationConfig
-from unistep.objectives.easy import EasyConfig
-from unistep.objectives.moment import MomentConfig
+from unistep.objectives.ect import ECTConfig
+from unistep.objectives.imm import IMMConfig
 from unistep.objectives.shortcut import ShortcutConfig
-from unistep.objectives.training import ConsistencyTrainingConfig
 from unistep.recipes.fashion import STUDENT, TEACHER, fashion_teacher
 from unistep.recipes.fashion_flow_maps import FLOW_MAP
-from unistep.timesteps import LogNormal, RatioCurriculum, SqrtCurriculum
-from unistep.training.config import RunConfig
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import AdamConfig, MuonConfig, Schedule
+from unistep.training.run_config import RunConfig
 
-EASY = EasyConfig(curriculum=RatioCurriculum(q=4.0, stages=3), weighting="inverse_gap")
+EASY = ECTConfig(curriculum=RatioCurriculum(q=4.0, stages=3), weighting="inverse_gap")
 
 HIGH = LogNormal(mean=0.0, std=2.0)
 
 GUIDED = replace(EASY, times=HIGH, target="euler", guidance=1.3)
 """That of the recipe ``fashion-ect``."""
 
-DISTILLED = DistillationConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))
+DISTILLED = CDConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))
 RADAM = AdamConfig(kind="radam", lr=4e-4)
 """With the target averaged by 0.8 that of the recipe ``fashion-cd``."""
 
 JUMPS = ShortcutConfig(target_ema=0.99, starts="uniform")
 """With 16 sections and a target averaged by 0.9 that of the recipe ``fashion-shortcut``."""
-MOMENTS = MomentConfig(particles=16, k=8.0)
+MOMENTS = IMMConfig(particles=16, k=8.0)
 """That of the recipe ``fashion-imm``."""
 
 
@@ -92,20 +92,20 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "ect-high-guided-4-stages": tuned(replace(GUIDED, curriculum=RatioCurriculum(q=4.0, stages=4))),
     "cd-heun": tuned(DISTILLED),
     "cd-heun-ema": tuned(replace(DISTILLED, target_ema=0.95)),
-    "cd-heun-l2": tuned(DistillationConfig()),
-    "cd-heun-l2-ema": tuned(DistillationConfig(target_ema=0.95)),
-    "cd-heun-huber": tuned(DistillationConfig(distance=PseudoHuber(c=1.0))),
+    "cd-heun-l2": tuned(CDConfig()),
+    "cd-heun-l2-ema": tuned(CDConfig(target_ema=0.95)),
+    "cd-heun-huber": tuned(CDConfig(distance=PseudoHuber(c=1.0))),
     "cd-heun-lr01": tuned(DISTILLED, optimizer=MuonConfig(lr=1e-4, adam_lr=4e-5)),
     "cd-heun-radam": tuned(DISTILLED, optimizer=RADAM),
     "cd-heun-radam-ema": tuned(replace(DISTILLED, target_ema=0.95), optimizer=RADAM),
     "cd-heun-radam-ema-08": tuned(replace(DISTILLED, target_ema=0.8), optimizer=RADAM),
-    "cd-heun-radam-l2": tuned(DistillationConfig(), optimizer=RADAM),
+    "cd-heun-radam-l2": tuned(CDConfig(), optimizer=RADAM),
     "cd-heun-radam-lr1": tuned(DISTILLED, optimizer=replace(RADAM, lr=1e-3)),
     "cd-euler": tuned(replace(DISTILLED, solver="euler")),
     "cd-heun-8": tuned(replace(DISTILLED, levels=8)),
-    "ct": tuned(ConsistencyTrainingConfig()),
+    "ct": tuned(CTConfig()),
     **{
-        f"ct-{end}-ema-{ema:g}": tuned(ConsistencyTrainingConfig(curriculum=SqrtCurriculum(end=end, target_ema=ema)))
+        f"ct-{end}-ema-{ema:g}": tuned(CTConfig(curriculum=SqrtCurriculum(end=end, target_ema=ema)))
         for end in (20, 40, 150)
         for ema in (0.0, 0.5, 0.9)
     },
@@ -127,7 +127,7 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
         for ema in (0.0, 0.9, 0.99)
     },
     "ect-scratch": tuned(EASY, teacher=None, optimizer=MuonConfig()),
-    "ct-scratch": tuned(ConsistencyTrainingConfig(), teacher=None, optimizer=MuonConfig()),
+    "ct-scratch": tuned(CTConfig(), teacher=None, optimizer=MuonConfig()),
     "ect-emas": tuned(EASY, emas=tuple(PowerEMA(sigma_rel=width) for width in (0.03, 0.05, 0.1, 0.2))),
     "teacher-muon": denoiser(),
     "teacher-adamw": denoiser(optimizer=AdamConfig(lr=1e-3)),

@@ -16,7 +16,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from unistep.commands.recipes import read_docstring
+from unistep.cli.recipes import read_docstring
 from unistep.objectives import AnyObjectiveConfig
 from unistep.objectives.base import Objective
 from unistep.recipes import Recipe, recipes

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import unistep
-from unistep.condition import Field
+from unistep.core.condition import LabelField
 from unistep.demo.music import Played, check_drums, check_instrument, perform, plays_beside
 
 FAMILIES = (
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
         modality, _ = check_instrument(generator)
         modality.check_path(options.out)
         instruments = generator.config.fields["instrument"]
-        assert isinstance(instruments, Field)
+        assert isinstance(instruments, LabelField)
         names = instruments.names or tuple(map(str, instruments.written))
         drums = None if options.drums == "none" else unistep.load(options.drums or "drums")
         if drums is not None and options.drums is None and not plays_beside(drums, modality):
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         if drums is not None:
             check_drums(drums, modality)
             kinds = drums.config.fields["label"]
-            assert isinstance(kinds, Field)
+            assert isinstance(kinds, LabelField)
             strokes = kinds.names or tuple(map(str, kinds.written))
         piece = sorted(notes_of(options.midi, names, strokes, options.seconds), key=lambda note: note.start)
         if not piece:

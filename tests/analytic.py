@@ -14,8 +14,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from unistep.flowmap import ConsistencyModel, Denoiser
-from unistep.path import LinearFlow, Path, TrigFlow, VarianceExploding, VariancePreserving, expand_to
+from unistep.core.flowmap import ConsistencyModel, Denoiser
+from unistep.core.path import LinearFlow, Path, TrigFlow, VarianceExploding, VariancePreserving, expand_to
 
 PATHS: dict[str, Path] = {
     "ve": VarianceExploding(),

@@ -14,33 +14,33 @@ sys.path.insert(0, str(FilePath(__file__).parent))  # so that tests can say `fro
 # The networks are left out: a checked function would break torch.compile(fullgraph=True). objectives.base is left
 # out, and objectives.shortcut, because beartype cannot check a method that returns Self without decorating the class.
 CHECKED = [
-    "unistep.path",
-    "unistep.timesteps",
-    "unistep.flowmap",
-    "unistep.condition",
-    "unistep.seeding",
-    "unistep.solvers",
-    "unistep.sampling",
+    "unistep.core.path",
+    "unistep.core.timesteps",
+    "unistep.core.flowmap",
+    "unistep.core.condition",
+    "unistep.core.seeding",
+    "unistep.core.solvers",
+    "unistep.core.sampling",
     "unistep.objectives.denoising",
     "unistep.objectives.distance",
-    "unistep.objectives.distillation",
-    "unistep.objectives.easy",
-    "unistep.objectives.training",
-    "unistep.objectives.continuous",
+    "unistep.objectives.cd",
+    "unistep.objectives.ect",
+    "unistep.objectives.ct",
+    "unistep.objectives.scm",
     "unistep.objectives.drifting",
-    "unistep.objectives.improved",
-    "unistep.objectives.improved_meanflow",
+    "unistep.objectives.ict",
+    "unistep.objectives.imf",
     "unistep.objectives.meanflow",
-    "unistep.objectives.moment",
-    "unistep.objectives.phased",
+    "unistep.objectives.imm",
+    "unistep.objectives.pcm",
     "unistep.objectives.time_pairs",
-    "unistep.objectives.trajectory",
-    "unistep.objectives.truncated",
+    "unistep.objectives.ctm",
+    "unistep.objectives.tcm",
 ]
 jaxtyping.install_import_hook(CHECKED, "checked.typecheck")
 
 from analytic import PATHS  # noqa: E402
-from unistep.path import Path  # noqa: E402
+from unistep.core.path import Path  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unistep.data import soundfont
+from unistep.data.sources import soundfont
 
 SYNTH = f"""#!{sys.executable}
 import sys, mido, numpy as np

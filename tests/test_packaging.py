@@ -81,7 +81,7 @@ def test_metadata(project: dict) -> None:
         metadata.get_all("Provides-Extra", [])
     )
     scripts = importlib.metadata.entry_points(group="console_scripts", name="unistep")
-    assert [script.value for script in scripts] == ["unistep.cli:main"]
+    assert [script.value for script in scripts] == ["unistep.cli.main:main"]
     assert callable(next(iter(scripts)).load())
     assert "TERMS AND CONDITIONS" in (ROOT / "LICENSE").read_text()
 
@@ -144,7 +144,7 @@ def test_wheel_holds_the_whole_package(wheel: zipfile.ZipFile) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"unistep/zoo/.+\.safetensors", r"unistep/zoo/.+/config\.json", r"unistep/data/bundled/.+"]
+    "pattern", [r"unistep/zoo/.+\.safetensors", r"unistep/zoo/.+/config\.json", r"unistep/data/sources/bundled/.+"]
 )
 def test_wheel_holds_models_and_data(wheel: zipfile.ZipFile, pattern: str) -> None:
     entries = [wheel.getinfo(name) for name in wheel.namelist() if re.fullmatch(pattern, name)]

@@ -13,23 +13,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unistep.condition import Field, Range
+from unistep.core.condition import LabelField, ScalarField
+from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
+from unistep.core.timesteps import (
+    ConstantLevels,
+    DiscretisedLogNormal,
+    DoublingCurriculum,
+    SqrtCurriculum,
+    UniformIndex,
+)
 from unistep.data import DataConfig
-from unistep.generator import AnyPath, ModelConfig
+from unistep.generation.generator import AnyPath, ModelConfig
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
+from unistep.objectives.cd import CDConfig
+from unistep.objectives.ct import CTConfig
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.objectives.distance import L1, PseudoHuber, SquaredL2
-from unistep.objectives.distillation import DistillationConfig
-from unistep.objectives.easy import EasyConfig
-from unistep.objectives.training import ConsistencyTrainingConfig
-from unistep.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
+from unistep.objectives.ect import ECTConfig
 from unistep.recipes import recipes
 from unistep.serialization import from_plain, nearest, read_json, to_plain
-from unistep.timesteps import ConstantLevels, DiscretisedLogNormal, DoublingCurriculum, SqrtCurriculum, UniformIndex
-from unistep.training.config import RunConfig
 from unistep.training.ema import ConstantEMA, PowerEMA
 from unistep.training.optim import AdamConfig, MuonConfig, Schedule
+from unistep.training.run_config import RunConfig
 
 
 def through_json(value: Any) -> Any:
@@ -60,9 +66,9 @@ PATHS = st.one_of(
 )
 SIDES = st.integers(1, 64)
 FIELDS = st.one_of(
-    st.builds(Field, size=st.integers(1, 9), first=st.integers(-9, 9)),
-    st.builds(Field, size=st.just(1), names=st.tuples(st.text(max_size=3))),
-    st.builds(Range, low=st.floats(-9, 0), high=st.floats(1, 9), default=st.none() | st.floats(0, 1)),
+    st.builds(LabelField, size=st.integers(1, 9), first=st.integers(-9, 9)),
+    st.builds(LabelField, size=st.just(1), names=st.tuples(st.text(max_size=3))),
+    st.builds(ScalarField, low=st.floats(-9, 0), high=st.floats(1, 9), default=st.none() | st.floats(0, 1)),
 )
 MODELS = st.builds(
     ModelConfig,
@@ -79,13 +85,13 @@ LAWS = st.sampled_from([UniformIndex(), DiscretisedLogNormal(mean=-1.0)])
 OBJECTIVES = st.one_of(
     st.builds(DenoisingConfig, label_dropout=st.floats(0, 1)),
     st.builds(
-        ConsistencyTrainingConfig,
+        CTConfig,
         curriculum=st.sampled_from([SqrtCurriculum(), DoublingCurriculum(end=640), ConstantLevels(target_ema=0.9)]),
         law=LAWS,
         distance=DISTANCES,
     ),
-    st.builds(DistillationConfig, levels=st.integers(2, 40), solver=st.sampled_from(["euler", "heun"]), law=LAWS),
-    st.builds(EasyConfig, distance=DISTANCES, target=st.sampled_from(["data", "euler", "heun"])),
+    st.builds(CDConfig, levels=st.integers(2, 40), solver=st.sampled_from(["euler", "heun"]), law=LAWS),
+    st.builds(ECTConfig, distance=DISTANCES, target=st.sampled_from(["data", "euler", "heun"])),
 )
 RUNS = st.builds(
     RunConfig,

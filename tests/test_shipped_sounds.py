@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 import unistep
-from unistep.data.notes import PROGRAMS
+from unistep.data.sources.notes import PROGRAMS
 from unistep.evaluation.pitch import cents, note_pitch
 
 PITCHES = (50, 57, 64, 71, 78)

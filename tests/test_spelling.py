@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unistep.data.config import nearest as nearest_value
+from unistep.data.data_config import nearest as nearest_value
 from unistep.recipes import recipes
 from unistep.serialization import nearest
 from unistep.spelling import closest

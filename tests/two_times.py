@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from analytic import MixtureDenoiser, WavyNet, ring
-from unistep.flowmap import FlowMap
+from unistep.core.flowmap import FlowMap
+from unistep.core.path import LinearFlow, Path, expand_to
+from unistep.core.sampling import sample_gamma
+from unistep.core.seeding import Randomness, ShardGenerator
+from unistep.core.solvers import sample_ode
+from unistep.core.timesteps import karras_grid
 from unistep.objectives.base import Objective
 from unistep.objectives.time_pairs import UniformPairs
-from unistep.path import LinearFlow, Path, expand_to
-from unistep.sampling import sample_gamma
-from unistep.seeding import Randomness, ShardGenerator
-from unistep.solvers import sample_ode
-from unistep.timesteps import karras_grid
 
 MEAN, STD = 0.3, 0.7
 

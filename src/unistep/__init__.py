@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unistep.data import DataConfig, Dataset, prepare
     from unistep.evaluation import evaluate, load_features
-    from unistep.generator import Generator, ModelConfig
+    from unistep.generation.generator import Generator, ModelConfig
     from unistep.hub import load, models, save
     from unistep.recipes.cite import citation
-    from unistep.training.config import RunConfig
+    from unistep.training.run_config import RunConfig
     from unistep.training.stages import train_stages as train
 
 __version__ = "0.1.0"
@@ -39,9 +39,9 @@ __all__ = [
 _HOMES = {
     "DataConfig": ("unistep.data", "DataConfig"),
     "Dataset": ("unistep.data", "Dataset"),
-    "Generator": ("unistep.generator", "Generator"),
-    "ModelConfig": ("unistep.generator", "ModelConfig"),
-    "RunConfig": ("unistep.training.config", "RunConfig"),
+    "Generator": ("unistep.generation.generator", "Generator"),
+    "ModelConfig": ("unistep.generation.generator", "ModelConfig"),
+    "RunConfig": ("unistep.training.run_config", "RunConfig"),
     "citation": ("unistep.recipes.cite", "citation"),
     "evaluate": ("unistep.evaluation", "evaluate"),
     "load": ("unistep.hub", "load"),
@@ -51,7 +51,21 @@ _HOMES = {
     "save": ("unistep.hub", "save"),
     "train": ("unistep.training.stages", "train_stages"),
 }
-_ROOMS = ("data", "evaluation", "hub", "modalities", "nets", "objectives", "recipes", "training")
+_ROOMS = (
+    "codecs", "core", "data", "evaluation", "generation", "hub", "modalities", "nets", "objectives", "recipes", "training",
+)
+    "codecs",
+    "core",
+    "data",
+    "evaluation",
+    "generation",
+    "hub",
+    "modalities",
+    "nets",
+    "objectives",
+    "recipes",
+    "training",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -15,6 +15,10 @@ from unistep.spelling import closest
 
 T = TypeVar("T")
 
+FORMER_TYPES = {"Field": "LabelField", "Range": "ScalarField"}
+"""Tags that earlier versions wrote, with what they are called now; a dataclass lists its former keys itself, as a class
+variable ``FORMER_KEYS``."""
+
 
 def _members(hint: Any) -> tuple[type, ...]:
     """The dataclasses of a union of several dataclasses; empty for any other type."""
@@ -44,6 +48,8 @@ def _structure_dataclass(data: Any, kind: type) -> Any:
     if not isinstance(data, Mapping):
         raise ValueError(f"{kind.__name__} needs a mapping of its fields, got {data!r}")
     fields = {field.name for field in dataclasses.fields(kind)}
+    former: Mapping[str, str] = getattr(kind, "FORMER_KEYS", {})
+    data = {former.get(str(key), key): value for key, value in data.items()}
     hints = get_type_hints(kind)
     for key in data:
         if key not in fields:
@@ -64,6 +70,7 @@ def _structure_union(data: Any, hint: Any) -> Any:
         raise ValueError(f"needs a mapping with a 'type' key, one of {', '.join(by_name)}, got {data!r}")
     # Without a tag it is the first member: a field that was no union yet when the file was written.
     tag = str(data.get("type", next(iter(by_name))))
+    tag = FORMER_TYPES.get(tag, tag)
     if tag not in by_name:
         raise ValueError(f"unknown type {tag!r}; {nearest(tag, by_name)}")
     return _structure_dataclass({key: value for key, value in data.items() if key != "type"}, by_name[tag])

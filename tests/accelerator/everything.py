@@ -29,17 +29,20 @@ from safetensors.torch import load_file
 from tiny import METHODS, assert_same, run_config
 from torch.utils.cpp_extension import load as build
 
-from unistep import cli, generator, precision, seeding
-from unistep.commands import devices
+from unistep import precision
+from unistep.cli import devices
+from unistep.cli.main import main as cli
+from unistep.core import seeding
+from unistep.core.seeding import ShardGenerator
 from unistep.data import DataConfig, prepare
 from unistep.evaluation import load_features
-from unistep.evaluation.hearing import Hearing
+from unistep.evaluation.note_metrics import NoteMetrics
 from unistep.evaluation.reference import to_float
-from unistep.seeding import ShardGenerator
+from unistep.generation import generator
 from unistep.training import build as training_build
 from unistep.training import run as run_module
-from unistep.training.config import RunConfig
 from unistep.training.run import train
+from unistep.training.run_config import RunConfig
 
 SIMULATED, CUDA = "simulated:0", "cuda:0"
 COMMANDS = {
@@ -130,14 +133,14 @@ def resumed(name: str, device: str, folder: Path) -> None:
     assert_same(whole, again)
 
 
-def hear(device: str) -> None:
+def update(device: str) -> None:
     """The network that judges notes listens where it is."""
     notes = prepare(DataConfig(source="notes:excerpt"), progress=False)
     features = load_features("notes", shape=(1, 16_000)).to(device)
     sounds = to_float(notes.values)
-    listening = Hearing(notes, features, len(sounds), 0).listen(real=True)
-    listening.hear(sounds, features(sounds.to(device)).cpu())
-    assert listening.figures()["pitch ↑"] == 1
+    listening = NoteMetrics(notes, features, len(sounds), 0).listen(real=True)
+    listening.update(sounds, features(sounds.to(device)).cpu())
+    assert listening.compute()["pitch ↑"] == 1
 
 
 def command(line: str, folder: Path) -> None:

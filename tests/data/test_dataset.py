@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import unistep.data.build
 import unistep.data.cache
-from data_pictures import noisy
+import unistep.data.preparation
+from image_files import noisy
 from unistep.data import DataConfig, dataset, prepare
 from unistep.files import DiskError
 
@@ -38,8 +38,10 @@ def files(cache):
 
 def count_builds(monkeypatch):
     calls = []
-    build = unistep.data.build.build
-    monkeypatch.setattr(unistep.data.build, "build", lambda *args, **rest: (calls.append(1), build(*args, **rest)))
+    build = unistep.data.preparation.build
+    monkeypatch.setattr(
+        unistep.data.preparation, "build", lambda *args, **rest: (calls.append(1), build(*args, **rest))
+    )
     return calls
 
 
@@ -212,7 +214,7 @@ def test_progress_goes_to_standard_error(folder, capsys):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_do_not_change_the_order(folder, monkeypatch, threads):
-    monkeypatch.setattr(unistep.data.build, "_processors", lambda: threads)
+    monkeypatch.setattr(unistep.data.preparation, "_processors", lambda: threads)
     found = open_again(folder, size=16, fit="stretch")
     names = [f"{i:02d}" for i in range(0, 12, 2)] + [f"{i:02d}" for i in range(1, 12, 2)]
     for image, name in zip(found.images, names, strict=True):
@@ -243,7 +245,7 @@ def test_a_wrong_source_names_the_nearest(source, words):
 
 
 def test_labels_become_numbers():
-    number = unistep.data.build.number_labels
+    number = unistep.data.preparation.number_labels
     assert number([None, None]) == (None, ())
     assert number([-1, -1]) == (None, ())
     labels, names = number(["b", None, "a", 3])

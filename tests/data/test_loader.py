@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unistep.condition import Field
+from unistep.core.condition import LabelField
 from unistep.data import Dataset, Loader, Summary
 
 
@@ -20,7 +20,7 @@ def counting(count: int, labelled: bool = True) -> Dataset:
     return Dataset(
         values=images,
         condition={} if labels is None else {"label": labels},
-        fields={"label": Field(size=3, names=("a", "b", "c"))} if labelled else {},
+        fields={"label": LabelField(size=3, names=("a", "b", "c"))} if labelled else {},
         fingerprint="",
         summary=summary,
         source="counting",

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from commands.standins import save_standin
+from cli.standins import save_standin
 from unistep.demo.compare import Shot, labels_for, shoot, walk
 from unistep.demo.page import duration, mosaic, times_faster
-from unistep.demo.run import DemoConfig, run_demo
+from unistep.demo.show import DemoConfig, run_demo
 from unistep.demo.tune import clear, native
 from unistep.hub.load import load
 from unistep.modalities.image import ImageModality

@@ -13,11 +13,11 @@ import soundfile
 import torch
 from PIL import Image
 
-from commands.standins import save_instrument, save_standin, save_stream
-from unistep.cli import main
-from unistep.condition import Field
+from cli.standins import save_instrument, save_standin, save_stream
+from unistep.cli.main import main
+from unistep.core.condition import LabelField
 from unistep.demo.music import PEAK, RELEASE, Played, in_range, perform, scale_and_beat
-from unistep.generator import Generator
+from unistep.generation.generator import Generator
 from unistep.hub import load, save
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "play_midi.py"
@@ -108,7 +108,7 @@ def save_drums(folder: Path, rate: int = RATE) -> Path:
     g = load(save_instrument(folder.parent / "copied"))
     network = replace(g.config.network, vocabularies={}, scalars={}, num_classes=3)
     modality = replace(g.config.modality, sample_rate=rate)
-    fields = {"label": Field(size=3, names=("hihat", "kick", "snare"))}
+    fields = {"label": LabelField(size=3, names=("hihat", "kick", "snare"))}
     config = replace(g.config, network=network, modality=modality, fields=fields)
     net = config.build().net
     torch.nn.init.normal_(net.output.weight, std=0.2)

@@ -66,9 +66,9 @@ def test_distances_are_those_of_the_formula(networks: SpeechNetworks, voices: Da
     judged = Speech(voices, networks)
     x = torch.from_numpy(np.stack([tone(f) for f in (200.0, 210.0, 3_000.0)])).float()[:, None]
     listening = judged.listen()
-    listening.hear(x[:2], torch.zeros(2, 1))
-    listening.hear(x[2:] / 100, torch.zeros(1, 1))
-    found = listening.figures()
+    listening.update(x[:2], torch.zeros(2, 1))
+    listening.update(x[2:] / 100, torch.zeros(1, 1))
+    found = listening.compute()
     u, v = networks.voices(x[:, 0]), judged.voices()
     apart = np.array([[1 - float(a @ b) for b in v.double()] for a in u.double()])
     assert found["speech ↑"] == pytest.approx(
@@ -85,8 +85,8 @@ def test_no_real_voice_is_its_own_nearest(networks: SpeechNetworks, tmp_path: Pa
     figures = []
     for real in (False, True):
         listening = judged.listen(real=real)
-        listening.hear(x, torch.zeros(4, 1))
-        figures.append(listening.figures())
+        listening.update(x, torch.zeros(4, 1))
+        figures.append(listening.compute())
     assert figures[0]["voice ↓"] < 1e-6
     apart = 1 - judged.voices() @ judged.voices().T + 9 * torch.eye(4)
     assert figures[1]["voice ↓"] == pytest.approx(float(apart.amin(dim=1).mean()), abs=1e-5)
@@ -121,8 +121,8 @@ def test_the_report_has_the_columns_with_a_row_of_the_real_voices(
     every, one, reference, noise = report.rows
     assert (reference.name, reference.num, noise.name) == ("reference", 12, "noise")
     for row in (every, one, reference):
-        assert row.further["speech ↑"] == 1
-        assert row.further["voice ↓"] < 1e-3
+        assert row.extra_metrics["speech ↑"] == 1
+        assert row.extra_metrics["voice ↓"] < 1e-3
     assert every.further["unheard ↓"] < 1e-3
     assert one.further["unheard ↓"] > 0.1  # three of four voices are missing, which "voice" does not see
     assert noise.further["voice ↓"] > 0.1
@@ -230,8 +230,8 @@ def test_the_published_networks_tell_digits_from_noise(published: SpeechNetworks
         pytest.skip(str(error))
     judged = Speech(digits, published)
     real, noise = judged.listen(real=True), judged.listen()
-    real.hear(to_float(digits.values[judged.index.numpy()]), torch.zeros(0, 1))
-    noise.hear(torch.randn(10, 1, RATE, generator=torch.Generator().manual_seed(0)).clamp(-1, 1), torch.zeros(0, 1))
-    assert real.figures()["speech ↑"] > 0.9
-    assert noise.figures()["speech ↑"] == 0
-    assert noise.figures()["voice ↓"] > 2 * real.figures()["voice ↓"]
+    real.update(to_float(digits.values[judged.index.numpy()]), torch.zeros(0, 1))
+    noise.update(torch.randn(10, 1, RATE, generator=torch.Generator().manual_seed(0)).clamp(-1, 1), torch.zeros(0, 1))
+    assert real.compute()["speech ↑"] > 0.9
+    assert noise.compute()["speech ↑"] == 0
+    assert noise.compute()["voice ↓"] > 2 * real.compute()["voice ↓"]

@@ -15,15 +15,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unistep.condition import Field
+from unistep.core.condition import LabelField
+from unistep.core.path import TrigFlow
 from unistep.files import DiskError
-from unistep.generator import ModelConfig
+from unistep.generation.generator import ModelConfig
 from unistep.hub import find, load, models, save
 from unistep.hub.load import read_weights
 from unistep.hub.save import write_weights
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
-from unistep.path import TrigFlow
 
 LOAD = importlib.import_module("unistep.hub.load")  # the package has a function of that name
 NETWORK = UNetConfig(widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16, num_classes=3, channels=3)
@@ -33,7 +33,7 @@ CONFIG = ModelConfig(
     modality=ImageModality(size=(8, 12), channels=3),
     path=TrigFlow(sigma_data=0.4),
     sigma_data=0.4,
-    fields={"label": Field(size=3, names=("a", "b", "ü"))},
+    fields={"label": LabelField(size=3, names=("a", "b", "ü"))},
     times={"2": (1.5, 0.8)},
     provenance={"recipe": "test", "data": "none"},
 )
@@ -230,7 +230,7 @@ def test_weights_of_another_network(folder: Path) -> None:
         ({"modality": {"size": "big", "channels": 3}}, "modality: size: expected int, got 'big', or expected a list"),
         (
             {"fields": {"label": {"size": 3, "name": []}}},
-            "fields: label: Field has no key 'name'; did you mean",
+            "fields: label: LabelField has no key 'name'; did you mean",
         ),
     ],
 )

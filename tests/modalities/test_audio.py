@@ -9,9 +9,13 @@ import soundfile
 import torch
 from PIL import Image
 
-from data_sounds import tone
+from audio_files import tone
 from unistep.files import DiskError
-from unistep.modalities import AudioModality, output, sound, sound_output, spectrogram
+from unistep.modalities import AudioModality
+from unistep.modalities import audio_preview as spectrogram
+from unistep.modalities import audio_reading as sound
+from unistep.modalities import audio_writing as sound_output
+from unistep.modalities import writing as output
 
 MONO = AudioModality()
 STEREO = AudioModality(sample_rate=22_050, samples=7_001, channels=2)

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unistep.modalities import ImageModality, output, sheet
+from unistep.modalities import ImageModality
+from unistep.modalities import contact_sheet as sheet
+from unistep.modalities import writing as output
 
 GREY = ImageModality(size=28, channels=1)
 COLOUR = ImageModality(size=(20, 30), channels=3)

@@ -279,7 +279,7 @@ def test_a_number_that_is_added_to_a_trained_network_begins_without_effect() -> 
 def test_places_tell_places_apart(dims: int) -> None:
     """Noise-free convolutions of a constant differ at the borders only, unless places have features of their own."""
     options = {"dims": dims, "patch": 1, **SMALL, "widths": (16,), "blocks": (1,), "middle_blocks": 0}
-    plain, placed = (loud(UNetConfig(**options, places=places)) for places in ((), (16,) * dims))
+    plain, placed = (loud(UNetConfig(**options, position_sizes=places)) for places in ((), (16,) * dims))
     x, t = torch.ones(1, 1, *((16,) * dims)), torch.zeros(1)
     middle = (0, 0, *([8] * (dims - 1)))
     for net, apart in ((plain, False), (placed, True)):
@@ -287,11 +287,11 @@ def test_places_tell_places_apart(dims: int) -> None:
         assert (not torch.allclose(row[7], row[8], atol=1e-5)) == apart
     assert placed.places is not None
     assert placed.places.table.shape == (16,) + (16,) * dims
-    assert "places" in UNet.edges
+    assert "places" in UNet.boundary_layers
 
 
 def test_a_network_with_places_takes_that_size_only() -> None:
-    net = UNetConfig(dims=1, patch=2, places=(16,), **SMALL).build()
+    net = UNetConfig(dims=1, patch=2, position_sizes=(16,), **SMALL).build()
     assert net(torch.zeros(1, 1, 16), torch.zeros(1)).shape == (1, 1, 16)
     with pytest.raises(ValueError, match=r"takes signals of size \(16,\), got \(32,\)"):
         net(torch.zeros(1, 1, 32), torch.zeros(1))
@@ -300,13 +300,13 @@ def test_a_network_with_places_takes_that_size_only() -> None:
 @pytest.mark.parametrize("patch", [1, 2])
 def test_a_mask_lets_the_input_through(patch: int) -> None:
     """By as much as the network chooses: nothing at first; all of it with weights of zero and a bias of one."""
-    net = UNetConfig(channels=6, dims=1, patch=patch, mask=True, **SMALL).build()
+    net = UNetConfig(channels=6, dims=1, patch=patch, gated_skip=True, **SMALL).build()
     x, t = torch.randn(2, 6, 16), torch.rand(2)
     assert not net(x, t).any()
     assert net.mask is not None
     nn.init.ones_(net.mask.bias)
     assert torch.equal(net(x, t), x)
-    assert "mask" in UNet.edges
+    assert "mask" in UNet.boundary_layers
 
 
 def test_a_mask_carries_more_channels_than_the_network_has() -> None:
@@ -323,16 +323,16 @@ def test_a_mask_carries_more_channels_than_the_network_has() -> None:
 
         return int(torch.linalg.matrix_rank(torch.func.jacrev(answer)(torch.randn(24)), rtol=1e-4))
 
-    assert rank(mask=False) < 24
-    assert rank(mask=True) == 24
+    assert rank(gated_skip=False) < 24
+    assert rank(gated_skip=True) == 24
 
 
 @pytest.mark.parametrize("dims", [1, 2])
 @pytest.mark.parametrize("patch", [1, 2])
 def test_functions_of_place_begin_without_effect(dims: int, patch: int) -> None:
     """A network that has learned without them goes on from what it knows."""
-    config = UNetConfig(dims=dims, patch=patch, places=(16,) * dims, num_classes=3, **SMALL)
-    plain, more = loud(config), replace(config, basis=40).build().eval()
+    config = UNetConfig(dims=dims, patch=patch, position_sizes=(16,) * dims, num_classes=3, **SMALL)
+    plain, more = loud(config), replace(config, basis_functions=40).build().eval()
     more.load_state_dict(more.state_dict() | plain.state_dict())
     x, t = inputs(config, batch=3, size=16)
     told = {"label": torch.tensor([0, 2, -1])}
@@ -340,7 +340,7 @@ def test_functions_of_place_begin_without_effect(dims: int, patch: int) -> None:
     assert more.basis is not None
     nn.init.normal_(more.basis.outer.weight)
     assert (more(x, t, None, told) - plain(x, t, None, told)).abs().amin(dim=tuple(range(1, x.ndim))).max() > 0
-    assert "basis.places" in UNet.edges
+    assert "basis.places" in UNet.boundary_layers
 
 
 def test_functions_of_place_hold_more_than_the_width() -> None:
@@ -348,29 +348,31 @@ def test_functions_of_place_hold_more_than_the_width() -> None:
 
     def rank(basis: int) -> int:
         options = {"widths": (8,), "blocks": (1,), "head_dim": 8, "embedding_dim": 16}
-        config = UNetConfig(channels=48, dims=1, patch=1, places=(16,), num_classes=8, basis=basis, **options)
+        config = UNetConfig(
+            channels=48, dims=1, patch=1, position_sizes=(16,), num_classes=8, basis_functions=basis, **options
+        )
         x, told = torch.zeros(8, 48, 16), {"label": torch.arange(8)}
         answers = loud(config)(x, torch.zeros(8), None, told).detach().transpose(1, 2).reshape(-1, 48)
         return int(torch.linalg.matrix_rank(answers - answers.mean(dim=0), rtol=1e-4))
 
-    assert rank(basis=0) <= 24
-    assert rank(basis=96) == 48
+    assert rank(basis_functions=0) <= 24
+    assert rank(basis_functions=96) == 48
 
 
 @pytest.mark.parametrize(("basis", "places"), [(-1, (16,)), (8, ())])
 def test_impossible_functions_of_place_are_refused(basis: int, places: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=f"basis must be 0, or positive where there are places, got {basis}"):
-        UNetConfig(dims=1, places=places, basis=basis)
+        UNetConfig(dims=1, position_sizes=places, basis_functions=basis)
 
 
 @pytest.mark.parametrize("places", [(16, 16), (18,), (0,)])
 def test_impossible_places_are_refused(places: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="places are 1 sizes, multiples of 4"):
-        UNetConfig(dims=1, patch=2, places=places, **SMALL)
+        UNetConfig(dims=1, patch=2, position_sizes=places, **SMALL)
 
 
 def test_places_work_in_bf16_and_under_a_forward_derivative() -> None:
-    net = loud(UNetConfig(dims=1, patch=1, places=(16,), **SMALL))
+    net = loud(UNetConfig(dims=1, patch=1, position_sizes=(16,), **SMALL))
     x, t = torch.randn(2, 1, 16), torch.rand(2)
     with torch.autocast("cpu", torch.bfloat16):
         assert net(x, t).dtype == torch.bfloat16
@@ -381,7 +383,7 @@ def test_places_work_in_bf16_and_under_a_forward_derivative() -> None:
 
 def test_what_came_before_is_a_neighbour_of_the_signal() -> None:
     """Any network that is shown it answers to its last place at once, and is none the larger in its answer."""
-    config = UNetConfig(channels=3, dims=1, patch=1, context=4, places=(8,), mask=True, **SMALL)
+    config = UNetConfig(channels=3, dims=1, patch=1, context=4, position_sizes=(8,), gated_skip=True, **SMALL)
     net = loud(config)
     x, t = inputs(config)
     told = {"context": torch.randn(2, 3, 4), "context_noise": torch.tensor([0.1, torch.nan])}
@@ -400,7 +402,9 @@ def test_what_came_before_is_a_neighbour_of_the_signal() -> None:
 @pytest.mark.parametrize("context", [0, 4])
 def test_a_margin_is_seen_by_the_network_alone(context: int) -> None:
     """Its places have features, through which the signal's last places learn what would follow them."""
-    config = UNetConfig(channels=3, dims=1, patch=1, context=context, margin=2, places=(8,), mask=True, **SMALL)
+    config = UNetConfig(
+        channels=3, dims=1, patch=1, context=context, margin=2, position_sizes=(8,), gated_skip=True, **SMALL
+    )
     net = loud(config)
     x, t = inputs(config)
     base = net(x, t)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from analytic import PlanarNet
 from two_times import MEANS, NEAR, NOISE, TOY, TwoTimesNet, train
-from unistep.flowmap import Denoiser, FlowMap
+from unistep.core.flowmap import Denoiser, FlowMap
+from unistep.core.path import VarianceExploding
+from unistep.core.sampling import sample_gamma
 from unistep.objectives.adversarial import RATIO_RANGE, AdversarialConfig, Adversary, gradient_ratio, last_weight
+from unistep.objectives.ctm import ConsistencyTrajectory, CTMConfig, CTMTrainingConfig
 from unistep.objectives.distance import SquaredL2
-from unistep.objectives.phased import PhasedConfig
-from unistep.objectives.trajectory import ConsistencyTrajectory, TrajectoryDistillationConfig, TrajectoryTrainingConfig
-from unistep.path import VarianceExploding
-from unistep.sampling import sample_gamma
+from unistep.objectives.pcm import PCMConfig
 
 VE = VarianceExploding()
 
@@ -77,7 +77,7 @@ def gradients(weight: float, **options: object) -> tuple[dict[str, Tensor], dict
     torch.manual_seed(0)
     student, teacher, judge = FlowMap(TwoTimesNet(16), VE), Denoiser(PlanarNet(8), VE), Judge()
     adversarial = AdversarialConfig(weight=weight, **options)  # type: ignore[arg-type]
-    config = TrajectoryDistillationConfig(levels=6, denoising_weight=0.0, adversarial=adversarial)
+    config = CTMConfig(levels=6, denoising_weight=0.0, adversarial=adversarial)
     objective = config.build(student, teacher, judge)
     x0 = torch.randn(32, 2, generator=torch.Generator().manual_seed(1))
     loss = objective(x0, {}, generator=torch.Generator().manual_seed(0), progress=0.25)
@@ -138,7 +138,7 @@ def test_a_network_without_a_matrix_has_no_balance() -> None:
 
 
 def test_without_a_gradient_it_is_evaluated_all_the_same() -> None:
-    config = TrajectoryTrainingConfig(levels=6, max_steps=2, adversarial=AdversarialConfig(weight=1.0))
+    config = CTMTrainingConfig(levels=6, max_steps=2, adversarial=AdversarialConfig(weight=1.0))
     objective = config.build(FlowMap(TwoTimesNet(8), VE), None, Judge())
     with torch.no_grad():
         loss = objective(torch.randn(4, 2), {}, generator=torch.Generator().manual_seed(0), progress=0.0)
@@ -155,7 +155,7 @@ def test_the_phases_compare_answers_with_targets_on_their_edges() -> None:
             seen.append(x)
             return super().forward(x, condition)
 
-    config = PhasedConfig(phases=2, adversarial=AdversarialConfig(weight=1.0, balance="fixed"))
+    config = PCMConfig(phases=2, adversarial=AdversarialConfig(weight=1.0, balance="fixed"))
     objective = config.build(FlowMap(PlanarNet(8), VE), None, Seeing())
     loss = objective(torch.randn(6, 2), {}, generator=torch.Generator().manual_seed(0), progress=0.9)
     answer, detached, wanted = seen
@@ -164,14 +164,14 @@ def test_the_phases_compare_answers_with_targets_on_their_edges() -> None:
     assert not wanted.requires_grad
     torch.testing.assert_close(answer, detached)
     assert loss.logs["adversarial/discriminator"] > 0
-    assert [rate for _, rate in objective.own_rates()] == [1e-3]
-    assert PhasedConfig().build(FlowMap(PlanarNet(8), VE), None).own_rates() == []
+    assert [rate for _, rate in objective.param_groups()] == [1e-3]
+    assert PCMConfig().build(FlowMap(PlanarNet(8), VE), None).param_groups() == []
 
 
 @pytest.mark.timeout(900)
 def test_alone_it_moves_samples_to_the_data() -> None:
     """Where the distance is none, a consistent student may answer anything: the term makes it answer with data."""
-    config = TrajectoryTrainingConfig(
+    config = CTMTrainingConfig(
         levels=10,
         max_steps=1,
         source="data",
@@ -182,13 +182,15 @@ def test_alone_it_moves_samples_to_the_data() -> None:
     torch.manual_seed(0)
     student = FlowMap(TwoTimesNet(64), TOY)
     objective = ConsistencyTrajectory(student, None, config, lambda x, y: 0 * SquaredL2()(x, y), Judge(64))
-    optimizer = torch.optim.Adam([p for part, _ in objective.own_rates() for p in part.parameters()], 3e-3, (0.5, 0.99))
-    follow = objective.after_step
+    optimizer = torch.optim.Adam(
+        [p for part, _ in objective.param_groups() for p in part.parameters()], 3e-3, (0.5, 0.99)
+    )
+    ema_update = objective.after_step
 
     def after(progress: float) -> None:
         optimizer.step()
         optimizer.zero_grad()
-        follow(progress)
+        ema_update(progress)
 
     objective.after_step = after  # type: ignore[method-assign]
 
@@ -219,6 +221,6 @@ def test_bad_options_are_refused(options: dict[str, object], message: str) -> No
 
 
 def test_a_missing_discriminator_is_named() -> None:
-    config = PhasedConfig(adversarial=AdversarialConfig(weight=1.0))
+    config = PCMConfig(adversarial=AdversarialConfig(weight=1.0))
     with pytest.raises(ValueError, match="needs a discriminator; give one"):
         config.build(FlowMap(PlanarNet(8), VE), None)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from analytic import PlanarNet, WavyNet
-from unistep.flowmap import ConsistencyModel, Denoiser
-from unistep.objectives.base import follow, frozen_copy, with_same_dropout
-from unistep.objectives.distillation import ConsistencyDistillation, DistillationConfig
-from unistep.path import VarianceExploding
+from unistep.core.flowmap import ConsistencyModel, Denoiser
+from unistep.core.path import VarianceExploding
+from unistep.objectives.base import ema_update, frozen_copy, with_same_dropout
+from unistep.objectives.cd import CDConfig, ConsistencyDistillation
 
 VE = VarianceExploding()
 CPU = torch.device("cpu")
@@ -77,7 +77,7 @@ def test_under_autocast_the_student_keeps_its_gradient() -> None:
 
 def test_a_teacher_is_frozen_and_stays_in_evaluation_mode() -> None:
     student, teacher = ConsistencyModel(PlanarNet(8, 0.5), VE), Denoiser(PlanarNet(8, 0.5), VE)
-    objective = ConsistencyDistillation(student, teacher, DistillationConfig())
+    objective = ConsistencyDistillation(student, teacher, CDConfig())
     objective.train()
     assert student.training
     assert student.net.body[2].training
@@ -96,14 +96,14 @@ def test_a_target_copy_is_apart_and_follows() -> None:
         for p in student.parameters():
             p.add_(1.0)
     assert all(torch.equal(a, b) for a, b in zip(target.parameters(), before, strict=True))
-    follow(target, student, 0.75)
+    ema_update(target, student, 0.75)
     for moved, old in zip(target.parameters(), before, strict=True):
         torch.testing.assert_close(moved, old + 0.25)
     assert not any(p.requires_grad for p in target.parameters())
-    follow(target, student, 0.0)
+    ema_update(target, student, 0.0)
     for moved, new in zip(target.parameters(), student.parameters(), strict=True):
         assert torch.equal(moved, new)
 
 
 def test_a_network_without_weights_can_be_a_target() -> None:
-    follow(frozen_copy(ConsistencyModel(WavyNet(), VE)), ConsistencyModel(WavyNet(), VE), 0.5)
+    ema_update(frozen_copy(ConsistencyModel(WavyNet(), VE)), ConsistencyModel(WavyNet(), VE), 0.5)

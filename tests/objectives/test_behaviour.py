@@ -10,20 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from analytic import PATHS, PlanarNet
-from unistep.condition import Condition
-from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
+from unistep.core.condition import Condition
+from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
+from unistep.core.path import Path, VarianceExploding
+from unistep.core.seeding import ShardGenerator
+from unistep.core.solvers import heun_step
+from unistep.core.timesteps import ConstantLevels, DoublingCurriculum, SqrtCurriculum
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.base import Objective
+from unistep.objectives.cd import CDConfig, ConsistencyDistillation
+from unistep.objectives.ct import ConsistencyTraining, CTConfig
 from unistep.objectives.denoising import Denoising, DenoisingConfig
 from unistep.objectives.distance import PseudoHuber
-from unistep.objectives.distillation import ConsistencyDistillation, DistillationConfig
-from unistep.objectives.easy import EasyConfig, EasyConsistencyTuning
-from unistep.objectives.moment import MomentConfig
-from unistep.objectives.training import ConsistencyTraining, ConsistencyTrainingConfig
-from unistep.path import Path, VarianceExploding
-from unistep.seeding import ShardGenerator
-from unistep.solvers import heun_step
-from unistep.timesteps import ConstantLevels, DoublingCurriculum, SqrtCurriculum
+from unistep.objectives.ect import EasyConsistencyTuning, ECTConfig
+from unistep.objectives.imm import IMMConfig
 
 VE = VarianceExploding()
 LABEL = {"label": torch.tensor([0, 1, 2, 0, 1, 2])}
@@ -49,13 +49,11 @@ def make(kind: str, net: nn.Module, path: Path = VE, teacher_net: nn.Module | No
         return Denoising(Denoiser(net, path), DenoisingConfig())
     student = ConsistencyModel(net, path, boundary=0.0 if kind.startswith("easy") else None)
     builders: dict[str, Callable[[], Objective]] = {
-        "distillation": lambda: ConsistencyDistillation(student, teacher, DistillationConfig()),
-        "training": lambda: ConsistencyTraining(student, ConsistencyTrainingConfig()),
-        "ict": lambda: ConsistencyTraining(
-            student, ConsistencyTrainingConfig(curriculum=DoublingCurriculum(), weighting="inverse_gap")
-        ),
-        "easy": lambda: EasyConsistencyTuning(student, None, EasyConfig()),
-        "easy-heun": lambda: EasyConsistencyTuning(student, teacher, EasyConfig(target="heun")),
+        "distillation": lambda: ConsistencyDistillation(student, teacher, CDConfig()),
+        "training": lambda: ConsistencyTraining(student, CTConfig()),
+        "ict": lambda: ConsistencyTraining(student, CTConfig(curriculum=DoublingCurriculum(), weighting="inverse_gap")),
+        "easy": lambda: EasyConsistencyTuning(student, None, ECTConfig()),
+        "easy-heun": lambda: EasyConsistencyTuning(student, teacher, ECTConfig(target="heun")),
     }
     return builders[kind]()
 
@@ -196,10 +194,10 @@ def test_dropped_labels_are_dropped_in_both_branches(kind: str) -> None:
     net = Spy()
     if kind == "easy":
         objective: Objective = EasyConsistencyTuning(
-            ConsistencyModel(net, VE, boundary=0.0), None, EasyConfig(label_dropout=0.5)
+            ConsistencyModel(net, VE, boundary=0.0), None, ECTConfig(label_dropout=0.5)
         )
     else:
-        config = ConsistencyTrainingConfig(curriculum=DoublingCurriculum(), label_dropout=0.5)
+        config = CTConfig(curriculum=DoublingCurriculum(), label_dropout=0.5)
         objective = ConsistencyTraining(ConsistencyModel(net, VE), config)
     label = {"label": torch.zeros(100, dtype=torch.long)}
     objective(torch.zeros(100, 2), label, generator=torch.Generator().manual_seed(0), progress=0.5)
@@ -210,24 +208,24 @@ def test_dropped_labels_are_dropped_in_both_branches(kind: str) -> None:
 
 def test_a_guided_teacher_leads_an_unguided_student() -> None:
     teacher, net = Denoiser(PlanarNet(8), VE), Spy()
-    objective = ConsistencyDistillation(ConsistencyModel(net, VE), teacher, DistillationConfig(guidance=2.5))
+    objective = ConsistencyDistillation(ConsistencyModel(net, VE), teacher, CDConfig(guidance=2.5))
     assert isinstance(objective.teacher, GuidedDenoiser)
     assert objective.teacher.scale == 2.5
     assert objective.teacher.denoiser is teacher
     run(objective)
     assert len(net.calls) == 2
-    plain = ConsistencyDistillation(ConsistencyModel(net, VE), teacher, DistillationConfig())
+    plain = ConsistencyDistillation(ConsistencyModel(net, VE), teacher, CDConfig())
     assert plain.teacher is teacher
 
 
 def test_a_guided_teacher_moves_the_target_by_its_guided_step() -> None:
-    class Told(Denoiser):
+    class ConditionValue(Denoiser):
         def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
             assert condition is not None
             return 0.1 * (condition["label"] + 1).to(x)[:, None].expand_as(x)
 
-    teacher, net = Told(nn.Identity(), VE), Spy()
-    objective = ConsistencyDistillation(ConsistencyModel(net, VE), teacher, DistillationConfig(guidance=3.0))
+    teacher, net = ConditionValue(nn.Identity(), VE), Spy()
+    objective = ConsistencyDistillation(ConsistencyModel(net, VE), teacher, CDConfig(guidance=3.0))
     run(objective)
     far, near = (c for c in sorted(net.calls, key=lambda c: not c["grad"]))
     t, s = ((4 * c["t"]).exp() for c in (far, near))
@@ -239,10 +237,10 @@ def test_a_guided_teacher_moves_the_target_by_its_guided_step() -> None:
 
 def test_averaged_targets_follow_and_free_ones_do_not_exist() -> None:
     student = ConsistencyModel(PlanarNet(8), VE)
-    averaged = ConsistencyTraining(student, ConsistencyTrainingConfig(curriculum=SqrtCurriculum(target_ema=0.9)))
-    free = ConsistencyTraining(student, ConsistencyTrainingConfig(curriculum=DoublingCurriculum()))
-    constant = ConsistencyTraining(student, ConsistencyTrainingConfig(curriculum=ConstantLevels(target_ema=0.5)))
-    distilled = ConsistencyDistillation(student, Denoiser(PlanarNet(8), VE), DistillationConfig(target_ema=0.75))
+    averaged = ConsistencyTraining(student, CTConfig(curriculum=SqrtCurriculum(target_ema=0.9)))
+    free = ConsistencyTraining(student, CTConfig(curriculum=DoublingCurriculum()))
+    constant = ConsistencyTraining(student, CTConfig(curriculum=ConstantLevels(target_ema=0.5)))
+    distilled = ConsistencyDistillation(student, Denoiser(PlanarNet(8), VE), CDConfig(target_ema=0.75))
     assert free.target is None
     for objective, decay in ((averaged, 0.9), (constant, 0.5), (distilled, 0.75)):
         assert objective.target is not None
@@ -266,9 +264,9 @@ def test_a_hook_takes_the_place_of_the_distance() -> None:
     student, teacher = ConsistencyModel(PlanarNet(8), VE), Denoiser(PlanarNet(8), VE)
     easy = ConsistencyModel(PlanarNet(8), VE, boundary=0.0)
     for objective in (
-        ConsistencyDistillation(student, teacher, DistillationConfig(), metric),
-        ConsistencyTraining(student, ConsistencyTrainingConfig(), metric),
-        EasyConsistencyTuning(easy, None, EasyConfig(weighting="one"), metric),
+        ConsistencyDistillation(student, teacher, CDConfig(), metric),
+        ConsistencyTraining(student, CTConfig(), metric),
+        EasyConsistencyTuning(easy, None, ECTConfig(weighting="one"), metric),
     ):
         x, y = (run(objective), calls[-1])[1]
         torch.testing.assert_close(run(objective), (x - y).abs().amax(dim=1))
@@ -281,10 +279,10 @@ def test_ect_weights_are_the_published_ones() -> None:
     student = ConsistencyModel(PlanarNet(8), VE, boundary=0.0)
     losses = {}
     for weighting in ("one", "inverse_gap", "snr_plus_k"):
-        config = EasyConfig(weighting=weighting)  # type: ignore[arg-type]
+        config = ECTConfig(weighting=weighting)  # type: ignore[arg-type]
         losses[weighting] = run(EasyConsistencyTuning(student, None, config))
-    sigma = EasyConfig().times.draw(6, torch.Generator().manual_seed(0))
-    gap = sigma - EasyConfig().curriculum.closer(sigma, 0.6)
+    sigma = ECTConfig().times.draw(6, torch.Generator().manual_seed(0))
+    gap = sigma - ECTConfig().curriculum.closer(sigma, 0.6)
     torch.testing.assert_close(losses["inverse_gap"], losses["one"] / gap)
     torch.testing.assert_close(losses["snr_plus_k"], losses["one"] * (sigma**-2 + 4))
 
@@ -292,8 +290,8 @@ def test_ect_weights_are_the_published_ones() -> None:
 def test_ict_weighs_by_the_inverse_gap_of_its_levels() -> None:
     student = ConsistencyModel(PlanarNet(8), VE)
     config = {"curriculum": DoublingCurriculum()}
-    plain = run(ConsistencyTraining(student, ConsistencyTrainingConfig(**config)))
-    weighed = run(ConsistencyTraining(student, ConsistencyTrainingConfig(weighting="inverse_gap", **config)))
+    plain = run(ConsistencyTraining(student, CTConfig(**config)))
+    weighed = run(ConsistencyTraining(student, CTConfig(weighting="inverse_gap", **config)))
     ratio = weighed / plain
     assert (ratio > 0).all()
     low, high = 0.002 ** (1 / 7), 80 ** (1 / 7)
@@ -305,7 +303,7 @@ def test_ict_weighs_by_the_inverse_gap_of_its_levels() -> None:
 
 def test_tuning_towards_a_teacher_needs_one() -> None:
     with pytest.raises(ValueError, match="a target of 'heun' needs a teacher; give one, or use target 'data'"):
-        EasyConsistencyTuning(ConsistencyModel(PlanarNet(8), VE, boundary=0.0), None, EasyConfig(target="heun"))
+        EasyConsistencyTuning(ConsistencyModel(PlanarNet(8), VE, boundary=0.0), None, ECTConfig(target="heun"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -326,8 +324,8 @@ def test_signals_of_any_dimension_can_be_trained(dims: int) -> None:
     label = {"label": torch.tensor([0, 2])}
     for objective in (
         Denoising(maps[0], DenoisingConfig()),  # type: ignore[arg-type]
-        ConsistencyTraining(maps[1], ConsistencyTrainingConfig()),  # type: ignore[arg-type]
-        EasyConsistencyTuning(maps[2], None, EasyConfig()),  # type: ignore[arg-type]
+        ConsistencyTraining(maps[1], CTConfig()),  # type: ignore[arg-type]
+        EasyConsistencyTuning(maps[2], None, ECTConfig()),  # type: ignore[arg-type]
     ):
         loss = objective(x0, label, generator=torch.Generator().manual_seed(0), progress=0.5)
         assert loss.per_example.shape == (2,)
@@ -336,16 +334,16 @@ def test_signals_of_any_dimension_can_be_trained(dims: int) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: DistillationConfig(levels=1), "levels must be at least 2, got 1"),
-        (lambda: DistillationConfig(rho=0.0), "rho must be positive, got 0.0"),
-        (lambda: DistillationConfig(target_ema=1.5), "target_ema must be from 0 .* to below 1, got 1.5"),
-        (lambda: ConsistencyTrainingConfig(rho=math.inf), "rho must be positive, got inf"),
-        (lambda: ConsistencyTrainingConfig(label_dropout=1.5), "label_dropout must be from 0 to 1, got 1.5"),
+        (lambda: CDConfig(levels=1), "levels must be at least 2, got 1"),
+        (lambda: CDConfig(rho=0.0), "rho must be positive, got 0.0"),
+        (lambda: CDConfig(target_ema=1.5), "target_ema must be from 0 .* to below 1, got 1.5"),
+        (lambda: CTConfig(rho=math.inf), "rho must be positive, got inf"),
+        (lambda: CTConfig(label_dropout=1.5), "label_dropout must be from 0 to 1, got 1.5"),
         (lambda: DenoisingConfig(label_dropout=2.0), "label_dropout must be from 0 to 1, got 2.0"),
-        (lambda: EasyConfig(label_dropout=-1.0), "label_dropout must be from 0 to 1, got -1.0"),
-        (lambda: EasyConfig(guidance=1.3), "guidance 1.3 needs a teacher to guide, and target 'data' asks none"),
+        (lambda: ECTConfig(label_dropout=-1.0), "label_dropout must be from 0 to 1, got -1.0"),
+        (lambda: ECTConfig(guidance=1.3), "guidance 1.3 needs a teacher to guide, and target 'data' asks none"),
         (lambda: PseudoHuber(c=-1.0), "c must be 0 .* or more, or None for the paper's, got -1.0"),
-        (lambda: MomentConfig(a=-1.0), "a must be 0 or more and b finite, got -1.0 and 5.0"),
+        (lambda: IMMConfig(a=-1.0), "a must be 0 or more and b finite, got -1.0 and 5.0"),
         (lambda: ConsistencyModel(nn.Identity(), VarianceExploding(), boundary=90.0), "below the path's last time 80"),
         (lambda: FlowMap(nn.Identity(), VarianceExploding(), boundary=-1.0), "boundary must be from 0 to below"),
     ],

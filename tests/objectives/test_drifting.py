@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from analytic import GaussianFlow, PlanarNet, ring
 from parity.reference import reference
-from unistep.flowmap import ConsistencyModel
+from unistep.core.flowmap import ConsistencyModel
+from unistep.core.path import Path, VarianceExploding, expand_to
+from unistep.core.sampling import sample_one_step
+from unistep.core.seeding import ShardGenerator
 from unistep.objectives.drifting import Drifting, DriftingConfig, drifting_field
-from unistep.path import Path, VarianceExploding, expand_to
-from unistep.sampling import sample_one_step
-from unistep.seeding import ShardGenerator
 
 VE = VarianceExploding()
 

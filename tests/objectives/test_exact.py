@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from analytic import PATHS, GaussianDenoiser, GaussianFlow
-from unistep.flowmap import Denoiser
+from unistep.core.flowmap import Denoiser
+from unistep.core.path import Path, VarianceExploding
+from unistep.core.timesteps import ConstantLevels, DiscretisedLogNormal, LogNormal, RatioCurriculum
 from unistep.objectives.base import Objective
+from unistep.objectives.cd import CDConfig, ConsistencyDistillation
+from unistep.objectives.ct import ConsistencyTraining, CTConfig
 from unistep.objectives.denoising import Denoising, DenoisingConfig
 from unistep.objectives.distance import SquaredL2
-from unistep.objectives.distillation import ConsistencyDistillation, DistillationConfig
-from unistep.objectives.easy import EasyConfig, EasyConsistencyTuning
-from unistep.objectives.training import ConsistencyTraining, ConsistencyTrainingConfig
-from unistep.path import Path, VarianceExploding
-from unistep.timesteps import ConstantLevels, DiscretisedLogNormal, LogNormal, RatioCurriculum
+from unistep.objectives.ect import EasyConsistencyTuning, ECTConfig
 
 VE = VarianceExploding()
 
@@ -36,7 +36,7 @@ def loss_and_slope(objective: Objective, student: GaussianFlow, x0: Tensor, prog
 @pytest.mark.parametrize("solver", ["heun", "euler"])
 def test_distillation_of_the_exact_teacher_is_done_with_the_exact_map(path: Path, solver: str) -> None:
     student = GaussianFlow(path).double()
-    config = DistillationConfig(levels=400, solver=solver)  # type: ignore[arg-type]
+    config = CDConfig(levels=400, solver=solver)  # type: ignore[arg-type]
     objective = ConsistencyDistillation(student, GaussianDenoiser(path), config)
     exact, slope = loss_and_slope(objective, student, data(2000), 0.0)
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_distillation_of_the_exact_teacher_is_done_with_the_exact_map(path: Path
 
 def test_distillation_error_falls_with_the_order_of_the_solver() -> None:
     def loss(solver: str, levels: int) -> float:
-        config = DistillationConfig(levels=levels, solver=solver)  # type: ignore[arg-type]
+        config = CDConfig(levels=levels, solver=solver)  # type: ignore[arg-type]
         student = GaussianFlow(VE).double()
         objective = ConsistencyDistillation(student, GaussianDenoiser(VE), config)
         return loss_and_slope(objective, student, data(4000), 0.0)[0]
@@ -69,12 +69,8 @@ def test_training_on_data_has_the_gradient_of_distillation_with_the_exact_teache
     with torch.no_grad():
         student.gain.fill_(0.9)
     law = DiscretisedLogNormal()
-    on_data = ConsistencyTraining(
-        student, ConsistencyTrainingConfig(curriculum=ConstantLevels(num=12), law=law, distance=SquaredL2())
-    )
-    on_ode = ConsistencyDistillation(
-        student, GaussianDenoiser(VE), DistillationConfig(levels=12, solver="euler", law=law)
-    )
+    on_data = ConsistencyTraining(student, CTConfig(curriculum=ConstantLevels(num=12), law=law, distance=SquaredL2()))
+    on_ode = ConsistencyDistillation(student, GaussianDenoiser(VE), CDConfig(levels=12, solver="euler", law=law))
     loss_data, slope_data = loss_and_slope(on_data, student, x0, 0.0)
     loss_ode, slope_ode = loss_and_slope(on_ode, student, x0, 0.0)
     assert slope_data == pytest.approx(slope_ode, rel=0.05)
@@ -88,7 +84,7 @@ def test_tuning_on_data_has_the_gradient_of_tuning_along_the_exact_ode(progress:
         student.gain.fill_(0.9)
     slopes = []
     for target in ("data", "euler"):
-        config = EasyConfig(
+        config = ECTConfig(
             times=LogNormal(mean=-0.5, std=1.0),
             curriculum=RatioCurriculum(k=1.0, stages=4),  # no level closer than the data itself: r > 0 always
             distance=SquaredL2(),
@@ -102,7 +98,7 @@ def test_tuning_on_data_has_the_gradient_of_tuning_along_the_exact_ode(progress:
 
 def test_tuning_along_the_ode_ends_at_the_exact_map(path: Path) -> None:
     student = GaussianFlow(path, boundary=0.0).double()
-    config = EasyConfig(
+    config = ECTConfig(
         times=LogNormal(mean=-0.5, std=1.0),
         curriculum=RatioCurriculum(stages=10),
         distance=SquaredL2(),
@@ -122,7 +118,7 @@ def test_tuning_along_the_ode_ends_at_the_exact_map(path: Path) -> None:
 def test_tuning_starts_as_denoising() -> None:
     """At stage 0 with r = 0 the target is the data whatever the student is."""
     student, x0 = GaussianFlow(VE, boundary=0.0), data(64).float()
-    config = EasyConfig(
+    config = ECTConfig(
         times=LogNormal(mean=-3.0, std=0.1),
         curriculum=RatioCurriculum(),
         distance=SquaredL2(),
@@ -136,7 +132,7 @@ def test_tuning_starts_as_denoising() -> None:
 
     for target in ("data", "heun"):
         objective = EasyConsistencyTuning(
-            student, GaussianDenoiser(VE), EasyConfig(**{**vars(config), "target": target}), metric
+            student, GaussianDenoiser(VE), ECTConfig(**{**vars(config), "target": target}), metric
         )
         loss = objective(x0, {}, generator=torch.Generator().manual_seed(0), progress=0.0)
         torch.testing.assert_close(seen[-1], x0, rtol=0, atol=1e-6)

@@ -14,24 +14,24 @@ from torch import Tensor, nn
 
 from analytic import GaussianDenoiser, GaussianFlow, MixtureDenoiser
 from two_times import STD, GaussianFlowMap, LabelledNet, shares_add_up
-from unistep.condition import Condition
-from unistep.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser
+from unistep.core.condition import Condition
+from unistep.core.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser
+from unistep.core.path import LinearFlow, Path, TrigFlow, VarianceExploding, expand_to
+from unistep.core.sampling import sample_one_step
+from unistep.core.seeding import ShardGenerator
+from unistep.core.solvers import sample_ode
+from unistep.core.timesteps import LogNormal, RatioCurriculum, karras_grid
 from unistep.objectives.base import Objective, ObjectiveConfig
-from unistep.objectives.continuous import ContinuousConfig
+from unistep.objectives.cd import CDConfig
+from unistep.objectives.ctm import CTMConfig
 from unistep.objectives.distance import SquaredL2
-from unistep.objectives.distillation import DistillationConfig
-from unistep.objectives.easy import EasyConfig
+from unistep.objectives.ect import ECTConfig
 from unistep.objectives.guidance import GuidanceRangeConfig
-from unistep.objectives.improved_meanflow import ImprovedMeanFlowConfig
+from unistep.objectives.imf import IMFConfig
 from unistep.objectives.meanflow import MeanFlowConfig, MeanFlowDistillationConfig, TargetGuidance
-from unistep.objectives.phased import PhasedConfig
+from unistep.objectives.pcm import PCMConfig
+from unistep.objectives.scm import SCMConfig
 from unistep.objectives.shortcut import ShortcutConfig
-from unistep.objectives.trajectory import TrajectoryDistillationConfig
-from unistep.path import LinearFlow, Path, TrigFlow, VarianceExploding, expand_to
-from unistep.sampling import sample_one_step
-from unistep.seeding import ShardGenerator
-from unistep.solvers import sample_ode
-from unistep.timesteps import LogNormal, RatioCurriculum, karras_grid
 
 VE, TRIG, LINEAR = VarianceExploding(), TrigFlow(), LinearFlow()
 RANGE = (1.0, 4.0)
@@ -117,24 +117,24 @@ class Case:
 TIMES = LogNormal(mean=-0.5, std=1.0)
 LATE = RatioCurriculum(stages=10)
 TAUGHT: dict[str, Case] = {
-    "cd": Case(lambda **o: DistillationConfig(levels=400, **o), lambda: Jump(VE)),
+    "cd": Case(lambda **o: CDConfig(levels=400, **o), lambda: Jump(VE)),
     "ect": Case(
-        lambda **o: EasyConfig(times=TIMES, curriculum=LATE, distance=SquaredL2(), weighting="one", target="heun", **o),
+        lambda **o: ECTConfig(times=TIMES, curriculum=LATE, distance=SquaredL2(), weighting="one", target="heun", **o),
         lambda: Jump(VE, 0.0),
     ),
     "scd": Case(
-        lambda **o: ContinuousConfig(target="teacher", normalisation="none", adaptive=False, warmup=0.0, **o),
+        lambda **o: SCMConfig(target="teacher", normalisation="none", adaptive=False, warmup=0.0, **o),
         lambda: ConsistencyModel(ExactNet(), TRIG, 0.5, 0.0),
         small=1e-18,
     ),
     "pcm": Case(
-        lambda **o: PhasedConfig(
+        lambda **o: PCMConfig(
             phases=2, times=TIMES, curriculum=LATE, distance=SquaredL2(), weighting="one", target="heun", **o
         ),
         lambda: Velocity(VE, 0.0),
     ),
     "ctm": Case(
-        lambda **o: TrajectoryDistillationConfig(levels=400, max_steps=1, denoising_weight=0.0, **o),
+        lambda **o: CTMConfig(levels=400, max_steps=1, denoising_weight=0.0, **o),
         lambda: Velocity(VE),
     ),
     "meanflow": Case(
@@ -207,10 +207,10 @@ EVERY: dict[str, tuple[Callable[[float], Any], Callable[[], Any], Path]] = {
         LINEAR,
     ),
     "imf": (
-        lambda weight: ImprovedMeanFlowConfig(
+        lambda weight: IMFConfig(
             power=0.0, label_dropout=1e-9, guidance=TargetGuidance(omega=1.0, kappa=1 - 1 / weight, start=0.1)
         ),
-        lambda **o: ImprovedMeanFlowConfig(power=0.0, label_dropout=1e-9, guidance=TargetGuidance(start=0.1), **o),
+        lambda **o: IMFConfig(power=0.0, label_dropout=1e-9, guidance=TargetGuidance(start=0.1), **o),
         LINEAR,
     ),
     "shortcut": (
@@ -223,8 +223,8 @@ EVERY: dict[str, tuple[Callable[[float], Any], Callable[[], Any], Path]] = {
 
 def networked(config: ObjectiveConfig, path: Path) -> Objective:
     """The objective around a network that hears the label and not the weight, and a teacher of the same kind."""
-    path = TRIG if isinstance(config, ContinuousConfig) else path
-    boundary = None if isinstance(config, DistillationConfig | TrajectoryDistillationConfig) else 0.0
+    path = TRIG if isinstance(config, SCMConfig) else path
+    boundary = None if isinstance(config, CDConfig | CTMConfig) else 0.0
     student = config.trains(LabelledNet(), path, 0.5, boundary)  # type: ignore[call-arg]
     return config.build(student, Denoiser(LabelledNet(), VE if path == TRIG else path))
 
@@ -268,7 +268,7 @@ def test_without_a_range_nothing_is_told_and_nothing_is_drawn(name: str) -> None
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
     condition = {"label": torch.zeros(3)}
-    assert config.tell(condition, torch.zeros(3, 2), generator) is condition
+    assert config.sample_guidance(condition, torch.zeros(3, 2), generator) is condition
     assert torch.equal(generator.get_state(), before)
     objective = networked(config, path)
     seen: list[object] = []
@@ -279,20 +279,20 @@ def test_without_a_range_nothing_is_told_and_nothing_is_drawn(name: str) -> None
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
 def test_the_law_of_the_weights(power: float) -> None:
-    config = DistillationConfig(guidance_range=(1.0, 8.0), guidance_power=power)
+    config = CDConfig(guidance_range=(1.0, 8.0), guidance_power=power)
     x0 = torch.zeros(40_000, 1, dtype=torch.float64)
-    weight = config.tell({}, x0, torch.Generator().manual_seed(0))["guidance"]
+    weight = config.sample_guidance({}, x0, torch.Generator().manual_seed(0))["guidance"]
     assert weight.dtype == torch.float64
     expected = {0.0: 4.5, 1.0: 7 / math.log(8), 2.0: math.log(8) / (1 - 1 / 8)}[power]
     assert weight.mean().item() == pytest.approx(expected, rel=0.02)
     assert 1 <= weight.min() < 1.01
     assert 7.5 < weight.max() <= 8
     shard = ShardGenerator(torch.Generator().manual_seed(0), 10, 20, 40_000)
-    assert torch.equal(config.tell({}, x0[:10], shard)["guidance"], weight[10:20])
+    assert torch.equal(config.sample_guidance({}, x0[:10], shard)["guidance"], weight[10:20])
 
 
 def test_examples_that_lose_their_label_lose_their_weight() -> None:
-    config = EasyConfig(target="heun", guidance_range=RANGE, label_dropout=0.5)
+    config = ECTConfig(target="heun", guidance_range=RANGE, label_dropout=0.5)
     objective = networked(config, VE)
     seen: list[Condition] = []
     objective.student.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[3]))
@@ -312,26 +312,26 @@ def test_examples_that_lose_their_label_lose_their_weight() -> None:
     ],
 )
 def test_the_weight_of_guidance_is_the_default_of_the_field(options: dict[str, Any], default: float) -> None:
-    field = DistillationConfig(**options).conditions()["guidance"]
+    field = CDConfig(**options).conditions()["guidance"]
     assert (field.low, field.high, field.default) == (*options["guidance_range"], default)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (DistillationConfig, {"guidance_range": (4.0, 1.0)}, "the smaller one first, got 4 and 1"),
-        (DistillationConfig, {"guidance_range": (1.0, math.inf)}, "the smaller one first, got 1 and inf"),
-        (DistillationConfig, {"guidance_range": (2.0, 4.0), "guidance": 7.0}, "guidance 7 must lie in"),
-        (DistillationConfig, {"guidance": math.nan}, "guidance must be a finite number, got nan"),
-        (DistillationConfig, {"guidance_power": -1.0}, "guidance_power must be 0 or more, got -1"),
-        (DistillationConfig, {"guidance_range": (0.0, 4.0), "guidance_power": 1.0}, "guidance_range above 0, got 0 to"),
-        (EasyConfig, {"guidance_range": RANGE}, "target 'data' asks none"),
-        (PhasedConfig, {"guidance_range": RANGE}, "target 'data' asks none"),
-        (ContinuousConfig, {"guidance_range": RANGE}, "target 'data' asks none"),
-        (TrajectoryDistillationConfig, {"guidance_range": RANGE}, "set denoising_weight=0"),
+        (CDConfig, {"guidance_range": (4.0, 1.0)}, "the smaller one first, got 4 and 1"),
+        (CDConfig, {"guidance_range": (1.0, math.inf)}, "the smaller one first, got 1 and inf"),
+        (CDConfig, {"guidance_range": (2.0, 4.0), "guidance": 7.0}, "guidance 7 must lie in"),
+        (CDConfig, {"guidance": math.nan}, "guidance must be a finite number, got nan"),
+        (CDConfig, {"guidance_power": -1.0}, "guidance_power must be 0 or more, got -1"),
+        (CDConfig, {"guidance_range": (0.0, 4.0), "guidance_power": 1.0}, "guidance_range above 0, got 0 to"),
+        (ECTConfig, {"guidance_range": RANGE}, "target 'data' asks none"),
+        (PCMConfig, {"guidance_range": RANGE}, "target 'data' asks none"),
+        (SCMConfig, {"guidance_range": RANGE}, "target 'data' asks none"),
+        (CTMConfig, {"guidance_range": RANGE}, "set denoising_weight=0"),
         (MeanFlowConfig, {"guidance_range": RANGE}, "label_dropout above 0"),
         (MeanFlowConfig, {"guidance_range": (0.0, 2.0), "label_dropout": 0.1}, "must be above 0"),
-        (ImprovedMeanFlowConfig, {"guidance_range": (0.5, 2.0), "label_dropout": 0.1}, "begins at 1 or above"),
+        (IMFConfig, {"guidance_range": (0.5, 2.0), "label_dropout": 0.1}, "begins at 1 or above"),
         (ShortcutConfig, {"guidance_range": RANGE}, "label_dropout above 0"),
     ],
 )
@@ -388,7 +388,7 @@ def test_a_student_learns_to_heed_the_weight() -> None:
     """In one call it lands where the guided ODE of each weight leads from the same noise."""
     teacher, generator = PlanarTeacher(), torch.Generator().manual_seed(0)
     student = ConsistencyModel(PlanarStudent(), VE)
-    objective = DistillationConfig(levels=12, guidance_range=(1.0, 3.0)).build(student, teacher)
+    objective = CDConfig(levels=12, guidance_range=(1.0, 3.0)).build(student, teacher)
     optimizer = torch.optim.Adam(student.parameters(), lr=3e-3, betas=(0.9, 0.99))
     steps = 1000
     for step in range(steps):

@@ -28,7 +28,9 @@ from two_times import (
     shares_add_up,
     train,
 )
-from unistep.flowmap import Denoiser, FlowMap, GuidedDenoiser
+from unistep.core.flowmap import Denoiser, FlowMap, GuidedDenoiser
+from unistep.core.path import LinearFlow, Path, TrigFlow, VarianceExploding, expand_to
+from unistep.core.seeding import randn_like
 from unistep.objectives.meanflow import (
     MeanFlow,
     MeanFlowConfig,
@@ -37,8 +39,6 @@ from unistep.objectives.meanflow import (
     TargetGuidance,
 )
 from unistep.objectives.time_pairs import LogitNormalPairs, TimePairs, UniformPairs, pair_on_path
-from unistep.path import LinearFlow, Path, TrigFlow, VarianceExploding, expand_to
-from unistep.seeding import randn_like
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from two_times import (
     shares_add_up,
     train,
 )
-from unistep.flowmap import FlowMap
+from unistep.core.flowmap import FlowMap
+from unistep.core.path import LinearFlow, Path, TrigFlow, VarianceExploding, VariancePreserving
 from unistep.objectives.base import Objective
 from unistep.objectives.shortcut import Shortcut, ShortcutConfig
-from unistep.path import LinearFlow, Path, TrigFlow, VarianceExploding, VariancePreserving
 
 BOUNDED = pytest.mark.parametrize("path", [LinearFlow(), TrigFlow(), VariancePreserving()])
 

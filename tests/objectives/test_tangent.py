@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from unistep.nets.unet import UNet, UNetConfig
-from unistep.objectives.dual import DualRules
+from unistep.objectives.jvp_rules import JVPRules
 from unistep.objectives.tangent import TangentMethod, value_and_tangent
 
 METHODS: tuple[TangentMethod, ...] = ("exact", "finite")
@@ -142,7 +142,7 @@ def test_exact_costs_a_convolution_for_the_value_and_one_for_the_tangent() -> No
 
 def test_layers_record_no_graph_of_the_tangent() -> None:
     x = torch.randn(1, 4, 6, 6)
-    with forward_ad.dual_level(), DualRules():
+    with forward_ad.dual_level(), JVPRules():
         for layer in (nn.Conv2d(4, 2, 3), nn.Linear(6, 2), nn.GroupNorm(2, 4)):
             value, tangent = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, x)))
             assert value.requires_grad

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from analytic import MixtureDenoiser, PlanarNet, ring
-from unistep.flowmap import ConsistencyModel
+from unistep.core.flowmap import ConsistencyModel
+from unistep.core.path import VarianceExploding
+from unistep.core.sampling import sample_one_step
+from unistep.core.solvers import sample_ode
+from unistep.core.timesteps import LogNormal, RatioCurriculum, karras_grid
 from unistep.objectives.base import Objective
-from unistep.objectives.distillation import ConsistencyDistillation, DistillationConfig
-from unistep.objectives.easy import EasyConfig, EasyConsistencyTuning
-from unistep.path import VarianceExploding
-from unistep.sampling import sample_one_step
-from unistep.solvers import sample_ode
-from unistep.timesteps import LogNormal, RatioCurriculum, karras_grid
+from unistep.objectives.cd import CDConfig, ConsistencyDistillation
+from unistep.objectives.ect import EasyConsistencyTuning, ECTConfig
 
 VE = VarianceExploding()
 MEANS, STD, NEAR = ring(8), 0.05, 0.2
@@ -73,12 +73,10 @@ def test_eight_modes_are_found_in_one_step(kind: str) -> None:
     net = PlanarNet(96)
     if kind == "distillation":
         student = ConsistencyModel(net, VE)
-        objective: Objective = ConsistencyDistillation(
-            student, MixtureDenoiser(VE, MEANS, STD), DistillationConfig(levels=10)
-        )
+        objective: Objective = ConsistencyDistillation(student, MixtureDenoiser(VE, MEANS, STD), CDConfig(levels=10))
     else:
         student = ConsistencyModel(net, VE, boundary=0.0)
-        config = EasyConfig(times=LogNormal(mean=-0.8, std=1.6), curriculum=RatioCurriculum(q=4.0, stages=3))
+        config = ECTConfig(times=LogNormal(mean=-0.8, std=1.6), curriculum=RatioCurriculum(q=4.0, stages=3))
         objective = EasyConsistencyTuning(student, None, config)
     untrained = judge(student)
     assert untrained[0] < 0.02

@@ -11,26 +11,26 @@ import torch
 from torch import Tensor, nn
 
 from two_times import TwoTimesNet
-from unistep.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.core.path import Path, TrigFlow, VarianceExploding
+from unistep.core.timesteps import DiscretisedLogNormal, HeavyTailed, LogNormal, RatioCurriculum
 from unistep.objectives.base import ObjectiveConfig
-from unistep.objectives.continuous import ContinuousConfig
+from unistep.objectives.cd import CDConfig
+from unistep.objectives.ct import CTConfig
+from unistep.objectives.ctm import CTMConfig
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.objectives.distance import PseudoHuber
-from unistep.objectives.distillation import DistillationConfig
 from unistep.objectives.drifting import DriftingConfig
-from unistep.objectives.easy import EasyConfig
-from unistep.objectives.improved import ImprovedConfig
-from unistep.objectives.improved_meanflow import ImprovedMeanFlowConfig
+from unistep.objectives.ect import ECTConfig
+from unistep.objectives.ict import ICTConfig
+from unistep.objectives.imf import IMFConfig
+from unistep.objectives.imm import IMMConfig
 from unistep.objectives.meanflow import MeanFlowConfig, MeanFlowDistillationConfig
-from unistep.objectives.moment import MomentConfig
-from unistep.objectives.phased import PhasedConfig
+from unistep.objectives.pcm import PCMConfig
+from unistep.objectives.scm import SCMConfig
 from unistep.objectives.shortcut import ShortcutConfig
+from unistep.objectives.tcm import TCMConfig
 from unistep.objectives.time_pairs import LogitNormalPairs
-from unistep.objectives.training import ConsistencyTrainingConfig
-from unistep.objectives.trajectory import TrajectoryDistillationConfig
-from unistep.objectives.truncated import TruncatedConfig
-from unistep.path import Path, TrigFlow, VarianceExploding
-from unistep.timesteps import DiscretisedLogNormal, HeavyTailed, LogNormal, RatioCurriculum
 
 UNIT = 8.0
 """A power of two, so that only the logarithms round."""
@@ -72,51 +72,47 @@ def closer(unit: float, q: float = 2.0, stages: int = 8) -> RatioCurriculum:
 
 CASES = {
     "denoising": Case(config=lambda u: DenoisingConfig(times=ln(-1.2, 1.2, u)), power=0),
-    "cd": Case(config=lambda u: DistillationConfig(), power=2),
-    "ct": Case(config=lambda u: ConsistencyTrainingConfig(), power=2),
+    "cd": Case(config=lambda u: CDConfig(), power=2),
+    "ct": Case(config=lambda u: CTConfig(), power=2),
     "ict": Case(
-        config=lambda u: ImprovedConfig(
-            law=DiscretisedLogNormal(mean=-1.1 + math.log(u)), distance=PseudoHuber(c=0.1 * u)
-        ),
+        config=lambda u: ICTConfig(law=DiscretisedLogNormal(mean=-1.1 + math.log(u)), distance=PseudoHuber(c=0.1 * u)),
         power=0,
     ),
-    "ect": Case(config=lambda u: EasyConfig(times=ln(-1.1, 2, u), curriculum=closer(u)), power=0, boundary=0.0),
+    "ect": Case(config=lambda u: ECTConfig(times=ln(-1.1, 2, u), curriculum=closer(u)), power=0, boundary=0.0),
     "ect-heun-snr": Case(
-        config=lambda u: EasyConfig(times=ln(-1.1, 2, u), curriculum=closer(u), target="heun", weighting="snr_plus_k"),
+        config=lambda u: ECTConfig(times=ln(-1.1, 2, u), curriculum=closer(u), target="heun", weighting="snr_plus_k"),
         power=-1,
         boundary=0.0,
     ),
     "sct": Case(
-        config=lambda u: ContinuousConfig(times=ln(-1, 1.4, u), adaptive=False, c=0.1 * u),
+        config=lambda u: SCMConfig(times=ln(-1, 1.4, u), adaptive=False, c=0.1 * u),
         power=0,
         path=TrigFlow,
         boundary=0.0,
     ),
     "scd": Case(
-        config=lambda u: ContinuousConfig(times=ln(-1, 1.4, u), adaptive=False, c=0.1 * u, target="teacher"),
+        config=lambda u: SCMConfig(times=ln(-1, 1.4, u), adaptive=False, c=0.1 * u, target="teacher"),
         power=0,
         path=TrigFlow,
         boundary=0.0,
     ),
     "tcm": Case(
-        config=lambda u: TruncatedConfig(
+        config=lambda u: TCMConfig(
             transition=u, times=HeavyTailed(mean=math.log(u)), curriculum=closer(u, q=16, stages=1)
         ),
         power=0,
         boundary=0.0,
     ),
-    "pcm": Case(config=lambda u: PhasedConfig(times=ln(-1.1, 2, u), curriculum=closer(u)), power=0),
-    "ctm": Case(
-        config=lambda u: TrajectoryDistillationConfig(denoising_weight=u**2, denoising_times=ln(-1.2, 1.2, u)), power=2
-    ),
+    "pcm": Case(config=lambda u: PCMConfig(times=ln(-1.1, 2, u), curriculum=closer(u)), power=0),
+    "ctm": Case(config=lambda u: CTMConfig(denoising_weight=u**2, denoising_times=ln(-1.2, 1.2, u)), power=2),
     "meanflow": Case(config=lambda u: MeanFlowConfig(times=pairs(u), power=0.0), power=2, path=TrigFlow),
     "meanflow-distillation": Case(
         config=lambda u: MeanFlowDistillationConfig(times=pairs(u), power=1.0, eps=1e-3 * u**2), power=0, path=TrigFlow
     ),
-    "imf": Case(config=lambda u: ImprovedMeanFlowConfig(times=pairs(u), power=0.0), power=2, path=TrigFlow),
+    "imf": Case(config=lambda u: IMFConfig(times=pairs(u), power=0.0), power=2, path=TrigFlow),
     "shortcut": Case(config=lambda u: ShortcutConfig(), power=2, path=TrigFlow),
-    "imm-linear": Case(config=lambda u: MomentConfig(floor=1e-8 * u), power=0),
-    "imm-cosine": Case(config=lambda u: MomentConfig(floor=1e-8 * u, trajectory="cosine"), power=0, path=TrigFlow),
+    "imm-linear": Case(config=lambda u: IMMConfig(floor=1e-8 * u), power=0),
+    "imm-cosine": Case(config=lambda u: IMMConfig(floor=1e-8 * u, trajectory="cosine"), power=0, path=TrigFlow),
     "drifting": Case(config=lambda u: DriftingConfig(group=6), power=0),
 }
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unistep.seeding import Randomness
-from unistep.timesteps import LogNormal, UniformIndex
+from unistep.core.seeding import Randomness
+from unistep.core.timesteps import LogNormal, UniformIndex
 
 
 def reference(name: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from analytic import TanhNet, WavyNet
 from parity.reference import GivenLevels, reference
-from unistep.flowmap import Denoiser, FlowMap
+from unistep.core.flowmap import Denoiser, FlowMap
+from unistep.core.path import VarianceExploding
+from unistep.objectives.ctm import ConsistencyTrajectory, CTMConfig
 from unistep.objectives.distance import SquaredL2
-from unistep.objectives.trajectory import ConsistencyTrajectory, TrajectoryDistillationConfig
-from unistep.path import VarianceExploding
 
 VE = VarianceExploding()
 NUMBERS: dict[str, Any] = reference("ctm")
@@ -46,7 +46,7 @@ class Target(nn.Module):
 @pytest.mark.parametrize("bridge", ["student", "target"])
 @pytest.mark.parametrize("row", NUMBERS["rows"], ids=lambda row: f"{row['steps']}-steps")
 def test_losses_are_those_of_the_authors(row: dict[str, Any], bridge: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shape, module = NUMBERS["shape"], "unistep.objectives.trajectory"
+    shape, module = NUMBERS["shape"], "unistep.objectives.ctm"
     noises = [stored(NUMBERS[name], shape) for name in ("noise", "denoising_noise")]
     first, last = torch.tensor(row["first"]), torch.tensor(row["last"])
     share = (last + 0.5) / (first - row["steps"] + 1)  # in the middle of the index that it is to choose
@@ -60,7 +60,7 @@ def test_losses_are_those_of_the_authors(row: dict[str, Any], bridge: str, monke
         seen.update(answer=answer, wanted=wanted)
         return SquaredL2()(answer, wanted)
 
-    config = TrajectoryDistillationConfig(
+    config = CTMConfig(
         bridge=bridge,  # type: ignore[arg-type]
         balance="adaptive",
         denoising_times=GivenLevels(levels=tuple(NUMBERS["sigma"])),

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from analytic import PATHS, GaussianDenoiser, TanhNet, WavyNet
-from unistep.flowmap import ConsistencyModel, Denoiser
-from unistep.path import VarianceExploding
-from unistep.sampling import sample_multistep
-from unistep.solvers import sample_ode
-from unistep.timesteps import karras_grid
+from unistep.core.flowmap import ConsistencyModel, Denoiser
+from unistep.core.path import VarianceExploding
+from unistep.core.sampling import sample_multistep
+from unistep.core.solvers import sample_ode
+from unistep.core.timesteps import karras_grid
 
 VE = VarianceExploding()
 
@@ -25,7 +25,7 @@ def noise() -> Tensor:
     return torch.randn(2, 1, 3, 4, generator=torch.Generator().manual_seed(1))
 
 
-def follow(scheduler: object, net: torch.nn.Module, noise: Tensor) -> Tensor:
+def ema_update(scheduler: object, net: torch.nn.Module, noise: Tensor) -> Tensor:
     """Sample as a diffusers pipeline does with a preconditioned network."""
     x = noise * 80.0
     for t in scheduler.timesteps:  # type: ignore[attr-defined]
@@ -41,7 +41,7 @@ def test_edm_grid_and_euler(steps: int, noise: Tensor) -> None:
     grid = karras_grid(steps, 0.002, 80.0)
     torch.testing.assert_close(scheduler.sigmas[:-1].float(), grid, rtol=1e-5, atol=0)
     ours = sample_ode(Denoiser(TanhNet(), VE), noise, grid, solver="euler")
-    torch.testing.assert_close(ours, follow(scheduler, TanhNet(), noise), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours, ema_update(scheduler, TanhNet(), noise), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [2, 5, 20])
@@ -51,7 +51,7 @@ def test_dpm_solver_on_the_edm_path(steps: int, noise: Tensor) -> None:
     )
     scheduler.set_timesteps(steps)
     ours = sample_ode(Denoiser(TanhNet(), VE), noise, karras_grid(steps, 0.002, 80.0), solver="dpmpp2m")
-    torch.testing.assert_close(ours, follow(scheduler, TanhNet(), noise), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours, ema_update(scheduler, TanhNet(), noise), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [3, 10])

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from parity.reference import reference, signal
 from two_times import GivenPairs
-from unistep.flowmap import FlowMap
+from unistep.core.flowmap import FlowMap
+from unistep.core.path import LinearFlow, expand_to
 from unistep.objectives.meanflow import MeanFlow, MeanFlowConfig
 from unistep.objectives.time_pairs import LogitNormalPairs
-from unistep.path import LinearFlow, expand_to
 
 NUMBERS = reference("meanflow")
 LAWS = {

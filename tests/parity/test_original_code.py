@@ -11,16 +11,16 @@ from torch import Tensor
 
 from analytic import TanhNet, WavyNet
 from parity.reference import GivenIndex, GivenLevels, reference, signal
-from unistep.flowmap import ConsistencyModel, Denoiser, noise_code
+from unistep.core.flowmap import ConsistencyModel, Denoiser, c_noise
+from unistep.core.path import VarianceExploding, expand_to
+from unistep.core.sampling import trace_multistep
+from unistep.core.solvers import sample_ode
+from unistep.core.timesteps import ConstantLevels, RatioCurriculum, SqrtCurriculum, karras_grid
+from unistep.objectives.cd import CDConfig, ConsistencyDistillation
+from unistep.objectives.ct import ConsistencyTraining, CTConfig
 from unistep.objectives.denoising import Denoising, DenoisingConfig
 from unistep.objectives.distance import L1, PseudoHuber, SquaredL2
-from unistep.objectives.distillation import ConsistencyDistillation, DistillationConfig
-from unistep.objectives.easy import EasyConfig, EasyConsistencyTuning
-from unistep.objectives.training import ConsistencyTraining, ConsistencyTrainingConfig
-from unistep.path import VarianceExploding, expand_to
-from unistep.sampling import trace_multistep
-from unistep.solvers import sample_ode
-from unistep.timesteps import ConstantLevels, RatioCurriculum, SqrtCurriculum, karras_grid
+from unistep.objectives.ect import EasyConsistencyTuning, ECTConfig
 
 DISTANCES = {"l2": SquaredL2(), "l1": L1()}
 
@@ -108,7 +108,7 @@ def test_consistency_distillation_loss(norm: str, monkeypatch: pytest.MonkeyPatc
     numbers = reference("openai_losses")
     fix_noise(monkeypatch, "objectives.distillation", signal(numbers["noise"], numbers["shape"]))
     path = VarianceExploding()
-    config = DistillationConfig(levels=18, solver="heun", law=ascending(numbers), distance=DISTANCES[norm])
+    config = CDConfig(levels=18, solver="heun", law=ascending(numbers), distance=DISTANCES[norm])
     objective = ConsistencyDistillation(ConsistencyModel(WavyNet(), path), Denoiser(TanhNet(), path), config)
     loss = objective(signal(numbers["x0"], numbers["shape"]), {}, generator=None, progress=0.0)
     torch.testing.assert_close(loss.per_example, torch.tensor(numbers["distillation"][norm]), rtol=1e-3, atol=1e-8)
@@ -118,9 +118,7 @@ def test_consistency_distillation_loss(norm: str, monkeypatch: pytest.MonkeyPatc
 def test_consistency_training_loss(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = reference("openai_losses")
     fix_noise(monkeypatch, "objectives.training", signal(numbers["noise"], numbers["shape"]))
-    config = ConsistencyTrainingConfig(
-        curriculum=ConstantLevels(num=18), law=ascending(numbers), distance=DISTANCES[norm]
-    )
+    config = CTConfig(curriculum=ConstantLevels(num=18), law=ascending(numbers), distance=DISTANCES[norm])
     objective = ConsistencyTraining(ConsistencyModel(WavyNet(), VarianceExploding()), config)
     loss = objective(signal(numbers["x0"], numbers["shape"]), {}, generator=None, progress=0.0)
     torch.testing.assert_close(loss.per_example, torch.tensor(numbers["training"][norm]), rtol=1e-3, atol=1e-8)
@@ -142,7 +140,7 @@ def test_ect_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     student = ConsistencyModel(WavyNet(), VarianceExploding(), boundary=0.0)
     for row in numbers["rows"]:
         fix_noise(monkeypatch, "objectives.easy", noise)
-        config = EasyConfig(
+        config = ECTConfig(
             times=GivenLevels(levels=tuple(numbers["sigma"])),
             curriculum=RatioCurriculum(q=float(row["q"]), stages=row["stages"]),
             distance=PseudoHuber(c=row["c"]),
@@ -179,5 +177,5 @@ def test_ode_samplers(solver: str) -> None:
 def test_networks_are_told_a_quarter_of_the_log_noise() -> None:
     """The original multiplies it by 1000 for its own embedding, the JAX port and EDM do not."""
     sigma = torch.tensor([0.002, 1.0, 80.0])
-    torch.testing.assert_close(noise_code(VarianceExploding(), sigma), sigma.log() / 4)
+    torch.testing.assert_close(c_noise(VarianceExploding(), sigma), sigma.log() / 4)
     assert expand_to(sigma, torch.zeros(3, 1, 2)).shape == (3, 1, 1)

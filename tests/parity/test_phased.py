@@ -10,10 +10,10 @@ from torch import Tensor
 
 from analytic import TanhNet, WavyNet
 from parity.reference import GivenLevels, reference, signal
-from unistep.flowmap import Denoiser, FlowMap
-from unistep.objectives.phased import PhasedConfig, PhasedConsistency
-from unistep.path import LinearFlow
-from unistep.timesteps import RatioCurriculum
+from unistep.core.flowmap import Denoiser, FlowMap
+from unistep.core.path import LinearFlow
+from unistep.core.timesteps import RatioCurriculum
+from unistep.objectives.pcm import PCMConfig, PhasedConsistency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ def ratios(times: list[float]) -> tuple[float, ...]:
 def test_the_edges_the_jumps_and_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = reference("phased")
     x0, noise = signal(numbers["x0"], numbers["shape"]), signal(numbers["noise"], numbers["shape"])
-    monkeypatch.setattr("unistep.objectives.phased.randn_like", lambda x, generator: noise)
+    monkeypatch.setattr("unistep.objectives.pcm.randn_like", lambda x, generator: noise)
     path = LinearFlow(sigma_max=1e4)
     seen: list[tuple[Tensor, Tensor]] = []
 
@@ -44,7 +44,7 @@ def test_the_edges_the_jumps_and_the_loss(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert len(numbers["rows"]) == 3
     for row in numbers["rows"]:
-        config = PhasedConfig(
+        config = PCMConfig(
             phases=row["phases"],
             edges=ratios(row["lower_edges"])[:0:-1],
             times=GivenLevels(levels=ratios(row["t"])),

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from analytic import TanhNet, WavyNet
 from parity.reference import GivenLevels, reference, signal
-from unistep.flowmap import ConsistencyModel, Denoiser
-from unistep.objectives.continuous import ContinuousConfig, ContinuousConsistency
-from unistep.path import TrigFlow, VarianceExploding
+from unistep.core.flowmap import ConsistencyModel, Denoiser
+from unistep.core.path import TrigFlow, VarianceExploding
+from unistep.objectives.scm import ContinuousConsistency, SCMConfig
 
 NUMBERS = reference("scm")
 ROWS: list[dict[str, Any]] = NUMBERS["rows"]
@@ -39,9 +39,9 @@ class Given(nn.Module):
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['target']}-{row['derivative']}-{row['iteration']}")
 def test_losses_and_gradients(row: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     x0, noise = (signal(NUMBERS[name], NUMBERS["shape"]) for name in ("x0", "noise"))
-    monkeypatch.setattr("unistep.objectives.continuous.randn_like", lambda x, generator: noise)
+    monkeypatch.setattr("unistep.objectives.scm.randn_like", lambda x, generator: noise)
     net, warmup = Gained(), 0.5
-    config = ContinuousConfig(
+    config = SCMConfig(
         times=GivenLevels(levels=tuple(NUMBERS["sigma"])), target=row["target"], warmup=warmup,
         derivative=row["derivative"], c=NUMBERS["c"],
     )  # fmt: skip

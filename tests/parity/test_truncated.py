@@ -10,12 +10,12 @@ from torch import Tensor
 
 from analytic import TanhNet, WavyNet
 from parity.reference import reference, signal
-from unistep.flowmap import ConsistencyModel
+from unistep.core.flowmap import ConsistencyModel
+from unistep.core.path import VarianceExploding
+from unistep.core.seeding import Randomness
+from unistep.core.timesteps import HeavyTailed, RatioCurriculum
 from unistep.objectives.distance import PseudoHuber
-from unistep.objectives.truncated import TruncatedConfig
-from unistep.path import VarianceExploding
-from unistep.seeding import Randomness
-from unistep.timesteps import HeavyTailed, RatioCurriculum
+from unistep.objectives.tcm import TCMConfig
 
 VE = VarianceExploding()
 WEIGHTING = {"default": "inverse_gap", "cout_sq": "snr_plus_k", "one": "one"}
@@ -33,7 +33,7 @@ class GivenTimes(HeavyTailed):
 
 def test_the_heavy_tailed_law(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = reference("truncated")
-    monkeypatch.setattr("unistep.timesteps.uniform", lambda num, generator: torch.tensor(numbers["share"]))
+    monkeypatch.setattr("unistep.core.timesteps.uniform", lambda num, generator: torch.tensor(numbers["share"]))
     assert len(numbers["laws"]) == 3
     for law in numbers["laws"]:
         got = HeavyTailed(mean=law["mean"], std=law["std"], df=law["df"]).draw(15, law["low"], law["high"], None)
@@ -44,14 +44,14 @@ def test_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     """Curricula of every stage, from targets that are the data to the limit of the ratio at 0.999."""
     numbers = reference("truncated")
     x0, noise = signal(numbers["x0"], numbers["shape"]), signal(numbers["noise"], numbers["shape"])
-    monkeypatch.setattr("unistep.objectives.truncated.randn_like", lambda x, generator: noise)
+    monkeypatch.setattr("unistep.objectives.tcm.randn_like", lambda x, generator: noise)
     assert len(numbers["rows"]) == 6
     for row in numbers["rows"]:
         draws = torch.where(torch.tensor(row["boundary"]), 0.0, 0.9)
-        monkeypatch.setattr("unistep.objectives.truncated.uniform", lambda num, generator, draws=draws: draws)
+        monkeypatch.setattr("unistep.objectives.tcm.uniform", lambda num, generator, draws=draws: draws)
         limited = row["q"] ** (row["stage"] + 1) > 1000
         stages = 1 if limited else row["stage"] + 1
-        config = TruncatedConfig(
+        config = TCMConfig(
             times=GivenTimes(levels=tuple(row["t"])),
             curriculum=RatioCurriculum(q=1000.0 if limited else float(row["q"]), stages=stages),
             boundary_weight=row["w_boundary"],

@@ -10,7 +10,7 @@ import pytest
 
 import unistep
 from unistep.citations import PAPERS, bibtex
-from unistep.cli import main
+from unistep.cli.main import main
 from unistep.objectives import AnyObjectiveConfig
 from unistep.recipes import recipes
 from unistep.recipes.cite import citation, papers

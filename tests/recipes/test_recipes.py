@@ -12,10 +12,10 @@ import soundfile
 from rich.console import Console
 
 from unistep.data import DataConfig
-from unistep.generator import KINDS, ModelConfig
+from unistep.generation.generator import KINDS, ModelConfig
 from unistep.hub import load, save
 from unistep.modalities.audio import AudioModality
-from unistep.objectives import DriftingConfig, MomentConfig
+from unistep.objectives import DriftingConfig, IMMConfig
 from unistep.recipes import recipes
 from unistep.training import log, plan
 from unistep.training.run import train
@@ -75,7 +75,7 @@ def test_a_recipe_trains_on_ones_own_data(name: str, tmp_path: Path, monkeypatch
     )
     if isinstance(config.objective, DriftingConfig):
         config = replace(config, objective=replace(config.objective, group=4))
-    if isinstance(config.objective, MomentConfig):
+    if isinstance(config.objective, IMMConfig):
         config = replace(config, objective=replace(config.objective, particles=4))
     if config.teacher is not None:
         channels = network.channels if sounds else 3

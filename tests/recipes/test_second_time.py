@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from analytic import GaussianDenoiser
-from unistep.flowmap import FlowMap
+from unistep.core.flowmap import FlowMap
 from unistep.recipes import recipes
 
 TWO_TIMES = [name for name, recipe in recipes().items() if recipe().model.kind == "flow_map"]

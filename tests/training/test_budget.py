@@ -13,8 +13,8 @@ from tiny import run_config
 
 from unistep.training.budget import Amount, parse_amount
 from unistep.training.ema import PowerEMA
-from unistep.training.plan import settle_steps
-from unistep.training.trainer import Every
+from unistep.training.plan import resolve_steps
+from unistep.training.trainer import Interval
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_no_text_is_read_as_nothing_or_crashes(text: str) -> None:
 def test_steps_of_a_budget(tmp_path: Path) -> None:
     config = run_config("denoising", tmp_path, max_steps=None, batch_size=8)
     for budget, steps in (("10s", 125), ("2m", 1500), ("1k", 125), ("77", 77), ("0.001s", 1)):
-        assert settle_steps(replace(config, budget=budget), 100.0).max_steps == steps
-    assert settle_steps(replace(config, max_steps=5), 100.0).max_steps == 5
+        assert resolve_steps(replace(config, budget=budget), 100.0).max_steps == steps
+    assert resolve_steps(replace(config, max_steps=5), 100.0).max_steps == 5
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_configurations_are_checked_when_they_are_made(tmp_path: Path, changes, 
 def test_intervals_in_steps_images_and_time(monkeypatch) -> None:
     now = 100.0
     monkeypatch.setattr("unistep.training.trainer.time.monotonic", lambda: now)
-    steps, images, time = (Every(text, "sample_every", 8) for text in ("5", "0.08k", "30s"))
+    steps, images, time = (Interval(text, "sample_every", 8) for text in ("5", "0.08k", "30s"))
     assert [step for step in range(1, 21) if steps.due(step)] == [5, 10, 15, 20]
     assert [step for step in range(1, 21) if images.due(step)] == [10, 20]
     assert not time.due(1)

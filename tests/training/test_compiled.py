@@ -15,10 +15,10 @@ import torch
 from tiny import run, run_config
 from torch import Tensor, nn
 
+from unistep.core.timesteps import RatioCurriculum
 from unistep.nets.blocks import depth_to_space, double, halve, space_to_depth
-from unistep.objectives import ContinuousConfig, EasyConfig
+from unistep.objectives import ECTConfig, SCMConfig
 from unistep.precision import WantedPrecision
-from unistep.timesteps import RatioCurriculum
 from unistep.training import compiled
 from unistep.training import run as run_module
 
@@ -56,7 +56,7 @@ def test_what_rounding_does_is_not_held_against_the_compiler(
         self.register_forward_hook(lambda net, inputs, x: x * (1 + 2**-7 * torch.randn(x.shape, generator=own)))
 
     # So near to each other the two answers of a consistency loss differ by less than they are rounded.
-    near = EasyConfig(curriculum=RatioCurriculum(q=1e5, stages=1))
+    near = ECTConfig(curriculum=RatioCurriculum(q=1e5, stages=1))
     config = run_config("ect", tmp_path, max_steps=1, compile=True, precision=precision)
     config = replace(config, objective=near)
     monkeypatch.setattr(nn.Module, "compile", round_otherwise)
@@ -71,14 +71,14 @@ def test_what_rounding_does_is_not_held_against_the_compiler(
         ({"max_steps": 10}, False),
         ({"auto_compile": False}, False),
         ({"compile": True}, False),
-        ({"objective": ContinuousConfig()}, False),
-        ({"objective": ContinuousConfig(derivative="finite")}, True),
+        ({"objective": SCMConfig()}, False),
+        ({"objective": SCMConfig(derivative="finite")}, True),
     ],
 )
 def test_long_runs_are_worth_compiling(changes: dict[str, Any], wanted: bool, tmp_path: Path, monkeypatch) -> None:
     tried: list[float] = []
 
-    def keep_if_faster(objective: object, stepper: object, optimizer: object, speed: float) -> float:
+    def keep_if_faster(objective: object, train_step: object, optimizer: object, speed: float) -> float:
         tried.append(speed)
         raise ValueError("it was only a try")
 
@@ -105,8 +105,8 @@ def test_a_compiled_network_stays_if_it_is_faster(speed: float, kept: bool, tmp_
     monkeypatch.setattr(
         run_module,
         "keep_if_faster",
-        lambda objective, stepper, optimizer, _: (
-            found.append(compiled.keep_if_faster(objective, stepper, optimizer, speed)) or found[-1]
+        lambda objective, train_step, optimizer, _: (
+            found.append(compiled.keep_if_faster(objective, train_step, optimizer, speed)) or found[-1]
         ),
     )
     run(run_config("denoising", tmp_path, max_steps=8000), tmp_path / "run")

@@ -14,7 +14,7 @@ from torch import nn
 from unistep.training.ema import EMA, ConstantEMA, PowerEMA
 
 
-def follow(ema: EMA, values: list[float], batch_size: int = 1) -> float:
+def ema_update(ema: EMA, values: list[float], batch_size: int = 1) -> float:
     """The average after the parameter took ``values`` in turn."""
     for step, value in enumerate(values, start=1):
         ema.followed[0].data.fill_(value)
@@ -51,20 +51,20 @@ def test_the_power_average_is_its_integral(sigma_rel: float, path) -> None:
     config, steps = PowerEMA(sigma_rel=sigma_rel), 4000
     gamma = config.gamma
     wanted, _ = integrate.quad(lambda tau: (gamma + 1) * tau**gamma * path(tau), 0, 1)
-    got = follow(EMA(config, [parameter(99.0)]), [path(k / steps) for k in range(1, steps + 1)])
+    got = ema_update(EMA(config, [parameter(99.0)]), [path(k / steps) for k in range(1, steps + 1)])
     assert got == pytest.approx(wanted, abs=2e-3)
 
 
 def test_the_power_average_forgets_the_start_at_once() -> None:
-    assert follow(EMA(PowerEMA(sigma_rel=0.2), [parameter(1e6)]), [3.0]) == 3.0
+    assert ema_update(EMA(PowerEMA(sigma_rel=0.2), [parameter(1e6)]), [3.0]) == 3.0
 
 
 @pytest.mark.parametrize("batch_size", [1, 16])
 def test_the_half_life_is_what_it_says(batch_size: int) -> None:
     """Of a jump, half is taken in after the half-life, whatever the batch."""
     config = ConstantEMA(half_life=320, ramp=0.0)
-    assert follow(EMA(config, [parameter(0.0)]), [1.0] * (320 // batch_size), batch_size) == pytest.approx(0.5)
-    assert follow(EMA(config, [parameter(0.0)]), [1.0] * (640 // batch_size), batch_size) == pytest.approx(0.75)
+    assert ema_update(EMA(config, [parameter(0.0)]), [1.0] * (320 // batch_size), batch_size) == pytest.approx(0.5)
+    assert ema_update(EMA(config, [parameter(0.0)]), [1.0] * (640 // batch_size), batch_size) == pytest.approx(0.75)
 
 
 def test_the_ramp_shortens_the_half_life_at_the_start() -> None:
@@ -72,7 +72,7 @@ def test_the_ramp_shortens_the_half_life_at_the_start() -> None:
     assert config.decay(10, 100) == 0.5  # 1,000 images seen: half-life 100
     assert config.decay(100, 100) == config.decay(10_000, 100) == pytest.approx(0.5**0.1)
     # A random start is nearly gone after half of the ramp.
-    assert follow(EMA(config, [parameter(1.0)]), [0.0] * 500, 10) < 1e-3
+    assert ema_update(EMA(config, [parameter(1.0)]), [0.0] * 500, 10) < 1e-3
 
 
 def test_swapping_twice_changes_nothing() -> None:

@@ -17,7 +17,7 @@ from worker import stop_after
 
 from unistep.data import DataConfig, prepare
 from unistep.training import run as run_module
-from unistep.training.config import RunConfig
+from unistep.training.run_config import RunConfig
 from unistep.training.stages import train_stages
 from unistep.training.trainer import Trainer
 

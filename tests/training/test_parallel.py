@@ -217,13 +217,13 @@ def test_a_refusal_of_the_main_process_ends_the_others_quietly(monkeypatch) -> N
 
     monkeypatch.setattr(Answered, "heard", [])
     with pytest.raises(ValueError, match="no such data"):
-        Answered(0, 2).from_main(refuse)
+        Answered(0, 2).run_on_rank_zero(refuse)
     with pytest.raises(SystemExit) as left:
-        Answered(1, 2).from_main(refuse)
+        Answered(1, 2).run_on_rank_zero(refuse)
     assert left.value.code == 2
 
 
 def test_the_main_process_works_for_all(monkeypatch) -> None:
     monkeypatch.setattr(Answered, "heard", [])
-    assert Answered(0, 2).from_main(lambda: 7) == 7
-    assert Answered(1, 2).from_main(lambda: 8) == 7
+    assert Answered(0, 2).run_on_rank_zero(lambda: 7) == 7
+    assert Answered(1, 2).run_on_rank_zero(lambda: 8) == 7

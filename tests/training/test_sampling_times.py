@@ -9,7 +9,7 @@ import pytest
 from tiny import METHODS, make_teacher, run, run_config
 
 from unistep.hub import load
-from unistep.objectives.phased import phase_times
+from unistep.objectives.pcm import phase_times
 from unistep.training.build import fit_sampling_to_objective, load_fitting
 
 
@@ -29,8 +29,8 @@ def test_a_model_of_phases_takes_one_step_for_each(phases: int, tmp_path: Path) 
 def test_a_truncated_model_is_not_sampled_below_its_transition(tmp_path: Path) -> None:
     assert run(run_config("tcm", tmp_path, max_steps=2), tmp_path / "run")[0]
     g = load(tmp_path / "run")
-    lowest = METHODS["tcm"].lowest
-    assert g.config.lowest == lowest == 1.0
+    lowest = METHODS["tcm"].sigma_min_trained
+    assert g.config.sigma_min_trained == lowest == 1.0
     for steps in (1, 2, 4, 8):
         ratios = g.config.path.ratio(g.times(steps).double())
         assert ratios.min() > lowest

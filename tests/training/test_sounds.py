@@ -13,19 +13,19 @@ import torch
 from tiny import assert_same, make_data, run, run_config
 from worker import stop_after
 
-from unistep.condition import Field, Range
+from unistep.core.condition import LabelField, ScalarField
+from unistep.core.timesteps import RatioCurriculum
 from unistep.data import DataConfig, prepare
-from unistep.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator, ModelConfig
 from unistep.hub import load
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig
-from unistep.objectives import DenoisingConfig, EasyConfig
-from unistep.timesteps import RatioCurriculum
+from unistep.objectives import DenoisingConfig, ECTConfig
 from unistep.training import trainer
 from unistep.training.build import fit_model_to_data, fit_model_to_start
-from unistep.training.config import RunConfig
 from unistep.training.optim import Schedule
-from unistep.training.soundness import start_warnings
+from unistep.training.preflight import start_warnings
+from unistep.training.run_config import RunConfig
 
 NETWORK = UNetConfig(patch=8, widths=(16, 32), blocks=(1, 1), embedding_dim=32, head_dim=16, dropout=0.1)
 
@@ -65,8 +65,8 @@ def test_the_model_takes_its_shape_and_its_conditions_from_the_sounds(teacher: P
         sample_rate=8_000, samples=1_000, channels=1, n_fft=64, hop=32, scale=8.0, multiple=16
     )
     assert list(g.config.fields) == ["instrument", "pitch", "velocity"]
-    assert isinstance(g.config.fields["instrument"], Field)
-    assert g.config.fields["velocity"] == Range(low=32, high=127, default=96)
+    assert isinstance(g.config.fields["instrument"], LabelField)
+    assert g.config.fields["velocity"] == ScalarField(low=32, high=127, default=96)
     assert g.config.network.vocabularies == {"instrument": 10, "pitch": 37}
     assert g.config.network.scalars == {"velocity": 127}
 
@@ -130,7 +130,7 @@ def test_what_is_told_makes_a_difference(teacher: Path) -> None:
 def test_a_one_step_student_of_the_teacher(teacher: Path, tmp_path: Path) -> None:
     config = sound_config()
     student = replace(config.model, kind="consistency", boundary=0.0, steps=1)
-    easy = EasyConfig(curriculum=RatioCurriculum(stages=2))
+    easy = ECTConfig(curriculum=RatioCurriculum(stages=2))
     config = replace(config, model=student, objective=easy, teacher=str(teacher), max_steps=4, precision="bf16")
     assert run(config, tmp_path / "student")[0]
     g = load(tmp_path / "student")
@@ -142,7 +142,7 @@ def test_a_student_on_other_sounds_sees_spectra_as_its_teacher_does(teacher: Pat
     """Louder ones would have a smaller scale, which the teacher's weights do not know."""
     config = sound_config(data=DataConfig(source="notes:excerpt", seconds=0.125, sample_rate=8_000, loudness="peak"))
     student = replace(config.model, kind="consistency", boundary=0.0, steps=1)
-    config = replace(config, model=student, objective=EasyConfig(), teacher=str(teacher), max_steps=1)
+    config = replace(config, model=student, objective=ECTConfig(), teacher=str(teacher), max_steps=1)
     assert run(config, tmp_path / "student")[0]
     assert load(tmp_path / "student").modality == load(teacher).modality
     fresh = fit_model_to_data(student, prepare(config.data, progress=False)).modality
@@ -179,18 +179,18 @@ def test_ones_own_sounds_in_folders_train_with_labels(tmp_path: Path) -> None:
     assert done
     assert "door/broken.wav" in text
     g = load(tmp_path / "run")
-    assert g.config.fields["label"] == Field(size=2, names=("bird", "door"))
+    assert g.config.fields["label"] == LabelField(size=2, names=("bird", "door"))
     assert tuple(g.sample(2, label="bird").shape) == (2, 2, 2_000)
     assert "data licence" not in g.config.provenance
 
 
 def test_a_network_of_one_dimension_sees_frequencies_as_channels_and_knows_its_places(tmp_path: Path) -> None:
-    network = replace(NETWORK, dims=1, patch=1, places=(64,))
+    network = replace(NETWORK, dims=1, patch=1, position_sizes=(64,))
     config = sound_config(max_steps=2)
     assert run(replace(config, model=replace(config.model, network=network)), tmp_path / "run")[0]
     g = load(tmp_path / "run")
     assert g.shape == (64, 34)
-    assert g.config.network.places == (34,)
+    assert g.config.network.position_sizes == (34,)
     assert g.config.network.channels == 64
     assert tuple(g.sample(1, instrument="piano").shape) == (1, 1, 1_000)
 

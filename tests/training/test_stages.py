@@ -15,8 +15,8 @@ from worker import stop_after
 
 from unistep.hub import load
 from unistep.training import run as run_module
-from unistep.training.config import RunConfig
 from unistep.training.run import train
+from unistep.training.run_config import RunConfig
 from unistep.training.stages import train_stages
 from unistep.training.trainer import Trainer
 

@@ -17,15 +17,15 @@ from unistep.objectives.base import Loss
 from unistep.training import plan
 from unistep.training.build import build_objective, build_student, fit_model_to_data
 from unistep.training.checkpoint import read_checkpoint
-from unistep.training.config import RunConfig
 from unistep.training.health import Health, TrainingStoppedError
 from unistep.training.optim import build_optimizer
 from unistep.training.parallel import World
-from unistep.training.step import Gradient, Stepper
+from unistep.training.run_config import RunConfig
+from unistep.training.step import Gradient, TrainStep
 
 
-def stepper_for(config: RunConfig, folder: Path) -> Stepper:
-    """A stepper whose student has the teacher's weights, none of which are zero."""
+def stepper_for(config: RunConfig, folder: Path) -> TrainStep:
+    """A train step whose student has the teacher's weights, none of which are zero."""
     network = replace(config.model.network, dropout=0.0)
     dataset = prepare(config.data, progress=False)
     model = fit_model_to_data(replace(config.model, network=network), dataset)
@@ -33,13 +33,13 @@ def stepper_for(config: RunConfig, folder: Path) -> Stepper:
     objective = build_objective(config, build_student(config, model, teacher), teacher)
     objective.train()
     loader = Loader(dataset, config.batch_size, config.seed)
-    return Stepper(objective, loader, model.modality, config, World())
+    return TrainStep(objective, loader, model.modality, config, World())
 
 
 def gradient_of(config: RunConfig, folder: Path, step: int = 3) -> tuple[Gradient, dict[str, Tensor]]:
-    stepper = stepper_for(config, folder)
-    told = stepper.gradient(step, 0.5)
-    return told, {name: p.grad for name, p in stepper.module.named_parameters() if p.grad is not None}
+    train_step = stepper_for(config, folder)
+    told = train_step.gradient(step, 0.5)
+    return told, {name: p.grad for name, p in train_step.module.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -67,11 +67,11 @@ def test_clipping_scales_the_whole_gradient(tmp_path: Path) -> None:
 
 def test_steps_are_functions_of_seed_and_number(tmp_path: Path) -> None:
     config = run_config("ect", tmp_path)
-    stepper = stepper_for(config, tmp_path)
-    first = stepper.gradient(5, 0.5).loss
-    assert stepper.gradient(6, 0.5).loss != first
+    train_step = stepper_for(config, tmp_path)
+    first = train_step.gradient(5, 0.5).loss
+    assert train_step.gradient(6, 0.5).loss != first
     torch.manual_seed(99)
-    assert stepper.gradient(5, 0.5).loss == first
+    assert train_step.gradient(5, 0.5).loss == first
     assert stepper_for(replace(config, seed=1), tmp_path).gradient(5, 0.5).loss != first
 
 
@@ -96,9 +96,9 @@ def test_the_timing_run_leaves_no_trace(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_a_request_to_stop_is_passed_on(tmp_path: Path) -> None:
-    stepper = stepper_for(run_config("denoising", tmp_path), tmp_path)
-    assert not stepper.gradient(0, 0.0).stop
-    assert stepper.gradient(0, 0.0, stop=True).stop
+    train_step = stepper_for(run_config("denoising", tmp_path), tmp_path)
+    assert not train_step.gradient(0, 0.0).stop
+    assert train_step.gradient(0, 0.0, stop=True).stop
 
 
 @pytest.fixture
@@ -106,9 +106,9 @@ def poisoned(monkeypatch):
     """Let the loss be not a number at some steps; the timing run before the first is spared."""
 
     def poison(*steps: int, value: float = math.nan) -> None:
-        compute = Stepper.gradient
+        compute = TrainStep.gradient
 
-        def gradient(self: Stepper, step: int, progress: float, *, stop: bool = False) -> Gradient:
+        def gradient(self: TrainStep, step: int, progress: float, *, stop: bool = False) -> Gradient:
             forward = self.module.forward
             if step in steps:
 
@@ -122,7 +122,7 @@ def poisoned(monkeypatch):
             finally:
                 monkeypatch.setattr(self.module, "forward", forward)
 
-        monkeypatch.setattr(Stepper, "gradient", gradient)
+        monkeypatch.setattr(TrainStep, "gradient", gradient)
         monkeypatch.setattr("unistep.training.trainer.LOG_EVERY", 1)
 
     return poison
@@ -157,7 +157,7 @@ def test_a_skipped_step_changes_no_weight(tmp_path: Path, poisoned) -> None:
 
 def test_too_many_bad_steps_stop_the_run_with_a_whole_checkpoint(tmp_path: Path, poisoned, monkeypatch) -> None:
     assert run(run_config("denoising", tmp_path), tmp_path / "whole")[0]
-    compute = Stepper.gradient
+    compute = TrainStep.gradient
     poisoned(6, 7, 8)
     config = run_config("denoising", tmp_path, max_bad_steps=3)
     message = (
@@ -167,7 +167,7 @@ def test_too_many_bad_steps_stop_the_run_with_a_whole_checkpoint(tmp_path: Path,
         run(config, tmp_path / "run")
     assert checkpoint(tmp_path / "run")[0] == 6
     # With the cause gone it goes on, and ends as if nothing had been.
-    monkeypatch.setattr(Stepper, "gradient", compute)
+    monkeypatch.setattr(TrainStep, "gradient", compute)
     assert run(run_config("denoising", tmp_path), tmp_path / "run", resume=True)[0]
     assert_same(tmp_path / "run", tmp_path / "whole")
 

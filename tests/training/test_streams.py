@@ -14,21 +14,29 @@ import torch
 from tiny import METHODS, PATHS, TAUGHT, assert_same, run
 from worker import stop_after
 
-from unistep.condition import Field
-from unistep.context import Context
+from unistep.core.condition import LabelField
+from unistep.core.path import VarianceExploding
 from unistep.data import DataConfig
-from unistep.generator import KINDS, ModelConfig
+from unistep.generation.generator import KINDS, ModelConfig
+from unistep.generation.history import Context
 from unistep.hub import load
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig
-from unistep.path import VarianceExploding
 from unistep.training import trainer
-from unistep.training.config import RunConfig
 from unistep.training.optim import Schedule
+from unistep.training.run_config import RunConfig
 
 CONTEXT = Context(frames=4, missing=0.2)
 NETWORK = UNetConfig(
-    dims=1, patch=1, widths=(16, 32), embedding_dim=32, head_dim=16, dropout=0.1, places=(32,), context=4, mask=True
+    dims=1,
+    patch=1,
+    widths=(16, 32),
+    embedding_dim=32,
+    head_dim=16,
+    dropout=0.1,
+    position_sizes=(32,),
+    context=4,
+    gated_skip=True,
 )
 CHUNKS = AudioModality(samples=512, n_fft=64, hop=32, dims=1, multiple=2, chunk=8)
 
@@ -73,7 +81,7 @@ def test_the_model_takes_its_chunks_from_the_data_and_plays(teacher: Path) -> No
     g = load(teacher)
     assert replace(g.modality, scale=1.0) == replace(CHUNKS, sample_rate=8_000, scale=1.0)
     assert g.config.network.context == 4
-    assert g.config.fields == {"label": Field(size=2, names=("rain", "sea"))}
+    assert g.config.fields == {"label": LabelField(size=2, names=("rain", "sea"))}
     x = torch.cat(list(itertools.islice(g.stream(label="sea"), 6)), dim=-1)
     assert x.shape == (1, 6 * 256)
     assert g.sample(2).shape == (2, 1, 512)

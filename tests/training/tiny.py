@@ -14,72 +14,70 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
-from unistep.condition import Field
+from unistep.core.condition import LabelField
+from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding
+from unistep.core.timesteps import RatioCurriculum
 from unistep.data import DataConfig
-from unistep.generator import KINDS, Kind, ModelConfig
+from unistep.generation.generator import KINDS, Kind, ModelConfig
 from unistep.hub import save
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives import (
-    ConsistencyTrainingConfig,
-    ContinuousConfig,
+    CDConfig,
+    CTConfig,
+    CTMConfig,
+    CTMTrainingConfig,
     DenoisingConfig,
-    DistillationConfig,
     DriftingConfig,
-    EasyConfig,
-    ImprovedConfig,
-    ImprovedMeanFlowConfig,
+    ECTConfig,
+    ICTConfig,
+    IMFConfig,
+    IMMConfig,
     MeanFlowConfig,
     MeanFlowDistillationConfig,
-    MomentConfig,
-    PhasedConfig,
+    PCMConfig,
+    SCMConfig,
     ShortcutConfig,
-    TrajectoryDistillationConfig,
-    TrajectoryTrainingConfig,
-    TruncatedConfig,
+    TCMConfig,
 )
 from unistep.objectives.adversarial import AdversarialConfig
 from unistep.objectives.distance import PseudoHuber
 from unistep.objectives.meanflow import TargetGuidance
-from unistep.path import LinearFlow, TrigFlow, VarianceExploding
-from unistep.timesteps import RatioCurriculum
 from unistep.training import run as run_module
-from unistep.training.config import RunConfig
 from unistep.training.ema import ConstantEMA, PowerEMA
 from unistep.training.optim import Schedule
 from unistep.training.run import train
+from unistep.training.run_config import RunConfig
 
 CLASSES = 3
 NETWORK = UNetConfig(widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16, num_classes=CLASSES, dropout=0.2)
 IMAGES = ImageModality(size=8, channels=1)
 OBJECTIVES = {
     "denoising": DenoisingConfig(label_dropout=0.3),
-    "ct": ConsistencyTrainingConfig(label_dropout=0.3),
-    "cd": DistillationConfig(target_ema=0.9, guidance=1.5),
-    "ect": EasyConfig(curriculum=RatioCurriculum(stages=3), target="heun", weighting="snr_plus_k"),
+    "ct": CTConfig(label_dropout=0.3),
+    "cd": CDConfig(target_ema=0.9, guidance=1.5),
+    "ect": ECTConfig(curriculum=RatioCurriculum(stages=3), target="heun", weighting="snr_plus_k"),
 }
 """One of each, with averaged targets, guided teachers and teacher steps among them."""
 GAN = AdversarialConfig(weight=0.5, balance="fixed", widths=(8, 16))
 METHODS = OBJECTIVES | {
-    "ict": ImprovedConfig(),
-    "sct": ContinuousConfig(),
-    "scd": ContinuousConfig(target="teacher", guidance=1.5),
-    "tcm": TruncatedConfig(curriculum=RatioCurriculum(q=4.0, stages=1), distance=PseudoHuber()),
-    "pcm": PhasedConfig(phases=2, target="euler", distance=PseudoHuber(c=0.1)),
-    "pcm-gan": PhasedConfig(phases=2, adversarial=replace(GAN, kind="hinge")),
-    "ctm": TrajectoryDistillationConfig(levels=6),
-    "ctm-gan": TrajectoryDistillationConfig(levels=6, adversarial=GAN),
-    "ctm-balanced": TrajectoryDistillationConfig(
-        levels=6, balance="adaptive", adversarial=replace(GAN, balance="adaptive")
-    ),
-    "ctm-self": TrajectoryTrainingConfig(levels=6, max_steps=2),
+    "ict": ICTConfig(),
+    "sct": SCMConfig(),
+    "scd": SCMConfig(target="teacher", guidance=1.5),
+    "tcm": TCMConfig(curriculum=RatioCurriculum(q=4.0, stages=1), distance=PseudoHuber()),
+    "pcm": PCMConfig(phases=2, target="euler", distance=PseudoHuber(c=0.1)),
+    "pcm-gan": PCMConfig(phases=2, adversarial=replace(GAN, kind="hinge")),
+    "ctm": CTMConfig(levels=6),
+    "ctm-gan": CTMConfig(levels=6, adversarial=GAN),
+    "ctm-balanced": CTMConfig(levels=6, balance="adaptive", adversarial=replace(GAN, balance="adaptive")),
+    "ctm-self": CTMTrainingConfig(levels=6, max_steps=2),
     "meanflow": MeanFlowConfig(guidance=TargetGuidance(omega=1.5), label_dropout=0.3),
     "meanflow-distilled": MeanFlowDistillationConfig(eps=1.0),  # the teacher's weights leave errors of rounding only
-    "imf": ImprovedMeanFlowConfig(),
-    "cd-told": DistillationConfig(guidance_range=(1.0, 4.0), distance=PseudoHuber(c=0.1)),
-    "imf-told": ImprovedMeanFlowConfig(guidance_range=(1.0, 8.0), label_dropout=0.3),
+    "imf": IMFConfig(),
+    "cd-told": CDConfig(guidance_range=(1.0, 4.0), distance=PseudoHuber(c=0.1)),
+    "imf-told": IMFConfig(guidance_range=(1.0, 8.0), label_dropout=0.3),
     "shortcut": ShortcutConfig(sections=8),
-    "imm": MomentConfig(particles=2, k=4.0),
+    "imm": IMMConfig(particles=2, k=4.0),
     "drifting": DriftingConfig(group=2),
 }
 """Every method; groups are of two, the share of a process that accumulates two parts.
@@ -107,7 +105,7 @@ def make_data(path: Path, num: int = 40) -> Path:
 
 def make_teacher(folder: Path, network: UNetConfig = NETWORK, kind: Kind = "denoiser") -> Path:
     """Write a model, a denoiser without ``kind``, none of whose layers is zero."""
-    fields = {"label": Field(size=CLASSES)}
+    fields = {"label": LabelField(size=CLASSES)}
     config = ModelConfig(kind=kind, network=replace(network, dropout=0.0), modality=IMAGES, fields=fields)
     torch.manual_seed(1)
     net = config.build().net

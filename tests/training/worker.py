@@ -31,7 +31,7 @@ from unistep.training import run as run_module
 from unistep.training.checkpoint import Snapshot
 from unistep.training.optim import AdamConfig, MuonConfig
 from unistep.training.parallel import whole
-from unistep.training.step import Gradient, Stepper
+from unistep.training.step import Gradient, TrainStep
 from unistep.training.trainer import Trainer
 
 OPTIMIZERS = {"adam": AdamConfig(lr=1e-3), "radam": AdamConfig(kind="radam", lr=1e-3), "muon": MuonConfig()}
@@ -39,18 +39,18 @@ OPTIMIZERS = {"adam": AdamConfig(lr=1e-3), "radam": AdamConfig(kind="radam", lr=
 
 def record_gradients(path: str) -> None:
     """Keep the gradient of step 0, whole, in a file."""
-    compute = Stepper.gradient
+    compute = TrainStep.gradient
 
-    def recorded(self: Stepper, step: int, progress: float, *, stop: bool = False) -> Gradient:
+    def recorded(self: TrainStep, step: int, progress: float, *, stop: bool = False) -> Gradient:
         gradient = compute(self, step, progress, stop=stop)
         if step == 0:
             module = getattr(self.module, "module", self.module)
             grads = {n: whole(p.grad).contiguous() for n, p in module.named_parameters() if p.grad is not None}
-            if self.world.is_main:
+            if self.world.is_rank_zero:
                 save_file(grads, path)
         return gradient
 
-    Stepper.gradient = recorded  # type: ignore[method-assign]
+    TrainStep.gradient = recorded  # type: ignore[method-assign]
 
 
 def stop_after(step: int) -> None:
@@ -78,7 +78,7 @@ def fill_disk_at(step: int) -> None:
 
 def do(job: dict[str, Any], folder: Path) -> tuple[bool, str]:
     """Run one job."""
-    kept = Stepper.gradient, Trainer._one_step, trainer.save_checkpoint
+    kept = TrainStep.gradient, Trainer._one_step, trainer.save_checkpoint
     if job.get("gradient"):
         record_gradients(job["gradient"])
     if job.get("stop_at"):
@@ -95,7 +95,7 @@ def do(job: dict[str, Any], folder: Path) -> tuple[bool, str]:
     try:
         return run(replace(config, **changes), Path(job["out"]), resume=job.get("resume", False))
     finally:
-        Stepper.gradient, Trainer._one_step, trainer.save_checkpoint = kept  # type: ignore[method-assign]
+        TrainStep.gradient, Trainer._one_step, trainer.save_checkpoint = kept  # type: ignore[method-assign]
 
 
 def limit_file_size(bytes_: int, steps: range) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from unistep.condition import AnyField
+from unistep.core.condition import AnyField
 from unistep.files import unwritable
 from unistep.serialization import from_plain, to_plain
 
@@ -41,7 +41,7 @@ def cache_root(cache_dir: Path | None) -> Path:
     return Path(given).expanduser() if given else Path.home() / ".cache" / "unistep"
 
 
-def listing_of(path: Path) -> Path:
+def skipped_listing(path: Path) -> Path:
     """Where the files that were skipped are named, for a cache file."""
     return path.with_suffix(".skipped.txt")
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from unistep.condition import AnyField, Field
+from unistep.core.condition import AnyField, LabelField
 from unistep.data.cache import (
     DamagedCacheError,
     cache_root,
     cache_unwritable,
     from_plain_fields,
-    listing_of,
     read_cache,
+    skipped_listing,
 )
-from unistep.data.config import DataConfig, is_sound_source
+from unistep.data.data_config import DataConfig, is_sound_source
 from unistep.data.source import DEFAULT_RATE, DEFAULT_SECONDS, Source, open_source
 from unistep.data.summary import Skipped, Summary
 
@@ -86,7 +86,7 @@ class Dataset:
     def label_names(self) -> tuple[str, ...]:
         """A name for each class; empty without labels."""
         spec = self.fields.get("label")
-        return spec.names if isinstance(spec, Field) else ()
+        return spec.names if isinstance(spec, LabelField) else ()
 
 
 def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool = True) -> Dataset:
@@ -108,7 +108,7 @@ def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool
         ValueError: If the source is unknown or missing, has nothing usable or too many bad files, or the cache
             cannot be written; the line says which and what to do.
     """
-    from unistep.data.build import build, check_quality
+    from unistep.data.preparation import build, check_quality
 
     root = cache_root(cache_dir)
     source = open_source(config, root / "downloads")
@@ -154,14 +154,14 @@ def _find(path: Path, key: str, name: str) -> Dataset | None:
     fields: dict[str, AnyField] = from_plain_fields(description.get("fields", {}))
     if "label" in condition:
         names = tuple(description["label_names"])
-        fields = {"label": Field(size=len(names), names=names), **fields}
+        fields = {"label": LabelField(size=len(names), names=names), **fields}
     return Dataset(
         values=values,
         condition=condition,
         fields=fields,
         licence=description.get("licence", ""),
         fingerprint=description["fingerprint"],
-        summary=_summary(description["summary"], listing_of(path)),
+        summary=_summary(description["summary"], skipped_listing(path)),
         source=name,
         path=path,
     )

@@ -62,7 +62,7 @@ class Loader:
         return values, {name: torch.from_numpy(column[chosen]) for name, column in self.dataset.condition.items()}
 
     def indices(self, step: int) -> np.ndarray:
-        """Places in the data set of this process's share of a step's batch, int64 of shape ``[batch_size / world]``."""
+        """Indices of this process's share of a step's batch, int64 of shape ``[batch_size / world]``."""
         if step < 0:
             raise ValueError(f"step must not be negative, got {step}")
         start = step * self.batch_size + self._offset

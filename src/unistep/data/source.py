@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from unistep.condition import AnyField, Told
-from unistep.data.config import DataConfig, nearest
-from unistep.modalities.decode import Picture, fit_picture, to_planes
-from unistep.modalities.sound import Sound
+from unistep.core.condition import AnyField, ConditionValue
+from unistep.data.data_config import DataConfig, nearest
+from unistep.modalities.audio_reading import Sound
+from unistep.modalities.image_reading import Picture, fit_picture, to_planes
 
 DEFAULT_SIZE = 32
 """Side of pictures from a source whose pictures have many sizes, in pixels."""
@@ -39,14 +39,14 @@ class Item:
     """Its class."""
     read: Callable[[], Picture | Sound]
     """Gives the picture or sound, or raises ``UnusableFileError``; safe to call from any thread."""
-    claims: bool = True
+    expected_type: bool = True
     """Whether its name says that it is what is wanted, so that failing to read it counts as bad."""
-    condition: Mapping[str, Told] = field(default_factory=dict)
-    """Its values of :attr:`Contents.fields`, as a person writes them."""
+    condition: Mapping[str, ConditionValue] = field(default_factory=dict)
+    """Its values of :attr:`SourceManifest.fields`, as a person writes them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Contents:
+class SourceManifest:
     """The pictures or sounds of a source, all of one shape, in a fixed order."""
 
     count: int
@@ -88,7 +88,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def open(self, config: DataConfig) -> Contents:
+    def open(self, config: DataConfig) -> SourceManifest:
         """Get ready to read.
 
         Raises:
@@ -106,11 +106,11 @@ def open_source(config: DataConfig, downloads: Path) -> Source:
     Raises:
         ValueError: For an unknown name, with the nearest valid one, or a split that the source does not have.
     """
-    from unistep.data.fashion import FashionMnist
-    from unistep.data.folder import Folder
-    from unistep.data.hub import HuggingFace
-    from unistep.data.npz import Npz
-    from unistep.data.packaged import open_packaged
+    from unistep.data.sources.drums_digits import open_packaged
+    from unistep.data.sources.fashion import FashionMnist
+    from unistep.data.sources.folder import Folder
+    from unistep.data.sources.hub import HuggingFace
+    from unistep.data.sources.npz import Npz
 
     prefix, _, rest = config.source.partition(":")
     if prefix == "fashion-mnist":
@@ -167,7 +167,7 @@ def array_picture(array: np.ndarray, config: DataConfig, shape: tuple[int, int, 
     return Picture(pixels=to_planes(fit_picture(image, shape[1:], config.fit, config.background)))
 
 
-def spread(count: int, limit: int | None) -> range | list[int]:
+def evenly_spaced(count: int, limit: int | None) -> range | list[int]:
     """Indices of at most ``limit`` of ``count`` items, spread evenly and in order."""
     if limit is None or limit >= count:
         return range(count)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unistep.condition import Field
-from unistep.generator import Generator
-from unistep.seeding import ItemGenerators, normal
+from unistep.core.condition import LabelField
+from unistep.core.seeding import ItemGenerators, normal
+from unistep.generation.generator import Generator
 
 REPEATS = 5
 """Runs of a fast sampler whose median time is stated."""
@@ -38,7 +38,7 @@ class Shot:
 def class_names(generator: Generator) -> tuple[str, ...]:
     """Names, else numbers, of the classes of the model's ``label``; empty for an unconditional one."""
     spec = generator.config.fields.get("label")
-    return spec.names or tuple(map(str, range(spec.size))) if isinstance(spec, Field) else ()
+    return spec.names or tuple(map(str, range(spec.size))) if isinstance(spec, LabelField) else ()
 
 
 def labels_for(generator: Generator, count: int) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.condition import Field, Range
-from unistep.generator import Generator
+from unistep.core.condition import LabelField, ScalarField
+from unistep.generation.generator import Generator
 from unistep.modalities.audio import AudioModality
 
 RELEASE = 0.06
@@ -112,14 +112,16 @@ def perform(
     return Performance(sound=sound, sample_rate=rate, latencies=tuple(latencies), note_seconds=modality.seconds)
 
 
-def check_instrument(generator: Generator) -> tuple[AudioModality, Field]:
+def check_instrument(generator: Generator) -> tuple[AudioModality, LabelField]:
     """The modality and the pitches of a model of notes.
 
     Raises:
         ValueError: If it is none.
     """
     pitches, instruments = (generator.config.fields.get(name) for name in ("pitch", "instrument"))
-    if not (isinstance(generator.modality, AudioModality) and isinstance(pitches, Field) and instruments is not None):
+    if not (
+        isinstance(generator.modality, AudioModality) and isinstance(pitches, LabelField) and instruments is not None
+    ):
         raise ValueError(f"{generator.name} cannot be played; it takes a model of sounds with instrument and pitch")
     if generator.modality.chunk:
         raise ValueError(f"{generator.name} plays without end, not note by note; use unistep stream")
@@ -149,7 +151,7 @@ def check_drums(drums: Generator, modality: AudioModality) -> None:
         )
 
 
-def in_range(pitch: int, pitches: Field) -> int:
+def in_range(pitch: int, pitches: LabelField) -> int:
     """The pitch, moved by octaves into the range of the model."""
     while pitch < pitches.written[0]:
         pitch += 12
@@ -160,7 +162,7 @@ def in_range(pitch: int, pitches: Field) -> int:
 
 def _velocity(generator: Generator, note: Played) -> dict[str, Any]:
     known = generator.config.fields.get("velocity")
-    return {"velocity": min(max(note.velocity, known.low), known.high)} if isinstance(known, Range) else {}
+    return {"velocity": min(max(note.velocity, known.low), known.high)} if isinstance(known, ScalarField) else {}
 
 
 def scale_and_beat(instruments: Sequence[str], drums: Sequence[str] = (), *, tempo: float = 112.0) -> list[Played]:

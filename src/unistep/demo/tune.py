@@ -12,12 +12,12 @@ from torch import Tensor
 
 from unistep.data import DataConfig
 from unistep.demo.compare import labels_for
-from unistep.generator import Generator
+from unistep.generation.generator import Generator
 from unistep.hub.load import load
 from unistep.recipes import recipes
-from unistep.training.config import RunConfig
 from unistep.training.log import read_metrics
 from unistep.training.run import train
+from unistep.training.run_config import RunConfig
 
 RECIPE = "fashion-ect"
 """The recipe that is run, with a smaller budget and the bundled test pictures."""

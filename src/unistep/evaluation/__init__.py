@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from unistep.evaluation.evaluator import Setting, evaluate
     from unistep.evaluation.features import FeatureNetwork, load_features
-    from unistep.evaluation.judge import Setting, evaluate
     from unistep.evaluation.metrics import frechet_distance, kernel_distance, neighbourhood
     from unistep.evaluation.plot import save_plot
     from unistep.evaluation.reference import quick_fd, reference_statistics
@@ -35,8 +35,8 @@ _HOMES = {
     "FeatureNetwork": "features",
     "Report": "report",
     "Row": "report",
-    "Setting": "judge",
-    "evaluate": "judge",
+    "Setting": "evaluator",
+    "evaluate": "evaluator",
     "frechet_distance": "metrics",
     "kernel_distance": "metrics",
     "load_features": "features",

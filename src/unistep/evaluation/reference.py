@@ -19,10 +19,10 @@ from unistep.data.cache import cache_root
 from unistep.evaluation.features import FeatureNetwork, load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.files import replacing
-from unistep.modalities.sound import FULL
+from unistep.modalities.audio_reading import FULL
 
 Progress = Callable[[int], None]
-"""Told how many items were just finished."""
+"""Called with the number of items that were just finished."""
 
 _LAYOUT = "unistep-statistics-1"
 _SUBSET = 10_000
@@ -124,7 +124,7 @@ def reference_statistics(
     Args:
         data: The real images.
         network: The feature network.
-        progress: Told how many images were just looked at; only called where something is computed.
+        progress: ConditionValue how many images were just looked at; only called where something is computed.
         use_cache: Whether to read and write the cache.
     """
     path = reference_path(data, network)

@@ -60,7 +60,7 @@ class Row:
     """Samples' mean number of reference neighbourhoods, relative."""
     coverage: float
     """Share of reference neighbourhoods that hold a sample."""
-    further: dict[str, float] = field(default_factory=dict)
+    extra_metrics: dict[str, float] = field(default_factory=dict)
     """What else was found, by its column's name, such as the share of notes at the right pitch."""
     seconds: float | None = None
     """Time that sampling took, without judging."""
@@ -132,13 +132,13 @@ class Report:
         return next((row for row in self.rows if row.kind == SANITY and row.name == "noise"), None)
 
     @property
-    def further(self) -> tuple[str, ...]:
+    def extra_metrics(self) -> tuple[str, ...]:
         """Names of the columns that only some reports have."""
-        return tuple(dict.fromkeys(name for row in self.rows for name in row.further))
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.extra_metrics))
 
     def _headers(self, *, narrow: bool = False) -> list[str]:
         *usual, speed = _NARROW if narrow else _HEADERS
-        further = [name.removesuffix(" ↑").removesuffix(" ↓") if narrow else name for name in self.further]
+        further = [name.removesuffix(" ↑").removesuffix(" ↓") if narrow else name for name in self.extra_metrics]
         return [*usual, *further, speed.replace("images", self.noun)]
 
     def _cells(self, row: Row) -> tuple[str, ...]:
@@ -153,7 +153,7 @@ class Report:
             f"{row.kid * 1e3:.2f} ± {row.kid_std * 1e3:.2f}",
             f"{row.precision:.3f}",
             f"{row.recall:.3f}",
-            *(f"{row.further[name]:.3f}" if name in row.further else "" for name in self.further),
+            *(f"{row.extra_metrics[name]:.3f}" if name in row.extra_metrics else "" for name in self.extra_metrics),
             "" if speed is None else f"{speed:,.1f}" if speed < 100 else f"{speed:,.0f}",
         )
 
@@ -162,13 +162,13 @@ class Report:
         """Columns of the terminal that the whole table takes."""
         # A guided sampler has a longer name, which is not to cost the model's its room.
         samplers = max((len(row.sampler) for row in self.rows), default=0) - _LONGEST_SAMPLER
-        return _WIDE_ENOUGH + samplers + sum(len(name) + 2 for name in self.further)
+        return _WIDE_ENOUGH + samplers + sum(len(name) + 2 for name in self.extra_metrics)
 
     def tables(self, width: int = 120) -> list[Table]:
         """What :meth:`table` shows, in as many tables as a terminal of that width needs."""
-        if not self.further or width >= self._full_width:
+        if not self.extra_metrics or width >= self._full_width:
             return [self.table(width)]
-        usual = replace(self, rows=tuple(replace(row, further={}) for row in self.rows))
+        usual = replace(self, rows=tuple(replace(row, extra_metrics={}) for row in self.rows))
         return [self._table_of_further(), usual.table(width)]
 
     def _table_of_further(self) -> Table:
@@ -176,11 +176,13 @@ class Report:
         from rich.table import Table
 
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for i, header in enumerate(("model", "sampler", *self.further)):
+        for i, header in enumerate(("model", "sampler", *self.extra_metrics)):
             table.add_column(header, justify="left" if i < 2 else "right", no_wrap=i < 2, overflow="fold")
         for row in self.rows:
-            if row.further:
-                found = (f"{row.further[name]:.3f}" if name in row.further else "" for name in self.further)
+            if row.extra_metrics:
+                found = (
+                    f"{row.extra_metrics[name]:.3f}" if name in row.extra_metrics else "" for name in self.extra_metrics
+                )
                 table.add_row(row.name, row.sampler, *found, style="dim" if row.kind == SANITY else "")
         return table
 

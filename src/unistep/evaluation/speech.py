@@ -77,7 +77,7 @@ class Speech:
         """Embeddings of the real sounds, computed at the first call.
 
         Args:
-            progress: Told how many were just listened to.
+            progress: Called with the number of items that were just finished.
         """
         if self._voices is None:
             found = []
@@ -103,13 +103,13 @@ class SpeechListening:
         self._spoken: list[bool] = []
         self._voices: list[Tensor] = []
 
-    def hear(self, sounds: Float[Tensor, "b c n"], features: Float[Tensor, "b dim"]) -> None:
+    def update(self, sounds: Float[Tensor, "b c n"], features: Float[Tensor, "b dim"]) -> None:
         """Take in the next samples; their features say nothing of speech."""
         at_rate, networks = to_speech_rate(sounds, self._speech.sample_rate), self._speech.networks
         self._spoken += networks.speech(at_rate).tolist()
         self._voices.append(networks.voices(at_rate))
 
-    def figures(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """Share of samples with speech, and both mean distances between their voices and the real ones."""
         cosine = torch.cat(self._voices).double() @ self._speech.voices().double().T
         distance = (1 - cosine).clamp_min(0)  # rounding

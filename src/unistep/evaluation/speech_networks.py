@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unistep.modalities.sound import resample
+from unistep.modalities.audio_reading import resample
 
 RATE = 16_000
 """Samples per second that both networks were trained on; other rates are resampled to it."""

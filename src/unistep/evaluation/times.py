@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from unistep.core.sampling import search_times
 from unistep.evaluation.reference import quick_fd
 from unistep.files import write_text
-from unistep.generator import Generator
-from unistep.sampling import search_times
+from unistep.generation.generator import Generator
 from unistep.serialization import to_plain
 
 FINEST = 0.05
@@ -67,7 +67,7 @@ def best_times(
         score,
         steps,
         config.path.t_max,
-        float(config.path.time_at(torch.tensor(max(FINEST * config.sigma_data, config.lowest)))),
+        float(config.path.time_at(torch.tensor(max(FINEST * config.sigma_data, config.sigma_min_trained)))),
         levels=levels,
         known=known[1:],
         on_try=on_try,

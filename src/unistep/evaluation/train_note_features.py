@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unistep.condition import Field
+from unistep.core.condition import LabelField
 from unistep.evaluation.classifier import ClassifierRecipe, command, fit_classifier, save_features, timed
 from unistep.evaluation.note_features import NoteFeatures
 from unistep.evaluation.reference import to_float
@@ -75,9 +75,9 @@ def fit(notes: Dataset, recipe: NoteRecipe) -> NoteFeatures:
     return fit_classifier(build, loss, len(notes), recipe).eval()
 
 
-def _fields(notes: Dataset) -> tuple[Field, Field]:
+def _fields(notes: Dataset) -> tuple[LabelField, LabelField]:
     found = notes.fields.get("instrument"), notes.fields.get("pitch")
-    if notes.sample_rate is None or not all(isinstance(field, Field) for field in found):
+    if notes.sample_rate is None or not all(isinstance(field, LabelField) for field in found):
         raise ValueError(f"this network is trained on sounds with instrument and pitch, and {notes.source} lacks them")
     return found  # type: ignore[return-value]
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Complex, Float, Int16
 from torch import Tensor
 
-from unistep.modalities.sound import FULL, Loudness, UnusableSoundError, decode_sound
+from unistep.modalities.audio_reading import FULL, Loudness, UnusableSoundError, decode_sound
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,7 +62,7 @@ class AudioModality:
     """The number of frames is rounded up to a multiple of this, for networks that halve it."""
     chunk: int = 0
     """Frames of a chunk of an endless sound, of which ``samples`` hold two, the last and the next; 0 for sounds by
-    themselves. See :mod:`unistep.modalities.chunks`."""
+    themselves. See :mod:`unistep.codecs.overlap`."""
 
     previews: ClassVar[int] = 9
     """Number of samples that a training run shows."""
@@ -145,7 +145,7 @@ class AudioModality:
         Raises:
             ValueError: If the modality has no chunks.
         """
-        from unistep.modalities.chunks import split
+        from unistep.codecs.overlap import split
 
         return split(self, stored)
 
@@ -223,7 +223,7 @@ class AudioModality:
 
     def _check_whole(self) -> None:
         if self.chunk:
-            raise ValueError("an endless sound goes to spectra and back by chunks; use unistep.modalities.chunks")
+            raise ValueError("an endless sound goes to spectra and back by chunks; use unistep.codecs.overlap")
 
     def window(self, like: Tensor) -> Float[Tensor, " n_fft"]:
         """What each frame is weighted with, of the type and on the device of ``like``."""
@@ -231,7 +231,7 @@ class AudioModality:
 
     def load(self, path: str | Path, *, loudness: Loudness = "peak") -> Float[Tensor, "c n"]:
         """Read a sound file and bring it to :attr:`signal_shape`, by the rules of
-        :func:`unistep.modalities.sound.decode_sound`.
+        :func:`unistep.modalities.audio_reading.decode_sound`.
 
         Args:
             path: The file, in any format that training data may have.
@@ -269,7 +269,7 @@ class AudioModality:
         Raises:
             ValueError: If ``path`` cannot be written.
         """
-        from unistep.modalities import sound_output
+        from unistep.modalities import audio_writing as sound_output
 
         sound_output.write(self._waveforms(x).numpy(), self.sample_rate, path, labels=labels)
 
@@ -281,7 +281,7 @@ class AudioModality:
             ValueError: If the folder is missing or cannot be written, the ending is unknown, or what it needs is not
                 installed.
         """
-        from unistep.modalities import sound_output
+        from unistep.modalities import audio_writing as sound_output
 
         sound_output.check(path)
 
@@ -305,7 +305,7 @@ class AudioModality:
             columns: Pictures in a row; nearly square by default.
             labels: Words under each picture, ``n`` of them.
         """
-        from unistep.modalities.sheet import draw_grid
+        from unistep.modalities.contact_sheet import draw_grid
 
         return draw_grid(self._pictures(x), columns=columns, labels=labels)
 
@@ -315,12 +315,12 @@ class AudioModality:
         Args:
             rows: Title, and waveforms in [-1, 1] of shape ``[n, c, samples]``; rows may differ in length.
         """
-        from unistep.modalities.sheet import draw_rows
+        from unistep.modalities.contact_sheet import draw_rows
 
         return draw_rows([(title, self._pictures(x)) for title, x in rows])
 
     def _pictures(self, x: Tensor) -> list[Any]:
-        from unistep.modalities.spectrogram import draw_sound
+        from unistep.modalities.audio_preview import draw_sound
 
         return [draw_sound(sound, self.sample_rate) for sound in self._waveforms(x)]
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from unistep.modalities.decode import Fit, UnusablePictureError, decode
+from unistep.modalities.image_reading import Fit, UnusablePictureError, decode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -116,7 +116,7 @@ class ImageModality:
         Raises:
             ValueError: If ``path`` cannot be written.
         """
-        from unistep.modalities import output
+        from unistep.modalities import writing as output
 
         output.check_path(path)
         pixels = self._pixels(x)
@@ -134,7 +134,7 @@ class ImageModality:
         Raises:
             ValueError: If the folder is missing or cannot be written, or the ending is unknown.
         """
-        from unistep.modalities import output
+        from unistep.modalities import writing as output
 
         output.check_path(path)
 
@@ -154,7 +154,7 @@ class ImageModality:
             columns: Pictures in a row; nearly square by default.
             labels: Words under each picture, ``n`` of them.
         """
-        from unistep.modalities.sheet import draw_grid
+        from unistep.modalities.contact_sheet import draw_grid
 
         return draw_grid([_picture(image) for image in self._pixels(x)], columns=columns, labels=labels)
 
@@ -164,7 +164,7 @@ class ImageModality:
         Args:
             rows: Title, and values in [-1, 1] or uint8 pixels of shape ``[n, c, h, w]``; rows may differ in length.
         """
-        from unistep.modalities.sheet import draw_rows
+        from unistep.modalities.contact_sheet import draw_rows
 
         return draw_rows([(title, [_picture(image) for image in self._pixels(x)]) for title, x in rows])
 

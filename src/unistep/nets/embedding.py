@@ -81,7 +81,7 @@ class ScalarEmbedding(nn.Module):
         self.features = PositionalEmbedding(dim)
         self.hidden = nn.Linear(dim, dim)
         self.last = nn.Linear(dim, dim)
-        self.untold = nn.Parameter(torch.zeros(dim))
+        self.null_embedding = nn.Parameter(torch.zeros(dim))
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
@@ -89,10 +89,10 @@ class ScalarEmbedding(nn.Module):
         """Embed numbers of shape ``[b]``; NaN means "not told"."""
         told = value.isfinite()
         embedded = self.last(F.silu(self.hidden(self.features(torch.where(told, value, 0) / self.unit))))
-        return torch.where(told[:, None], embedded, self.untold.to(embedded))
+        return torch.where(told[:, None], embedded, self.null_embedding.to(embedded))
 
 
-class Places(nn.Module):
+class LearnedPositionEmbedding(nn.Module):
     """Adds learned features to each place of a signal, for networks whose convolutions could not tell places apart.
 
     Args:

@@ -5,20 +5,44 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unistep.nets.attention import SelfAttention
-from unistep.nets.basis import Basis
+from unistep.nets.basis_head import ConditionedBasisHead
 from unistep.nets.blocks import ResidualBlock, conv, depth_to_space, double, group_norm, halve, space_to_depth
-from unistep.nets.embedding import MIN_FREQUENCY, LabelEmbedding, Places, PositionalEmbedding, ScalarEmbedding
+from unistep.nets.embedding import (
+    MIN_FREQUENCY,
+    LabelEmbedding,
+    LearnedPositionEmbedding,
+    PositionalEmbedding,
+    ScalarEmbedding,
+)
+
+FORMER_WEIGHTS = (
+    ("basis.places.", "basis_head.positions."),
+    ("basis.told.", "basis_head.modulation."),
+    ("basis.", "basis_head."),
+    ("places.", "position_embedding."),
+    ("mask.", "gated_skip."),
+    ("heard.", "context_noise_embedding."),
+)
+"""Prefixes of weight names in files of earlier versions, with what they are called now."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
     """Shape of a :class:`UNet`."""
+
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {
+        "places": "position_sizes",
+        "mask": "gated_skip",
+        "basis": "basis_functions",
+    }
+    """Keys that earlier versions wrote, with what they are called now."""
 
     channels: int = 1
     """Channels of the signal."""
@@ -38,13 +62,13 @@ class UNetConfig:
     """Channels per attention head."""
     embedding_dim: int = 256
     """Features of the embedding of time and condition."""
-    places: tuple[int, ...] = ()
+    position_sizes: tuple[int, ...] = ()
     """Spatial sizes of the signal where each place has learned features of its own, as in spectra, in which frequencies
     differ; empty where places are alike. A run takes the sizes from its data."""
-    mask: bool = False
+    gated_skip: bool = False
     """Whether the input is added to the output, as much of it at each place and in each channel as the network chooses:
     for signals of more channels than its widths, whose noise could not pass it."""
-    basis: int = 0
+    basis_functions: int = 0
     """Learned functions of place that are weighed by what is told, for signals that follow nearly from it, such as
     notes; they need ``places``. 0 for none."""
     num_classes: int = 0
@@ -86,10 +110,15 @@ class UNetConfig:
         attended += [self.widths[-1]] if self.middle_blocks > 1 else []
         if any(width % min(self.head_dim, width) for width in attended):
             raise ValueError(f"widths with attention must be multiples of head_dim {self.head_dim}, got {attended}")
-        if self.places and (len(self.places) != self.dims or any(n < 1 or n % self.multiple for n in self.places)):
-            raise ValueError(f"places are {self.dims} sizes, multiples of {self.multiple}, got {self.places}")
-        if self.basis < 0 or (self.basis and not self.places):
-            raise ValueError(f"basis must be 0, or positive where there are places, got {self.basis} and {self.places}")
+        if self.position_sizes and (
+            len(self.position_sizes) != self.dims or any(n < 1 or n % self.multiple for n in self.position_sizes)
+        ):
+            raise ValueError(f"places are {self.dims} sizes, multiples of {self.multiple}, got {self.position_sizes}")
+        if self.basis_functions < 0 or (self.basis_functions and not self.position_sizes):
+            raise ValueError(
+                f"basis_functions must be 0 without position_sizes, or positive, got {self.basis_functions} and "
+                f"{self.position_sizes}"
+            )
         names = [*self.vocabularies, *self.scalars]
         if "label" in names or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
             raise ValueError(f"conditions need names of their own, single words other than label, got {names}")
@@ -125,14 +154,16 @@ class UNet(nn.Module):
         config: Its shape.
     """
 
-    edges = (
-        "input", "places", "basis.places", "output", "mask", "time", "second_time", "label", "classes", "scalars",
-        "heard",
+    boundary_layers = (
+        "input", "position_embedding", "basis_head.positions", "output", "gated_skip", "time", "second_time", "label",
+        "classes", "scalars",
+        "context_noise_embedding",
     )  # fmt: skip
     """Submodules at the edge of the network, which optimizers for hidden matrices leave alone."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
+        self.register_load_state_dict_pre_hook(_rename_former_weights)
         self.config = config
         dims, emb = config.dims, config.embedding_dim
 
@@ -146,7 +177,7 @@ class UNet(nn.Module):
         self.classes = nn.ModuleDict({name: LabelEmbedding(n, emb) for name, n in sorted(config.vocabularies.items())})
         self.scalars = nn.ModuleDict({name: ScalarEmbedding(u, emb) for name, u in sorted(config.scalars.items())})
 
-        self.heard = ScalarEmbedding(1.0, emb) if config.context else None
+        self.context_noise_embedding = ScalarEmbedding(1.0, emb) if config.context else None
 
         def block(c_in: int, c_out: int) -> ResidualBlock:
             return ResidualBlock(dims, c_in, c_out, emb, config.dropout, config.double_norm)
@@ -158,9 +189,9 @@ class UNet(nn.Module):
         width = config.widths[0]
         self.input = conv(dims, folded, width)
         beside = config.context + config.margin
-        sizes = [*config.places[:-1], config.places[-1] + beside] if config.places else []
+        sizes = [*config.position_sizes[:-1], config.position_sizes[-1] + beside] if config.position_sizes else []
         sizes = [n // config.patch for n in sizes]
-        self.places = Places(width, sizes) if sizes else None
+        self.position_embedding = LearnedPositionEmbedding(width, sizes) if sizes else None
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, (target, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             stage = nn.ModuleList()
@@ -182,9 +213,13 @@ class UNet(nn.Module):
             self.up.append(nn.ModuleDict({"narrow": narrow, "blocks": stage}))
         self.output_norm = group_norm(width)
         self.output = conv(dims, width, folded)
-        self.mask = conv(dims, width, folded, kernel=1) if config.mask else None
-        self.basis = Basis(dims, width, config.basis, folded, emb, sizes) if config.basis else None
-        for last in filter(None, (self.output, self.mask)):
+        self.gated_skip = conv(dims, width, folded, kernel=1) if config.gated_skip else None
+        self.basis_head = (
+            ConditionedBasisHead(dims, width, config.basis_functions, folded, emb, sizes)
+            if config.basis_functions
+            else None
+        )
+        for last in filter(None, (self.output, self.gated_skip)):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
@@ -204,9 +239,11 @@ class UNet(nn.Module):
         for name, scalar in self.scalars.items():
             value = told.get(name)
             embedding = embedding + scalar(torch.full_like(t, torch.nan) if value is None else value.to(t))
-        if self.heard is not None:
+        if self.context_noise_embedding is not None:
             level = told.get("context_noise")
-            embedding = embedding + self.heard(torch.full_like(t, torch.nan) if level is None else level.to(t))
+            embedding = embedding + self.context_noise_embedding(
+                torch.full_like(t, torch.nan) if level is None else level.to(t)
+            )
         return F.silu(embedding)
 
     def forward(
@@ -235,8 +272,8 @@ class UNet(nn.Module):
                 f"this network takes [b, {config.channels}, ...] with {config.dims} spatial sizes that are multiples "
                 f"of {config.multiple}, got {tuple(x.shape)}"
             )
-        if config.places and tuple(x.shape[2:]) != config.places:
-            raise ValueError(f"this network takes signals of size {config.places}, got {tuple(x.shape[2:])}")
+        if config.position_sizes and tuple(x.shape[2:]) != config.position_sizes:
+            raise ValueError(f"this network takes signals of size {config.position_sizes}, got {tuple(x.shape[2:])}")
         embedding = self.embed(t, s, condition)
         if config.context:
             x = torch.cat([self._context(x, condition), x], dim=-1)
@@ -244,8 +281,8 @@ class UNet(nn.Module):
             x = F.pad(x, (0, config.margin))
         folded = space_to_depth(x, config.patch)
         h = self.input(folded)
-        if self.places is not None:
-            h = self.places(h)
+        if self.position_embedding is not None:
+            h = self.position_embedding(h)
         skips: list[Tensor] = []
         for level, stage in enumerate(self.down):
             if level > 0:
@@ -263,10 +300,10 @@ class UNet(nn.Module):
                 h = mixer(block(torch.cat([h, skips.pop()], dim=1), embedding))
         h = F.silu(self.output_norm(h))
         out = self.output(h)
-        if self.mask is not None:
-            out = out + self.mask(h) * folded
-        if self.basis is not None:
-            out = out + self.basis(h, embedding)
+        if self.gated_skip is not None:
+            out = out + self.gated_skip(h) * folded
+        if self.basis_head is not None:
+            out = out + self.basis_head(h, embedding)
         out = depth_to_space(out, config.patch)
         beside = config.context + config.margin
         return out[..., config.context : out.shape[-1] - config.margin] if beside else out  # FSDP2 warns of views
@@ -280,3 +317,18 @@ class UNet(nn.Module):
         if tuple(told.shape) != shape:
             raise ValueError(f"context must have shape {list(shape)}, got {list(told.shape)}")
         return told.to(x)
+
+
+def _rename_former_weights(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Give weights from a file of an earlier version their present names."""
+    del module
+    for key in [key for key in state if key.startswith(prefix)]:
+        name = key[len(prefix) :]
+        for former, now in FORMER_WEIGHTS:
+            if name.startswith(former):
+                name = now + name[len(former) :]
+                break
+        if name.endswith(".untold"):
+            name = name.removesuffix("untold") + "null_embedding"
+        if prefix + name != key:
+            state[prefix + name] = state.pop(key)

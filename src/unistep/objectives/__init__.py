@@ -1,56 +1,56 @@
 """Training signals, one file each; this is the list of those that a configuration can name."""
 
-from unistep.objectives.continuous import ContinuousConfig
+from unistep.objectives.cd import CDConfig
+from unistep.objectives.ct import CTConfig
+from unistep.objectives.ctm import CTMConfig, CTMTrainingConfig
 from unistep.objectives.denoising import DenoisingConfig
-from unistep.objectives.distillation import DistillationConfig
 from unistep.objectives.drifting import DriftingConfig
-from unistep.objectives.easy import EasyConfig
-from unistep.objectives.improved import ImprovedConfig
-from unistep.objectives.improved_meanflow import ImprovedMeanFlowConfig
+from unistep.objectives.ect import ECTConfig
+from unistep.objectives.ict import ICTConfig
+from unistep.objectives.imf import IMFConfig
+from unistep.objectives.imm import IMMConfig
 from unistep.objectives.meanflow import MeanFlowConfig, MeanFlowDistillationConfig
-from unistep.objectives.moment import MomentConfig
-from unistep.objectives.phased import PhasedConfig
+from unistep.objectives.pcm import PCMConfig
+from unistep.objectives.scm import SCMConfig
 from unistep.objectives.shortcut import ShortcutConfig
-from unistep.objectives.training import ConsistencyTrainingConfig
-from unistep.objectives.trajectory import TrajectoryDistillationConfig, TrajectoryTrainingConfig
-from unistep.objectives.truncated import TruncatedConfig
+from unistep.objectives.tcm import TCMConfig
 
 AnyObjectiveConfig = (
     DenoisingConfig
-    | ConsistencyTrainingConfig
-    | DistillationConfig
-    | EasyConfig
-    | ImprovedConfig
-    | ContinuousConfig
-    | TruncatedConfig
-    | PhasedConfig
-    | TrajectoryDistillationConfig
-    | TrajectoryTrainingConfig
+    | CTConfig
+    | CDConfig
+    | ECTConfig
+    | ICTConfig
+    | SCMConfig
+    | TCMConfig
+    | PCMConfig
+    | CTMConfig
+    | CTMTrainingConfig
     | MeanFlowConfig
     | MeanFlowDistillationConfig
-    | ImprovedMeanFlowConfig
+    | IMFConfig
     | ShortcutConfig
-    | MomentConfig
+    | IMMConfig
     | DriftingConfig
 )
 """The training signals that a configuration can name."""
 
 __all__ = [
     "AnyObjectiveConfig",
-    "ConsistencyTrainingConfig",
-    "ContinuousConfig",
+    "CDConfig",
+    "CTConfig",
+    "CTMConfig",
+    "CTMTrainingConfig",
     "DenoisingConfig",
-    "DistillationConfig",
     "DriftingConfig",
-    "EasyConfig",
-    "ImprovedConfig",
-    "ImprovedMeanFlowConfig",
+    "ECTConfig",
+    "ICTConfig",
+    "IMFConfig",
+    "IMMConfig",
     "MeanFlowConfig",
     "MeanFlowDistillationConfig",
-    "MomentConfig",
-    "PhasedConfig",
+    "PCMConfig",
+    "SCMConfig",
     "ShortcutConfig",
-    "TrajectoryDistillationConfig",
-    "TrajectoryTrainingConfig",
-    "TruncatedConfig",
+    "TCMConfig",
 ]

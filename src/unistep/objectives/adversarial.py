@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.func import functional_call
 
-from unistep.condition import Condition
-from unistep.flowmap import Denoiser, Map
+from unistep.core.condition import Condition
+from unistep.core.flowmap import Denoiser, Map
 from unistep.objectives.base import Objective, ObjectiveConfig
 
 RATIO_RANGE = (0.01, 10.0)

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.condition import AnyField, Condition
-from unistep.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
-from unistep.path import Path
-from unistep.seeding import Randomness
+from unistep.core.condition import AnyField, Condition
+from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
+from unistep.core.path import Path
+from unistep.core.seeding import Randomness
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Objective(nn.Module, ABC):
             progress: Share of the training that is done, in [0, 1].
         """
 
-    def own_rates(self) -> list[tuple[nn.Module, float]]:
+    def param_groups(self) -> list[tuple[nn.Module, float]]:
         """Parts that learn at a peak rate of their own, in place of the student's; each is a child of the objective."""
         return []
 
@@ -115,7 +115,7 @@ class ObjectiveConfig(ABC):
         return ()
 
     @property
-    def lowest(self) -> float:
+    def sigma_min_trained(self) -> float:
         """Noise level below which the student is not trained, and so not sampled."""
         return 0.0
 
@@ -139,7 +139,7 @@ def frozen_copy(student: Map) -> Map:
 
 
 @torch.no_grad()
-def follow(target: Map, student: Map, decay: float) -> None:
+def ema_update(target: Map, student: Map, decay: float) -> None:
     r"""Move a target towards the student: :math:`\theta^- \leftarrow \mu\theta^- + (1-\mu)\theta`."""
     pairs = zip(target.parameters(), student.parameters(), strict=True)
     for theta_target, theta in pairs:

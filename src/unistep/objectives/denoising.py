@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.condition import Condition, drop
-from unistep.flowmap import Denoiser, Map
+from unistep.core.condition import Condition, drop
+from unistep.core.flowmap import Denoiser, Map
+from unistep.core.seeding import Randomness, randn_like
+from unistep.core.timesteps import LogNormal
 from unistep.objectives.base import Loss, Objective, ObjectiveConfig
 from unistep.objectives.pairing import Pairing, paired
-from unistep.seeding import Randomness, randn_like
-from unistep.timesteps import LogNormal
 
 
 @dataclass(frozen=True, kw_only=True)

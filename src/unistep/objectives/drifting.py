@@ -10,12 +10,12 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unistep.condition import Condition, labels
-from unistep.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.core.condition import Condition, labels
+from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.core.path import expand_to
+from unistep.core.seeding import Randomness, randn_like
 from unistep.objectives.base import Loss, Objective, ObjectiveConfig
-from unistep.objectives.moment import check_groups
-from unistep.path import expand_to
-from unistep.seeding import Randomness, randn_like
+from unistep.objectives.imm import check_groups
 
 Features = Callable[[Tensor], Tensor | Sequence[Tensor]]
 """``features(x)``: one or more feature maps of ``[b, *shape]``, each ``[b, c]`` or ``[b, locations, c]``."""

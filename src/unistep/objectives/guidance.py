@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unistep.condition import GUIDANCE, AnyField, Condition, Range
-from unistep.flowmap import AnyDenoiser, Denoiser, GuidedDenoiser
+from unistep.core.condition import GUIDANCE, AnyField, Condition, ScalarField
+from unistep.core.flowmap import AnyDenoiser, Denoiser, GuidedDenoiser
+from unistep.core.seeding import Randomness, uniform
 from unistep.objectives.base import ObjectiveConfig
-from unistep.seeding import Randomness, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,9 @@ class GuidanceRangeConfig(ObjectiveConfig):
         if self.guidance_range is None:
             return {}
         low, high = self.guidance_range
-        return {GUIDANCE: Range(low=low, high=high, default=min(max(self.usual_weight, low), high))}
+        return {GUIDANCE: ScalarField(low=low, high=high, default=min(max(self.usual_weight, low), high))}
 
-    def tell(self, condition: Condition, x0: Tensor, generator: Randomness) -> Condition:
+    def sample_guidance(self, condition: Condition, x0: Tensor, generator: Randomness) -> Condition:
         """The condition with a weight for each example; as it was without a range, or where it has weights.
 
         Args:

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.condition import GUIDANCE, Condition, drop, is_told, labels, without
-from unistep.flowmap import AnyDenoiser, Denoiser, FlowMap, Map
+from unistep.core.condition import GUIDANCE, Condition, drop, has_condition, labels, null_condition
+from unistep.core.flowmap import AnyDenoiser, Denoiser, FlowMap, Map
+from unistep.core.path import LinearFlow, expand_to, match_snr
+from unistep.core.seeding import Randomness, randn_like
 from unistep.objectives.base import Loss, Objective
 from unistep.objectives.guidance import GuidanceRangeConfig, GuidedTeacherConfig, weights
 from unistep.objectives.tangent import TangentMethod, value_and_tangent
 from unistep.objectives.time_pairs import LogitNormalPairs, TimePairs, pair_on_path
-from unistep.path import LinearFlow, expand_to, match_snr
-from unistep.seeding import Randomness, randn_like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ class AverageVelocity(Objective):
         ratio_t, ratio_r = (ratio.to(x0) for ratio in config.times.draw(len(x0), generator))
         t, r = pair_on_path(student.path, student.boundary, ratio_t, ratio_r)
         noise = randn_like(x0, generator)
-        condition = drop(config.tell(condition, x0, generator), self.label_dropout, generator)
+        condition = drop(config.sample_guidance(condition, x0, generator), self.label_dropout, generator)
         z = student.path.perturb(x0, noise, t)
         v, direction = self.velocities(x0, noise, z, t, condition)
         # The derivative does not move r, which is no primal therefore: at zero noise sigma may have infinite slope.
@@ -270,7 +270,7 @@ class FromData(AverageVelocity):
         shown = [value for name, value in labels(condition).items() if name != GUIDANCE]
         if not shown:
             return v
-        conditioned = torch.stack([is_told(value) for value in shown]).any(dim=0)
+        conditioned = torch.stack([has_condition(value) for value in shown]).any(dim=0)
         return torch.where(expand_to(inside & conditioned, v), mixed, v)
 
 
@@ -288,7 +288,9 @@ class MeanFlow(FromData):
         """The velocity of the pair, guided where that is asked for, for both."""
         v = self.student.path.velocity(x0, noise, t)
         if self.config.guides and labels(condition):
-            asked = (without(condition), condition) if self.config.guidance.kappa else (without(condition),)
+            asked = (
+                (null_condition(condition), condition) if self.config.guidance.kappa else (null_condition(condition),)
+            )
             v = self.guided(v, t, condition, *self.instantaneous(z, t, *asked))
         return v, v
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.condition import Condition, labels
+from unistep.core.condition import Condition, labels
 
 Pairing = Literal["independent", "optimal_transport"]
 """``independent`` is exact; ``optimal_transport`` straightens trajectories and biases small batches."""

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unistep.condition import GUIDANCE, Condition, drop, labels, without
-from unistep.flowmap import Denoiser, FlowMap, Map
-from unistep.objectives.base import Loss, Objective, follow, frozen_copy
+from unistep.core.condition import GUIDANCE, Condition, drop, labels, null_condition
+from unistep.core.flowmap import Denoiser, FlowMap, Map
+from unistep.core.path import VarianceExploding, expand_to
+from unistep.core.seeding import Randomness, randint, randn_like, uniform
+from unistep.objectives.base import Loss, Objective, ema_update, frozen_copy
 from unistep.objectives.guidance import GuidanceRangeConfig, weights
-from unistep.path import VarianceExploding, expand_to
-from unistep.seeding import Randomness, randint, randn_like, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class Shortcut(Objective):
         if not labels(condition) or (self.config.guidance == 1 and GUIDANCE not in condition):
             return model.velocity(x, t, s, condition)
         weight = weights(condition, self.config.guidance, x)
-        empty = without(condition)
+        empty = null_condition(condition)
         both = {name: torch.cat([value, empty[name]]) for name, value in condition.items()}
         told, untold = model.velocity(torch.cat([x, x]), torch.cat([t, t]), torch.cat([s, s]), both).chunk(2)
         return torch.where(expand_to(smallest, x), untold + weight * (told - untold), told)
@@ -140,7 +140,7 @@ class Shortcut(Objective):
         halvings = randint(config.sections.bit_length() - 1, num, generator).to(x0.device)
         place = uniform(num, generator).to(x0)
         noise = randn_like(x0, generator)
-        condition = config.tell(condition, x0, generator)
+        condition = config.sample_guidance(condition, x0, generator)
         dropped = drop(condition, config.label_dropout, generator)
         kept = {name: torch.where(jumps, value, dropped[name]) for name, value in labels(condition).items()}
         condition = {**condition, **kept}
@@ -181,4 +181,4 @@ class Shortcut(Objective):
         """Let the averaged copy follow the student."""
         del progress
         if self.target is not None:
-            follow(self.target, self.student, self.config.target_ema)
+            ema_update(self.target, self.student, self.config.target_ema)

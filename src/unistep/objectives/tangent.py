@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from unistep.objectives.base import with_same_dropout
-from unistep.objectives.dual import DualRules
+from unistep.objectives.jvp_rules import JVPRules
 
 TangentMethod = Literal["exact", "finite"]
 """``exact`` is forward-mode differentiation; ``finite`` a central difference, for networks that have no such mode."""
@@ -82,7 +82,7 @@ def _exact(
 ) -> tuple[Tensor, Tensor]:
     """One pass on dual numbers."""
     # Not torch.func.jvp: inside its wrappers the hooks by which a sharded module synchronises its gradients are lost.
-    with forward_ad.dual_level(), DualRules():
+    with forward_ad.dual_level(), JVPRules():
         duals = [forward_ad.make_dual(p, v.detach().to(p)) for p, v in zip(primals, tangents, strict=True)]
         try:
             # A checkpoint would repeat its pass without the dual numbers, and fail only in the backward pass.

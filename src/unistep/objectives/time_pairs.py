@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.path import Path
-from unistep.seeding import Randomness, normal, uniform
+from unistep.core.path import Path
+from unistep.core.seeding import Randomness, normal, uniform
 
 
 def _check_share(distinct: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from unistep.recipes import audio, fashion, fashion_consistency, fashion_flow_maps, stream
-from unistep.training.config import RunConfig
+from unistep.training.run_config import RunConfig
 
 Recipe = Callable[[], RunConfig]
 

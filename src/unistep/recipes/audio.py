@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from unistep.core.timesteps import LogNormal, RatioCurriculum
 from unistep.data import DataConfig
-from unistep.generator import ModelConfig
+from unistep.generation.generator import ModelConfig
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.denoising import DenoisingConfig
-from unistep.objectives.easy import EasyConfig
-from unistep.timesteps import LogNormal, RatioCurriculum
-from unistep.training.config import RunConfig
+from unistep.objectives.ect import ECTConfig
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import MuonConfig, Schedule
+from unistep.training.run_config import RunConfig
 
 SOUNDS = AudioModality(sample_rate=16_000, samples=16_000, dims=1)
 NETWORK = UNetConfig(
@@ -24,12 +24,12 @@ NETWORK = UNetConfig(
     widths=(256, 256),
     blocks=(1, 1),
     embedding_dim=512,
-    places=(SOUNDS.frames,),
-    mask=True,
-    basis=2048,
+    position_sizes=(SOUNDS.frames,),
+    gated_skip=True,
+    basis_functions=2048,
 )
 """10.7 million parameters, over 64 frames in which each of 256 frequencies is two channels."""
-FEW_SOUNDS = replace(NETWORK, widths=(192, 192), embedding_dim=256, basis=0)
+FEW_SOUNDS = replace(NETWORK, widths=(192, 192), embedding_dim=256, basis_functions=0)
 """3.3 million parameters, for some hundred sounds."""
 STUDENT = ModelConfig(kind="consistency", network=NETWORK, modality=SOUNDS, boundary=0.0, steps=1)
 NOTES = DataConfig(source="notes", kind="sound")
@@ -42,7 +42,7 @@ TUNING: dict[str, Any] = {
     "budget": "40m",
 }
 """How a student that starts from trained weights is optimised."""
-WIDEST_GAP = EasyConfig(
+WIDEST_GAP = ECTConfig(
     times=LogNormal(mean=1.0, std=2.0), curriculum=RatioCurriculum(q=8 / 7, stages=1), weighting="one"
 )
 """For sounds that follow nearly from what is told: an eighth of the noise above level 2 and the data below."""
@@ -88,7 +88,7 @@ def notes_ect() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16, compiled.
     Time: 23 minutes for the 70,400 notes of the shipped model, with other work on the core, after its teacher's.
     Expected: Fréchet distance 1.2 in one step, within 10 % (features `notes` v1, 2,000 notes), every pitch right.
-    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`. Spectra as in Pasini et al. 2024
+    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/ect.py`. Spectra as in Pasini et al. 2024
     (arXiv 2408.06500).
     """
     return RunConfig(
@@ -136,7 +136,7 @@ def drums_ect() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16, compiled.
     Time: 3 minutes for the 28,800 sounds of the shipped model, after its teacher's.
     Expected: Fréchet distance 0.22 in one step, within 20 % (features `spectrum` v1, 602 sounds).
-    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`. Spectra as in Pasini et al. 2024
+    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/ect.py`. Spectra as in Pasini et al. 2024
     (arXiv 2408.06500).
     """
     return replace(

@@ -7,9 +7,9 @@ from unistep.modalities.audio import AudioModality
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.recipes import recipes
 from unistep.serialization import nearest
-from unistep.training.config import RunConfig
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import MuonConfig
+from unistep.training.run_config import RunConfig
 
 
 def papers(config: RunConfig) -> tuple[str, ...]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from unistep.core.timesteps import LogNormal, RatioCurriculum, SqrtCurriculum
 from unistep.data import DataConfig
-from unistep.generator import ModelConfig
+from unistep.generation.generator import ModelConfig
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
+from unistep.objectives.cd import CDConfig
+from unistep.objectives.ct import CTConfig
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.objectives.distance import PseudoHuber
-from unistep.objectives.distillation import DistillationConfig
-from unistep.objectives.easy import EasyConfig
-from unistep.objectives.training import ConsistencyTrainingConfig
-from unistep.timesteps import LogNormal, RatioCurriculum, SqrtCurriculum
-from unistep.training.config import RunConfig
+from unistep.objectives.ect import ECTConfig
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import AdamConfig, MuonConfig, Schedule
+from unistep.training.run_config import RunConfig
 
 NETWORK = UNetConfig(widths=(48, 128), blocks=(1, 2), num_classes=10)
 """2.8 million parameters; half resolution inside."""
@@ -66,13 +66,13 @@ def fashion_ect() -> RunConfig:
     on (its card tells).
     Expected: Fréchet distance 0.59 in one step and 0.41 in two, within 10 % (features `fashion` v1, 10,000 samples);
     1.1 and 0.7 after ten minutes of one core (2,000 samples).
-    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`.
+    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/ect.py`.
     """
     return RunConfig(
         recipe="fashion-ect",
         data=DataConfig(),
         model=STUDENT,
-        objective=EasyConfig(
+        objective=ECTConfig(
             times=HIGH_NOISE, curriculum=RatioCurriculum(q=4.0, stages=3), target="euler", guidance=1.2
         ),
         teacher="fashion-teacher",
@@ -95,13 +95,13 @@ def fashion_cd() -> RunConfig:
     Expected: Fréchet distance 2.4 in one step and 2.7 in two, within 20 %, five minutes after a start from the
     shipped teacher with a guidance of 1.2 in the target (features `fashion` v1, 2,000 samples,
     `benchmarks/methods.py`).
-    Paper: Song et al. 2023 (arXiv 2303.01469), algorithm 2; `objectives/distillation.py`.
+    Paper: Song et al. 2023 (arXiv 2303.01469), algorithm 2; `objectives/cd.py`.
     """
     return RunConfig(
         recipe="fashion-cd",
         data=DataConfig(),
         model=STUDENT,
-        objective=DistillationConfig(distance=PseudoHuber(c=0.0), target_ema=0.8),
+        objective=CDConfig(distance=PseudoHuber(c=0.0), target_ema=0.8),
         teacher="fashion-teacher",
         **{**TUNING, "optimizer": AdamConfig(kind="radam", lr=4e-4)},
     )
@@ -117,7 +117,7 @@ def fashion_ct() -> RunConfig:
     Expected: Fréchet distance 4.2 in one step and 2.9 in two, within 20 %, five minutes after a start from the
     weights of the shipped teacher; 29 and 27 after as long from fresh weights (features `fashion` v1, 2,000
     samples, `benchmarks/methods.py`).
-    Paper: Song et al. 2023 (arXiv 2303.01469), algorithm 3 and appendix C; `objectives/training.py`. 2 to 20 levels
+    Paper: Song et al. 2023 (arXiv 2303.01469), algorithm 3 and appendix C; `objectives/ct.py`. 2 to 20 levels
     rather than 150, and a target averaged by 0.5 rather than 0.9 at first: what is known at the data's end has few
     steps in which to travel to the noise.
     """
@@ -125,7 +125,7 @@ def fashion_ct() -> RunConfig:
         recipe="fashion-ct",
         data=DataConfig(),
         model=ModelConfig(kind="consistency", network=NETWORK, modality=IMAGES, boundary=0.002, steps=1),
-        objective=ConsistencyTrainingConfig(curriculum=SqrtCurriculum(end=20, target_ema=0.5)),
+        objective=CTConfig(curriculum=SqrtCurriculum(end=20, target_ema=0.5)),
         optimizer=AdamConfig(kind="radam", lr=4e-4),
         schedule=Schedule(warmup_steps=0, decay=0.0),
         emas=(PowerEMA(sigma_rel=0.1),),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from unistep.core.path import TrigFlow
+from unistep.core.timesteps import DoublingCurriculum, RatioCurriculum
 from unistep.data import DataConfig
-from unistep.generator import ModelConfig
-from unistep.objectives.continuous import ContinuousConfig
+from unistep.generation.generator import ModelConfig
 from unistep.objectives.drifting import DriftingConfig
-from unistep.objectives.improved import ImprovedConfig
-from unistep.objectives.phased import PhasedConfig
-from unistep.objectives.truncated import TruncatedConfig
-from unistep.path import TrigFlow
+from unistep.objectives.ict import ICTConfig
+from unistep.objectives.pcm import PCMConfig
+from unistep.objectives.scm import SCMConfig
+from unistep.objectives.tcm import TCMConfig
 from unistep.recipes.fashion import IMAGES, NETWORK, STUDENT, TUNING
-from unistep.timesteps import DoublingCurriculum, RatioCurriculum
-from unistep.training.config import RunConfig
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import AdamConfig
+from unistep.training.run_config import RunConfig
 
 
 def fashion_ict() -> RunConfig:
@@ -29,14 +29,14 @@ def fashion_ict() -> RunConfig:
     Expected: Fréchet distance 3.6 in one step and 1.3 in two, within 20 %, five minutes after a start from the
     weights of the shipped teacher; 20 and 20 after as long from fresh weights (features `fashion` v1, 2,000
     samples, `benchmarks/methods.py`).
-    Paper: Song & Dhariwal 2023 (arXiv 2310.14189); `objectives/improved.py`. 10 to 160 levels rather than 1,280, for
+    Paper: Song & Dhariwal 2023 (arXiv 2310.14189); `objectives/ict.py`. 10 to 160 levels rather than 1,280, for
     budgets of minutes.
     """
     return RunConfig(
         recipe="fashion-ict",
         data=DataConfig(),
         model=replace(STUDENT, boundary=0.002),
-        objective=ImprovedConfig(curriculum=DoublingCurriculum(start=10, end=160)),
+        objective=ICTConfig(curriculum=DoublingCurriculum(start=10, end=160)),
         emas=(PowerEMA(sigma_rel=0.1),),
         budget="60m",
     )
@@ -51,13 +51,13 @@ def fashion_sct() -> RunConfig:
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 4.2 in one step and 1.7 in two, within 20 %, five minutes after a start from the
     weights of the shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
-    Paper: Lu & Song 2024 (arXiv 2410.11081), algorithm 1; `objectives/continuous.py`.
+    Paper: Lu & Song 2024 (arXiv 2410.11081), algorithm 1; `objectives/scm.py`.
     """
     return RunConfig(
         recipe="fashion-sct",
         data=DataConfig(),
         model=replace(STUDENT, path=TrigFlow()),
-        objective=ContinuousConfig(),
+        objective=SCMConfig(),
         teacher="fashion-teacher",
         **TUNING,
     )
@@ -73,9 +73,9 @@ def fashion_scd() -> RunConfig:
     Expected: Fréchet distance 3.6 in one step and 1.1 in two, within 20 %, five minutes after a start from the
     shipped teacher with a guidance of 1.2 in the target (features `fashion` v1, 2,000 samples,
     `benchmarks/methods.py`).
-    Paper: Lu & Song 2024 (arXiv 2410.11081), algorithm 1; `objectives/continuous.py`.
+    Paper: Lu & Song 2024 (arXiv 2410.11081), algorithm 1; `objectives/scm.py`.
     """
-    return replace(fashion_sct(), recipe="fashion-scd", objective=ContinuousConfig(target="teacher"))
+    return replace(fashion_sct(), recipe="fashion-scd", objective=SCMConfig(target="teacher"))
 
 
 def fashion_tcm() -> RunConfig:
@@ -88,13 +88,13 @@ def fashion_tcm() -> RunConfig:
     Expected: Fréchet distance 2.5 in one step and 1.1 in two, within 20 %, after two and a half minutes of
     ``fashion-ect`` without guidance and as long of this (features `fashion` v1, 2,000 samples,
     `benchmarks/methods.py`). From the shipped student, which learned from a guided teacher, it gets worse.
-    Paper: Lee et al. 2024 (arXiv 2410.14895); `objectives/truncated.py`.
+    Paper: Lee et al. 2024 (arXiv 2410.14895); `objectives/tcm.py`.
     """
     return RunConfig(
         recipe="fashion-tcm",
         data=DataConfig(),
         model=STUDENT,
-        objective=TruncatedConfig(curriculum=RatioCurriculum(q=64.0, stages=1)),
+        objective=TCMConfig(curriculum=RatioCurriculum(q=64.0, stages=1)),
         teacher="fashion",
         **TUNING,
     )
@@ -109,13 +109,13 @@ def fashion_pcm() -> RunConfig:
     Time: minutes for a first result, given as expected; the budget for a better one.
     Expected: Fréchet distance 13 in one step and 2 in two, within 20 %, five minutes after a start from the weights
     of the shipped teacher (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
-    Paper: Wang et al. 2024 (arXiv 2405.18407) and Heek et al. 2024 (arXiv 2403.06807); `objectives/phased.py`.
+    Paper: Wang et al. 2024 (arXiv 2405.18407) and Heek et al. 2024 (arXiv 2403.06807); `objectives/pcm.py`.
     """
     return RunConfig(
         recipe="fashion-pcm",
         data=DataConfig(),
         model=ModelConfig(kind="flow_map", network=NETWORK, modality=IMAGES, boundary=0.0, steps=2),
-        objective=PhasedConfig(phases=2, middle=3.0, curriculum=RatioCurriculum(q=4.0, stages=3)),
+        objective=PCMConfig(phases=2, middle=3.0, curriculum=RatioCurriculum(q=4.0, stages=3)),
         teacher="fashion-teacher",
         **TUNING,
     )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from unistep.core.path import LinearFlow
 from unistep.data import DataConfig
-from unistep.generator import ModelConfig
-from unistep.objectives.improved_meanflow import ImprovedMeanFlowConfig
+from unistep.generation.generator import ModelConfig
+from unistep.objectives.ctm import CTMConfig
+from unistep.objectives.imf import IMFConfig
+from unistep.objectives.imm import IMMConfig
 from unistep.objectives.meanflow import MeanFlowConfig, MeanFlowDistillationConfig
-from unistep.objectives.moment import MomentConfig
 from unistep.objectives.shortcut import ShortcutConfig
-from unistep.objectives.trajectory import TrajectoryDistillationConfig
-from unistep.path import LinearFlow
 from unistep.recipes.fashion import IMAGES, NETWORK, TUNING
-from unistep.training.config import RunConfig
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import AdamConfig
+from unistep.training.run_config import RunConfig
 
 TWO_TIMES = replace(NETWORK, second_time=True)
 """The network with the second time that a flow map jumps to."""
@@ -79,9 +79,9 @@ def fashion_imf() -> RunConfig:
     Expected: Fréchet distance 3.2 in one step and 1.3 in two, within 20 %, five minutes after a start from the
     weights of the shipped teacher with a guidance of 1.2 in the target; 18 and 19 after as long from fresh weights
     (features `fashion` v1, 2,000 samples, `benchmarks/methods.py`).
-    Paper: Geng et al. 2025 (arXiv 2512.02012); `objectives/improved_meanflow.py`.
+    Paper: Geng et al. 2025 (arXiv 2512.02012); `objectives/imf.py`.
     """
-    return replace(fashion_meanflow(), recipe="fashion-imf", objective=ImprovedMeanFlowConfig(power=0.5))
+    return replace(fashion_meanflow(), recipe="fashion-imf", objective=IMFConfig(power=0.5))
 
 
 def fashion_ctm() -> RunConfig:
@@ -94,16 +94,14 @@ def fashion_ctm() -> RunConfig:
     Expected: Fréchet distance 4.5 in one step and 2.1 in two, within 20 %, five minutes after a start from the
     shipped teacher with a guidance of 1.2 in the target (features `fashion` v1, 2,000 samples,
     `benchmarks/methods.py`).
-    Paper: Kim et al. 2024 (arXiv 2310.02279); `objectives/trajectory.py`. Without the adversarial
+    Paper: Kim et al. 2024 (arXiv 2310.02279); `objectives/ctm.py`. Without the adversarial
     and the denoising term.
     """
     return RunConfig(
         recipe="fashion-ctm",
         data=DataConfig(),
         model=ModelConfig(kind="flow_map", network=TWO_TIMES, modality=IMAGES),
-        objective=TrajectoryDistillationConfig(
-            max_steps=3, step_power=0.0, solver="euler", target_ema=0.95, denoising_weight=0.0
-        ),
+        objective=CTMConfig(max_steps=3, step_power=0.0, solver="euler", target_ema=0.95, denoising_weight=0.0),
         teacher="fashion-teacher",
         **TUNING,
     )
@@ -139,12 +137,12 @@ def fashion_imm() -> RunConfig:
     Expected: Fréchet distance 10 in one step and 1.6 in two, within 20 %, five minutes after a start from the
     weights of the shipped teacher; 27 and 23 after as long from fresh weights (features `fashion` v1, 2,000
     samples, `benchmarks/methods.py`).
-    Paper: Zhou et al. 2025 (arXiv 2503.07565), algorithm 3; `objectives/moment.py`.
+    Paper: Zhou et al. 2025 (arXiv 2503.07565), algorithm 3; `objectives/imm.py`.
     """
     return replace(
         fashion_meanflow(),
         recipe="fashion-imm",
-        objective=MomentConfig(particles=16, k=8.0),
+        objective=IMMConfig(particles=16, k=8.0),
         optimizer=AdamConfig(lr=3e-4),
         batch_size=128,
     )

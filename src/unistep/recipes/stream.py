@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unistep.context import Context
+from unistep.core.timesteps import LogNormal
 from unistep.data import DataConfig
-from unistep.generator import ModelConfig
+from unistep.generation.generator import ModelConfig
+from unistep.generation.history import Context
 from unistep.modalities.audio import AudioModality
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.recipes.audio import NETWORK as NOTES
 from unistep.recipes.audio import TUNING, WIDEST_GAP
-from unistep.timesteps import LogNormal
-from unistep.training.config import RunConfig
 from unistep.training.ema import PowerEMA
+from unistep.training.run_config import RunConfig
 
 CHUNK = 32
 """Frames of a chunk: 0.512 s."""
 CHUNKS = AudioModality(sample_rate=16_000, samples=2 * CHUNK * 256, dims=1, multiple=2, chunk=CHUNK)
 CONTEXT = Context(frames=16)
 """A quarter of a second of the last chunk."""
-NETWORK = replace(NOTES, basis=0, places=(CHUNK,), context=CONTEXT.frames, margin=4)
+NETWORK = replace(NOTES, basis_functions=0, position_sizes=(CHUNK,), context=CONTEXT.frames, margin=4)
 """The network of notes, over 32 frames, the 16 before them and 4 empty ones after them, so that what lies at a seam is
 not at the network's edge."""
 PHRASES = DataConfig(source="phrases", kind="sound", seconds=CHUNKS.seconds, cut="windows")
@@ -68,7 +68,7 @@ def phrases_ect() -> RunConfig:
     Hardware: one core of a CPU with AMX, bfloat16, compiled.
     Time: 16 minutes for 101,088 pairs; 17 more for the 115,200 with which the shipped model went on.
     Expected: 2.5 dB from one call to the true next chunk, within 10 % (`benchmarks/stream.py`).
-    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/easy.py`. The noised context as in Valevski et
+    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/ect.py`. The noised context as in Valevski et
     al. 2024 (arXiv 2408.14837), spectra as in Pasini et al. 2024 (arXiv 2408.06500).
     """
     return RunConfig(

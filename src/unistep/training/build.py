@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from unistep.condition import GUIDANCE, Field, Range
+from unistep.core.condition import GUIDANCE, LabelField, ScalarField
+from unistep.core.flowmap import Map
+from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
-from unistep.flowmap import Map
-from unistep.generator import KINDS, AnyModality, Generator, ModelConfig
+from unistep.generation.generator import KINDS, AnyModality, Generator, ModelConfig
 from unistep.hub.load import load
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
@@ -24,9 +25,8 @@ from unistep.nets.unet import UNetConfig
 from unistep.objectives.adversarial import AdversarialMethodConfig
 from unistep.objectives.base import Objective, ObjectiveConfig
 from unistep.precision import memory_layout, resolve_precision
-from unistep.seeding import derived_seed
-from unistep.training.config import RunConfig
 from unistep.training.parallel import World
+from unistep.training.run_config import RunConfig
 
 _LOOKED_AT = 256  # sounds that the scale of their spectra is taken from
 _AT_ONCE = 8  # of them, as they may be long
@@ -45,10 +45,10 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
         model.network,
         channels=modality.shape[0],
         context=0 if model.context is None else model.context.frames,
-        places=modality.shape[1:] if model.network.places else (),
-        num_classes=label.size if isinstance(label, Field) else 0,
-        vocabularies={name: f.size for name, f in fields.items() if isinstance(f, Field) and name != "label"},
-        scalars={name: max(abs(f.low), abs(f.high)) for name, f in fields.items() if isinstance(f, Range)},
+        position_sizes=modality.shape[1:] if model.network.position_sizes else (),
+        num_classes=label.size if isinstance(label, LabelField) else 0,
+        vocabularies={name: f.size for name, f in fields.items() if isinstance(f, LabelField) and name != "label"},
+        scalars={name: max(abs(f.low), abs(f.high)) for name, f in fields.items() if isinstance(f, ScalarField)},
     )
     return replace(model, network=network, modality=modality, fields=fields)
 
@@ -115,8 +115,8 @@ def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> Mo
     fields = objective.conditions()
     if GUIDANCE in fields and not model.fields:
         raise ValueError("guidance_range strengthens a condition, and this data has none (no classes); leave it out")
-    units = {name: max(abs(s.low), abs(s.high)) for name, s in fields.items() if isinstance(s, Range)}
-    classes = {name: spec.size for name, spec in fields.items() if isinstance(spec, Field)}
+    units = {name: max(abs(s.low), abs(s.high)) for name, s in fields.items() if isinstance(s, ScalarField)}
+    classes = {name: spec.size for name, spec in fields.items() if isinstance(spec, LabelField)}
     network = replace(
         model.network,
         scalars={**model.network.scalars, **units},
@@ -130,7 +130,7 @@ def fit_sampling_to_objective(model: ModelConfig, objective: ObjectiveConfig) ->
     grid = objective.grid(model.path, model.sigma_data)
     if grid:
         model = replace(model, steps=len(grid), times={str(len(grid)): grid})
-    return replace(model, lowest=objective.lowest)
+    return replace(model, sigma_min_trained=objective.sigma_min_trained)
 
 
 def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator | None:
@@ -151,8 +151,8 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
     ours, theirs = (replace(n, dropout=0.0, second_time=False) for n in (model.network, found.config.network))
     if GUIDANCE not in theirs.scalars:
         ours = replace(ours, scalars={name: unit for name, unit in ours.scalars.items() if name != GUIDANCE})
-    if theirs.basis == 0:
-        ours = replace(ours, basis=0)
+    if theirs.basis_functions == 0:
+        ours = replace(ours, basis_functions=0)
     if ours != theirs:
         different = [key for key in vars(ours) if getattr(ours, key) != getattr(theirs, key)]
         detail = ", ".join(f"{key} {getattr(theirs, key)} instead of {getattr(ours, key)}" for key in different)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from unistep.flowmap import Map
+from unistep.core.flowmap import Map
 from unistep.training.checkpoint import checkpoints
-from unistep.training.config import RunConfig
 from unistep.training.parallel import whole
 from unistep.training.plan import images_per_second
-from unistep.training.step import Stepper
+from unistep.training.run_config import RunConfig
+from unistep.training.step import TrainStep
 
 CLOSE = 0.9
 """Least cosine of the two gradients, where rounding does not make them differ by itself."""
@@ -30,7 +30,7 @@ _DERIVATIVES = ("derivative", "tangent")
 """How the configurations of objectives call the way in which they differentiate the network."""
 
 
-def worth_compiling(config: RunConfig, seconds: float, stepper: Stepper, out: Path) -> bool:
+def worth_compiling(config: RunConfig, seconds: float, train_step: TrainStep, out: Path) -> bool:
     """Whether to compile a run unasked: one that is long, new, and can be compiled.
 
     A run that goes on keeps what it began with: a compiled network rounds otherwise.
@@ -38,23 +38,25 @@ def worth_compiling(config: RunConfig, seconds: float, stepper: Stepper, out: Pa
     Args:
         config: The run.
         seconds: How long it will take.
-        stepper: Takes its gradients.
+        train_step: Takes its gradients.
         out: Its folder.
     """
     if config.compile or not config.auto_compile or seconds < LONG or checkpoints(out / "checkpoints"):
         return False
     derivatives = [getattr(config.objective, f.name) for f in fields(config.objective) if f.name in _DERIVATIVES]
     # Forward differentiation does not go through a compiled network; on a CPU there must be something to compile with.
-    able = stepper.world.device.type != "cpu" or any(map(shutil.which, ("c++", "g++", "clang++")))
-    return able and stepper.world.size == 1 and "exact" not in derivatives
+    able = train_step.world.device.type != "cpu" or any(map(shutil.which, ("c++", "g++", "clang++")))
+    return able and train_step.world.size == 1 and "exact" not in derivatives
 
 
-def keep_if_faster(objective: nn.Module, stepper: Stepper, optimizer: torch.optim.Optimizer, speed: float) -> float:
+def keep_if_faster(
+    objective: nn.Module, train_step: TrainStep, optimizer: torch.optim.Optimizer, speed: float
+) -> float:
     """Compile, and take it back unless training is faster for it.
 
     Args:
         objective: As in :func:`compile_networks`.
-        stepper: Likewise.
+        train_step: Likewise.
         optimizer: One that has taken no step.
         speed: Images per second without.
 
@@ -66,8 +68,8 @@ def keep_if_faster(objective: nn.Module, stepper: Stepper, optimizer: torch.opti
     """
     problem, found = "", math.nan
     try:
-        compile_networks(objective, stepper)
-        found = images_per_second(stepper, optimizer)
+        compile_networks(objective, train_step)
+        found = images_per_second(train_step, optimizer)
     except Exception as error:
         problem = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
     if not found > FASTER * speed:
@@ -83,7 +85,7 @@ def _networks(objective: nn.Module) -> set[Any]:
     return {part.net for part in objective.modules() if isinstance(part, Map)}
 
 
-def compile_networks(objective: nn.Module, stepper: Stepper) -> None:
+def compile_networks(objective: nn.Module, train_step: TrainStep) -> None:
     """Compile the networks of an objective with ``torch.compile`` and compare a gradient with the plain one.
 
     A compiler that is wrong about a derivative gives no error: PyTorch 2.13 turned that of an interpolation into zero,
@@ -93,19 +95,19 @@ def compile_networks(objective: nn.Module, stepper: Stepper) -> None:
 
     Args:
         objective: The student, and the teacher and whatever else has a network.
-        stepper: Takes the gradients, both of step 0, so that the training is what it would be without.
+        train_step: Takes the gradients, both of step 0, so that the training is what it would be without.
 
     Raises:
         ValueError: If the gradients differ.
     """
     dropout = any(isinstance(part, nn.Dropout) and part.p > 0 for part in objective.modules())
-    stepper.module.train(not dropout)  # the compiler draws other masks
-    plain = _gradient(stepper)
-    rounding = _rounding(stepper, plain)
+    train_step.module.train(not dropout)  # the compiler draws other masks
+    plain = _gradient(train_step)
+    rounding = _rounding(train_step, plain)
     for net in _networks(objective):
         net.compile()
-    compiled = _gradient(stepper)
-    stepper.module.train()
+    compiled = _gradient(train_step)
+    train_step.module.train()
     cosine, lost = _compare(plain, compiled)
     if lost or not cosine > CLOSE * rounding**2:
         raise ValueError(
@@ -114,25 +116,25 @@ def compile_networks(objective: nn.Module, stepper: Stepper) -> None:
         )
 
 
-def _rounding(stepper: Stepper, plain: list[torch.Tensor]) -> float:
+def _rounding(train_step: TrainStep, plain: list[torch.Tensor]) -> float:
     """Cosine of a gradient with that of float32; one where there is no memory for such a gradient."""
-    own = stepper.precision
+    own = train_step.precision
     if own == "fp32":
         return 1.0
-    stepper.precision = "fp32"
+    train_step.precision = "fp32"
     try:
-        return max(_compare(_gradient(stepper), plain)[0], 0.0)
+        return max(_compare(_gradient(train_step), plain)[0], 0.0)
     except torch.OutOfMemoryError:
         return 1.0
     finally:
-        stepper.precision = own
+        train_step.precision = own
 
 
-def _gradient(stepper: Stepper) -> list[torch.Tensor]:
-    stepper.gradient(0, 0.0)
+def _gradient(train_step: TrainStep) -> list[torch.Tensor]:
+    train_step.gradient(0, 0.0)
     return [
         torch.zeros(()) if p.grad is None else whole(p.grad).detach().clone(memory_format=torch.contiguous_format)
-        for p in stepper.trainable
+        for p in train_step.trainable
     ]
 
 

@@ -88,7 +88,7 @@ def build_optimizer(
 
     Parts with a rate of their own get it in a group of their own: of Adam, and without decay.
     """
-    parts = [(list(part.parameters()), rate) for part, rate in _own_rates(module)]
+    parts = [(list(part.parameters()), rate) for part, rate in _param_groups(module)]
     apart = {id(p) for parameters, _ in parts for p in parameters}
     trainable = [p for p in module.parameters() if p.requires_grad and id(p) not in apart]
     optimizer = _build(config, net, trainable, precision)
@@ -98,8 +98,8 @@ def build_optimizer(
     return optimizer
 
 
-def _own_rates(module: nn.Module) -> list[tuple[nn.Module, float]]:
-    return module.own_rates() if isinstance(module, Objective) else []
+def _param_groups(module: nn.Module) -> list[tuple[nn.Module, float]]:
+    return module.param_groups() if isinstance(module, Objective) else []
 
 
 def _build(
@@ -108,7 +108,7 @@ def _build(
     if isinstance(config, AdamConfig):
         maker = torch.optim.AdamW if config.kind == "adamw" else torch.optim.RAdam
         return maker(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
-    matrices = hidden_matrices(net, getattr(net, "edges", ()))
+    matrices = hidden_matrices(net, getattr(net, "boundary_layers", ()))
     hidden = {id(p) for p in matrices}
     return Muon(
         matrices,

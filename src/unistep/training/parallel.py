@@ -17,9 +17,9 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from unistep.flowmap import Map
+from unistep.core.flowmap import Map
 
-PATIENCE = timedelta(hours=2)
+TIMEOUT = timedelta(hours=2)
 """How long processes wait for each other; the main one may be preparing data."""
 
 
@@ -35,8 +35,8 @@ class World:
     """Where this process computes."""
 
     @property
-    def is_main(self) -> bool:
-        """Whether this process speaks and writes for all."""
+    def is_rank_zero(self) -> bool:
+        """Whether this process is_rank_zero and writes for all."""
         return self.rank == 0
 
     def mean(self, values: list[float]) -> list[float]:
@@ -47,7 +47,7 @@ class World:
         dist.all_reduce(total)
         return (total / self.size).tolist()
 
-    def agree(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether any process raised the flag."""
         return self.mean([float(flag)])[0] > 0
 
@@ -59,14 +59,14 @@ class World:
         dist.broadcast_object_list(box, src=0, device=self.device if self.device.type == "cuda" else None)
         return box[0]
 
-    def from_main(self, work: Callable[[], Any]) -> Any:
+    def run_on_rank_zero(self, work: Callable[[], Any]) -> Any:
         """What ``work`` gives on the main process, on every process.
 
         Raises:
             ValueError: On the main process, what ``work`` raised; the others leave quietly with exit code 2.
         """
         value, problem = None, None
-        if self.is_main:
+        if self.is_rank_zero:
             try:
                 value = work()
             except ValueError as error:
@@ -84,8 +84,8 @@ class World:
             dist.barrier()
 
 
-def speaks() -> bool:
-    """Whether this process is the one that speaks for all, before they have joined."""
+def is_rank_zero() -> bool:
+    """Whether this process is the one that is_rank_zero for all, before they have joined."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
@@ -108,7 +108,7 @@ def start_world(device: str | None = None) -> World:
         except RuntimeError:
             raise ValueError(f"unknown device {kind!r}; use cpu, cuda or cuda:N") from None
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
     return World(rank, size, chosen)
 
 

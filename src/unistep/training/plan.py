@@ -13,30 +13,30 @@ import torch
 
 from unistep.data import Dataset
 from unistep.training.budget import parse_amount
-from unistep.training.config import RunConfig
 from unistep.training.display import duration
 from unistep.training.optim import set_rates
-from unistep.training.places import teacher_of
-from unistep.training.step import Stepper
+from unistep.training.run_config import RunConfig
+from unistep.training.run_paths import teacher_of
+from unistep.training.step import TrainStep
 
 TIMING_SECONDS = 4.0
 """How long the timing run goes on, after two steps of warm-up."""
 
 
-def images_per_second(stepper: Stepper, optimizer: torch.optim.Optimizer) -> float:
+def images_per_second(train_step: TrainStep, optimizer: torch.optim.Optimizer) -> float:
     """Training speed over all processes, from steps at a rate of zero, which leave weights and optimizer as new.
 
     Args:
-        stepper: Computes gradients.
+        train_step: Computes gradients.
         optimizer: One that has taken no step.
     """
     set_rates(optimizer, 0.0)
 
     def timed() -> float:
         begin = time.perf_counter()
-        if math.isfinite(stepper.gradient(0, 0.0).norm):
+        if math.isfinite(train_step.gradient(0, 0.0).norm):
             optimizer.step()
-        if stepper.world.device.type == "cuda":
+        if train_step.world.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - begin
 
@@ -46,15 +46,15 @@ def images_per_second(stepper: Stepper, optimizer: torch.optim.Optimizer) -> flo
     while seconds < TIMING_SECONDS and count < 50:
         seconds += timed()
         count += 1
-        seconds = stepper.world.mean([seconds])[0]
+        seconds = train_step.world.mean([seconds])[0]
     optimizer.state.clear()
     set_rates(optimizer, 1.0)
-    for p in stepper.trainable:
+    for p in train_step.trainable:
         p.grad = None
-    return stepper.config.batch_size * count / seconds
+    return train_step.config.batch_size * count / seconds
 
 
-def settle_steps(config: RunConfig, speed: float) -> RunConfig:
+def resolve_steps(config: RunConfig, speed: float) -> RunConfig:
     """The configuration with its budget turned into optimizer steps, so that a resumed run has the same schedule."""
     if config.max_steps is not None:
         return config
@@ -70,7 +70,7 @@ def peak_memory(device: torch.device) -> str:
 
 def describe(
     config: RunConfig,
-    stepper: Stepper,
+    train_step: TrainStep,
     dataset: Dataset,
     speed: float,
     out: Path,
@@ -81,7 +81,7 @@ def describe(
 
     Args:
         config: The run, with its number of steps.
-        stepper: Computes its gradients.
+        train_step: Computes its gradients.
         dataset: What it trains on.
         speed: Images per second.
         out: Its folder.
@@ -89,10 +89,10 @@ def describe(
         warnings: What does not go together in this run.
     """
     assert config.max_steps is not None
-    world = stepper.world
+    world = train_step.world
     left = config.max_steps - done
     images = left * config.batch_size
-    trainable = sum(p.numel() for p in stepper.trainable)
+    trainable = sum(p.numel() for p in train_step.trainable)
     n, noun = len(dataset), "images" if dataset.sample_rate is None else "sounds"
     first = config.init or teacher_of(config, out)
     start = f"weights of {first}" if first else "fresh weights"
@@ -106,7 +106,7 @@ def describe(
         "model": f"{trainable:,} trainable parameters, {config.model.kind}",
         "start": f"the checkpoint of step {done:,}" if done else start,
         "steps": f"{steps} {config.batch_size} {noun}: {images:,} {noun}, {images / n:.1f} passes",
-        "arithmetic": f"{stepper.precision} on {world.device}{processes}{compiled}",
+        "arithmetic": f"{train_step.precision} on {world.device}{processes}{compiled}",
         "speed": f"{speed:.1f} {noun}/s in a timing run",
         "expected time": duration(images / speed),
         "memory": peak_memory(world.device),

@@ -26,17 +26,17 @@ from unistep.training.build import (
 )
 from unistep.training.checkpoint import TrainingState, checkpoints, read_checkpoint
 from unistep.training.compiled import compile_networks, keep_if_faster, worth_compiling
-from unistep.training.config import RunConfig
 from unistep.training.display import Display, duration, show_table
 from unistep.training.ema import EMA
-from unistep.training.folder import held, missing_folders, open_run, write_config
 from unistep.training.log import MetricsLog
 from unistep.training.optim import build_optimizer
 from unistep.training.parallel import World, start_world, stop_world, wrap
-from unistep.training.places import teacher_of
-from unistep.training.plan import describe, images_per_second, settle_steps
-from unistep.training.soundness import budget_warnings, network_warnings, start_warnings, steepness
-from unistep.training.step import Stepper
+from unistep.training.plan import describe, images_per_second, resolve_steps
+from unistep.training.preflight import budget_warnings, network_warnings, start_warnings, time_embedding_slope
+from unistep.training.run_config import RunConfig
+from unistep.training.run_directory import missing_folders, open_run, run_lock, write_config
+from unistep.training.run_paths import teacher_of
+from unistep.training.step import TrainStep
 from unistep.training.trainer import Trainer
 
 
@@ -79,7 +79,7 @@ def _data(config: RunConfig, world: World) -> Dataset:
     def once() -> None:
         prepare(config.data, progress=True)
 
-    world.from_main(once)
+    world.run_on_rank_zero(once)
     return prepare(config.data, progress=False)
 
 
@@ -87,15 +87,15 @@ def _train(config: RunConfig, out: Path, resume: bool, world: World, console: Co
     config = replace(config, model=fit_sampling_to_objective(config.model, config.objective))
     made = missing_folders(out)
     asked = config
-    config = world.from_main(lambda: open_run(out, asked, resume=resume))
+    config = world.run_on_rank_zero(lambda: open_run(out, asked, resume=resume))
     with ExitStack() as stack:
-        world.from_main(lambda: stack.enter_context(held(out, made)))
+        world.run_on_rank_zero(lambda: stack.enter_context(run_lock(out, made)))
         return _train_held(config, out, world, console)
 
 
 def _train_held(config: RunConfig, out: Path, world: World, console: Console) -> bool:
     dataset = _data(config, world)
-    if world.is_main and dataset.summary.skipped:
+    if world.is_rank_zero and dataset.summary.skipped:
         console.print(dataset.summary)
     model = fit_model_to_objective(fit_model_to_data(config.model, dataset), config.objective)
     teacher = load_fitting(teacher_of(config, out), model, "teacher")
@@ -103,24 +103,24 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     model = fit_model_to_start(model, start, teacher)
     config = replace(config, model=model)
     student = build_student(config, model, start or teacher)
-    rate = steepness(student.net)
+    rate = time_embedding_slope(student.net)
     objective = build_objective(config, student, teacher)
     place(objective, config, world)
     module = wrap(objective, world, config.parallel)
     loader = Loader(dataset, config.batch_size, config.seed, rank=world.rank, world=world.size)
-    stepper = Stepper(module, loader, model.modality, config, world)
+    train_step = TrainStep(module, loader, model.modality, config, world)
     if config.compile:
-        compile_networks(objective, stepper)
-    optimizer = build_optimizer(config.optimizer, student.net, objective, stepper.precision)
+        compile_networks(objective, train_step)
+    optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
     state = TrainingState(
         objective,
         optimizer,
         [EMA(ema, student.net.parameters()) for ema in config.emas],
     )
-    speed = images_per_second(stepper, optimizer)
-    config, speed = _compiled_if_long(config, objective, stepper, optimizer, speed, out, console)
-    config = world.broadcast(settle_steps(config, speed))
-    stepper.config = config
+    speed = images_per_second(train_step, optimizer)
+    config, speed = _compiled_if_long(config, objective, train_step, optimizer, speed, out, console)
+    config = world.broadcast(resolve_steps(config, speed))
+    train_step.config = config
     warnings = [*network_warnings(config, rate), *budget_warnings(config)]
     warnings += start_warnings(model, teacher, "teacher") + start_warnings(model, start, "init")
     identity = {"data": dataset.fingerprint, "teacher": weights_hash(objective.teacher)}
@@ -128,15 +128,17 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     assert config.max_steps is not None
     if progress.get("step", 0) > config.max_steps:
         raise ValueError(f"{out} has done {progress['step']} steps already; give at least as many with --max-steps")
-    if world.is_main:
+    if world.is_rank_zero:
         write_config(out, config)
-        show_table(console, "plan", describe(config, stepper, dataset, speed, out, progress.get("step", 0), warnings))
+        show_table(
+            console, "plan", describe(config, train_step, dataset, speed, out, progress.get("step", 0), warnings)
+        )
         if progress:
             console.print(f"going on after step {progress['step']}", highlight=False)
-    trainer = Trainer(config, model, objective, stepper, state, out, progress | identity)
-    log = MetricsLog(out, trainer.step, warnings) if world.is_main else None
+    trainer = Trainer(config, model, objective, train_step, state, out, progress | identity)
+    log = MetricsLog(out, trainer.step, warnings) if world.is_rank_zero else None
     noun = "images" if dataset.sample_rate is None else "sounds"
-    display = Display(console if world.is_main else Console(quiet=True), config.max_steps, trainer.step, noun)
+    display = Display(console if world.is_rank_zero else Console(quiet=True), config.max_steps, trainer.step, noun)
     try:
         done = trainer.run(display, log)
     finally:
@@ -145,7 +147,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
                 log.close()
             except OSError as error:
                 display.warn(f"the last numbers are not on disk: {error}")
-    if world.is_main:
+    if world.is_rank_zero:
         _report(console, trainer, out, done=done, tensorboard=log is not None and log.has_tensorboard)
     return done
 
@@ -153,19 +155,19 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
 def _compiled_if_long(
     config: RunConfig,
     objective: Objective,
-    stepper: Stepper,
+    train_step: TrainStep,
     optimizer: torch.optim.Optimizer,
     speed: float,
     out: Path,
     console: Console,
 ) -> tuple[RunConfig, float]:
     """The run with its network compiled where that is worth it, and its speed."""
-    steps = settle_steps(config, speed).max_steps or 0
-    if not worth_compiling(config, steps * config.batch_size / speed, stepper, out):
+    steps = resolve_steps(config, speed).max_steps or 0
+    if not worth_compiling(config, steps * config.batch_size / speed, train_step, out):
         return config, speed
     with console.status("compiling the network, as this run is long (--no-auto-compile goes without)"):
         try:
-            faster = keep_if_faster(objective, stepper, optimizer, speed)
+            faster = keep_if_faster(objective, train_step, optimizer, speed)
         except ValueError as error:
             console.print(f"not compiled: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
             return config, speed
@@ -187,8 +189,8 @@ def _restore(
         except ValueError as error:
             snapshot, problem = None, str(error)
         # Restoring is done together, or not at all.
-        if world.agree(snapshot is None) or snapshot is None:
-            if world.is_main:
+        if world.any_rank(snapshot is None) or snapshot is None:
+            if world.is_rank_zero:
                 console.print(
                     f"checkpoint {folder.name} cannot be read, going back to the one before it ({problem})",
                     style="yellow",

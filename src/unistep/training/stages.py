@@ -10,12 +10,12 @@ from rich.console import Console
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.serialization import read_json
 from unistep.training.budget import parse_amount
-from unistep.training.config import RunConfig
-from unistep.training.folder import holds_run, no_run_yet, open_run
 from unistep.training.optim import MuonConfig, Schedule
-from unistep.training.parallel import speaks
-from unistep.training.places import OWN_TEACHER, TEACHER_FOLDER
+from unistep.training.parallel import is_rank_zero
 from unistep.training.run import train
+from unistep.training.run_config import RunConfig
+from unistep.training.run_directory import holds_run, no_run_yet, open_run
+from unistep.training.run_paths import OWN_TEACHER, TEACHER_FOLDER
 
 
 def needs_own_teacher(config: RunConfig) -> bool:
@@ -23,7 +23,7 @@ def needs_own_teacher(config: RunConfig) -> bool:
     return config.teacher is None and config.objective.starts_from_teacher
 
 
-def scaled(config: RunConfig, share: float) -> RunConfig:
+def scale_budget(config: RunConfig, share: float) -> RunConfig:
     """The configuration with a share of its budget."""
     if config.max_steps is not None:
         return replace(config, max_steps=max(1, round(config.max_steps * share)))
@@ -37,7 +37,7 @@ def scaled(config: RunConfig, share: float) -> RunConfig:
 def teacher_config(config: RunConfig) -> RunConfig:
     """The run that trains the teacher of ``config``."""
     return replace(
-        scaled(config, config.teacher_share),
+        scale_budget(config, config.teacher_share),
         recipe=f"{config.recipe}, teacher",
         model=replace(
             config.model,
@@ -45,7 +45,7 @@ def teacher_config(config: RunConfig) -> RunConfig:
             network=replace(config.model.network, second_time=False),
             steps=18,
             times={},
-            lowest=0.0,
+            sigma_min_trained=0.0,
         ),
         objective=DenoisingConfig(),
         optimizer=MuonConfig(),
@@ -69,7 +69,7 @@ def train_stages(
     Where there is nothing to resume, a run begins and a line says so.
     Arguments, result and errors are those of :func:`unistep.training.run.train`.
     """
-    console = (console or Console()) if speaks() else Console(quiet=True)
+    console = (console or Console()) if is_rank_zero() else Console(quiet=True)
     if resume and not holds_run(out):
         console.print(no_run_yet(out), style="yellow", markup=False, highlight=False, soft_wrap=True)
     if not needs_own_teacher(config):
@@ -96,7 +96,7 @@ def _student_config(config: RunConfig, own: Path) -> RunConfig:
     """
     tuning = replace(config, teacher=OWN_TEACHER)
     if config.max_steps is None:
-        return scaled(tuning, 1 - config.teacher_share)
+        return scale_budget(tuning, 1 - config.teacher_share)
     taken = read_json(RunConfig, own / "config.json").max_steps or 0
     if config.max_steps <= taken:
         raise ValueError(f"the teacher's stage took {taken} steps; give more with --max-steps, got {config.max_steps}")

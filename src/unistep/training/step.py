@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unistep.core.seeding import ShardGenerator, derived_seed
 from unistep.data import Loader
-from unistep.generator import AnyModality
+from unistep.generation.generator import AnyModality
 from unistep.modalities.audio import AudioModality
 from unistep.objectives.base import Loss
 from unistep.precision import Precision, autocast, resolve_precision
-from unistep.seeding import ShardGenerator, derived_seed
-from unistep.training.config import RunConfig
 from unistep.training.optim import clip_gradients
 from unistep.training.parallel import World, without_sync
+from unistep.training.run_config import RunConfig
 
 LEVELS = (0.1, 0.5, 2.0, 10.0)
 """Noise to signal ratios between which the loss is shown separately."""
@@ -46,7 +46,7 @@ def by_level(loss: Loss) -> Tensor:
     return sums
 
 
-class Stepper:
+class TrainStep:
     """Computes the gradient of a step.
 
     All randomness of a step follows from ``(seed, step)``: every share of the batch, on whichever process and in

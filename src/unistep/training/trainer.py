@@ -12,24 +12,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from unistep.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator, ModelConfig
 from unistep.hub.save import save
 from unistep.objectives.base import Objective
 from unistep.training.budget import Amount, parse_amount
 from unistep.training.checkpoint import Snapshot, TrainingState, prune, save_checkpoint
-from unistep.training.config import RunConfig
 from unistep.training.display import Display
 from unistep.training.health import Health, TrainingStoppedError, count_broken, refuse_broken
 from unistep.training.log import MetricsLog
 from unistep.training.optim import set_rates
 from unistep.training.parallel import gathered
-from unistep.training.step import Gradient, Stepper
+from unistep.training.run_config import RunConfig
+from unistep.training.step import Gradient, TrainStep
 
 LOG_EVERY = 10
 """Optimizer steps between lines of the log."""
 
 
-class Every:
+class Interval:
     """Tells when an interval, in seconds or in steps, has passed."""
 
     def __init__(self, text: str, name: str, batch_size: int) -> None:
@@ -54,7 +54,7 @@ class Trainer:
         config: The resolved configuration (``max_steps`` is settled).
         model: The model, fitted to the data.
         objective: The bare objective.
-        stepper: Computes gradients.
+        train_step: Computes gradients.
         state: What is trained.
         out: The run's folder.
         progress: That of the checkpoint which was restored, if any, with the hashes of what the run depends on: its
@@ -66,14 +66,20 @@ class Trainer:
         config: RunConfig,
         model: ModelConfig,
         objective: Objective,
-        stepper: Stepper,
+        train_step: TrainStep,
         state: TrainingState,
         out: Path,
         progress: dict[str, Any],
     ) -> None:
         assert config.max_steps is not None
-        self.config, self.model, self.objective, self.stepper, self.state = config, model, objective, stepper, state
-        self.world, self.out, self.total = stepper.world, out, config.max_steps
+        self.config, self.model, self.objective, self.train_step, self.state = (
+            config,
+            model,
+            objective,
+            train_step,
+            state,
+        )
+        self.world, self.out, self.total = train_step.world, out, config.max_steps
         self.step: int = progress.get("step", 0)
         self.seconds: float = progress.get("seconds", 0.0)
         self.health = Health(config.max_bad_steps, skipped=progress.get("skipped", 0))
@@ -92,8 +98,8 @@ class Trainer:
             TrainingStoppedError: When too many steps in a row, or the averaged weights, are not finite, or the final
                 state cannot be written.
         """
-        checkpoint = Every(self.config.checkpoint_every, "checkpoint_every", self.config.batch_size)
-        sample = Every(self.config.sample_every, "sample_every", self.config.batch_size)
+        checkpoint = Interval(self.config.checkpoint_every, "checkpoint_every", self.config.batch_size)
+        sample = Interval(self.config.sample_every, "sample_every", self.config.batch_size)
         window_time, window_images = time.perf_counter(), 0
         began, before = time.perf_counter(), self.seconds
         self.objective.train()
@@ -108,13 +114,13 @@ class Trainer:
                     window_time, window_images = now, 0
                     self._log(log, gradient, speed, display)
                     display.update(self.step, gradient.loss, speed, self.health.skipped)
-                if self.world.agree(self.world.is_main and sample.due(self.step)) and self.step < self.total:
+                if self.world.any_rank(self.world.is_rank_zero and sample.due(self.step)) and self.step < self.total:
                     self._sample(display)
                 if gradient.stop:
                     break
                 # While steps are being skipped the weights may be what is broken: the last good ones are kept.
-                due = self.health.streak == 0 and self.world.is_main and checkpoint.due(self.step)
-                if self.world.agree(due) and self.step < self.total:
+                due = self.health.streak == 0 and self.world.is_rank_zero and checkpoint.due(self.step)
+                if self.world.any_rank(due) and self.step < self.total:
                     problem = self.save()
                     if problem:
                         display.warn(f"{problem}; training goes on")
@@ -127,7 +133,7 @@ class Trainer:
 
     def _one_step(self) -> Gradient:
         progress = self.step / self.total
-        gradient = self.stepper.gradient(self.step, progress, stop=self._stop)
+        gradient = self.train_step.gradient(self.step, progress, stop=self._stop)
         set_rates(self.state.optimizer, self.config.schedule.factor(self.step, progress))
         if self.health.accept(self.step, gradient.loss, gradient.norm, self.saved):
             self.state.optimizer.step()
@@ -174,7 +180,7 @@ class Trainer:
         snapshot = self.state.gather()
         # Before the checkpoint, too: it would take the place of one that is whole.
         average = snapshot.files[self.config.emas[0].name].values()
-        broken, count = self.world.broadcast(count_broken(average) if self.world.is_main else None)
+        broken, count = self.world.broadcast(count_broken(average) if self.world.is_rank_zero else None)
         refuse_broken(broken, count, self.step, self.saved)
         if self.saved is None or self.step > self.saved:
             problem = self._on_main(lambda: self._write_checkpoint(snapshot))
@@ -188,7 +194,7 @@ class Trainer:
     def _on_main(self, write: Callable[[], None]) -> str:
         """Let the main process write; the reason why it could not, on every process, so that all go on alike."""
         problem = ""
-        if self.world.is_main:
+        if self.world.is_rank_zero:
             try:
                 write()
             except (OSError, ValueError) as error:
@@ -224,7 +230,7 @@ class Trainer:
 
     @property
     def _licence(self) -> str:
-        return self.stepper.loader.dataset.licence
+        return self.train_step.loader.dataset.licence
 
     def _card(self) -> str:
         described = "\n".join(f"- {name}: {value}" for name, value in self._described().provenance.items())
@@ -243,7 +249,7 @@ class Trainer:
 
     def _sample(self, display: Display) -> None:
         """Write a grid of samples of the averaged weights, always of the same seeds."""
-        if self.config.parallel == "ddp" and not self.world.is_main:
+        if self.config.parallel == "ddp" and not self.world.is_rank_zero:
             return
         with self._averaged():
             generator = Generator(self.objective.student, self.model)
@@ -251,7 +257,7 @@ class Trainer:
             solver = "dpmpp2m" if self.model.kind == "denoiser" else None
             x = generator.sample(self.model.modality.previews, steps=steps, solver=solver)
         self.objective.train()
-        if self.world.is_main:
+        if self.world.is_rank_zero:
             try:
                 (self.out / "samples").mkdir(exist_ok=True)
                 self.model.modality.save_preview(x, self.out / "samples", f"{self.step:08d}")

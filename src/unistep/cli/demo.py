@@ -1,0 +1,119 @@
+"""``unistep demo``: what Unistep can do, in minutes, on this computer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from unistep.cli.errors import INTERRUPTED
+from unistep.cli.extras import require
+from unistep.cli.outputs import check_file, check_folder
+from unistep.cli.parse import parse
+
+AUDIO = "audio"
+"""The word after which the demo is one of sounds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioDemoOptions:
+    """Play a scale and a beat on a one-step instrument, each note in one network call, into one file."""
+
+    model: str = "notes"
+    """The instrument: a name from `unistep models`, the folder of a run or of a model, or owner/name on the hub."""
+    drums: str | None = None
+    """A one-step model of drums for the beat; the shipped one without."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo.wav")
+    """Sound file to write, .wav or .flac; its spectrogram goes beside it, as .png."""
+    tempo: float = 112
+    """Quarter notes a minute."""
+    seed: int = 0
+    """Seed of the first note."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """Sample the shipped one-step model and its teacher, train a student for two minutes, and tell it on one page.
+
+    unistep demo audio plays a one-step instrument instead: unistep demo audio --help.
+    """
+
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo")
+    """Folder for the page, the pictures and the trained model; what an earlier demo left there is replaced."""
+    seconds: float = 120
+    """Time for training, in seconds; everything else takes about a minute."""
+    seed: int = 0
+    """Seed of the first sample and of the training."""
+    open: bool = False
+    """Open the page in a browser at the end."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the demo; the exit code is 130 where it was interrupted."""
+    if arguments and arguments[0] == AUDIO:
+        return _play(parse(AudioDemoOptions, f"demo {AUDIO}", arguments[1:]))
+    words = [word for word in arguments if word != "--no-open"]  # the default, spelled out
+    options = parse(DemoOptions, "demo", words)
+    check_folder(options.out)
+    from rich.console import Console
+
+    from unistep.demo.show import DemoConfig, run_demo
+
+    console = Console()
+    page = run_demo(DemoConfig(out=options.out, seconds=options.seconds, seed=options.seed), console)
+    if page is None:
+        console.print(f"interrupted: no page was made; start again with unistep demo --out {options.out}", markup=False)
+        return INTERRUPTED
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(page.absolute().as_uri())
+    return 0
+
+
+def _play(options: AudioDemoOptions) -> int:
+    """The demo of sounds."""
+    if not 20 <= options.tempo <= 400:
+        raise ValueError(f"--tempo must be from 20 to 400, got {options.tempo:g}")
+    out = check_file(options.out, (".wav", ".flac"))
+    require("audio", "unistep demo audio", ("soundfile", "soxr"))
+    from unistep.cli.devices import choose_device
+    from unistep.core.condition import LabelField
+    from unistep.demo.music import KIT, check_instrument, perform, plays_beside, scale_and_beat
+    from unistep.evaluation.hardware import hardware
+    from unistep.hub.load import load, models
+
+    generator = load(options.model, device=choose_device(options.device))
+    modality, _ = check_instrument(generator)
+    instruments = generator.config.fields["instrument"]
+    assert isinstance(instruments, LabelField)
+    kit = options.drums or ("drums" if "drums" in models() else None)
+    drums = None if kit is None else load(kit, device=choose_device(options.device))
+    if options.drums is None and drums is not None and not plays_beside(drums, modality):
+        drums = None  # the shipped ones are of one rate
+    label = None if drums is None else drums.config.fields.get("label")
+    classes = label.names if isinstance(label, LabelField) else ()
+    if options.drums is not None and not set(classes) >= KIT:
+        raise ValueError(f"--drums takes a model that knows {', '.join(sorted(KIT))}; {options.drums} does not")
+    names = instruments.names or tuple(map(str, instruments.written))
+    piece = scale_and_beat(names, classes, tempo=options.tempo)
+    performance = perform(generator, piece, drums=drums, seed=options.seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    modality.save(performance.sound, out)
+    modality.save(performance.sound, out.with_suffix(".png"))
+    played = dict.fromkeys(note.instrument for note in piece)
+    told = f"{len(performance.latencies)} notes of {', '.join(played)}, {generator.network_calls()} network call each"
+    print(f"{told}, on {hardware(generator.device)}")
+    usual, slow = (1e3 * performance.latency(share) for share in (0.5, 0.95))
+    factor = performance.latency(0.5) / performance.note_seconds
+    print(
+        f"a note of {performance.note_seconds:g} s takes {usual:.0f} ms, 95 % of them at most {slow:.0f} ms: real-time "
+        f"factor {factor:.3f}"
+    )
+    print(f"written to {options.out} and {options.out.with_suffix('.png')}")
+    return 0

@@ -1,0 +1,124 @@
+"""The command ``unistep``: finds the verb, and turns every mistake into one line.
+
+Nothing heavy is imported before the verb is known, so that ``unistep --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from unistep import __version__
+from unistep.cli.errors import INTERRUPTED, CommandError
+from unistep.cli.extras import extra_of
+from unistep.cli.words import nearest_of
+from unistep.files import DiskError
+
+VERBS = {
+    "demo": "see what Unistep can do, in minutes, on this computer",
+    "sample": "draw samples from a model",
+    "stream": "play a model of an endless sound to a pipe or a file",
+    "train": "train a model by a recipe, on known data or on yours",
+    "evaluate": "judge a model against real data",
+    "models": "list the models that ship with Unistep",
+    "recipes": "list the recipes for training",
+    "info": "show this installation, or one model",
+}
+"""What each verb does; each is a module of :mod:`unistep.cli` with a function ``run(arguments) -> exit code``."""
+
+DEBUG = "UNISTEP_DEBUG"
+"""Set it to see the traceback behind an error line."""
+
+_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What PyTorch says on a CPU, in an error of no kind of its own."""
+
+BROKEN_PIPE = 141
+"""Exit code where whoever read the output has left."""
+
+
+def overview() -> str:
+    """The text of ``unistep --help``."""
+    verbs = "\n".join(f"  {name:<10}{what}" for name, what in VERBS.items())
+    return f"""usage: unistep VERB [options]
+
+From noise to data in one step: train, try and judge one-step generative models.
+
+{verbs}
+
+  unistep demo                                      # start here
+  unistep sample fashion -n 64 --seed 0 -o out.png
+  unistep train fashion-ect --data folder:my_pictures --budget 30m
+  unistep VERB --help                               # the options of a verb
+
+MODEL is a name from `unistep models`, a folder, or owner/name on the Hugging Face hub.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: The words after ``unistep``; those of this process without.
+
+    Returns:
+        The exit code: 0 for success, 1 where the work failed, 2 for a mistake in the command, 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        print(end="", flush=True)  # unlike a flush of its own, no error where it is closed, as by >&-
+        return code
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left. Nothing may be written to it any more, not even at the interpreter's end.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        line, code = describe(error)
+        if line is None:
+            raise
+        print(f"unistep: error: {line}", file=sys.stderr)
+        return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview(), end="")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb in ("--version", "-V"):
+        print(f"unistep {__version__}")
+        return 0
+    if verb not in VERBS:
+        what = "option" if verb.startswith("-") else "verb"
+        raise ValueError(f"there is no {what} {verb!r}{nearest_of(verb, VERBS)}; one of {', '.join(VERBS)}, --help")
+    return importlib.import_module(f"unistep.cli.{verb}").run(rest)
+
+
+def describe(error: Exception) -> tuple[str | None, int]:
+    """One line about an error and the exit code, or no line where it is no mistake of the person's but ours."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, CommandError | DiskError):
+        return text, 1
+    if isinstance(error, ValueError):
+        return text, 2
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        extra = extra_of(package)
+        return (f"this needs the package {package}: pip install 'unistep[{extra}]'" if extra else None), 2
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or text}", 1
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY in text:
+        return "there is not enough memory; where the command has a --batch-size, use a smaller one", 1
+    return None, 1

@@ -1,0 +1,97 @@
+"""``unistep models``: what ships with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unistep.cli.parse import parse
+
+if TYPE_CHECKING:
+    from unistep.modalities import AnyModality
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsOptions:
+    """List the models that ship with Unistep; each is a MODEL of sample, evaluate, info and train --teacher."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print a table of the zoo."""
+    parse(ModelsOptions, "models", arguments)
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from unistep.hub.load import models
+
+    shipped = models()
+    if not shipped:
+        print("no models ship with this installation; train one: unistep train fashion-teacher")
+        return 0
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("name", "kind", "shape", "parameters", "conditions", "steps"):
+        table.add_column(name, justify="right" if name in ("parameters", "steps") else "left", no_wrap=name == "name")
+    for name, folder in shipped.items():
+        table.add_row(name, *summary(folder).values())
+    console = Console()
+    console.print(table)
+    console.print(
+        "try one: unistep sample NAME -n 64 -o out.png      more about one: unistep info NAME", highlight=False
+    )
+    return 0
+
+
+def summary(folder: Path) -> dict[str, str]:
+    """Kind, shape, parameters, conditions and default steps of the model in a folder.
+
+    Raises:
+        ValueError: If its files cannot be read.
+    """
+    from unistep.generation.generator import ModelConfig
+    from unistep.hub.save import CONFIG, WEIGHTS
+    from unistep.serialization import read_json
+
+    config = read_json(ModelConfig, folder / CONFIG)
+    conditions = [f"{name} ({spec.extent})" for name, spec in config.fields.items()]
+    sampler = f" {config.solver}" if config.kind == "denoiser" else ""
+    return {
+        "kind": "many-step teacher" if config.kind == "denoiser" else "one-step",
+        "shape": _shape(config.modality),
+        "parameters": f"{count_parameters(folder / WEIGHTS):,}",
+        "conditions": ", ".join(conditions) or "none",
+        "steps": f"{config.steps}{sampler}",
+    }
+
+
+def _shape(modality: AnyModality) -> str:
+    """What comes out: a picture's channels and pixels, or the length and the rate of a sound."""
+    from unistep.modalities.audio import AudioModality
+
+    if not isinstance(modality, AudioModality):
+        return "x".join(map(str, modality.shape))
+    channels = {1: "mono", 2: "stereo"}.get(modality.channels, f"{modality.channels} channels")
+    length = f"chunks of {modality.seconds / 2:.4g} s" if modality.chunk else f"{modality.seconds:.4g} s"
+    return f"{length}, {modality.sample_rate:,} Hz, {channels}"
+
+
+def count_parameters(weights: Path) -> int:
+    """Number of values in a safetensors file, from its header alone.
+
+    Raises:
+        ValueError: If the file is missing or corrupt.
+    """
+    import math
+
+    from safetensors import SafetensorError, safe_open
+
+    from unistep.files import check_readable
+
+    check_readable(weights)
+    try:
+        with safe_open(weights, framework="pt") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{weights} is not a readable safetensors file ({error}); copy or train it again") from None

@@ -1,0 +1,55 @@
+"""Finding out before long work whether its result can be written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from unistep.cli.words import nearest_of
+from unistep.files import unwritable
+
+
+def check_file(path: str | Path, endings: tuple[str, ...]) -> Path:
+    """Check that a file can be written, leaving nothing behind.
+
+    Args:
+        path: The file; missing folders above it would be made.
+        endings: How its name may end.
+
+    Returns:
+        The path with ``~`` resolved.
+
+    Raises:
+        ValueError: If it cannot, with the reason.
+    """
+    target = Path(path).expanduser()
+    if str(path).endswith(("/", os.sep)) or target.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder, wanted a file such as out{endings[0]}")
+    if target.suffix.lower() not in endings:
+        hint = nearest_of(target.suffix, endings)
+        raise ValueError(f"cannot write {path}: its name must end with {' or '.join(endings)}{hint}")
+    check_folder(target.parent, Path(path))
+    return target
+
+
+def check_folder(folder: Path, named: Path | None = None) -> Path:
+    """Check that a folder can be written to, or made.
+
+    Args:
+        folder: The folder.
+        named: What the message should name instead.
+
+    Raises:
+        ValueError: If it cannot, with the reason.
+    """
+    folder = folder.expanduser()
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise ValueError(f"cannot write {named or folder}: {existing} is a file, not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # only trying tells, for a superuser and on read-only disks
+            pass
+    except OSError as error:
+        raise unwritable(f"cannot write {named or folder}: {error.strerror}", error) from None
+    return folder

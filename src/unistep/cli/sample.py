@@ -1,0 +1,96 @@
+"""``unistep sample``: pictures or sounds from a model, each belonging to its seed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from unistep.cli.memory import check_samples
+from unistep.cli.parse import check_conditions, model_word, parse, with_conditions
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """Draw samples. Its own conditions, such as --label, are options of a model too: unistep sample MODEL --help."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
+    num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
+    """Number of samples."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """File to write: .png, .jpg or .webp (one picture, or a grid of several), .npz, or a folder for single files; of
+    sounds also .wav, .flac or .ogg. Without, samples.png or samples.wav."""
+    steps: int | None = None
+    """Sampling steps; the model's default without."""
+    times: tuple[float, ...] = ()
+    """Decreasing times on the model's path, one for each step, such as 80 2.5; the model's own without."""
+    seed: int = 0
+    """Seed of the first sample; sample i belongs to seed + i, whichever batch it is drawn in."""
+    solver: Literal["heun", "euler", "dpmpp2m"] | None = None
+    """ODE solver, for many-step teachers."""
+    guidance: float | None = None
+    """Guidance weight: of a many-step teacher, 1 (none) without; of a one-step model that was trained for a range of
+    weights, its own default without."""
+    batch_size: int = 64
+    """Samples that go through the network together."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Arithmetic of the network: fp32, the same on every device; bf16, faster where there are units for it; or auto."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Sample, save, and say what it took."""
+    name = model_word(arguments, SampleOptions)
+    if name is None:
+        parse(SampleOptions, "sample", arguments)  # prints the help, or says what is missing
+        return 0
+    from unistep.generation.generator import ModelConfig
+    from unistep.hub.load import find
+    from unistep.hub.save import CONFIG
+    from unistep.serialization import read_json
+
+    config = read_json(ModelConfig, find(name) / CONFIG)
+    kind, own = with_conditions(SampleOptions, config, "Draw samples from a model.")
+    check_conditions(arguments, SampleOptions, config, name)
+    options: Any = parse(kind, "sample", arguments)
+    if "--times" in arguments and not options.times:
+        raise ValueError("--times needs one or more numbers, such as 80 2.5")
+    out = Path(config.modality.example) if options.out is None else options.out
+    config.modality.check_path(out)
+    check_samples(options.num, math.prod(config.modality.signal_shape), options.seed)
+    _sample(options, out, {condition: getattr(options, condition) for condition in own})
+    return 0
+
+
+def _sample(options: Any, out: Path, told: dict[str, str | None]) -> None:
+    from unistep.cli.devices import choose_device
+    from unistep.hub.load import load
+
+    generator = load(options.model, device=choose_device(options.device), precision=options.precision)
+    began = time.perf_counter()
+    x = generator.sample(
+        options.num,
+        steps=options.steps,
+        seed=options.seed,
+        solver=options.solver,
+        guidance=options.guidance,
+        times=options.times or None,
+        batch_size=options.batch_size,
+        **told,
+    )
+    seconds = time.perf_counter() - began
+    generator.save(x, out)
+    calls = generator.network_calls(len(options.times) or options.steps, options.solver, options.guidance)
+    print(
+        f"{options.num} sample{'s' if options.num > 1 else ''} of {generator.name} in {seconds:.2f} s "
+        f"({options.num / seconds:.1f}/s), {calls} network call{'s' if calls > 1 else ''} each, "
+        f"{generator.precision} on {generator.device}"
+    )
+    print(f"written to {out}")

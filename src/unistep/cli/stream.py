@@ -1,0 +1,210 @@
+"""``unistep stream``: an endless sound to a pipe or a file, chunk by chunk as a model makes it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from unistep.cli.errors import INTERRUPTED, CommandError
+from unistep.cli.outputs import check_file
+from unistep.cli.parse import check_conditions, model_word, parse, with_conditions
+from unistep.generation.pacing import Deadlines
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from unistep.generation.generator import ModelConfig
+    from unistep.modalities.audio import AudioModality
+
+PIPE = "-"
+"""Standard output, as ``--out`` has it."""
+
+Put = Callable[["np.ndarray"], None]
+"""Takes the samples ``[n, c]``, int16, of one chunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """Play a model of an endless sound. Its conditions, such as --pitch, are options too: unistep stream MODEL -h."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"])] = PIPE
+    """- for 16-bit samples (s16le) on standard output, for a player to read; or a file, .wav, .flac or .ogg."""
+    seconds: float | None = None
+    """How long, rounded up to whole chunks; without end to a pipe and a minute to a file without."""
+    pace: Literal["real-time", "fast"] | None = None
+    """real-time hands a chunk on when a player needs it, fast as soon as it is there; without, real-time to a pipe and
+    fast to a file."""
+    seed: int = 0
+    """Seed of the stream."""
+    steps: int | None = None
+    """Sampling steps for each chunk; the model's default without."""
+    solver: Literal["heun", "euler", "dpmpp2m"] | None = None
+    """ODE solver, for many-step teachers."""
+    guidance: float | None = None
+    """Guidance weight, as in unistep sample."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Arithmetic of the network: fp32, the same on every device; bf16, faster where there are units for it; or auto."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Play until the end, until Ctrl-C, or until nobody listens."""
+    name = model_word(arguments, StreamOptions)
+    if name is None:
+        parse(StreamOptions, "stream", arguments)  # prints the help, or says what is missing
+        return 0
+    from unistep.generation.generator import ModelConfig
+    from unistep.hub.load import find
+    from unistep.hub.save import CONFIG
+    from unistep.modalities.audio_writing import FORMATS
+    from unistep.serialization import read_json
+
+    config = read_json(ModelConfig, find(name) / CONFIG)
+    without = "drawn from the seed; several with commas take turns, one a chunk"
+    kind, own = with_conditions(StreamOptions, config, "Play a model of an endless sound.", without=without)
+    check_conditions(arguments, StreamOptions, config, name)
+    options: Any = parse(kind, "stream", arguments)
+    if options.seconds is not None and not 0 < options.seconds < math.inf:
+        raise ValueError(f"--seconds must be a number above 0 (without it, a pipe never ends), got {options.seconds:g}")
+    if options.out == PIPE and sys.stdout is None:
+        raise ValueError("standard output is closed: name a file with -o")
+    if options.out == PIPE and sys.stdout.isatty():
+        raise ValueError(f"samples are not for a terminal: add {_player(config)}, or name a file with -o")
+    path = None if options.out == PIPE else check_file(options.out, tuple(FORMATS))
+    told = {field: _turns(config, field, getattr(options, field)) for field in own}
+    return _play(options, path, told)
+
+
+def _turns(config: ModelConfig, field: str, text: str | None) -> Any:
+    """One value of a condition; of several with commas an endless round."""
+    values = [] if text is None else text.split(",")
+    for value in values:
+        config.fields[field].parse(field, value)
+    return itertools.cycle(values) if len(values) > 1 else text
+
+
+def _player(config: ModelConfig) -> str:
+    rate, channels = getattr(config.modality, "sample_rate", 16_000), getattr(config.modality, "channels", 1)
+    return f"| aplay -f S16_LE -r {rate} -c {channels}"
+
+
+def _play(options: Any, path: Path | None, told: dict[str, Any]) -> int:
+    from unistep.cli.devices import choose_device
+    from unistep.hub.load import load
+    from unistep.modalities.audio_reading import quantise
+
+    began = time.perf_counter()
+    generator = load(options.model, device=choose_device(options.device), precision=options.precision)
+    chunks = generator.stream(
+        seed=options.seed, steps=options.steps, solver=options.solver, guidance=options.guidance, **told
+    )
+    modality: Any = generator.modality
+    length = modality.chunk * modality.hop / modality.sample_rate
+    seconds = 60.0 if options.seconds is None and path is not None else options.seconds
+    if seconds is not None:
+        chunks = itertools.islice(chunks, min(max(1, -int(-seconds // length)), sys.maxsize))
+    paced = options.pace == "real-time" or (options.pace is None and path is None)
+    deadlines = Deadlines(length, paced=paced, begun=began)
+    show, interrupted = _Health(deadlines), False
+    try:
+        with _sink(path, modality) as put, _polite_kill():
+            try:
+                for chunk in chunks:
+                    deadlines.made()
+                    put(quantise(chunk.numpy().T))
+                    deadlines.handed()
+                    show()
+            except KeyboardInterrupt:
+                if deadlines.chunks == 0:
+                    raise  # there is nothing to put in the place of what was there
+                interrupted = True  # the file is finished all the same
+    finally:
+        show.last(time.perf_counter() - began)
+    if path is not None:
+        print(f"written to {path}")
+    return INTERRUPTED if interrupted else 0
+
+
+class _Health:
+    """A line on standard error: live where that is a terminal, once at the end where not."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines, self._live, self._shown = deadlines, sys.stderr.isatty(), 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if self._live and now - self._shown > 1:
+            self._shown = now
+            print(f"\r{self._deadlines}\033[K", end="", file=sys.stderr, flush=True)
+
+    def last(self, elapsed: float) -> None:
+        begin = "\r\033[K" if self._live else ""
+        first = f", first sound after {self._deadlines.first:.2f} s" if self._deadlines.chunks else ""
+        print(f"{begin}{self._deadlines}; {elapsed:.1f} s in all{first}", file=sys.stderr)
+
+
+@contextmanager
+def _sink(path: Path | None, modality: AudioModality) -> Iterator[Put]:
+    """Where chunks go; a file takes its place when the block ends, and is whole then.
+
+    Raises:
+        CommandError: If it cannot be written; a :class:`DiskError` on a full disk.
+    """
+    from unistep.files import replacing
+    from unistep.modalities.audio_reading import libraries
+    from unistep.modalities.audio_writing import FORMATS
+
+    if path is None:
+        pipe = sys.stdout.buffer
+
+        def hand_on(samples: np.ndarray) -> None:
+            try:
+                pipe.write(samples.astype("<i2").tobytes())
+                pipe.flush()
+            except OSError as error:  # with a name; one of a reader that left stays a BrokenPipeError
+                raise OSError(error.errno, error.strerror, "standard output") from None
+
+        yield hand_on
+        return
+    soundfile, _ = libraries()
+    container, code = FORMATS[path.suffix.lower()]
+    with replacing(path) as temporary:
+        try:
+            with soundfile.SoundFile(
+                temporary, "w", modality.sample_rate, modality.channels, code, format=container
+            ) as file:
+                yield file.write
+        except soundfile.LibsndfileError as error:
+            # Of a full disk libsndfile says only that the system failed; writing there ourselves says how.
+            with temporary.open("ab", buffering=0) as probe:
+                probe.write(bytes(2**20))
+                os.fsync(probe.fileno())
+            raise CommandError(f"cannot write {path}: {error.error_string}") from None
+
+
+@contextmanager
+def _polite_kill() -> Iterator[None]:
+    """For the block, a polite kill ends the stream as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is told of signals
+        return
+    held = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, held)

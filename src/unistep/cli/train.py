@@ -1,0 +1,150 @@
+"""``unistep train``: a recipe, with any part of it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, make_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from unistep.cli.errors import INTERRUPTED, CommandError
+from unistep.cli.parse import parse
+from unistep.cli.words import nearest_of
+
+if TYPE_CHECKING:
+    from unistep.data import DataConfig
+    from unistep.training.run_config import RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Where and how to run; the recipe's own configuration is added as further options."""
+
+    out: Path
+    """Folder of the run."""
+    resume: bool = False
+    """Go on with the run that lies in the folder; with none there, it starts."""
+    device: str | None = None
+    """cpu, cuda or cuda:N; a GPU where there is one without."""
+
+
+OVERVIEW = """usage: unistep train RECIPE [options]
+
+Train a model by a recipe. Everything a recipe says can be changed; the most used options are
+
+  --data SOURCE           fashion-mnist, folder:PATH, npz:FILE or hf:NAME
+  --data.size 32          side of the pictures, in pixels
+  --budget 30m            time (90s, 30m, 2h) or images (500k, 2M); --max-steps for optimizer steps
+  --out DIR               folder of the run (runs/RECIPE)
+  --resume                go on after an interruption
+  --init MODEL            go on from the weights of a trained model
+  --batch-size, --seed, --device, --checkpoint-every 5m, --teacher MODEL
+
+  unistep train fashion-ect --data folder:my_pictures --budget 30m
+  unistep train RECIPE --help           # every option, with the recipe's values
+  unistep recipes                       # what each recipe does
+
+RECIPE is one of {names}.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Train; the exit code is 130 after an interruption."""
+    from unistep.recipes import recipes
+
+    known = recipes()
+    if not arguments or arguments[0].startswith("-"):
+        if any(word in ("-h", "--help") for word in arguments):
+            print(OVERVIEW.format(names=", ".join(known)), end="")
+            return 0
+        raise ValueError(f"the recipe comes first: unistep train RECIPE [options], RECIPE one of {', '.join(known)}")
+    name, words = arguments[0], spell_out(arguments[1:])
+    if name not in known:
+        raise ValueError(f"there is no recipe {name!r}{nearest_of(name, known)}; one of {', '.join(known)}")
+    recipe = known[name]()
+    kind = with_config(type(recipe))
+    default = kind(config=recipe, out=Path("runs") / name)
+    options: Any = parse(kind, f"train {name}", words, default=default, markers=(tyro.conf.AvoidSubcommands,))
+    config = resolve_options(options.config, recipe, words)
+    return _train(config, options)
+
+
+def _train(config: RunConfig, options: Any) -> int:
+    from unistep.cli.devices import choose_device
+    from unistep.training.health import TrainingStoppedError
+    from unistep.training.stages import train_stages
+
+    device = None if options.device is None else choose_device(options.device)
+    try:
+        done = train_stages(config, options.out.expanduser(), resume=options.resume, device=device)
+    except TrainingStoppedError as error:
+        raise CommandError(str(error)) from None
+    return 0 if done else INTERRUPTED
+
+
+def with_config(kind: type) -> type:
+    """The options of the command, with the fields of a configuration beside them."""
+    merged = (("config", Annotated[kind, tyro.conf.arg(name="")]),)
+    made = make_dataclass("TrainOptions", merged, bases=(TrainOptions,), frozen=True, kw_only=True)
+    made.__doc__ = "Train by a recipe; the defaults are what the recipe says. --data SOURCE is short for --data.source."
+    return made
+
+
+def spell_out(words: Sequence[str]) -> list[str]:
+    """The words with ``--data`` written as ``--data.source``."""
+    return [f"--data.source{word[6:]}" if word == "--data" or word.startswith("--data=") else word for word in words]
+
+
+def resolve_options(config: RunConfig, recipe: RunConfig, words: Sequence[str]) -> RunConfig:
+    """What is meant by the options: a budget that was typed rules, and a teacher of other data is none.
+
+    Args:
+        config: The recipe with the options.
+        recipe: The recipe.
+        words: The options as typed.
+
+    Raises:
+        ValueError: If a quantity cannot be read, or a teacher or the data cannot be found, before any work.
+    """
+    from unistep.hub.load import find
+    from unistep.training.budget import parse_amount
+
+    typed = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
+    if config.recipe != recipe.recipe:
+        raise ValueError(f"--recipe is the name of the recipe, {recipe.recipe}, and cannot be changed")
+    if "--budget" in typed and "--max-steps" not in typed:
+        config = replace(config, max_steps=None)
+    for name in ("budget", "checkpoint_every", "sample_every"):
+        parse_amount(getattr(config, name), name)
+    if "--teacher" not in typed and not _teacher_fits(config, recipe):
+        config = replace(config, teacher=None)
+    for name in (config.teacher, config.init):
+        if name is not None:
+            find(name)
+    _check_source(config.data)
+    return config
+
+
+def _check_source(data: DataConfig) -> None:
+    """Find out whether a source can be opened, before a folder is made for the run."""
+    from unistep.data.cache import cache_root
+    from unistep.data.source import open_source
+
+    source = open_source(data, cache_root(None) / "downloads")
+    if data.source.startswith(("folder:", "npz:")):  # the others may have to ask the network
+        source.identity()
+
+
+def _teacher_fits(config: RunConfig, recipe: RunConfig) -> bool:
+    """Whether the recipe's own teacher saw such data through such a network; else one is trained first."""
+
+    def seen(run: RunConfig) -> tuple[object, ...]:
+        data, network = run.data, replace(run.model.network, dropout=0.0)
+        kind = data.source.partition(":")[0]
+        # Which kits of drums are taken decides which kinds of them there are; the parts of other sources are alike.
+        source = data.source if kind == "drums" else kind
+        return source, data.size, data.channels, data.sample_rate, data.seconds, network
+
+    return seen(config) == seen(recipe)

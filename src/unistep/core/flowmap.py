@@ -1,0 +1,248 @@
+r"""A raw network becomes a denoiser, a consistency model or a flow map; the boundary condition holds by construction.
+
+All three read the signal through the same scalings, EDM's written for any path with the noise to signal ratio
+:math:`\eta = \sigma_t/\alpha_t`: with :math:`r_t^2 = \sigma_t^2 + \alpha_t^2\sigma_d^2`,
+
+.. math:: c_\mathrm{in} = \frac{1}{r_t}, \quad c_\mathrm{skip} = \frac{\alpha_t\sigma_d^2}{r_t^2}, \quad
+          c_\mathrm{out} = \frac{\sigma_t\sigma_d}{r_t}, \quad c_\mathrm{noise} = \tfrac14 \ln\eta .
+
+On the variance-exploding path these are Karras et al. 2022, table 1; on TrigFlow they are Lu & Song 2024, equation 5,
+up to the sign of the network.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unistep.core.condition import GUIDANCE, Condition, labels, null_condition
+from unistep.core.path import Path, expand_to
+
+LOG_RATIO_RANGE = (-10.0, 10.0)
+"""Bounds of the log noise to signal ratio that a network is told, for times at which it is infinite."""
+
+
+def c_noise(path: Path, t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    r"""What a network is told about the noise level, :math:`c_\mathrm{noise} = \frac14\ln(\sigma_t/\alpha_t)`."""
+    return path.ratio(t).clamp(min=1e-30).log().clamp(*LOG_RATIO_RANGE) / 4
+
+
+class Map(nn.Module, ABC):
+    """A network with a parametrisation: what objectives train and samplers call.
+
+    Args:
+        net: Raw network, ``forward(x, t, s, condition) -> like x``.
+        path: The path whose times it is called with.
+        sigma_data: Standard deviation of the data.
+    """
+
+    def __init__(self, net: nn.Module, path: Path, sigma_data: float = 0.5) -> None:
+        super().__init__()
+        if sigma_data <= 0:
+            raise ValueError(f"sigma_data must be positive, got {sigma_data}")
+        self.net = net
+        self.path = path
+        self.sigma_data = sigma_data
+
+    def precondition(
+        self, x: Tensor, t: Tensor, s: Tensor | None, condition: Condition | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        r"""One network call: the output in full precision and the path's scales.
+
+        Returns:
+            ``F, alpha_t, sigma_t, r_t``, the last three shaped ``[b, 1, ...]``; ``F`` is float32 (float64 if ``x`` is).
+        """
+        alpha, sigma = expand_to(self.path.alpha(t), x), expand_to(self.path.sigma(t), x)
+        root = (sigma.square() + (alpha * self.sigma_data).square()).sqrt()
+        # A second time is told down to t_min only: between it and the boundary the signal does not change, and laws of
+        # training draw so few times there that a network would not learn a code of the boundary's own.
+        code_s = None if s is None else c_noise(self.path, s.clamp(min=self.path.t_min))
+        # Scalings stay in float32 under autocast: near the boundary they are differences of close numbers.
+        out = self.net(x / root, c_noise(self.path, t), code_s, condition)
+        return out.to(torch.promote_types(x.dtype, torch.float32)), alpha, sigma, root
+
+    @abstractmethod
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
+        """Evaluate the map at the noisy signal ``x`` ``[b, *shape]`` and times ``t`` ``[b]``."""
+
+
+def _boundary(path: Path, wanted: float | None) -> float:
+    """Where a jump ends: ``wanted``, or the path's first time.
+
+    Raises:
+        ValueError: If nothing lies beyond it.
+    """
+    boundary = path.t_min if wanted is None else wanted
+    if not 0 <= boundary < path.t_max:
+        raise ValueError(f"boundary must be from 0 to below the path's last time {path.t_max:g}, got {boundary:g}")
+    return boundary
+
+
+class Denoiser(Map):
+    r"""The posterior mean :math:`D(x_t, t) \approx E[x_0 | x_t]`.
+
+    .. math:: D(x, t) = c_\mathrm{skip} x + c_\mathrm{out} F(c_\mathrm{in} x, c_\mathrm{noise})
+
+    References:
+        Karras et al. 2022, arXiv 2206.00364, equation 7.
+    """
+
+    def forward(
+        self,
+        x: Float[Tensor, "b *shape"],
+        t: Float[Tensor, " b"],
+        s: Tensor | None = None,
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "b *shape"]:
+        """Estimate the clean signal; ``s`` must be left out.
+
+        Raises:
+            ValueError: If ``s`` is given.
+        """
+        if s is not None:
+            raise ValueError("a denoiser has no second time s; use a FlowMap")
+        out, alpha, sigma, root = self.precondition(x, t, None, condition)
+        return alpha * self.sigma_data**2 / root.square() * x + sigma * self.sigma_data / root * out
+
+
+class ConsistencyModel(Map):
+    r"""The flow map to the end of the trajectory, :math:`f(x_t, t) = x_\epsilon`, exact at the boundary.
+
+    With the shifted level :math:`\tilde\sigma = \sigma_t - \alpha_t\eta_\epsilon`, which vanishes at the boundary,
+
+    .. math:: f(x, t) = \frac{\alpha_t\sigma_d^2}{\tilde\sigma^2 + \alpha_t^2\sigma_d^2}\, \alpha_\epsilon x
+              + \frac{\tilde\sigma\sigma_d}{r_t} F .
+
+    On the variance-exploding path this is :math:`c_\mathrm{skip} = \sigma_d^2/((t-\epsilon)^2+\sigma_d^2)`,
+    :math:`c_\mathrm{out} = \sigma_d(t-\epsilon)/\sqrt{\sigma_d^2+t^2}`.
+
+    Args:
+        net: Raw network.
+        path: Path of its times.
+        sigma_data: Standard deviation of the data.
+        boundary: Time of the boundary; ``None`` is the path's ``t_min`` and 0 is the data itself, as in ECT.
+
+    References:
+        Song et al. 2023, arXiv 2303.01469, equations 5 and 26.
+    """
+
+    def __init__(self, net: nn.Module, path: Path, sigma_data: float = 0.5, boundary: float | None = None) -> None:
+        super().__init__(net, path, sigma_data)
+        self.boundary = _boundary(path, boundary)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b *shape"],
+        t: Float[Tensor, " b"],
+        s: Tensor | None = None,
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "b *shape"]:
+        """Jump to the boundary; ``s`` must be left out.
+
+        Raises:
+            ValueError: If ``s`` is given.
+        """
+        if s is not None:
+            raise ValueError("a consistency model jumps to the boundary only; use a FlowMap to choose s")
+        out, alpha, sigma, root = self.precondition(x, t, None, condition)
+        end = torch.full_like(t[:1], self.boundary)
+        level = sigma - alpha * self.path.ratio(end)
+        skip = alpha * self.sigma_data**2 / (level.square() + (alpha * self.sigma_data).square())
+        return skip * self.path.alpha(end) * x + level * self.sigma_data / root * out
+
+
+class FlowMap(Map):
+    r"""The two-time map :math:`f(x_t, t, s) = x_s`, as an average velocity.
+
+    .. math:: f(x, t, s) = x + (s - t)\, u(x, t, s), \qquad
+              u = \dot\alpha_t\, g + \dot\sigma_t (x - \alpha_t g)/\sigma_t
+
+    with :math:`g` a denoiser-like output: at ``s = t`` it is the denoiser, and :math:`u` the velocity of the ODE.
+    On the variance-exploding path this is CTM's :math:`\frac{s}{t} x + (1 - \frac{s}{t}) g`.
+
+    Args:
+        net: Raw network, with or without a second time.
+        path: Path of its times.
+        sigma_data: Standard deviation of the data.
+        boundary: Where a jump without ``s`` ends; ``None`` is the path's ``t_min`` and 0 is the data itself.
+
+    References:
+        Kim et al. 2024, arXiv 2310.02279, equation 4; Geng et al. 2025, arXiv 2505.13447, equation 3.
+    """
+
+    def __init__(self, net: nn.Module, path: Path, sigma_data: float = 0.5, boundary: float | None = None) -> None:
+        super().__init__(net, path, sigma_data)
+        self.boundary = _boundary(path, boundary)
+
+    def velocity(
+        self,
+        x: Float[Tensor, "b *shape"],
+        t: Float[Tensor, " b"],
+        s: Float[Tensor, " b"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "b *shape"]:
+        r"""Average velocity :math:`u(x, t, s)` from ``t`` to ``s``; at ``s = t`` the velocity of the ODE."""
+        out, alpha, sigma, root = self.precondition(x, t, s, condition)
+        g = alpha * self.sigma_data**2 / root.square() * x + sigma * self.sigma_data / root * out
+        # The noise (x - alpha g) / sigma with its sigma cancelled by hand: exact near the data and finite at t = 0.
+        noise = sigma / root.square() * x - alpha * self.sigma_data / root * out
+        return self.path.velocity(g, noise, t)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b *shape"],
+        t: Float[Tensor, " b"],
+        s: Float[Tensor, " b"] | None = None,
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "b *shape"]:
+        """Jump from time ``t`` to time ``s``; without ``s``, to the boundary."""
+        s = torch.full_like(t, self.boundary) if s is None else s
+        return x + expand_to(s - t, x) * self.velocity(x, t, s, condition)
+
+
+class GuidedDenoiser(nn.Module):
+    r"""Classifier-free guidance of a denoiser, both halves in one batch.
+
+    .. math:: D_w(x, t, c) = D(x, t) + w\,(D(x, t, c) - D(x, t))
+
+    A condition that holds the field ``guidance`` gives each example a weight of its own, and NaN stands for 1 there;
+    the denoiser is not shown that field.
+
+    Args:
+        denoiser: A denoiser trained with dropped conditions.
+        scale: Guidance weight :math:`w` of examples that bring none; 1 is no guidance and costs nothing.
+
+    References:
+        Ho & Salimans 2022, arXiv 2207.12598, equation 6 (their weight is :math:`w - 1`).
+    """
+
+    def __init__(self, denoiser: Denoiser, scale: float) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.scale = scale
+
+    @property
+    def path(self) -> Path:
+        """The path of the denoiser's times."""
+        return self.denoiser.path
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
+        """Guided estimate of the clean signal, shape of ``x``."""
+        if not condition:
+            return self.denoiser(x, t, s, condition)
+        own = condition.get(GUIDANCE)
+        shown = {name: value for name, value in condition.items() if name != GUIDANCE}
+        if not labels(shown) or (own is None and self.scale == 1):
+            return self.denoiser(x, t, s, shown)
+        empty = null_condition(shown)
+        both = {name: torch.cat([value, empty[name]]) for name, value in shown.items()}
+        told, untold = self.denoiser(torch.cat([x, x]), torch.cat([t, t]), s, both).chunk(2)
+        scale = self.scale if own is None else expand_to(torch.where(own.isnan(), 1, own).to(x), x)
+        return untold + scale * (told - untold)
+
+
+AnyDenoiser = Denoiser | GuidedDenoiser
+"""What a solver may follow."""

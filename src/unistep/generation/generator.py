@@ -1,0 +1,403 @@
+"""A trained model, ready to sample: the object that ``unistep.load`` returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from pathlib import Path as FilePath
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from unistep.core.condition import GUIDANCE, AnyField, Condition, ConditionValue, ScalarField, parse_condition
+from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
+from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
+from unistep.core.sampling import given_times, sample_gamma, sample_multistep
+from unistep.core.seeding import ItemGenerators, derived_seed, normal
+from unistep.core.solvers import Solver, network_calls, sample_ode
+from unistep.core.timesteps import karras_grid
+from unistep.generation.history import Context
+from unistep.generation.session import ConditionSchedule, StreamSession, resolve_schedule
+from unistep.modalities.audio import AudioModality
+from unistep.modalities.image import ImageModality
+from unistep.nets.unet import UNetConfig
+from unistep.precision import Precision, WantedPrecision, autocast, memory_layout, resolve_precision
+from unistep.serialization import nearest
+
+AnyPath = VarianceExploding | TrigFlow | LinearFlow | VariancePreserving
+"""The paths that a configuration can name."""
+
+AnyModality = ImageModality | AudioModality
+"""The kinds of signal that a configuration can name; the first is meant where a file names none."""
+
+Kind = Literal["consistency", "flow_map", "denoiser"]
+"""One-time map to the data, two-time map, or many-step teacher."""
+KINDS: dict[Kind, type[Map]] = {"consistency": ConsistencyModel, "flow_map": FlowMap, "denoiser": Denoiser}
+"""The map of each kind."""
+
+MAX_STEPS = 1000
+"""More sampling steps than this are taken for a mistake."""
+
+Guidance = float | Sequence[float]
+"""A guidance weight for all samples, or one for each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """All that is needed to rebuild a model around its weights; lies beside them as ``config.json``."""
+
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {"lowest": "sigma_min_trained"}
+    """Keys that earlier versions wrote, with what they are called now."""
+
+    kind: Kind
+    """Which map the network is read as."""
+    network: UNetConfig
+    """The raw network."""
+    modality: AnyModality
+    """What the tensors stand for."""
+    path: AnyPath = VarianceExploding()
+    """Path from data to noise."""
+    sigma_data: float = 0.5
+    """Standard deviation of the data."""
+    boundary: float = 0.0
+    """Time at which a one-step model's jump ends; 0 is the data itself."""
+    fields: dict[str, AnyField] = field(default_factory=dict)
+    """What the model can be told."""
+    context: Context | None = None
+    """How the last chunk is shown to a model of an endless sound; ``None`` for one of samples by themselves."""
+    times: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Sampling times of a one-step model by number of steps, where a search has found them."""
+    sigma_min_trained: float = 0.0
+    """Noise level below which a one-step model was not trained; no sampling time lies there."""
+    gamma: float = 0.0
+    """Share of noise that a flow map draws afresh between its jumps, in [0, 1]."""
+    solver: Solver = "heun"
+    """Default sampler of a denoiser."""
+    steps: int = 1
+    """Default number of sampling steps."""
+    provenance: dict[str, str] = field(default_factory=dict)
+    """Where the weights come from: recipe, data, hardware, time."""
+
+    def __post_init__(self) -> None:
+        """Check what every reader of the file relies on.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind {self.kind!r}; {nearest(self.kind, tuple(KINDS))}")
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma must be in [0, 1], got {self.gamma}")
+        if not 0 <= self.sigma_min_trained < math.inf:
+            raise ValueError(f"sigma_min_trained must be a noise level, 0 for none, got {self.sigma_min_trained}")
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise ValueError(f"steps must be from 1 to {MAX_STEPS}, got {self.steps}")
+        for key, times in self.times.items():
+            decreasing = all(a > b for a, b in pairwise(times))
+            if key != str(len(times)) or not decreasing or not times or min(times) <= 0:
+                raise ValueError(f"times must hold N decreasing positive times under the key 'N', got {key!r}: {times}")
+        self._check_context()
+
+    def _check_context(self) -> None:
+        """Network, modality and context must agree on what came before."""
+        frames = 0 if self.context is None else self.context.frames
+        if frames != self.network.context:
+            raise ValueError(f"the network must be shown the {frames} frames of context, not {self.network.context}")
+        spectra = self.modality if isinstance(self.modality, AudioModality) else None
+        chunk = 0 if spectra is None else spectra.chunk
+        if bool(chunk) != bool(frames):
+            raise ValueError(f"a model has both chunks and a context, or neither; got {chunk} and {frames} frames")
+        most = 0 if spectra is None else chunk + 1 - -(-spectra.n_fft // spectra.hop)
+        if chunk and frames > most:
+            raise ValueError(f"a chunk of {chunk} frames leaves at most {most} whole ones for a context, got {frames}")
+
+    def build(self) -> Map:
+        """The map with fresh weights."""
+        net = self.network.build()
+        if self.kind == "denoiser":
+            return Denoiser(net, self.path, self.sigma_data)
+        if self.kind == "flow_map":
+            return FlowMap(net, self.path, self.sigma_data, self.boundary)
+        return ConsistencyModel(net, self.path, self.sigma_data, self.boundary)
+
+
+class Generator:
+    """A model with its modality, its sampling defaults and its name.
+
+    Args:
+        model: The map; put in evaluation mode.
+        config: What it was built from.
+        name: How it was asked for.
+    """
+
+    def __init__(self, model: Map, config: ModelConfig, name: str = "model") -> None:
+        self.map = model.eval()
+        self.config = config
+        self.name = name
+        self.precision: Precision = "fp32"
+
+    @property
+    def kind(self) -> str:
+        """``consistency``, ``flow_map`` or ``denoiser``."""
+        return self.config.kind
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what the network makes of one sample: that of a picture, or of a sound's spectrum."""
+        return self.config.modality.shape
+
+    @property
+    def signal_shape(self) -> tuple[int, ...]:
+        """Shape of one sample: channels, height and width of a picture, or channels and samples of a sound."""
+        return self.config.modality.signal_shape
+
+    @property
+    def modality(self) -> AnyModality:
+        """What the samples are, with their size or sampling rate; it reads and writes files of them."""
+        return self.config.modality
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.map.parameters(), torch.empty(0)).device
+
+    def to(self, device: str | torch.device, precision: WantedPrecision | None = None) -> Generator:
+        """Move the weights, and choose the arithmetic of the network; returns itself.
+
+        Args:
+            device: Where to.
+            precision: ``fp32``; ``bf16``, faster where the hardware has units for it, with samples that differ a little
+                between devices; ``auto``, the faster of the two. As it was without.
+
+        Raises:
+            ValueError: If there is no such arithmetic.
+        """
+        self.map.to(device)
+        if precision is not None:
+            self.precision = resolve_precision(precision, self.device)
+            layout = memory_layout(self.precision, self.device)
+            if self.config.network.dims == 2:
+                self.map.to(memory_format=layout)  # type: ignore[call-overload]
+        return self
+
+    @property
+    def guidance(self) -> float | None:
+        """Guidance weight of samples that are given none; ``None`` for a model that takes no guidance."""
+        field = self.config.fields.get(GUIDANCE)
+        if isinstance(field, ScalarField):
+            return field.low if field.default is None else field.default
+        return 1.0 if self.kind == "denoiser" else None
+
+    def network_calls(
+        self, steps: int | None = None, solver: Solver | None = None, guidance: Guidance | None = None
+    ) -> int:
+        """Network calls that :meth:`sample` makes for each sample.
+
+        With guidance a denoiser's call is of two items; a model that is told the weight answers in one. A sample of
+        an endless sound is two chunks.
+        """
+        steps = self.config.steps if steps is None else steps
+        chunks = 1 if self.config.context is None else 2
+        if self.kind != "denoiser":
+            return chunks * steps
+        plain = guidance is None or guidance == 1 or GUIDANCE in self.config.fields
+        return chunks * network_calls(solver or self.config.solver, steps) * (1 if plain else 2)
+
+    def times(self, steps: int) -> Tensor:
+        """Sampling times for a number of steps, shape ``[steps]``: those found by search, else a Karras grid."""
+        path = self.config.path
+        found = self.config.times.get(str(steps))
+        if self.kind != "denoiser" and found is not None:
+            return torch.tensor(found)
+        low, high = (float(path.ratio(torch.tensor(t, dtype=torch.float64))) for t in (path.t_min, path.t_max))
+        high = min(high, 1e4)  # linear flow ends at an infinite ratio
+        if self.kind == "denoiser":
+            ratios = karras_grid(steps, low, high)
+        else:
+            # A one-step model gains nothing near the data: spread the steps above a tenth of the data's scale.
+            low = max(min(0.1 * self.config.sigma_data, high / 2), self.config.sigma_min_trained)
+            ratios = karras_grid(steps + 1, low, high)[:-1]
+        times = path.time_at(ratios)
+        times[0] = path.t_max
+        return times
+
+    def sample(
+        self,
+        num: int = 1,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        solver: Solver | None = None,
+        guidance: Guidance | None = None,
+        times: Sequence[float] | Tensor | None = None,
+        batch_size: int = 64,
+        **condition: ConditionValue | Sequence[ConditionValue] | None,
+    ) -> Tensor:
+        """Draw samples; item ``i`` belongs to ``seed + i`` and is the same in any batch.
+
+        Fields that are not given have their default, or are drawn for each item from its seed. An item of a model of an
+        endless sound is the first two chunks of :meth:`stream`.
+
+        Args:
+            num: Number of samples.
+            steps: Sampling steps; the model's default without.
+            seed: Seed of the first item.
+            solver: ``heun``, ``euler`` or ``dpmpp2m``; denoisers only.
+            guidance: Classifier-free guidance weight of a denoiser, 1 (none) without; or the weight, one for all or a
+                sequence, of a model that declares the field ``guidance``, the field's default without.
+            times: Decreasing times on the model's path, one for each step, in place of those of :meth:`times`.
+            batch_size: Items that go through the network together.
+            **condition: The model's fields by name, one value for all items or a sequence.
+
+        Returns:
+            Float32 tensor in [-1, 1], on the CPU: pictures ``[num, channels, height, width]``, or waveforms
+            ``[num, channels, samples]`` at ``modality.sample_rate``.
+
+        Raises:
+            ValueError: For a bad number, an unknown field or solver, or a value out of range.
+        """
+        grid = None if times is None else given_times(times, steps, self.config.path, self.config.sigma_min_trained)
+        steps = (self.config.steps if steps is None else steps) if grid is None else len(grid)
+        self._check(num, steps, seed, solver, guidance, batch_size)
+        grid = self.times(steps) if grid is None else grid
+        if GUIDANCE in self.config.fields:
+            condition = {**condition, GUIDANCE: guidance}
+        scale = 1.0 if GUIDANCE in self.config.fields or not isinstance(guidance, int | float) else guidance
+        told = parse_condition(self.config.fields, condition, num)
+        pieces = []
+        for start in range(0, num, batch_size):
+            stop = min(start + batch_size, num)
+            part = {name: value[start:stop] for name, value in told.items()}
+            pieces.append(self._batch(range(seed + start, seed + stop), grid, solver, scale, part))
+        return torch.cat(pieces)
+
+    def _check(
+        self, num: int, steps: int, seed: int, solver: str | None, guidance: Guidance | None, batch_size: int
+    ) -> None:
+        for name, value in (("num", num), ("batch_size", batch_size), ("steps", steps), ("seed", seed)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
+            if value < 1 and name != "seed":
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if steps > MAX_STEPS:
+            raise ValueError(f"steps must be at most {MAX_STEPS}, got {steps}")
+        if not 0 <= seed <= 2**63 - 1 - num:
+            raise ValueError(f"seed must be from 0 to 2**63 - 1 - num, got {seed}")
+        if solver is not None and solver not in get_args(Solver):
+            raise ValueError(f"unknown solver {solver!r}; {nearest(solver, get_args(Solver))}")
+        if GUIDANCE in self.config.fields:  # which is checked with the other conditions
+            if self.kind != "denoiser" and solver is not None:
+                raise ValueError(f"{self.name} is a one-step model: it takes no solver, only steps and guidance")
+            return
+        guidance = 1.0 if guidance is None else guidance
+        if isinstance(guidance, str) or not isinstance(guidance, int | float) or not math.isfinite(guidance):
+            raise ValueError(f"guidance must be a finite number, got {guidance}")
+        if self.kind != "denoiser" and (solver is not None or guidance != 1):
+            raise ValueError(f"{self.name} is a one-step model: it takes neither a solver nor guidance, only steps")
+        if guidance != 1 and not self.config.fields:
+            raise ValueError(f"{self.name} takes no condition that guidance could strengthen; leave it at 1")
+
+    def stream(
+        self,
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        solver: Solver | None = None,
+        guidance: Guidance | None = None,
+        **condition: ConditionSchedule,
+    ) -> Iterator[Tensor]:
+        """Play without end: chunk after chunk, each given the last, in constant memory.
+
+        Args:
+            seed: Seed of the stream, of which :meth:`sample` with that seed gives the first two chunks.
+            steps: Sampling steps for each chunk; the model's default without.
+            solver: As in :meth:`sample`.
+            guidance: As in :meth:`sample`.
+            **condition: The model's fields by name: a value for all chunks; an iterable with one for each, with which
+                the stream ends; or a function of the chunk's number, from 0. Those that are not told are drawn from the
+                seed: once, or for each chunk where they are among the context's ``changing``.
+
+        Returns:
+            Iterator of float32 tensors ``[channels, samples]`` in [-1, 1], on the CPU.
+
+        Raises:
+            ValueError: At once for a model that makes no endless sound, or a mistake as in :meth:`sample`; at its chunk
+                for a value of an iterable or a function.
+        """
+        if self.config.context is None:
+            raise ValueError(f"{self.name} makes samples by themselves, no stream; phrases does")
+        steps = self.config.steps if steps is None else steps
+        self._check(1, steps, seed, solver, guidance, 1)
+        if GUIDANCE in self.config.fields:
+            condition = {**condition, GUIDANCE: guidance}  # type: ignore[dict-item]
+        scale = 1.0 if GUIDANCE in self.config.fields or not isinstance(guidance, int | float) else guidance
+        wishes = {name: values for name, wish in condition.items() if (values := resolve_schedule(wish)) is not None}
+        parse_condition(self.config.fields, dict.fromkeys(wishes, ()), 0)  # are there such fields?
+        constant = {name: wish for name, wish in condition.items() if name not in wishes}
+        told = parse_condition(self.config.fields, constant, 1)  # type: ignore[arg-type]
+        sounds = self._session(self.times(steps), solver, scale).chunks([seed], told, wishes)
+        return (sound[0] for sound in sounds)
+
+    def _session(self, grid: Tensor, solver: Solver | None, guidance: float) -> StreamSession:
+        def draw(noise: Tensor, condition: Condition, items: ItemGenerators) -> Tensor:
+            with autocast(self.precision, self.device):
+                return self._run(noise, grid, solver, guidance, condition, items)
+
+        modality, context = self.config.modality, self.config.context
+        assert isinstance(modality, AudioModality)
+        assert context is not None
+        return StreamSession(
+            modality=modality,
+            context=context,
+            sigma_data=self.config.sigma_data,
+            fields=self.config.fields,
+            draw=draw,
+            device=self.device,
+        )
+
+    @torch.inference_mode()
+    def _batch(
+        self, seeds: range, grid: Tensor, solver: Solver | None, guidance: float, told: dict[str, Tensor]
+    ) -> Tensor:
+        if self.config.context is not None:
+            chunks = self._session(grid, solver, guidance).chunks(list(seeds), told)
+            return torch.cat(list(islice(chunks, 2)), dim=-1)
+        items = ItemGenerators(list(seeds))
+        noise = normal((len(seeds), *self.shape), items).to(self.device)
+        condition: Condition = {name: value.to(self.device) for name, value in self._complete(told, seeds).items()}
+        with autocast(self.precision, self.device):
+            x = self._run(noise, grid, solver, guidance, condition, items)
+        return self.config.modality.to_signal(x.float()).cpu()
+
+    def _run(
+        self,
+        noise: Tensor,
+        grid: Tensor,
+        solver: Solver | None,
+        guidance: float,
+        condition: Condition,
+        items: ItemGenerators,
+    ) -> Tensor:
+        """The sampler of this kind of model."""
+        if isinstance(self.map, ConsistencyModel):
+            return sample_multistep(self.map, noise, grid, condition, generator=items)
+        if isinstance(self.map, FlowMap):
+            return sample_gamma(self.map, noise, grid, condition, gamma=self.config.gamma, generator=items)
+        assert isinstance(self.map, Denoiser)
+        teacher = self.map if guidance == 1 else GuidedDenoiser(self.map, guidance)
+        return sample_ode(teacher, noise, grid, condition, solver=solver or self.config.solver)
+
+    def _complete(self, told: dict[str, Tensor], seeds: range) -> dict[str, Tensor]:
+        """Draw the fields that were not given, each from a stream of its own so that the noise does not move."""
+        full = dict(told)
+        for name, spec in self.config.fields.items():
+            if name not in full:
+                full[name] = spec.draw(len(seeds), ItemGenerators([derived_seed(name, s) for s in seeds]))
+        return full
+
+    def save(self, x: Tensor, path: str | FilePath) -> None:
+        """Write samples where the modality knows how: a picture, a grid, a sound, an ``.npz`` or a folder."""
+        self.config.modality.save(x, FilePath(path))

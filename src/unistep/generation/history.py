@@ -1,0 +1,96 @@
+"""What a model that goes on where it stopped is shown of what came before: the last frames, under a little noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unistep.core.condition import CONTEXT, CONTEXT_NOISE, Condition
+from unistep.core.seeding import Randomness, randn_like, uniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    r"""How the last chunk is shown to the model of the next one.
+
+    With :math:`c` its last frames over the data's standard deviation, the network sees
+
+    .. math:: \frac{c + \lambda z}{\sqrt{1 + \lambda^2}}, \quad z \sim N(0, I), \quad
+              \lambda \sim U(0, \lambda_{\max}) \text{ in training,} \quad \lambda = \lambda_0 \text{ in a stream}
+
+    and is told :math:`\lambda`. A stream's context is what the model itself made, with errors that no recording has;
+    under noise the two look alike, so that errors do not feed on themselves and the stream does not drift.
+
+    References:
+        Valevski et al. 2024, "GameNGen", arXiv 2408.14837, section 3.2.1, for noise of a random level that the network
+        is told; Chen et al. 2024, "Diffusion Forcing", arXiv 2407.01392, for a little of it in a stream.
+    """
+
+    frames: int = 16
+    """Frames of the last chunk that are shown."""
+    noise: float = 0.6
+    r""":math:`\lambda_{\max}`, the largest level of noise in training, as a share of the data's deviation."""
+    level: float = 0.1
+    r""":math:`\lambda_0`, the level in a stream."""
+    missing: float = 0.1
+    """Share of the examples that are trained without, as a stream begins."""
+    changing: tuple[str, ...] = ("pitch",)
+    """Conditions that a stream draws anew for each chunk where they are not told; the others it draws once."""
+
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+        if self.frames < 1:
+            raise ValueError(f"frames of the context must be at least 1, got {self.frames}")
+        if not 0 <= self.level <= self.noise < math.inf:
+            raise ValueError(f"the context's level must be from 0 to its noise, got {self.level} and {self.noise}")
+        if not 0 <= self.missing < 1:
+            raise ValueError(f"missing is a share of the examples, from 0 to below 1, got {self.missing}")
+
+    def in_training(
+        self, condition: Condition, past: Float[Tensor, "b *shape"], sigma_data: float, generator: Randomness
+    ) -> dict[str, Tensor]:
+        """The condition with what came before, under noise of random levels, or missing.
+
+        Args:
+            condition: Fields of the batch.
+            past: The last chunks, shape ``[b, *shape]``, the last axis being time.
+            sigma_data: Standard deviation of the data.
+            generator: Source of randomness.
+        """
+        level = self.noise * uniform(len(past), generator).to(past)
+        missing = uniform(len(past), generator).to(past) < self.missing
+        return {**condition, **self._shown(past, torch.where(missing, torch.nan, level), sigma_data, generator)}
+
+    def in_stream(
+        self, condition: Condition, past: Float[Tensor, "b *shape"], sigma_data: float, generator: Randomness
+    ) -> dict[str, Tensor]:
+        """The condition with what came before, under the stream's own noise.
+
+        Args:
+            condition: Fields of the batch.
+            past: The last chunks, shape ``[b, *shape]``, the last axis being time.
+            sigma_data: Standard deviation of the data.
+            generator: Source of randomness.
+        """
+        level = past.new_full((len(past),), self.level)
+        return {**condition, **self._shown(past, level, sigma_data, generator)}
+
+    def at_start(self, condition: Condition, like: Float[Tensor, "b *shape"]) -> dict[str, Tensor]:
+        """The condition where nothing came before; ``like`` is a batch of chunks, for the shape."""
+        nothing = torch.zeros_like(like[..., -self.frames :])
+        return {**condition, CONTEXT: nothing, CONTEXT_NOISE: like.new_full((len(like),), torch.nan)}
+
+    def _shown(self, past: Tensor, level: Tensor, sigma_data: float, generator: Randomness) -> dict[str, Tensor]:
+        """The context at levels ``[b]``, of which NaN stands for a missing one."""
+        clean = past[..., -self.frames :] / sigma_data
+        wide = level.view(-1, *[1] * (past.ndim - 1))
+        noised = (clean + wide * randn_like(clean, generator)) / (1 + wide.square()).sqrt()
+        return {CONTEXT: torch.where(wide.isnan(), 0, noised), CONTEXT_NOISE: level}

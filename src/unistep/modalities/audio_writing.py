@@ -1,0 +1,83 @@
+"""Writing sounds, or pictures of them, so that a file is there whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from unistep.modalities import writing as output
+from unistep.modalities.audio_reading import libraries, quantise
+
+FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+"""Sound files by how their name ends: container and code."""
+SOUNDS = output.Endings(
+    noun="sounds",
+    all=(*FORMATS, *output.FORMATS, ".npz"),
+    usual=".wav, .flac, .ogg, .npz, .png, .jpg, .webp",
+    example="out.wav",
+    numbered=".wav",
+)
+"""Sounds, arrays of them, and pictures of them."""
+GAP = 0.25
+"""Seconds of silence between sounds in one file."""
+
+
+def check(path: str | Path) -> None:
+    """Find out whether sounds can be written to ``path``, leaving nothing there.
+
+    Raises:
+        ValueError: If not, with the reason.
+    """
+    output.check_path(path, SOUNDS)
+    if output.is_folder(path) or Path(path).suffix.lower() in FORMATS:
+        libraries()
+
+
+def write(sounds: np.ndarray, sample_rate: int, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
+    """Write sounds ``[n, c, samples]``, float32 in [-1, 1], in the format that the name says.
+
+    Raises:
+        ValueError: If they cannot be written.
+    """
+    check(path)
+    suffix = Path(path).suffix.lower()
+    if output.is_folder(path):
+        writers = [partial(_write_wav, quantise(sound.T), sample_rate) for sound in sounds]
+        output.fill_folder(writers, path, ".wav")
+    elif suffix == ".npz":
+        output.write_npz(quantise(sounds), labels, path, sample_rate=np.asarray(sample_rate))
+    elif suffix in FORMATS:
+        joined = quantise(join(sounds, sample_rate))
+        output.write_whole(path, lambda file: file.write(_encoded(joined, sample_rate, suffix)))
+    else:
+        import torch
+
+        from unistep.modalities.audio_preview import draw_sound
+        from unistep.modalities.contact_sheet import draw_grid
+
+        pictures = [draw_sound(torch.from_numpy(sound), sample_rate) for sound in sounds]
+        output.write_picture(pictures[0] if len(pictures) == 1 else draw_grid(pictures), path)
+
+
+def _encoded(samples: np.ndarray, sample_rate: int, suffix: str) -> bytes:
+    """A sound file, in memory: libsndfile itself says of a full disk no more than that something failed."""
+    soundfile, _ = libraries()
+    container, code = FORMATS[suffix]
+    content = BytesIO()
+    soundfile.write(content, samples, sample_rate, format=container, subtype=code)
+    return content.getvalue()
+
+
+def _write_wav(samples: np.ndarray, sample_rate: int, path: Path) -> None:
+    path.write_bytes(_encoded(samples, sample_rate, ".wav"))
+
+
+def join(sounds: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Sounds ``[n, c, samples]`` one after the other, with silence between them, ``[length, c]``."""
+    silence = np.zeros((round(GAP * sample_rate), sounds.shape[1]), sounds.dtype)
+    pieces = [piece for sound in sounds for piece in (sound.T, silence)]
+    return np.concatenate(pieces[:-1])

@@ -1,0 +1,112 @@
+"""Easy Consistency Tuning: from a pretrained denoiser to a one-step model by tightening a ratio of noise levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unistep.core.condition import Condition, drop
+from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.core.seeding import Randomness, randn_like
+from unistep.core.timesteps import LogNormal, RatioCurriculum
+from unistep.objectives.base import Loss, Objective, with_same_dropout
+from unistep.objectives.distance import Distance, Metric, PseudoHuber
+from unistep.objectives.guidance import GuidedTeacherConfig
+from unistep.objectives.pairing import Pairing, paired
+from unistep.objectives.targets import TargetSource, target_point, validate_teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class ECTConfig(GuidedTeacherConfig):
+    """Tune a pretrained denoiser into a one-step model, on data or along the teacher's ODE."""
+
+    trains = ConsistencyModel
+    starts_from_teacher = True
+    papers = ("geng2024easy",)
+
+    times: LogNormal = LogNormal(mean=-1.1, std=2.0)
+    """Law of the noise level."""
+    curriculum: RatioCurriculum = RatioCurriculum()
+    """How the closer level approaches during training."""
+    distance: Distance = PseudoHuber(c=0.0)
+    """Distance between the two answers."""
+    weighting: Literal["inverse_gap", "snr_plus_k", "one"] = "inverse_gap"
+    r"""ECT's :math:`1/(t-r)` (CIFAR-10), :math:`1/t^2 + 1/\sigma_d^2` (ImageNet), or none."""
+    target: TargetSource = "data"
+    """Where the closer point comes from: the same data and noise, or a step of the teacher's ODE."""
+    label_dropout: float = 0.0
+    """Share of examples trained without their condition."""
+    pairing: Pairing = "independent"
+    """Which noise goes with which data within a batch."""
+
+    def build(self, student: Map, teacher: Denoiser | None) -> EasyConsistencyTuning:
+        """The objective, on data or along the ODE of the teacher."""
+        assert isinstance(student, ConsistencyModel)
+        return EasyConsistencyTuning(student, teacher, self)
+
+
+class EasyConsistencyTuning(Objective):
+    r"""Consistency of ``t`` and a closer ``r`` whose ratio tends to one; no averaged target.
+
+    .. math:: E\left[w(t, r)\, d\big(f_\theta(x_t, t),\; \mathrm{sg} f_\theta(x_r, r)\big)\right], \quad f(x_0, 0) = x_0
+
+    Args:
+        student: The consistency model, with boundary 0 and starting from a denoiser's weights.
+        teacher: The denoiser, needed only where ``config.target`` is not ``data``.
+        config: Its options.
+        metric: A distance to use in place of the configured one, such as LPIPS.
+
+    Raises:
+        ValueError: If the target is the teacher's and there is no teacher, or it is on another path.
+
+    References:
+        Geng et al. 2024, arXiv 2406.14548, algorithm 1 and section 3.
+    """
+
+    student: ConsistencyModel
+
+    def __init__(
+        self,
+        student: ConsistencyModel,
+        teacher: Denoiser | None,
+        config: ECTConfig,
+        metric: Metric | None = None,
+    ) -> None:
+        super().__init__(student, validate_teacher(config.target, config.guided(teacher), student.path))
+        self.config = config
+        self.metric = metric or config.distance
+
+    def forward(
+        self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
+    ) -> Loss:
+        """Loss of a batch; see :class:`Objective`."""
+        config, path = self.config, self.student.path
+        sigma = config.times.draw(len(x0), generator).to(x0)
+        closer = config.curriculum.closer(sigma, progress)
+        noise = paired(randn_like(x0, generator), x0, condition, config.pairing)
+        condition = drop(config.sample_guidance(condition, x0, generator), config.label_dropout, generator)
+        t, r = path.time_at(sigma), path.time_at(closer)
+        x_t = path.perturb(x0, noise, t)
+        x_r = target_point(config.target, self.teacher, path, x_t, x0, noise, t, r, condition)  # type: ignore[arg-type]
+        answer, wanted = with_same_dropout(
+            lambda: self.student(x_t, t, None, condition),
+            lambda: self.student(x_r, r, None, condition),
+            x0.device,
+        )
+        distance = self.metric(answer, wanted)
+        gap = sigma - closer
+        weight = {
+            "inverse_gap": 1 / gap,
+            "snr_plus_k": 1 / sigma.square() + 1 / self.student.sigma_data**2,
+            "one": torch.ones_like(gap),
+        }[config.weighting]
+        logs = {
+            "ect/distance": distance.detach().mean(),
+            "ect/stage": x0.new_tensor(float(config.curriculum.stage(progress))),
+            "ect/ratio": (closer / sigma).mean(),
+        }
+        return Loss(weight * distance, logs, sigma)

@@ -1,0 +1,78 @@
+"""The closer point that a noisy one is compared with: of the same data and noise, or along a teacher's ODE."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unistep.core.condition import Condition
+from unistep.core.flowmap import AnyDenoiser
+from unistep.core.path import Path, expand_to
+from unistep.core.solvers import STEPS
+
+TargetSource = Literal["data", "euler", "heun"]
+"""``data`` is the point of the same data and noise, ``euler`` and ``heun`` a step of a teacher's ODE."""
+
+
+def validate_teacher(how: TargetSource, teacher: AnyDenoiser | None, path: Path) -> AnyDenoiser | None:
+    """What :func:`target_point` asks: the teacher, or nothing for ``data``.
+
+    Args:
+        how: Where the closer point comes from.
+        teacher: The denoiser, if there is one.
+        path: The student's path.
+
+    Raises:
+        ValueError: If a teacher's step is asked for and there is no teacher, or it is on another path.
+    """
+    if how == "data":
+        return None
+    if teacher is None:
+        raise ValueError(f"a target of {how!r} needs a teacher; give one, or use target 'data'")
+    if teacher.path != path:
+        raise ValueError(f"the teacher is on the path {teacher.path}, the student on {path}; use one path")
+    return teacher
+
+
+def target_point(
+    how: TargetSource,
+    teacher: AnyDenoiser | None,
+    path: Path,
+    x_t: Float[Tensor, "b *shape"],
+    x0: Float[Tensor, "b *shape"],
+    noise: Float[Tensor, "b *shape"],
+    t: Float[Tensor, " b"],
+    r: Float[Tensor, " b"],
+    condition: Condition,
+) -> Float[Tensor, "b *shape"]:
+    r"""The point at time ``r`` that the answer at :math:`x_t` is compared with, without gradient.
+
+    .. math:: x_r = \alpha_r x_0 + \sigma_r z \quad\text{or}\quad x_r = \mathrm{Step}_\phi(x_t, t \to r)
+
+    Args:
+        how: Which of the two.
+        teacher: What :func:`validate_teacher` returned.
+        path: The student's path.
+        x_t: The noisy point.
+        x0: Its data.
+        noise: Its noise.
+        t: Its times.
+        r: The closer times; where one is 0 the point is the data.
+        condition: What the teacher is told.
+
+    References:
+        Geng et al. 2024, arXiv 2406.14548, section 3; the teacher's step is that of Song et al. 2023, arXiv 2303.01469,
+        equation 6.
+    """
+    if how == "data":
+        return path.perturb(x0, noise, r)
+    assert teacher is not None
+    # Where r is 0 an ODE step would end in one denoiser call; the data is as unbiased and costs none.
+    positive = r > 0
+    r_safe = torch.where(positive, r, path.time_at(torch.full_like(r, 1e-4)))
+    with torch.no_grad():
+        stepped = STEPS[how](teacher, x_t, t, r_safe, condition)
+    return torch.where(expand_to(positive, x0), stepped, x0)

@@ -1,0 +1,125 @@
+"""Choices that do not go together: found before the first step, and said with the reason and the way out."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.func import jvp
+
+from unistep.core.condition import LabelField
+from unistep.core.timesteps import DoublingCurriculum, RatioCurriculum, SqrtCurriculum
+from unistep.generation.generator import Generator, ModelConfig
+from unistep.objectives.scm import SCMConfig
+from unistep.training.run_config import RunConfig
+
+STEEP = 20.0
+"""Rate of the embedding of time from which on methods that differentiate in time are warned of. Our networks have 5
+before training and less than 3 after it; Fourier features of scale 16, with which continuous-time training was unstable
+(Lu & Song 2024, arXiv 2410.11081, section 4.1), have 100."""
+PLAIN_STEPS = 10_000
+"""Optimizer steps up to which continuous-time training goes without double normalisation; the instability that it
+prevents is one of long training (section 4.1 there)."""
+SETTLE = {RatioCurriculum: 100, DoublingCurriculum: 100, SqrtCurriculum: 10}
+"""Fewest optimizer steps for each setting of a curriculum. A stage halves the gap at least: the shipped one-step
+model had 600 steps for each, the papers 25,000 and more. The levels of the first paper grow one by one."""
+
+
+def time_embedding_slope(net: nn.Module) -> float:
+    r"""The largest relative rate of the embedding of time, :math:`\lVert\dot e\rVert/\lVert e\rVert`.
+
+    It is taken in the noise code :math:`\frac14\ln\eta` at noise to signal ratios from 0.01 to 80, by forward
+    differentiation. The embedding is what the network knows of time; at the start the output itself does not tell, as
+    its last layer is zero.
+
+    Args:
+        net: A network whose submodule ``time`` embeds noise codes ``[b]``; of others 0 is returned.
+    """
+    embed = getattr(net, "time", None)
+    if not isinstance(embed, nn.Module):
+        return 0.0
+    parameter = next(net.parameters())
+    codes = torch.logspace(-2, 1.9, 16, dtype=torch.float64).log() / 4
+    codes = codes.to(parameter.device, torch.promote_types(parameter.dtype, torch.float32))
+    with torch.no_grad():
+        value, rate = jvp(embed, (codes,), (torch.ones_like(codes),))[:2]
+    return float((rate.norm(dim=1) / value.norm(dim=1).clamp(min=1e-12)).max())
+
+
+def network_warnings(config: RunConfig, rate: float) -> list[str]:
+    """What is wrong with the network for this method.
+
+    Args:
+        config: The run, with its number of steps.
+        rate: The :func:`time_embedding_slope` of its network.
+    """
+    name, found = type(config.objective).__name__.removesuffix("Config"), list[str]()
+    if config.objective.follows_tangent and rate > STEEP:
+        found.append(
+            f"{name} differentiates the network in time, and its embedding of time is steep: its rate is {rate:.0f}, "
+            f"and above {STEEP:.0f} training may diverge (Lu & Song 2024, section 4.1); take "
+            "--model.network.max-frequency 16"
+        )
+    assert config.max_steps is not None
+    plain = isinstance(config.objective, SCMConfig) and not config.model.network.double_norm
+    if plain and config.max_steps > PLAIN_STEPS:
+        found.append(
+            f"{name} without double normalisation may diverge in a run of {config.max_steps:,} steps (Lu & Song "
+            "2024, section 4.1); train teacher and student with --model.network.double-norm, or watch scm/tangent"
+        )
+    return found
+
+
+def start_warnings(model: ModelConfig, known: Generator | None, role: str) -> list[str]:
+    """What a model whose network fits learned of other data: its classes, its sampling rate.
+
+    Args:
+        model: What is to be trained.
+        known: The teacher, or where the weights come from.
+        role: Which of the two, for the message.
+    """
+    if known is None:
+        return []
+    found = []
+    for name, spec in model.fields.items():
+        theirs = known.config.fields.get(name)
+        if isinstance(spec, LabelField) and isinstance(theirs, LabelField) and theirs.table != spec.table:
+            found.append(
+                f"the {role} {known.name!r} was told {name} as {_shortened(theirs.table)}, and this data has "
+                f"{_shortened(spec.table)}"
+            )
+    ours, rate = (getattr(modality, "sample_rate", None) for modality in (model.modality, known.modality))
+    if ours != rate:
+        found.append(f"the {role} {known.name!r} makes sounds at {rate:,} Hz, and this data has {ours:,} Hz")
+    return found
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def budget_warnings(config: RunConfig) -> list[str]:
+    """What the number of steps is too small for.
+
+    Args:
+        config: The run, with its number of steps.
+    """
+    assert config.max_steps is not None
+    found = list[str]()
+    curriculum = getattr(config.objective, "curriculum", None)
+    if isinstance(curriculum, RatioCurriculum | DoublingCurriculum | SqrtCurriculum):
+        count, least = curriculum.settings, SETTLE[type(curriculum)]
+        if count > 1 and config.max_steps < least * count:
+            option = "stages" if isinstance(curriculum, RatioCurriculum) else "end"
+            found.append(
+                f"the curriculum has {count} settings for {config.max_steps:,} steps, {config.max_steps / count:.1f} "
+                f"each, and needs about {least}; take more steps ({least * count:,}) or a smaller "
+                f"--objective.curriculum.{option}"
+            )
+    if isinstance(config.objective, SCMConfig) and config.objective.warmup > 0:
+        warmup = config.objective.warmup * config.max_steps
+        if warmup < SETTLE[RatioCurriculum]:
+            found.append(
+                f"the tangent's warm-up takes {warmup:.0f} steps and needs about {SETTLE[RatioCurriculum]} (the paper "
+                "has 10,000); take more steps or a larger --objective.warmup"
+            )
+    return found

@@ -1,0 +1,96 @@
+"""The full configuration of a training run: what a recipe returns and what lies beside every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from unistep.data import DataConfig
+from unistep.generation.generator import ModelConfig
+from unistep.objectives import AnyObjectiveConfig
+from unistep.precision import WantedPrecision
+from unistep.serialization import nearest
+from unistep.training.budget import parse_amount
+from unistep.training.ema import EMAConfig, PowerEMA
+from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run, complete: with the data and the teacher it names, it can be run again."""
+
+    recipe: str
+    """Name of the recipe that this configuration came from."""
+    data: DataConfig
+    """Training data."""
+    model: ModelConfig
+    """The model to train; its signal shape and classes are filled in from the data."""
+    objective: AnyObjectiveConfig
+    """Training signal."""
+    teacher: str | None = None
+    """Model that the student starts from, and that distillation follows: a zoo name, a directory or a hub id. A
+    teacher that was trained first, and lies in the run's own folder, is ``run:teacher/model``."""
+    init: str | None = None
+    """Model whose weights training starts from, in place of the teacher's or fresh ones."""
+    teacher_share: float = 0.6
+    """Share of the budget that goes to training a teacher first, where the objective needs one and none is named."""
+    optimizer: OptimizerConfig = MuonConfig()
+    """Optimizer and its rates."""
+    schedule: Schedule = Schedule()
+    """Learning rate along training."""
+    emas: tuple[EMAConfig, ...] = field(default=(PowerEMA(sigma_rel=0.1),))
+    """Averages of the weights; the first is the one that is sampled and shipped."""
+    budget: str = "30m"
+    """How long: seconds, minutes or hours (``90s``, ``30m``, ``2h``) or images (``500k``, ``2M``)."""
+    max_steps: int | None = None
+    """Number of optimizer steps, in place of a budget."""
+    batch_size: int = 64
+    """Images per optimizer step, over all processes."""
+    accumulation: int = 1
+    """Parts that each process's share of the batch is computed in, to save memory."""
+    clip: float = 1.0
+    """Largest norm of the gradient; a longer one is shortened."""
+    precision: WantedPrecision = "auto"
+    """Arithmetic of the network: ``auto`` is bf16 where the hardware is fast at it."""
+    compile: bool = False
+    """Whether to compile the network with ``torch.compile``."""
+    auto_compile: bool = True
+    """Whether to do so unasked where a run takes more than ten minutes and becomes faster for it."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How several processes share the work, under ``torchrun``."""
+    threads: int | None = None
+    """CPU threads of each process; PyTorch's choice without."""
+    seed: int = 0
+    """Seed of the weights, the data order and all noise."""
+    checkpoint_every: str = "5m"
+    """Time or optimizer steps (``500``) between checkpoints."""
+    sample_every: str = "1m"
+    """Time or optimizer steps between sample grids."""
+    keep: int = 2
+    """Number of checkpoints to keep."""
+    max_bad_steps: int = 20
+    """Consecutive steps with a non-finite loss or gradient after which the run stops."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulation", "keep", "max_bad_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"max_steps must be at least 1, got {self.max_steps}")
+        if not 0 < self.teacher_share < 1:
+            raise ValueError(f"teacher_share must be between 0 and 1, got {self.teacher_share}")
+        if not self.clip > 0:
+            raise ValueError(f"clip must be positive, got {self.clip}")
+        if not self.emas:
+            raise ValueError("a run needs at least one average of the weights: its samples come from the first")
+        if len({ema.name for ema in self.emas}) < len(self.emas):
+            raise ValueError(f"two averages are the same ({', '.join(ema.name for ema in self.emas)}); leave one out")
+        for name, choices in (("precision", get_args(WantedPrecision)), ("parallel", ("ddp", "fsdp"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; {nearest(getattr(self, name), choices)}")
+        for name in ("budget", "checkpoint_every", "sample_every"):
+            parse_amount(getattr(self, name), name)
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")

@@ -1,0 +1,226 @@
+"""Notes are judged by what a network and a tracker hear in them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from synth import install_synth
+from unistep.core.condition import LabelField
+from unistep.data import DataConfig, Dataset, prepare
+from unistep.data.sources import notes
+from unistep.evaluation import Report, Setting, evaluate, load_features
+from unistep.evaluation import train_note_features as training
+from unistep.evaluation.classifier import rounded_to_half
+from unistep.evaluation.features import FeatureNetwork
+from unistep.evaluation.note_features import BandLevels, NoteFeatures, bands
+from unistep.evaluation.note_metrics import NoteMetrics, log_spectral_distance
+from unistep.evaluation.reference import quantise, to_float
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def excerpt() -> Dataset:
+    return prepare(DataConfig(source="notes:excerpt"), progress=False)
+
+
+@pytest.fixture
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, Dataset]:
+    """Sines of two instruments and six pitches: training and test notes."""
+    install_synth(tmp_path, monkeypatch)
+    monkeypatch.setattr(notes, "PROGRAMS", {"left": 0, "right": 127})
+    monkeypatch.setattr(notes, "HIGHEST", 53)
+    monkeypatch.setattr(notes, "FIELDS", {**notes.FIELDS, "instrument": notes.Field(size=2, names=("left", "right"))})
+    monkeypatch.setattr(notes, "VELOCITIES", {"train": (60, 90, 110), "test": (80,)})
+    train, test = (prepare(DataConfig(source=f"notes:{part}", seconds=0.5), progress=False) for part in notes.HELD)
+    return train, test
+
+
+@pytest.fixture
+def shipped() -> FeatureNetwork:
+    return load_features("notes", shape=(1, 16_000))
+
+
+def test_the_shipped_network_is_what_its_card_says(shipped: FeatureNetwork, excerpt: Dataset) -> None:
+    folder = Path(training.__file__).parent.parent / "zoo" / "features" / "notes-v1"
+    config = json.loads((folder / "config.json").read_text())
+    assert isinstance(shipped.network, NoteFeatures)
+    assert (shipped.label.name, shipped.label.version, shipped.dim) == ("notes", "1", 64)
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 2_000_000
+    assert config["instrument_accuracy"] > 0.99
+    assert config["pitch_accuracy"] > 0.99
+    assert f"{config['pitch_accuracy']:.2%}" in (folder / "README.md").read_text()
+    assert shipped.network.instruments == tuple(notes.PROGRAMS)
+    assert training.accuracies(shipped.network, excerpt) == (1.0, 1.0)
+
+
+def test_its_features_tell_pitch_and_instrument_apart_and_do_not_depend_on_the_batch(
+    shipped: FeatureNetwork, excerpt: Dataset
+) -> None:
+    found = shipped(to_float(excerpt.values))
+    assert torch.allclose(shipped(to_float(excerpt.values[3:4])), found[3:4], atol=1e-4)
+    apart = torch.cdist(found, found)
+    assert apart[~torch.eye(len(found), dtype=torch.bool)].min() > 1
+
+
+def test_sounds_of_another_length_are_refused(shipped: FeatureNetwork) -> None:
+    with pytest.raises(ValueError, match=r"judge sounds of shape 1x16000, got 1x8000; .* or 'spectrum'"):
+        shipped(torch.zeros(1, 1, 8_000))
+
+
+@pytest.mark.parametrize("pitch", [48, 60, 72, 84])
+def test_a_sine_is_in_the_band_of_its_pitch(pitch: int) -> None:
+    frequency = 440 * 2 ** ((pitch - 69) / 12)
+    x = torch.sin(2 * torch.pi * frequency * torch.arange(16_000) / 16_000)[None, None]
+    levels = BandLevels(16_000)(x)[0, 0, :, 15]
+    centre = 98 * 2 ** (int(levels.argmax()) / 24)
+    assert abs(1200 * np.log2(centre / frequency)) < 50
+    assert levels.max() == pytest.approx(1, abs=0.1)
+    assert levels.min() >= 0
+    assert BandLevels(16_000)(x / 10)[0, 0, :, 15].max() == pytest.approx(float(levels.max()) - 0.25, abs=1e-3)
+
+
+def test_every_band_has_a_bin() -> None:
+    for rate in (8_000, 16_000, 44_100):
+        assert (bands(rate, 2 * round(0.064 * rate)).sum(dim=1) > 0.2).all()
+
+
+def test_spectrum_features_serve_any_sounds() -> None:
+    network = load_features("spectrum", shape=(2, 5_000), sample_rate=22_050)
+    assert network(torch.randn(3, 2, 5_000).clamp(-1, 1)).shape == (3, network.dim)
+    assert network.dim <= 64
+    with pytest.raises(ValueError, match="'spectrum' judge sounds"):
+        load_features("spectrum")
+
+
+def test_16_bit_sounds_become_floats_and_back() -> None:
+    values = torch.tensor([[[-32_768, -1, 0, 1, 32_767]]], dtype=torch.int16)
+    x = to_float(values)
+    assert torch.equal(quantise(x), x)
+    assert torch.equal((x * 32_768).short(), values)
+    assert quantise(torch.full((1, 1, 1), 0.3)).item() == round(0.3 * 32_768) / 32_768
+    with pytest.raises(ValueError, match="sounds must be int16"):
+        to_float(torch.zeros(1, 1, 5, dtype=torch.int32))
+
+
+def test_the_log_spectral_distance_of_a_change_of_level_is_that_change() -> None:
+    x = torch.randn(2, 8_000, generator=torch.Generator().manual_seed(0)).clamp(-3, 3) / 4
+    assert torch.allclose(log_spectral_distance(x, x / 2, 16_000), torch.full((2,), 6.02), atol=0.02)
+    assert log_spectral_distance(x, x, 16_000).max() == 0
+    silent = torch.zeros(1, 8_000)
+    assert log_spectral_distance(silent, silent + 1e-6, 16_000).max() == 0  # both are below the floor
+
+
+@dataclass
+class Player:
+    """A "model" that plays held-out notes of the conditions that it is told, a share of them a semitone off."""
+
+    data: Dataset
+    wrong: float = 0.0
+    name: str = "player"
+    kind: str = "consistency"
+    guidance: float | None = None
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+    def sample(self, num: int = 1, *, steps=None, seed=0, solver=None, batch_size=64, **condition: Any) -> Tensor:
+        self.told.append(condition)
+        first = self.data.fields["pitch"].first  # type: ignore[union-attr]
+        sounds = []
+        for i, (instrument, pitch) in enumerate(zip(condition["instrument"], condition["pitch"], strict=True)):
+            played = pitch - first if i % 10 >= 10 * self.wrong else (pitch - first + 1) % 6
+            alike = (self.data.condition["instrument"] == instrument) & (self.data.condition["pitch"] == played)
+            sounds.append(self.data.values[np.flatnonzero(alike)[0]])
+        return to_float(np.stack(sounds))
+
+    def network_calls(self, steps=None, solver=None, guidance=None) -> int:
+        return steps
+
+
+SWEEP = {"consistency": (Setting(steps=1),)}
+
+
+def test_training_is_reproducible(few: tuple[Dataset, Dataset]) -> None:
+    recipe = training.NoteRecipe(channels=(4, 8), dim=8, epochs=2, batch_size=36)
+    first, again = (rounded_to_half(training.fit(few[0], recipe)).state_dict() for _ in range(2))
+    assert all(torch.equal(value, again[key]) for key, value in first.items())
+
+
+def test_the_command_trains_measures_and_saves_what_can_be_loaded(
+    few: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unistep.data.source.DEFAULT_SECONDS", 0.5)
+    monkeypatch.setattr("unistep.data.sources.sounds.DEFAULT_SECONDS", 0.5)
+    recipe = training.NoteRecipe(channels=(4, 8), dim=8, epochs=2, batch_size=36)
+    facts = training.train_note_features(out=tmp_path / "made", recipe=recipe)
+    card = (tmp_path / "made" / "README.md").read_text()
+    assert (facts["train_notes"], facts["test_notes"]) == (108, 24)
+    assert "108 training notes" in card
+    assert "MIT (FluidR3 GM" in card
+    network = load_features(str(tmp_path / "made"))
+    assert (network.name, network.shape, network.dim) == ("notes", (1, 8_000), 8)
+
+
+def test_training_needs_instruments_and_pitches(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", arr_0=np.zeros((4, 8, 8, 1), np.uint8), arr_1=np.arange(4) % 2)
+    pictures = prepare(DataConfig(source=f"npz:{tmp_path / 'a.npz'}"), progress=False)
+    with pytest.raises(ValueError, match=r"trained on sounds with instrument and pitch, and npz:.* lacks them"):
+        training.fit(pictures, training.DEFAULT_RECIPE)
+
+
+def test_models_are_told_what_held_out_notes_are_and_their_pitches_are_heard(few: tuple[Dataset, Dataset]) -> None:
+    train, test = few
+    recipe = training.NoteRecipe(channels=(8, 16), dim=16, epochs=30, batch_size=36, learning_rate=1e-2)
+    network = training.fit(train, recipe)
+    assert min(training.accuracies(network, test)) > 0.9
+    features = FeatureNetwork(network, name="few", version="1", shape=(1, 8_000))
+    hearing = NoteMetrics(test, features, num=40, seed=0)
+    assert set(hearing.condition) == {"instrument", "pitch", "velocity"}
+    assert set(hearing.condition["pitch"]) <= set(range(48, 54))
+    players = [Player(test, name="right"), Player(test, wrong=0.3, name="wrong")]
+    options = {"num": 40, "sweep": SWEEP, "batch_size": 20, "progress": False}
+    report = evaluate(players, train, features=features, test=test, hearing=hearing, **options)
+    right, wrong, real, noise = report.rows
+    assert players[0].told[0]["velocity"] == [80.0] * 20
+    assert right.further["tracker ↑"] == 1
+    assert right.further["LSD ↓"] < 0.01
+    assert wrong.further["tracker ↑"] == pytest.approx(0.7, abs=0.06)
+    assert wrong.further["LSD ↓"] > 0.1
+    assert right.further["pitch ↑"] > 0.9
+    assert wrong.further["pitch ↑"] < right.further["pitch ↑"]
+    assert right.further["instrument ↑"] > 0.9
+    assert real.further["tracker ↑"] == 1
+    assert 0 < real.further["LSD ↓"] < 10  # to the other note of the same condition, which is held for another time
+    assert noise.further == {}
+    assert right.frechet < noise.frechet
+    text = report.markdown()
+    assert "each sample is told what one of the held-out notes is" in text
+    assert report.condition == {}
+    for part in ("| tracker ↑ |", "| LSD ↓ |", "sounds/s ↑", "108 sounds of notes:train", "1.000"):
+        assert part in text
+    assert Report.from_plain(json.loads(json.dumps(report.to_plain()))) == report
+
+
+def test_notes_without_a_pitch_cannot_be_listened_to(few: tuple[Dataset, Dataset], shipped: FeatureNetwork) -> None:
+    with pytest.raises(ValueError, match="notes with a pitch are needed"):
+        NoteMetrics(replace(few[1], fields={}), shipped, 10, 0)
+
+
+def test_pitches_that_are_not_in_a_row_are_heard_as_what_they_are(
+    few: tuple[Dataset, Dataset], shipped: FeatureNetwork
+) -> None:
+    scale = LabelField(size=6, numbers=(40, 50, 60, 61, 62, 70))
+    notes = replace(few[1], fields={**few[1].fields, "pitch": scale})
+    hearing = NoteMetrics(notes, shipped, 10, 0)
+    assert [hearing.pitch(i) for i in range(10)] == hearing.condition["pitch"]
+    assert set(hearing.condition["pitch"]) <= set(scale.numbers)

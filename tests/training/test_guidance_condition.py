@@ -1,0 +1,128 @@
+"""A student that is told the guidance weight: what it starts from, what lies on disk, how it goes on and is sampled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import IMAGES, NETWORK, make_teacher, run, run_config
+
+from unistep.core.condition import LabelField, ScalarField
+from unistep.data import DataConfig
+from unistep.generation.generator import ModelConfig
+from unistep.hub import load, save
+from unistep.objectives import CDConfig
+from unistep.serialization import read_json
+from unistep.training.build import build_student, fit_model_to_objective, load_fitting
+from unistep.training.run_config import RunConfig
+
+TOLD = CDConfig(guidance_range=(1.0, 4.0), guidance=2.0)
+LABELLED = ModelConfig(kind="consistency", network=NETWORK, modality=IMAGES, fields={"label": LabelField(size=3)})
+
+
+def told_run(folder: Path, **changes: Any) -> RunConfig:
+    return replace(run_config("cd-told", folder), **{"objective": TOLD, "max_steps": 2, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps; its data and its teacher lie beside it."""
+    folder = tmp_path_factory.mktemp("told")
+    assert run(told_run(folder), folder / "run")[0]
+    return folder
+
+
+def test_the_field_lies_beside_the_weights_and_the_sampler_takes_it(trained: Path) -> None:
+    field = ScalarField(low=1.0, high=4.0, default=2.0)
+    for config in (
+        read_json(ModelConfig, trained / "run" / "model" / "config.json"),
+        read_json(RunConfig, trained / "run" / "config.json").model,
+    ):
+        assert set(config.fields) == {"label", "guidance"}
+        assert config.fields["guidance"] == field
+        assert config.network.scalars == {"guidance": 4.0}
+    assert read_json(RunConfig, trained / "run" / "config.json").objective == TOLD
+    g = load(str(trained / "run"))
+    assert g.guidance == 2.0
+    usual = g.sample(2, label=1)
+    assert torch.equal(usual, g.sample(2, label=1, guidance=2.0))
+    assert not torch.equal(usual, g.sample(2, label=1, guidance=4.0))
+    with pytest.raises(ValueError, match="guidance must be a number from 1 to 4, got '5'"):
+        g.sample(2, guidance=5)
+
+
+def test_a_run_goes_on_and_refuses_another_range(trained: Path) -> None:
+    wider = replace(TOLD, guidance_range=(1.0, 5.0))
+    for objective in (wider, replace(TOLD, guidance_range=None, guidance=2.0)):
+        with pytest.raises(ValueError, match=r"cannot go on with changes \(objective.guidance_range"):
+            run(told_run(trained, objective=objective), trained / "run", resume=True)
+    done, text = run(told_run(trained), trained / "run", resume=True)
+    assert done
+    assert "going on after step 2" in text
+
+
+def test_a_student_begins_as_its_teacher_whatever_the_weight(tmp_path: Path) -> None:
+    make_teacher(tmp_path / "teacher")
+    model = fit_model_to_objective(LABELLED, TOLD)
+    student = build_student(told_run(tmp_path), model, load_fitting(str(tmp_path / "teacher"), model, "teacher"))
+    plain = build_student(told_run(tmp_path), LABELLED, load_fitting(str(tmp_path / "teacher"), LABELLED, "teacher"))
+    student.eval(), plain.eval()
+    x, t, label = torch.randn(3, 1, 8, 8), torch.ones(3), torch.tensor([0, 2, -1])
+    wanted = plain(x, t, None, {"label": label})
+    assert wanted.std() > 0.1
+    for weight in (1.0, 2.5, torch.nan):
+        told = {"label": label, "guidance": torch.full((3,), weight)}
+        torch.testing.assert_close(student(x, t, None, told), wanted)
+
+
+def test_a_told_student_begins_from_another_of_the_same_range_only(trained: Path, tmp_path: Path) -> None:
+    name = str(trained / "run")
+    model = fit_model_to_objective(LABELLED, TOLD)
+    start = load_fitting(name, model, "init")
+    assert start is not None
+    student = build_student(told_run(tmp_path), model, start)
+    for key, value in start.map.net.state_dict().items():
+        assert torch.equal(student.net.state_dict()[key], value), key
+    assert start.map.net.get_parameter("scalars.guidance.last.weight").abs().max() > 0  # it has begun to listen
+    other = fit_model_to_objective(LABELLED, replace(TOLD, guidance_range=(1.0, 8.0)))
+    for wrong in (other, LABELLED):
+        with pytest.raises(ValueError, match=r"the init .* does not fit .* scalars"):
+            load_fitting(name, wrong, "init")
+
+
+def test_other_numbers_that_a_network_is_told_must_be_its_starts_too(tmp_path: Path) -> None:
+    make_teacher(tmp_path / "teacher")
+    model = replace(LABELLED, network=replace(NETWORK, scalars={"velocity": 127.0}))
+    with pytest.raises(ValueError, match="scalars"):
+        load_fitting(str(tmp_path / "teacher"), fit_model_to_objective(model, TOLD), "teacher")
+
+
+def test_data_without_labels_has_nothing_to_guide(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "plain.npz", arr_0=pixels)
+    teacher = ModelConfig(kind="denoiser", network=replace(NETWORK, num_classes=0), modality=IMAGES)
+    save(teacher, teacher.build().net.state_dict(), tmp_path / "teacher", "")
+    config = told_run(tmp_path, data=DataConfig(source=f"npz:{tmp_path / 'plain.npz'}"))
+    with pytest.raises(ValueError, match="guidance_range strengthens a condition, and this data has none"):
+        run(config, tmp_path / "run")
+
+
+def test_a_student_with_functions_of_place_begins_as_a_teacher_without(tmp_path: Path) -> None:
+    placed = replace(LABELLED, network=replace(NETWORK, position_sizes=(8, 8)))
+    more = replace(placed, network=replace(placed.network, basis_functions=32))
+    name = str(tmp_path / "teacher")
+    known = replace(placed, kind="denoiser")
+    save(known, known.build().net.state_dict(), name, card="A teacher.")
+    student = build_student(told_run(tmp_path), more, load_fitting(name, more, "teacher")).eval()
+    plain = build_student(told_run(tmp_path), placed, load_fitting(name, placed, "teacher")).eval()
+    x, t, told = torch.randn(3, 1, 8, 8), torch.ones(3), {"label": torch.tensor([0, 2, -1])}
+    torch.testing.assert_close(student(x, t, None, told), plain(x, t, None, told))
+    save(
+        replace(known, network=more.network), student.net.state_dict(), name, card="A teacher with functions of place."
+    )
+    with pytest.raises(ValueError, match="it has basis 32 instead of 0"):
+        load_fitting(name, placed, "teacher")
