@@ -32,7 +32,8 @@ from unistep.objectives.denoising import DenoisingConfig
 from unistep.objectives.distance import L1, PseudoHuber, SquaredL2
 from unistep.objectives.ect import ECTConfig
 from unistep.recipes import recipes
-from unistep.serialization import from_plain, nearest, read_json, to_plain
+from unistep.serialization import from_plain, read_json, to_plain
+from unistep.spelling import nearest
 from unistep.training.ema import ConstantEMA, PowerEMA
 from unistep.training.optim import AdamConfig, MuonConfig, Schedule
 from unistep.training.run_config import RunConfig

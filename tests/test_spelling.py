@@ -6,8 +6,7 @@ import pytest
 
 from unistep.data.data_config import nearest as nearest_value
 from unistep.recipes import recipes
-from unistep.serialization import nearest
-from unistep.spelling import closest
+from unistep.spelling import closest, nearest
 
 
 @pytest.mark.parametrize(

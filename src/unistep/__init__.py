@@ -52,8 +52,6 @@ _HOMES = {
     "train": ("unistep.training.stages", "train_stages"),
 }
 _ROOMS = (
-    "codecs", "core", "data", "evaluation", "generation", "hub", "modalities", "nets", "objectives", "recipes", "training",
-)
     "codecs",
     "core",
     "data",

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
-from unistep.serialization import nearest
+from unistep.spelling import nearest
 
 Precision = Literal["fp32", "bf16"]
 """Arithmetic of a network; weights, losses and averages are float32 either way."""

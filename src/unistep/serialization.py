@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import cattrs
 
-from unistep.spelling import closest
+from unistep import registry
+from unistep.spelling import nearest
 
 T = TypeVar("T")
 
@@ -26,13 +27,6 @@ def _members(hint: Any) -> tuple[type, ...]:
         return ()
     members = tuple(m for m in get_args(hint) if m is not type(None))
     return members if len(members) > 1 and all(dataclasses.is_dataclass(m) for m in members) else ()
-
-
-def nearest(name: str, choices: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
-    """A hint at the closest valid choice, and the list of all: the second half of an error message."""
-    names = sorted(choices)
-    near = closest(name, names)
-    return (f"did you mean {near!r}? " if near else "") + f"valid: {', '.join(names)}"
 
 
 def _structure_value(value: Any, hint: Any, name: str) -> Any:
@@ -59,6 +53,26 @@ def _structure_dataclass(data: Any, kind: type) -> Any:
         return kind(**values)
     except TypeError as error:
         raise ValueError(f"{kind.__name__}: {error}") from None
+
+
+def _registered(hint: Any) -> str | None:
+    """The kind of a base class whose implementations are registered by name; ``None`` for any other type."""
+    return vars(hint).get("REGISTRY_KIND") if isinstance(hint, type) else None
+
+
+def _structure_registered(data: Any, hint: Any) -> Any:
+    """Build the registered implementation that the ``type`` tag names."""
+    kind: Any = _registered(hint)
+    if not isinstance(data, Mapping):
+        raise ValueError(f"needs a mapping with a 'type' key, one of {', '.join(registry.names(kind))}, got {data!r}")
+    # Without a tag it is the first: a field that had one type only when the file was written.
+    tag = str(data.get("type", registry.names(kind)[0]))
+    return _structure_dataclass({k: v for k, v in data.items() if k != "type"}, registry.lookup(kind, tag))
+
+
+def _unstructure_registered(hint: Any) -> Callable[[Any], Any]:
+    kind: Any = _registered(hint)
+    return lambda value: {"type": registry.name_of(kind, value), **_unstructure(value, type(value))}
 
 
 def _structure_union(data: Any, hint: Any) -> Any:
@@ -156,6 +170,8 @@ def _make_converter() -> cattrs.Converter:
     )
     converter.register_structure_hook_func(lambda hint: bool(_members(hint)), _structure_union)
     converter.register_unstructure_hook_factory(lambda hint: bool(_members(hint)), _unstructure_union)
+    converter.register_structure_hook_func(lambda hint: _registered(hint) is not None, _structure_registered)
+    converter.register_unstructure_hook_factory(lambda hint: _registered(hint) is not None, _unstructure_registered)
     for kind in (int, float, bool, str):
         converter.register_structure_hook(kind, _structure_scalar)
     for origin, hook in (

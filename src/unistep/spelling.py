@@ -1,4 +1,4 @@
-"""The nearest of several words, for messages about one that is none of them."""
+"""The one "did you mean": the nearest of several words, for messages about one that is none of them."""
 
 from __future__ import annotations
 
@@ -31,3 +31,10 @@ def closest(word: str, choices: Iterable[str], least: float = LIKE) -> str | Non
     scored = [(likeness(choice), choice) for choice in choices]
     close = [(score, choice) for score, choice in scored if score[0] >= least and score[1]]
     return max(close, key=lambda pair: pair[0])[1] if close else None
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """A hint at the closest valid choice, and the list of all: the second half of an error message."""
+    names = sorted(choices)
+    near = closest(name, names)
+    return (f"did you mean {near!r}? " if near else "") + f"valid: {', '.join(names)}"

@@ -25,7 +25,7 @@ from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.precision import Precision, WantedPrecision, autocast, memory_layout, resolve_precision
-from unistep.serialization import nearest
+from unistep.spelling import nearest
 
 AnyPath = VarianceExploding | TrigFlow | LinearFlow | VariancePreserving
 """The paths that a configuration can name."""

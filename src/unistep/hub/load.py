@@ -14,7 +14,8 @@ from unistep.files import check_readable
 from unistep.generation.generator import Generator, ModelConfig
 from unistep.hub.save import CHECKSUM, CONFIG, WEIGHTS, data_checksum, read_header
 from unistep.precision import WantedPrecision
-from unistep.serialization import nearest, read_json
+from unistep.serialization import read_json
+from unistep.spelling import nearest
 
 ZOO = Path(__file__).parent.parent / "zoo"
 """Where the models that ship with the package lie."""

@@ -6,7 +6,7 @@ from unistep.citations import bibtex
 from unistep.modalities.audio import AudioModality
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.recipes import recipes
-from unistep.serialization import nearest
+from unistep.spelling import nearest
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import MuonConfig
 from unistep.training.run_config import RunConfig

@@ -9,7 +9,7 @@ from unistep.data import DataConfig
 from unistep.generation.generator import ModelConfig
 from unistep.objectives import AnyObjectiveConfig
 from unistep.precision import WantedPrecision
-from unistep.serialization import nearest
+from unistep.spelling import nearest
 from unistep.training.budget import parse_amount
 from unistep.training.ema import EMAConfig, PowerEMA
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule

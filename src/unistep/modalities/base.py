@@ -1,0 +1,161 @@
+"""What a kind of signal knows: files to signals and back, previews, and which codec and features suit it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from unistep.codecs.base import CodecConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """One item of a data set as it is stored, and remarks on what was done to it."""
+
+    values: np.ndarray
+    """The signal in its stored type, such as uint8 pixels ``[c, h, w]`` or int16 samples ``[c, n]``."""
+    notes: tuple[str, ...] = ()
+    """Remarks, such as ``turned upright``, that a summary counts."""
+
+
+class SignalOptions:
+    """How files of one modality become signals of one shape: a frozen dataclass whose fields are options of ``--data``.
+
+    ``unistep train ... --data.NAME`` sets a field, so their names must not be those of
+    :class:`~unistep.data.data_config.DataConfig`. Its ``__post_init__`` checks them and raises ``ValueError``.
+    """
+
+
+class Modality(ABC):
+    """A kind of signal, with the shape of one item: a frozen dataclass, registered as a ``modality``."""
+
+    REGISTRY_KIND: ClassVar[str] = "modality"
+
+    noun: ClassVar[str]
+    """What one item is called, such as ``image``; with an s it is the plural."""
+    suffixes: ClassVar[frozenset[str]]
+    """How names of its files end, in lower case with the dot."""
+    options: ClassVar[type[SignalOptions]]
+    """How its files become items."""
+    previews: ClassVar[int] = 16
+    """Number of samples that a training run shows."""
+    example: ClassVar[str]
+    """Where samples go when nobody says where, such as ``samples.png``."""
+    default_source: ClassVar[str | None] = None
+    """Data that models of this modality are compared with where nothing is known of them."""
+
+    # What an item is.
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one signal: channels first."""
+
+    @property
+    @abstractmethod
+    def described(self) -> str:
+        """The shape in words, such as ``28 x 28 pixels, grey``."""
+
+    @abstractmethod
+    def to_signal(self, stored: Tensor) -> Tensor:
+        """Stored items as float32 signals in [-1, 1], on the same device."""
+
+    @abstractmethod
+    def to_stored(self, signal: Tensor) -> Tensor:
+        """Inverse of :meth:`to_signal`: rounded and clamped to what files hold.
+
+        Raises:
+            ValueError: If there are values that are not numbers.
+        """
+
+    def quantised(self, signal: Tensor) -> Tensor:
+        """Signals in [-1, 1] rounded to the levels that stored ones have."""
+        return self.to_signal(self.to_stored(signal))
+
+    def mismatch(self, other: Modality) -> str | None:
+        """What keeps items of ``other`` from being compared with items of this one, or ``None``."""
+        if type(other) is not type(self):
+            return f"{self.noun}s instead of {other.noun}s"
+        return None if other == self else f"{self.described} instead of {other.described}"
+
+    # From files.
+
+    @classmethod
+    @abstractmethod
+    def fitted(cls, options: Any, shape: tuple[int, ...]) -> Modality:
+        """The modality of items of ``shape`` that were read by ``options``."""
+
+    @classmethod
+    @abstractmethod
+    def item_shape(cls, options: Any) -> tuple[int, ...]:
+        """Shape of what :meth:`read` gives by these options."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, path: Path, options: Any) -> Decoded:
+        """Read a file and bring it to :meth:`item_shape`; safe to call from any thread or process.
+
+        Raises:
+            UnusableFileError: If it is none, with the reason.
+        """
+
+    @abstractmethod
+    def load(self, path: str | Path) -> Tensor:
+        """Read one file as a signal of :attr:`shape` in [-1, 1].
+
+        Raises:
+            ValueError: If it cannot be read, with the reason.
+        """
+
+    # To files and eyes.
+
+    @abstractmethod
+    def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
+        """Write signals in [-1, 1]; what is written depends on how ``path`` ends.
+
+        Raises:
+            ValueError: If ``path`` cannot be written.
+        """
+
+    @abstractmethod
+    def encode(self, x: Tensor, format: str) -> bytes:
+        """Signals as the bytes of one file of a ``format`` such as ``png``, for a web handler.
+
+        Raises:
+            ValueError: For an unknown format.
+        """
+
+    @abstractmethod
+    def check_path(self, path: str | Path) -> None:
+        """Raise now what :meth:`save` would raise after the work is done."""
+
+    @abstractmethod
+    def save_preview(self, x: Tensor, folder: Path, name: str) -> None:
+        """Write files that show (and sound) what samples are like, named after ``name``."""
+
+    @abstractmethod
+    def grid(self, x: Tensor, columns: int | None = None, labels: Sequence[str] | None = None) -> Image.Image:
+        """Pictures of signals side by side, in reading order, with words under each where there are ``labels``."""
+
+    @abstractmethod
+    def contact_sheet(self, rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
+        """One row of pictures for each title."""
+
+    # What suits it.
+
+    @abstractmethod
+    def default_codec(self) -> CodecConfig:
+        """The codec that a new model of such signals has."""
+
+    @abstractmethod
+    def default_features(self, fields: Mapping[str, Any]) -> str:
+        """Name of the feature network that samples with these condition fields are evaluated by."""

@@ -1,0 +1,77 @@
+"""What every network's configuration can do: the contract between a network and the rest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+
+class NetworkConfig(ABC):
+    """Shape of a network: a frozen dataclass, registered as a ``network``, that lies beside the weights.
+
+    What it builds is called as ``forward(x, t, s, condition) -> like x`` with ``x`` of shape ``[b, *shape]`` and unit
+    variance, ``t`` and ``s`` the noise levels as :func:`~unistep.core.flowmap.c_noise` gives them (``[b]``, or
+    broadcasting against ``x``, such as ``[b, 1, frames, 1, 1]``), and ``condition`` a mapping of names to typed values.
+    It must run under :func:`torch.func.jvp`, ``torch.compile`` and export, and its output should start at zero.
+    """
+
+    REGISTRY_KIND: ClassVar[str] = "network"
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network, with fresh weights from the global random state."""
+
+    @abstractmethod
+    def fitted(self, shape: tuple[int, ...], fields: Mapping[str, Any]) -> Self:
+        """The same network for signals of ``shape`` ``(channels, *spatial)`` and the conditions ``fields``.
+
+        Args:
+            shape: What the codec makes of one item.
+            fields: Condition fields by name: :class:`~unistep.core.condition.LabelField`, ``ScalarField``,
+                ``TokensField`` or ``SignalField``; each has ``kind``, ``"label"``, ``"scalar"``, ``"tokens"`` or
+                ``"signal"``.
+
+        Raises:
+            ValueError: If the network cannot take them; says which size fits.
+        """
+
+    @property
+    def dims(self) -> int | None:
+        """Spatial dimensions of the signals that it takes; ``None`` for any number."""
+        return None
+
+    @property
+    def multiple(self) -> int:
+        """Spatial sizes must be multiples of this number."""
+        return 1
+
+    @property
+    def takes_second_time(self) -> bool:
+        """Whether its network uses the time ``s`` that a flow map jumps to."""
+        return True
+
+    def with_second_time(self, wanted: bool) -> Self:
+        """The same network with or without the second time, where it has a choice."""
+        del wanted
+        return self
+
+    def differences(self, theirs: NetworkConfig) -> list[str]:
+        """What keeps weights of a network ``theirs`` from starting this one, as ``key: theirs instead of ours``.
+
+        A network that starts from smaller or older weights (of fewer conditions, say) leaves out what it can bridge.
+        """
+        if type(theirs) is not type(self):
+            return [f"type {type(theirs).__name__} instead of {type(self).__name__}"]
+        ours, known = vars(self), vars(theirs)
+        return [f"{key} {known[key]} instead of {ours[key]}" for key in ours if ours[key] != known[key]]
+
+    def start_from(self, net: nn.Module, weights: Mapping[str, Tensor], theirs: NetworkConfig) -> None:
+        """Load the weights of a network ``theirs`` into ``net``, whose :meth:`differences` are none.
+
+        What ``theirs`` does not know must begin without effect.
+        """
+        del theirs
+        net.load_state_dict(dict(weights))

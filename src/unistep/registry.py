@@ -1,0 +1,184 @@
+"""What can be named: networks, codecs, modalities, objectives, data sources, solvers, features and recipes.
+
+Built-in implementations are listed here by module, so that a name costs no import until it is used. Other packages add
+theirs through the entry-point group ``unistep.plugins``: each entry point is a module that calls :func:`register` when
+it is imported, or a function without arguments that does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, get_args, overload
+
+from unistep.spelling import nearest
+
+T = TypeVar("T")
+
+Kind = Literal["network", "codec", "modality", "objective", "source", "solver", "features", "recipe"]
+"""The kinds of things that have names."""
+
+GROUP = "unistep.plugins"
+"""Entry-point group of packages that add to the registry."""
+
+_BUILT_IN: dict[str, dict[str, str]] = {
+    "network": {"unet": "unistep.nets.unet:UNetConfig"},
+    "codec": {},
+    "modality": {
+        "image": "unistep.modalities.image:ImageModality",
+        "audio": "unistep.modalities.audio:AudioModality",
+    },
+    "objective": {
+        "denoising": "unistep.objectives.denoising:DenoisingConfig",
+        "ct": "unistep.objectives.ct:CTConfig",
+        "cd": "unistep.objectives.cd:CDConfig",
+        "ict": "unistep.objectives.ict:ICTConfig",
+        "ect": "unistep.objectives.ect:ECTConfig",
+        "scm": "unistep.objectives.scm:SCMConfig",
+        "tcm": "unistep.objectives.tcm:TCMConfig",
+        "pcm": "unistep.objectives.pcm:PCMConfig",
+        "ctm": "unistep.objectives.ctm:CTMConfig",
+        "ctm-training": "unistep.objectives.ctm:CTMTrainingConfig",
+        "meanflow": "unistep.objectives.meanflow:MeanFlowConfig",
+        "meanflow-distillation": "unistep.objectives.meanflow:MeanFlowDistillationConfig",
+        "imf": "unistep.objectives.imf:IMFConfig",
+        "shortcut": "unistep.objectives.shortcut:ShortcutConfig",
+        "imm": "unistep.objectives.imm:IMMConfig",
+        "drifting": "unistep.objectives.drifting:DriftingConfig",
+    },
+    "source": {},
+    "solver": {},
+    "features": {},
+    "recipe": {},
+}
+_FORMER: dict[str, dict[str, str]] = {
+    "network": {"UNetConfig": "unet"},
+    "modality": {"ImageModality": "image", "AudioModality": "audio"},
+    "objective": {
+        "DenoisingConfig": "denoising",
+        "ConsistencyTrainingConfig": "ct",
+        "DistillationConfig": "cd",
+        "ImprovedConfig": "ict",
+        "EasyConfig": "ect",
+        "ContinuousConfig": "scm",
+        "TruncatedConfig": "tcm",
+        "PhasedConfig": "pcm",
+        "TrajectoryDistillationConfig": "ctm",
+        "TrajectoryTrainingConfig": "ctm-training",
+        "MeanFlowConfig": "meanflow",
+        "MeanFlowDistillationConfig": "meanflow-distillation",
+        "ImprovedMeanFlowConfig": "imf",
+        "ShortcutConfig": "shortcut",
+        "MomentConfig": "imm",
+        "DriftingConfig": "drifting",
+    },
+}
+"""Tags that files of earlier versions have, with the names they have now."""
+
+_added: dict[str, dict[str, Any]] = {kind: {} for kind in get_args(Kind)}
+_plugins_loaded = False
+
+
+@overload
+def register(kind: Kind, name: str) -> Callable[[T], T]: ...
+@overload
+def register(kind: Kind, name: str, value: T) -> T: ...
+def register(kind: Kind, name: str, value: Any = None) -> Any:
+    """Give something a name; without ``value``, a decorator that does.
+
+    Args:
+        kind: What it is.
+        name: Its name: what the command line takes and files hold.
+        value: What is named: a configuration class of a network, codec or objective, a modality or source class, a
+            solver's step, a function that loads features, or one that returns a recipe.
+
+    Raises:
+        ValueError: If the kind is unknown, or the name belongs to something else.
+    """
+    if kind not in _added:
+        raise ValueError(f"unknown kind {kind!r}; {nearest(kind, list(_added))}")
+    if value is None:
+        return lambda given: register(kind, name, given)
+    known = _added[kind].get(name)
+    if name in _BUILT_IN[kind] or (known is not None and not _same(known, value)):
+        raise ValueError(f"the {kind} {name!r} exists already; choose another name")
+    _added[kind][name] = value
+    return value
+
+
+def lookup(kind: Kind, name: str) -> Any:
+    """What a name stands for.
+
+    Raises:
+        ValueError: If there is nothing of that kind and name; gives the nearest name and all valid ones.
+    """
+    name = _FORMER.get(kind, {}).get(name, name)
+    if name in _BUILT_IN[kind]:
+        return _resolved(_BUILT_IN[kind][name])
+    load_plugins()
+    if name not in _added[kind]:
+        raise ValueError(f"unknown {kind} {name!r}; {nearest(name, names(kind))}")
+    return _added[kind][name]
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """All names of a kind: the built-in ones first."""
+    load_plugins()
+    return (*_BUILT_IN[kind], *_added[kind])
+
+
+def entries(kind: Kind) -> dict[str, Any]:
+    """Everything of a kind by name; imports all of it."""
+    return {name: lookup(kind, name) for name in names(kind)}
+
+
+def name_of(kind: Kind, value: Any) -> str:
+    """The name under which a class, or the class of an instance, is registered.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    made = value if isinstance(value, type) or not hasattr(type(value), "__dataclass_fields__") else type(value)
+    where = f"{getattr(made, '__module__', '')}:{getattr(made, '__qualname__', '')}"
+    for name, target in _BUILT_IN[kind].items():
+        if target == where:
+            return name
+    for name, known in _added[kind].items():
+        if known is made:
+            return name
+    raise ValueError(
+        f"{where.partition(':')[2] or made!r} is not registered: unistep.registry.register({kind!r}, 'NAME') on it "
+        "gives it a name, which a file can hold"
+    )
+
+
+def load_plugins() -> None:
+    """Import what other packages offer under the entry-point group ``unistep.plugins``, once.
+
+    A plugin that fails is left out with a warning that names it: it must not take the others down.
+    """
+    global _plugins_loaded
+    if _plugins_loaded:
+        return
+    _plugins_loaded = True
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=GROUP):
+        try:
+            found = point.load()
+            if callable(found):
+                found()
+        except Exception as error:
+            warnings.warn(f"the plugin {point.name!r} ({point.value}) cannot be used: {error}", stacklevel=2)
+
+
+def _resolved(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _same(known: Any, value: Any) -> bool:
+    """Whether two objects are one and the same definition, of a module that was imported twice."""
+    where = [(getattr(v, "__module__", None), getattr(v, "__qualname__", None)) for v in (known, value)]
+    return known is value or (where[0] == where[1] and where[0][1] is not None)
