@@ -14,7 +14,8 @@ from torch import nn
 
 from unistep.data import Dataset, Loader, prepare
 from unistep.evaluation import quick_fd
-from unistep.generation.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import ModelConfig
 from unistep.hub.load import load
 from unistep.hub.save import save
 from unistep.training.build import build_objective, build_student, fit_model_to_data, place

@@ -23,7 +23,7 @@ from unistep.core.timesteps import (
     UniformIndex,
 )
 from unistep.data import DataConfig
-from unistep.generation.generator import AnyPath, ModelConfig
+from unistep.generation.model_config import AnyPath, ModelConfig
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.cd import CDConfig

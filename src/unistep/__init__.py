@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unistep.data import DataConfig, Dataset, prepare
     from unistep.evaluation import evaluate, load_features
-    from unistep.generation.generator import Generator, ModelConfig
+    from unistep.generation.generator import Generator
+    from unistep.generation.model_config import ModelConfig
     from unistep.hub import load, models, save
     from unistep.recipes.cite import citation
     from unistep.training.run_config import RunConfig
@@ -40,7 +41,7 @@ _HOMES = {
     "DataConfig": ("unistep.data", "DataConfig"),
     "Dataset": ("unistep.data", "Dataset"),
     "Generator": ("unistep.generation.generator", "Generator"),
-    "ModelConfig": ("unistep.generation.generator", "ModelConfig"),
+    "ModelConfig": ("unistep.generation.model_config", "ModelConfig"),
     "RunConfig": ("unistep.training.run_config", "RunConfig"),
     "citation": ("unistep.recipes.cite", "citation"),
     "evaluate": ("unistep.evaluation", "evaluate"),

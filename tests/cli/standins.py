@@ -12,8 +12,8 @@ from PIL import Image
 from unistep.core.condition import LabelField
 from unistep.data.sources import phrases
 from unistep.data.sources.notes import FIELDS
-from unistep.generation.generator import ModelConfig
 from unistep.generation.history import Context
+from unistep.generation.model_config import ModelConfig
 from unistep.hub.save import save
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality

@@ -234,7 +234,8 @@ def test_a_plot_of_many_curves_keeps_them_apart(report: Report, tmp_path: Path) 
 def test_a_real_generator_is_what_is_judged(kind: str, network: FeatureNetwork) -> None:
     from unistep.core.condition import LabelField
     from unistep.evaluation.metrics import frechet_distance
-    from unistep.generation.generator import Generator, ModelConfig
+    from unistep.generation.generator import Generator
+    from unistep.generation.model_config import ModelConfig
     from unistep.modalities.image import ImageModality
     from unistep.nets.unet import UNetConfig
 

@@ -15,7 +15,8 @@ from unistep.core.condition import LabelField, ScalarField
 from unistep.core.flowmap import ConsistencyModel, Denoiser
 from unistep.core.path import LinearFlow, Path, VarianceExploding
 from unistep.core.solvers import Solver
-from unistep.generation.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import ModelConfig
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 

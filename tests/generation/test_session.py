@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from cli.standins import save_instrument, save_stream
 from unistep.core.condition import CONTEXT, CONTEXT_NOISE
-from unistep.generation.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import ModelConfig
 from unistep.hub import load
 
 

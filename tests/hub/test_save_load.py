@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from unistep.core.condition import LabelField
 from unistep.core.path import TrigFlow
 from unistep.files import DiskError
-from unistep.generation.generator import ModelConfig
+from unistep.generation.model_config import ModelConfig
 from unistep.hub import find, load, models, save
 from unistep.hub.load import read_weights
 from unistep.hub.save import write_weights

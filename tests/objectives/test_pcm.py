@@ -19,7 +19,8 @@ from unistep.core.sampling import sample_gamma
 from unistep.core.seeding import ShardGenerator
 from unistep.core.solvers import sample_ode
 from unistep.core.timesteps import LogNormal, RatioCurriculum, karras_grid
-from unistep.generation.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import ModelConfig
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.base import Objective

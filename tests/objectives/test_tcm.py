@@ -21,7 +21,8 @@ from unistep.core.sampling import sample_one_step
 from unistep.core.seeding import Randomness, ShardGenerator
 from unistep.core.timesteps import HeavyTailed, LogNormal, RatioCurriculum
 from unistep.data import DataConfig
-from unistep.generation.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import ModelConfig
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.base import Objective

@@ -12,7 +12,7 @@ import soundfile
 from rich.console import Console
 
 from unistep.data import DataConfig
-from unistep.generation.generator import KINDS, ModelConfig
+from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub import load, save
 from unistep.modalities.audio import AudioModality
 from unistep.objectives import DriftingConfig, IMMConfig

@@ -13,7 +13,7 @@ from tiny import IMAGES, NETWORK, make_teacher, run, run_config
 
 from unistep.core.condition import LabelField, ScalarField
 from unistep.data import DataConfig
-from unistep.generation.generator import ModelConfig
+from unistep.generation.model_config import ModelConfig
 from unistep.hub import load, save
 from unistep.objectives import CDConfig
 from unistep.serialization import read_json

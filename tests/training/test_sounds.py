@@ -16,7 +16,8 @@ from worker import stop_after
 from unistep.core.condition import LabelField, ScalarField
 from unistep.core.timesteps import RatioCurriculum
 from unistep.data import DataConfig, prepare
-from unistep.generation.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import ModelConfig
 from unistep.hub import load
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig

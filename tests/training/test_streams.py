@@ -17,8 +17,8 @@ from worker import stop_after
 from unistep.core.condition import LabelField
 from unistep.core.path import VarianceExploding
 from unistep.data import DataConfig
-from unistep.generation.generator import KINDS, ModelConfig
 from unistep.generation.history import Context
+from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub import load
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig

@@ -18,7 +18,7 @@ from unistep.core.condition import LabelField
 from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding
 from unistep.core.timesteps import RatioCurriculum
 from unistep.data import DataConfig
-from unistep.generation.generator import KINDS, Kind, ModelConfig
+from unistep.generation.model_config import KINDS, Kind, ModelConfig
 from unistep.hub import save
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig

@@ -82,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
     if name is None:
         parse(EvaluateOptions, "evaluate", arguments)  # prints the help, or says what is missing
         return 0
-    from unistep.generation.generator import ModelConfig
+    from unistep.generation.model_config import ModelConfig
     from unistep.hub.load import find
     from unistep.hub.save import CONFIG
     from unistep.serialization import read_json
@@ -158,7 +158,7 @@ def check_numbers(options: EvaluateOptions) -> None:
     Raises:
         ValueError: Naming the option and the value.
     """
-    from unistep.generation.generator import MAX_STEPS
+    from unistep.generation.model_config import MAX_STEPS
 
     for name, values in (("--steps", options.steps), ("--teacher-steps", options.teacher_steps)):
         for value in values:

@@ -103,7 +103,7 @@ def model_facts(folder: Path) -> dict[str, str]:
     """
     from unistep.cli.models import summary
     from unistep.core.condition import LabelField, ScalarField
-    from unistep.generation.generator import ModelConfig
+    from unistep.generation.model_config import ModelConfig
     from unistep.hub.save import CONFIG, WEIGHTS
     from unistep.serialization import read_json
 

@@ -50,7 +50,7 @@ def summary(folder: Path) -> dict[str, str]:
     Raises:
         ValueError: If its files cannot be read.
     """
-    from unistep.generation.generator import ModelConfig
+    from unistep.generation.model_config import ModelConfig
     from unistep.hub.save import CONFIG, WEIGHTS
     from unistep.serialization import read_json
 

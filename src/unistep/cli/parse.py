@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 from unistep.cli.words import nearest_of
 
 if TYPE_CHECKING:
-    from unistep.generation.generator import ModelConfig
+    from unistep.generation.model_config import ModelConfig
 
 T = TypeVar("T")
 

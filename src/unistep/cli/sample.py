@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
     if name is None:
         parse(SampleOptions, "sample", arguments)  # prints the help, or says what is missing
         return 0
-    from unistep.generation.generator import ModelConfig
+    from unistep.generation.model_config import ModelConfig
     from unistep.hub.load import find
     from unistep.hub.save import CONFIG
     from unistep.serialization import read_json

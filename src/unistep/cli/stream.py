@@ -25,7 +25,7 @@ from unistep.generation.pacing import Deadlines
 if TYPE_CHECKING:
     import numpy as np
 
-    from unistep.generation.generator import ModelConfig
+    from unistep.generation.model_config import ModelConfig
     from unistep.modalities.audio import AudioModality
 
 PIPE = "-"
@@ -68,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     if name is None:
         parse(StreamOptions, "stream", arguments)  # prints the help, or says what is missing
         return 0
-    from unistep.generation.generator import ModelConfig
+    from unistep.generation.model_config import ModelConfig
     from unistep.hub.load import find
     from unistep.hub.save import CONFIG
     from unistep.modalities.audio_writing import FORMATS

@@ -3,125 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path as FilePath
-from typing import ClassVar, Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from unistep.core.condition import GUIDANCE, AnyField, Condition, ConditionValue, ScalarField, parse_condition
+from unistep.core.condition import GUIDANCE, Condition, ConditionValue, ScalarField, parse_condition
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
-from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
 from unistep.core.sampling import given_times, sample_gamma, sample_multistep
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
 from unistep.core.solvers import Solver, network_calls, sample_ode
 from unistep.core.timesteps import karras_grid
-from unistep.generation.history import Context
+from unistep.generation.model_config import MAX_STEPS, AnyModality, ModelConfig
 from unistep.generation.session import ConditionSchedule, StreamSession, resolve_schedule
 from unistep.modalities.audio import AudioModality
-from unistep.modalities.image import ImageModality
-from unistep.nets.unet import UNetConfig
 from unistep.precision import Precision, WantedPrecision, autocast, memory_layout, resolve_precision
 from unistep.spelling import nearest
 
-AnyPath = VarianceExploding | TrigFlow | LinearFlow | VariancePreserving
-"""The paths that a configuration can name."""
-
-AnyModality = ImageModality | AudioModality
-"""The kinds of signal that a configuration can name; the first is meant where a file names none."""
-
-Kind = Literal["consistency", "flow_map", "denoiser"]
-"""One-time map to the data, two-time map, or many-step teacher."""
-KINDS: dict[Kind, type[Map]] = {"consistency": ConsistencyModel, "flow_map": FlowMap, "denoiser": Denoiser}
-"""The map of each kind."""
-
-MAX_STEPS = 1000
-"""More sampling steps than this are taken for a mistake."""
-
 Guidance = float | Sequence[float]
 """A guidance weight for all samples, or one for each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """All that is needed to rebuild a model around its weights; lies beside them as ``config.json``."""
-
-    FORMER_KEYS: ClassVar[Mapping[str, str]] = {"lowest": "sigma_min_trained"}
-    """Keys that earlier versions wrote, with what they are called now."""
-
-    kind: Kind
-    """Which map the network is read as."""
-    network: UNetConfig
-    """The raw network."""
-    modality: AnyModality
-    """What the tensors stand for."""
-    path: AnyPath = VarianceExploding()
-    """Path from data to noise."""
-    sigma_data: float = 0.5
-    """Standard deviation of the data."""
-    boundary: float = 0.0
-    """Time at which a one-step model's jump ends; 0 is the data itself."""
-    fields: dict[str, AnyField] = field(default_factory=dict)
-    """What the model can be told."""
-    context: Context | None = None
-    """How the last chunk is shown to a model of an endless sound; ``None`` for one of samples by themselves."""
-    times: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Sampling times of a one-step model by number of steps, where a search has found them."""
-    sigma_min_trained: float = 0.0
-    """Noise level below which a one-step model was not trained; no sampling time lies there."""
-    gamma: float = 0.0
-    """Share of noise that a flow map draws afresh between its jumps, in [0, 1]."""
-    solver: Solver = "heun"
-    """Default sampler of a denoiser."""
-    steps: int = 1
-    """Default number of sampling steps."""
-    provenance: dict[str, str] = field(default_factory=dict)
-    """Where the weights come from: recipe, data, hardware, time."""
-
-    def __post_init__(self) -> None:
-        """Check what every reader of the file relies on.
-
-        Raises:
-            ValueError: Naming the field, its value and what was expected.
-        """
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown kind {self.kind!r}; {nearest(self.kind, tuple(KINDS))}")
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be in [0, 1], got {self.gamma}")
-        if not 0 <= self.sigma_min_trained < math.inf:
-            raise ValueError(f"sigma_min_trained must be a noise level, 0 for none, got {self.sigma_min_trained}")
-        if not 1 <= self.steps <= MAX_STEPS:
-            raise ValueError(f"steps must be from 1 to {MAX_STEPS}, got {self.steps}")
-        for key, times in self.times.items():
-            decreasing = all(a > b for a, b in pairwise(times))
-            if key != str(len(times)) or not decreasing or not times or min(times) <= 0:
-                raise ValueError(f"times must hold N decreasing positive times under the key 'N', got {key!r}: {times}")
-        self._check_context()
-
-    def _check_context(self) -> None:
-        """Network, modality and context must agree on what came before."""
-        frames = 0 if self.context is None else self.context.frames
-        if frames != self.network.context:
-            raise ValueError(f"the network must be shown the {frames} frames of context, not {self.network.context}")
-        spectra = self.modality if isinstance(self.modality, AudioModality) else None
-        chunk = 0 if spectra is None else spectra.chunk
-        if bool(chunk) != bool(frames):
-            raise ValueError(f"a model has both chunks and a context, or neither; got {chunk} and {frames} frames")
-        most = 0 if spectra is None else chunk + 1 - -(-spectra.n_fft // spectra.hop)
-        if chunk and frames > most:
-            raise ValueError(f"a chunk of {chunk} frames leaves at most {most} whole ones for a context, got {frames}")
-
-    def build(self) -> Map:
-        """The map with fresh weights."""
-        net = self.network.build()
-        if self.kind == "denoiser":
-            return Denoiser(net, self.path, self.sigma_data)
-        if self.kind == "flow_map":
-            return FlowMap(net, self.path, self.sigma_data, self.boundary)
-        return ConsistencyModel(net, self.path, self.sigma_data, self.boundary)
 
 
 class Generator:

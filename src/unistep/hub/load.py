@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from unistep.devices import find_device
 from unistep.files import check_readable
-from unistep.generation.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import ModelConfig
 from unistep.hub.save import CHECKSUM, CONFIG, WEIGHTS, data_checksum, read_header
 from unistep.precision import WantedPrecision
 from unistep.serialization import read_json

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from unistep.files import replacing_folder, unwritable
-from unistep.generation.generator import ModelConfig
+from unistep.generation.model_config import ModelConfig
 from unistep.serialization import to_plain
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"

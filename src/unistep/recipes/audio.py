@@ -7,7 +7,7 @@ from typing import Any
 
 from unistep.core.timesteps import LogNormal, RatioCurriculum
 from unistep.data import DataConfig
-from unistep.generation.generator import ModelConfig
+from unistep.generation.model_config import ModelConfig
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.denoising import DenoisingConfig

@@ -6,7 +6,7 @@ from typing import Any
 
 from unistep.core.timesteps import LogNormal, RatioCurriculum, SqrtCurriculum
 from unistep.data import DataConfig
-from unistep.generation.generator import ModelConfig
+from unistep.generation.model_config import ModelConfig
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.cd import CDConfig

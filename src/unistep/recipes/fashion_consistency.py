@@ -7,7 +7,7 @@ from dataclasses import replace
 from unistep.core.path import TrigFlow
 from unistep.core.timesteps import DoublingCurriculum, RatioCurriculum
 from unistep.data import DataConfig
-from unistep.generation.generator import ModelConfig
+from unistep.generation.model_config import ModelConfig
 from unistep.objectives.drifting import DriftingConfig
 from unistep.objectives.ict import ICTConfig
 from unistep.objectives.pcm import PCMConfig

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from unistep.core.path import LinearFlow
 from unistep.data import DataConfig
-from unistep.generation.generator import ModelConfig
+from unistep.generation.model_config import ModelConfig
 from unistep.objectives.ctm import CTMConfig
 from unistep.objectives.imf import IMFConfig
 from unistep.objectives.imm import IMMConfig

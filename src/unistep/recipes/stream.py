@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from unistep.core.timesteps import LogNormal
 from unistep.data import DataConfig
-from unistep.generation.generator import ModelConfig
 from unistep.generation.history import Context
+from unistep.generation.model_config import ModelConfig
 from unistep.modalities.audio import AudioModality
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.recipes.audio import NETWORK as NOTES

@@ -16,7 +16,8 @@ from unistep.core.condition import GUIDANCE, LabelField, ScalarField
 from unistep.core.flowmap import Map
 from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
-from unistep.generation.generator import KINDS, AnyModality, Generator, ModelConfig
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import KINDS, AnyModality, ModelConfig
 from unistep.hub.load import load
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality

@@ -8,7 +8,8 @@ from torch.func import jvp
 
 from unistep.core.condition import LabelField
 from unistep.core.timesteps import DoublingCurriculum, RatioCurriculum, SqrtCurriculum
-from unistep.generation.generator import Generator, ModelConfig
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import ModelConfig
 from unistep.objectives.scm import SCMConfig
 from unistep.training.run_config import RunConfig
 

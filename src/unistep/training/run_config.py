@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from unistep.data import DataConfig
-from unistep.generation.generator import ModelConfig
+from unistep.generation.model_config import ModelConfig
 from unistep.objectives import AnyObjectiveConfig
 from unistep.precision import WantedPrecision
 from unistep.spelling import nearest

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from unistep.files import remove_leftovers, unwritable, write_text
-from unistep.generation.generator import ModelConfig
+from unistep.generation.model_config import ModelConfig
 from unistep.serialization import read_json, to_plain
 from unistep.spelling import closest
 from unistep.training.checkpoint import checkpoints

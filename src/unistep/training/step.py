@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unistep.core.seeding import ShardGenerator, derived_seed
 from unistep.data import Loader
-from unistep.generation.generator import AnyModality
+from unistep.generation.model_config import AnyModality
 from unistep.modalities.audio import AudioModality
 from unistep.objectives.base import Loss
 from unistep.precision import Precision, autocast, resolve_precision
