@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from unistep.data.data_config import nearest as nearest_value
 from unistep.recipes import recipes
 from unistep.spelling import closest, nearest
+from unistep.spelling import nearest_hint as nearest_value
 
 
 @pytest.mark.parametrize(

@@ -38,3 +38,9 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     names = sorted(choices)
     near = closest(name, names)
     return (f"did you mean {near!r}? " if near else "") + f"valid: {', '.join(names)}"
+
+
+def nearest_hint(value: str, choices: Iterable[str]) -> str:
+    """``"; nearest is 'x'"`` for the choice most like ``value``, or nothing where none is like it."""
+    near = closest(value, choices)
+    return f"; nearest is {near!r}" if near else ""

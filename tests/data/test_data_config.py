@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unistep.data import DataConfig
-from unistep.data import data_config as config
+from unistep.data import options as config
 
 
 @pytest.mark.parametrize(

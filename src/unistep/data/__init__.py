@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from unistep.data.data_config import DataConfig
+from unistep.data.options import DataConfig
 
 if TYPE_CHECKING:
     from unistep.data.dataset import Dataset, prepare

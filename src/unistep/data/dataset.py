@@ -23,7 +23,7 @@ from unistep.data.cache import (
     read_cache,
     skipped_listing,
 )
-from unistep.data.data_config import DataConfig, is_sound_source
+from unistep.data.options import DataConfig, is_sound_source
 from unistep.data.source import DEFAULT_RATE, DEFAULT_SECONDS, Source, open_source
 from unistep.data.summary import Skipped, Summary
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from unistep.core.condition import ConditionValue, ScalarField
 from unistep.data.cache import CacheWriter, skipped_listing, to_plain_fields
-from unistep.data.data_config import DataConfig
+from unistep.data.options import DataConfig
 from unistep.data.source import Item, Label, SourceManifest
 from unistep.data.summary import Skipped, Summary, printable
 from unistep.files import write_text

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from unistep.core.condition import AnyField, ConditionValue
-from unistep.data.data_config import DataConfig, nearest
+from unistep.data.options import DataConfig
 from unistep.modalities.audio_reading import Sound
 from unistep.modalities.image_reading import Picture, fit_picture, to_planes
+from unistep.spelling import nearest_hint as nearest
 
 DEFAULT_SIZE = 32
 """Side of pictures from a source whose pictures have many sizes, in pixels."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from unistep.modalities.signal_options import SignalOptions
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -25,14 +27,6 @@ class Decoded:
     """The signal in its stored type, such as uint8 pixels ``[c, h, w]`` or int16 samples ``[c, n]``."""
     notes: tuple[str, ...] = ()
     """Remarks, such as ``turned upright``, that a summary counts."""
-
-
-class SignalOptions:
-    """How files of one modality become signals of one shape: a frozen dataclass whose fields are options of ``--data``.
-
-    ``unistep train ... --data.NAME`` sets a field, so their names must not be those of
-    :class:`~unistep.data.data_config.DataConfig`. Its ``__post_init__`` checks them and raises ``ValueError``.
-    """
 
 
 class Modality(ABC):

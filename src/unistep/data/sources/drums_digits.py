@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unistep.data.data_config import DataConfig
+from unistep.data.options import DataConfig
 from unistep.data.source import Item, Source, SourceManifest, evenly_spaced
 from unistep.data.sources.sounds import sound_contents, sound_item
 

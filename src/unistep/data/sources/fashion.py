@@ -16,8 +16,9 @@ from urllib.request import urlopen
 
 import numpy as np
 
-from unistep.data.data_config import DataConfig, nearest
+from unistep.data.options import DataConfig
 from unistep.data.source import Item, Source, SourceManifest, array_picture, evenly_spaced
+from unistep.spelling import nearest_hint as nearest
 
 LABELS = (
     "T-shirt/top",

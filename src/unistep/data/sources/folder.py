@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from unistep.data.data_config import DataConfig
+from unistep.data.options import DataConfig
 from unistep.data.source import DEFAULT_SIZE, Item, Label, Source, SourceManifest, evenly_spaced, missing_path
 from unistep.data.sources.metadata import METADATA, read_metadata
 from unistep.data.sources.recordings import Recording, windows

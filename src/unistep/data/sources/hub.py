@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from unistep.data.data_config import DataConfig
+from unistep.data.options import DataConfig
 from unistep.data.source import DEFAULT_SIZE, Item, Label, Source, SourceManifest, evenly_spaced
 from unistep.modalities.image_reading import Picture, UnusablePictureError, decode
 

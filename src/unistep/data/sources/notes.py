@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unistep.core.condition import AnyField, LabelField, ScalarField, note_names
-from unistep.data.data_config import DataConfig
+from unistep.data.options import DataConfig
 from unistep.data.source import Item, Source, SourceManifest, evenly_spaced
 from unistep.data.sources.general_midi import GENERAL_MIDI
 from unistep.data.sources.soundfont import FONTS, RATE, Font, Rendered, installed, named, synthesise, ticks, whole_file

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from unistep.data.data_config import DataConfig
+from unistep.data.options import DataConfig
 from unistep.data.source import Item, Source, SourceManifest, array_picture, evenly_spaced, missing_path
 from unistep.data.summary import printable
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from unistep.core.condition import AnyField, LabelField, note_names
 from unistep.core.seeding import derived_seed
-from unistep.data.data_config import DataConfig
+from unistep.data.options import DataConfig
 from unistep.data.source import Item, Source, SourceManifest, evenly_spaced
 from unistep.data.sources.soundfont import RATE, Font, Rendered, installed, named, synthesise, ticks, whole_file
 from unistep.data.sources.sounds import array_sound, channels_of, rate_and_length, sound_contents

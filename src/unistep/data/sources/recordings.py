@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unistep.data.data_config import DataConfig
+from unistep.data.options import DataConfig
 from unistep.data.source import Item, Label, SourceManifest, evenly_spaced
 from unistep.data.sources.sounds import channels_of, rate_and_length, sound_contents
 from unistep.modalities.audio_reading import (

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unistep.data.data_config import DataConfig, nearest
+from unistep.data.options import DataConfig
 from unistep.data.source import Source
 from unistep.data.sources.drums_digits import missing_package
+from unistep.spelling import nearest_hint as nearest
 
 
 @dataclass(frozen=True, kw_only=True)

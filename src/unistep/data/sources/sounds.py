@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unistep.core.condition import ConditionValue
-from unistep.data.data_config import DataConfig
+from unistep.data.options import DataConfig
 from unistep.data.source import DEFAULT_RATE, DEFAULT_SECONDS, Item, Label, SourceManifest
 from unistep.modalities.audio_reading import (
     Loudness,

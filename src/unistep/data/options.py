@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from unistep.spelling import closest
+from unistep.spelling import nearest_hint as nearest
 
 Fit = Literal["crop", "pad", "stretch"]
 SOUNDS = ("notes", "phrases", "drums", "spoken-digits")
@@ -105,9 +105,3 @@ class DataConfig:
 def is_sound_source(source: str) -> bool:
     """Whether a source has sounds only."""
     return source.partition(":")[0] in SOUNDS
-
-
-def nearest(value: str, choices: tuple[str, ...]) -> str:
-    """``"; nearest is 'x'"`` for the choice most like ``value``, or nothing where none is like it."""
-    near = closest(value, choices)
-    return f"; nearest is {near!r}" if near else ""
