@@ -1,4 +1,4 @@
-"""Learned functions of place that are weighed by what is told, for signals that follow nearly from it."""
+"""A last layer of learned functions of position, weighted by the condition, for signals that it almost determines."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unistep.nets.blocks import conv
+from unistep.nets.blocks import channels_first, conv
 from unistep.nets.embedding import LearnedPositionEmbedding
 
 
 class ConditionedBasisHead(nn.Module):
-    r"""A wide last layer in which place and condition multiply.
+    r"""A wide last layer in which position and condition multiply.
 
     .. math:: y_p = U\, \mathrm{silu}\big(V_p \odot (1 + A e) + B e + C h_p\big)
 
-    with :math:`h_p` the features of the network at place :math:`p`, :math:`e` the embedding of times and condition, and
-    :math:`V_p` learned. A partial of a note is a sine in time whose frequency follows from the pitch that is told: a
-    product of pitch and place, of which notes have more than a network of some hundred channels can hold. :math:`U` and
+    with :math:`h_p` the features of the network at position :math:`p`, :math:`e` the embedding of times and condition,
+    and :math:`V_p` learned. A partial of a note is a sine in time whose frequency follows from the pitch: a product of
+    pitch and position. Notes have more such products than a network of a few hundred channels can hold. :math:`U` and
     :math:`C` start at zero, so that the layer begins without effect.
 
     Args:
         dims: Number of spatial dimensions.
         width: Channels in.
-        functions: Number of functions of place.
+        functions: Number of functions of position.
         out: Channels out.
         embedding_dim: Features of the embedding.
         sizes: Spatial sizes.
@@ -43,8 +43,12 @@ class ConditionedBasisHead(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """Features of shape ``[b, width, *sizes]`` and an embedding ``[b, embedding_dim]`` to ``[b, out, *sizes]``."""
-        told = self.modulation(embedding)
-        scale, shift = told.view(*told.shape, *([1] * (h.ndim - 2))).chunk(2, dim=1)
+        """Run the layer on features ``[b, width, *sizes]``; returns ``[b, out, *sizes]``.
+
+        Args:
+            h: Features of the network.
+            embedding: Shape ``[b, embedding_dim]``, or ``[b, *n, embedding_dim]`` with ``n`` the spatial sizes or 1.
+        """
+        scale, shift = channels_first(self.modulation(embedding), h.ndim - 2).chunk(2, dim=1)
         table = self.positions.table.to(h)
         return self.outer(F.silu(table * (1 + scale) + shift + self.inner(h)))

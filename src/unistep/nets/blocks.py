@@ -60,6 +60,28 @@ def double(x: Tensor) -> Tensor:
     return x.reshape(b, c, *(2 * n for n in spatial))
 
 
+def channels_first(features: Tensor, dims: int) -> Tensor:
+    """Features as a factor of a signal: ``[b, c]`` to ``[b, c, 1, ...]`` and ``[b, *n, c]`` to ``[b, c, *n]``.
+
+    Args:
+        features: One vector for each item, or for each position along ``dims`` axes, some of which may have size 1.
+        dims: Number of spatial dimensions.
+    """
+    if features.ndim == 2:
+        return features.view(*features.shape, *([1] * dims))
+    return features.movedim(-1, 1)
+
+
+def pool_positions(features: Tensor, factor: int) -> Tensor:
+    """Average neighbouring positions of ``[b, *n, c]`` along each axis longer than 1; ``[b, c]`` has none."""
+    if factor == 1:
+        return features
+    for axis, size in enumerate(features.shape[1:-1], start=1):
+        if size > 1:
+            features = features.unflatten(axis, (size // factor, factor)).mean(dim=axis + 1)
+    return features
+
+
 def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
     r"""Vectors of mean square one along the channels, :math:`x / \sqrt{\frac1C\sum_c x_c^2 + \epsilon}`, in float32.
 
@@ -115,10 +137,14 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Transform ``x`` of shape ``[b, in_channels, *spatial]`` given an embedding ``[b, embedding_dim]``."""
+        """Transform ``x`` of shape ``[b, in_channels, *spatial]``.
+
+        Args:
+            x: The signal.
+            embedding: Shape ``[b, embedding_dim]``, or ``[b, *n, embedding_dim]`` with ``n`` the spatial sizes or 1.
+        """
         h = self.conv_in(F.silu(self.norm_in(x)))
-        modulation = self.modulation(embedding)
-        scale, shift = modulation.view(*modulation.shape, *([1] * (x.ndim - 2))).chunk(2, dim=1)
+        scale, shift = channels_first(self.modulation(embedding), x.ndim - 2).chunk(2, dim=1)
         scale = scale + 1
         if self.double_norm:
             scale, shift = pixel_norm(scale).to(h.dtype), pixel_norm(shift).to(h.dtype)

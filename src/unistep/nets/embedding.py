@@ -39,9 +39,9 @@ class PositionalEmbedding(nn.Module):
         self.register_buffer("frequencies", exponents.exp(), persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
-        """Embed times of shape ``[b]`` as features of shape ``[b, dim]``."""
-        angles = t.to(torch.promote_types(self.frequencies.dtype, torch.float32))[:, None] * self.frequencies
-        return torch.cat([angles.cos(), angles.sin()], dim=1)
+        """Embed times of any shape, ``[b]`` or ``[b, *sizes]``, as features of shape ``[b, *sizes, dim]``."""
+        angles = t.to(torch.promote_types(self.frequencies.dtype, torch.float32))[..., None] * self.frequencies
+        return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class LabelEmbedding(nn.Module):

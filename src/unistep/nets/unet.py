@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from unistep.nets.attention import SelfAttention
 from unistep.nets.basis_head import ConditionedBasisHead
-from unistep.nets.blocks import ResidualBlock, conv, depth_to_space, double, group_norm, halve, space_to_depth
+from unistep.nets.blocks import (
+    ResidualBlock,
+    conv,
+    depth_to_space,
+    double,
+    group_norm,
+    halve,
+    pool_positions,
+    space_to_depth,
+)
 from unistep.nets.embedding import (
     MIN_FREQUENCY,
     LabelEmbedding,
@@ -224,27 +233,51 @@ class UNet(nn.Module):
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def embed(self, t: Tensor, s: Tensor | None, condition: Mapping[str, Tensor] | None) -> Tensor:
-        """Sum of the embeddings of the times and the conditions, shape ``[b, embedding_dim]``."""
+        """Sum of the embeddings of the times and the conditions.
+
+        Args:
+            t: Noise codes, shape ``[b]``, or ``[b, *n]`` with ``n`` the spatial sizes or 1.
+            s: Second noise codes, of either shape; only with ``second_time``.
+            condition: What the signal is conditioned on.
+
+        Returns:
+            Shape ``[b, embedding_dim]``, or ``[b, *n, embedding_dim]``.
+        """
         embedding = self.time(t)
         if self.second_time is not None:
             if s is None:
                 raise ValueError("this network was built with second_time=True and needs the time s")
-            embedding = embedding + self.second_time(s)
-        told = {} if condition is None else condition
+            embedding = _plus(embedding, self.second_time(s))
+        given = {} if condition is None else condition
         known = {**self.classes} if self.label is None else {"label": self.label, **self.classes}
         for name, table in known.items():
-            value = told.get(name)
-            nothing = torch.full(t.shape, -1, dtype=torch.long, device=t.device)
-            embedding = embedding + table(nothing if value is None else value)
-        for name, scalar in self.scalars.items():
-            value = told.get(name)
-            embedding = embedding + scalar(torch.full_like(t, torch.nan) if value is None else value.to(t))
+            value = given.get(name)
+            nothing = torch.full(t.shape[:1], -1, dtype=torch.long, device=t.device)
+            embedding = _plus(embedding, table(nothing if value is None else value))
+        numbers = {**self.scalars}
         if self.context_noise_embedding is not None:
-            level = told.get("context_noise")
-            embedding = embedding + self.context_noise_embedding(
-                torch.full_like(t, torch.nan) if level is None else level.to(t)
-            )
+            numbers["context_noise"] = self.context_noise_embedding
+        for name, scalar in numbers.items():
+            value = given.get(name)
+            embedding = _plus(embedding, scalar(t.new_full(t.shape[:1], torch.nan) if value is None else value.to(t)))
         return F.silu(embedding)
+
+    def _codes(self, t: Tensor, x: Tensor) -> Tensor:
+        """Noise codes ``[b]``, or ``[b, *n]`` for those that vary along spatial axes of ``x``."""
+        if t.ndim == 1:
+            return t
+        wide = t.shape[:2] == (len(x), 1) and t.ndim == x.ndim
+        if not wide or any(n not in (1, m) for n, m in zip(t.shape, x.shape, strict=True)):
+            raise ValueError(
+                f"this network takes times of shape [{len(x)}] or [{len(x)}, 1, ...] that broadcast against a signal "
+                f"of shape {list(x.shape)}, got {list(t.shape)}"
+            )
+        t = t[:, 0]
+        if t.shape[-1] > 1 and (self.config.context or self.config.margin):
+            # Positions beside the signal have the noise level of their nearest neighbour in it.
+            beside = [t[..., :1].expand(*t.shape[:-1], self.config.context), t]
+            t = torch.cat([*beside, t[..., -1:].expand(*t.shape[:-1], self.config.margin)], dim=-1)
+        return t
 
     def forward(
         self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Mapping[str, Tensor] | None = None
@@ -253,8 +286,10 @@ class UNet(nn.Module):
 
         Args:
             x: Signal of unit variance, shape ``[b, channels, *spatial]``, sizes multiples of ``config.multiple``.
-            t: Noise level as the parametrisation codes it (of order one), shape ``[b]``.
-            s: Second noise level, shape ``[b]``; only with ``second_time``.
+            t: Noise level as the parametrisation codes it (of order one), shape ``[b]``, or ``[b, 1, *n]`` with ``n``
+                the spatial sizes or 1, such as ``[b, 1, frames, 1, 1]`` for a level for each frame. At a coarser
+                resolution the embedding of neighbouring levels is averaged.
+            s: Second noise level, of either shape; only with ``second_time``.
             condition: ``{"label": [b]}`` with integers in ``[0, num_classes)``, negative for "no label"; likewise the
                 other conditions of the configuration; of numbers NaN means "not told", as leaving a condition out does.
                 With ``config.context``, ``context`` of shape ``[b, channels, *spatial]`` with that last size, and
@@ -274,7 +309,10 @@ class UNet(nn.Module):
             )
         if config.position_sizes and tuple(x.shape[2:]) != config.position_sizes:
             raise ValueError(f"this network takes signals of size {config.position_sizes}, got {tuple(x.shape[2:])}")
-        embedding = self.embed(t, s, condition)
+        embedding = self.embed(self._codes(t, x), None if s is None else self._codes(s, x), condition)
+        embeddings = [pool_positions(embedding, config.patch)]
+        for _ in config.widths[1:]:
+            embeddings.append(pool_positions(embeddings[-1], 2))
         if config.context:
             x = torch.cat([self._context(x, condition), x], dim=-1)
         if config.margin:
@@ -288,11 +326,12 @@ class UNet(nn.Module):
             if level > 0:
                 h = halve(h)
             for block, mixer in stage:  # type: ignore[union-attr, misc]
-                h = mixer(block(h, embedding))
+                h = mixer(block(h, embeddings[level]))
                 skips.append(h)
         for block, mixer in self.middle:  # type: ignore[misc]
-            h = mixer(block(h, embedding))
+            h = mixer(block(h, embeddings[-1]))
         for level, stage in enumerate(self.up):
+            embedding = embeddings[-1 - level]
             h = stage["narrow"](h)  # type: ignore[index]
             if level > 0:
                 h = double(h)
@@ -303,7 +342,7 @@ class UNet(nn.Module):
         if self.gated_skip is not None:
             out = out + self.gated_skip(h) * folded
         if self.basis_head is not None:
-            out = out + self.basis_head(h, embedding)
+            out = out + self.basis_head(h, embeddings[0])
         out = depth_to_space(out, config.patch)
         beside = config.context + config.margin
         return out[..., config.context : out.shape[-1] - config.margin] if beside else out  # FSDP2 warns of views
@@ -317,6 +356,14 @@ class UNet(nn.Module):
         if tuple(told.shape) != shape:
             raise ValueError(f"context must have shape {list(shape)}, got {list(told.shape)}")
         return told.to(x)
+
+
+def _plus(embedding: Tensor, features: Tensor) -> Tensor:
+    """The sum of two embeddings ``[b, dim]`` or ``[b, *n, dim]``."""
+    if embedding.ndim == features.ndim:
+        return embedding + features
+    short, long = sorted((embedding, features), key=lambda tensor: tensor.ndim)
+    return long + short.view(len(short), *([1] * (long.ndim - 2)), short.shape[-1])
 
 
 def _rename_former_weights(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
