@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, get_args
 
 import torch
+from torch import nn
 
 from unistep.spelling import nearest
 
@@ -51,6 +52,17 @@ def memory_layout(precision: Precision, device: torch.device) -> torch.memory_fo
     """
     slow = precision == "bf16" and device.type == "cpu"
     return torch.contiguous_format if slow else torch.channels_last
+
+
+def set_memory_layout(module: nn.Module, precision: Precision, device: torch.device) -> None:
+    """Lay out the kernels of two-dimensional convolutions in ``module`` as the device is fastest with.
+
+    Only parameters of four dimensions change; of any module, as the layout of a tensor does not change what it is.
+    """
+    layout = memory_layout(precision, device)
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=layout)
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:

@@ -108,11 +108,7 @@ def model_facts(folder: Path) -> dict[str, str]:
     from unistep.serialization import read_json
 
     config = read_json(ModelConfig, folder / CONFIG)
-    net = config.network
-    rows = {**summary(folder), "path": type(config.path).__name__}
-    rows["network"] = f"U-Net, widths {' '.join(map(str, net.widths))}, blocks {' '.join(map(str, net.blocks))}, " + (
-        f"{net.patch}x{net.patch} space-to-depth" if net.patch > 1 else "full resolution"
-    )
+    rows = {**summary(folder), "path": type(config.path).__name__, "network": config.network.described}
     for name, spec in config.fields.items():
         rows[name] = spec.table if isinstance(spec, LabelField) else spec.choices
         if isinstance(spec, ScalarField) and spec.default is not None:

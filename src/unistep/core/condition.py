@@ -8,7 +8,7 @@ import numbers
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 from torch import Tensor
@@ -38,6 +38,8 @@ class LabelField:
 
     The network is given the position of a value, from 0 to ``size - 1``.
     """
+
+    kind: ClassVar[str] = "label"
 
     size: int
     """Number of values."""
@@ -122,6 +124,8 @@ class LabelField:
 @dataclass(frozen=True, kw_only=True)
 class ScalarField:
     """A field of real numbers, such as a guidance weight or how hard a key is struck."""
+
+    kind: ClassVar[str] = "scalar"
 
     low: float
     """Smallest value."""

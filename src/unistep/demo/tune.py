@@ -54,7 +54,7 @@ def tuning_config(teacher: str, network_of: Generator, seconds: float, seed: int
         recipe,
         recipe=NAME,
         data=DataConfig(source="fashion-mnist", split="test"),
-        model=replace(recipe.model, network=replace(network_of.config.network, dropout=recipe.model.network.dropout)),
+        model=replace(recipe.model, network=network_of.config.network),
         teacher=teacher,
         # A few hundred steps are all there is: the usual warm-up would be a quarter of them, and the narrowest gap is
         # over before a rate that falls late could do harm there.

@@ -20,7 +20,7 @@ from unistep.core.timesteps import karras_grid
 from unistep.generation.model_config import MAX_STEPS, AnyModality, ModelConfig
 from unistep.generation.session import ConditionSchedule, StreamSession, resolve_schedule
 from unistep.modalities.audio import AudioModality
-from unistep.precision import Precision, WantedPrecision, autocast, memory_layout, resolve_precision
+from unistep.precision import Precision, WantedPrecision, autocast, resolve_precision, set_memory_layout
 from unistep.spelling import nearest
 
 Guidance = float | Sequence[float]
@@ -81,9 +81,7 @@ class Generator:
         self.map.to(device)
         if precision is not None:
             self.precision = resolve_precision(precision, self.device)
-            layout = memory_layout(self.precision, self.device)
-            if self.config.network.dims == 2:
-                self.map.to(memory_format=layout)  # type: ignore[call-overload]
+            set_memory_layout(self.map, self.precision, self.device)
         return self
 
     @property

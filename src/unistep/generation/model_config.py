@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from unistep.core.condition import AnyField
+from unistep.core.condition import CONTEXT, AnyField
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
 from unistep.core.solvers import Solver
-from unistep.generation.history import Context
+from unistep.generation.history import Context, PreviousFrames
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
-from unistep.nets.unet import UNetConfig
+from unistep.nets.config import NetworkConfig
 from unistep.spelling import nearest
 
 AnyPath = VarianceExploding | TrigFlow | LinearFlow | VariancePreserving
@@ -42,7 +42,7 @@ class ModelConfig:
 
     kind: Kind
     """Which map the network is read as."""
-    network: UNetConfig
+    network: NetworkConfig
     """The raw network."""
     modality: AnyModality
     """What the tensors stand for."""
@@ -92,8 +92,9 @@ class ModelConfig:
     def _check_context(self) -> None:
         """Network, modality and context must agree on what came before."""
         frames = 0 if self.context is None else self.context.frames
-        if frames != self.network.context:
-            raise ValueError(f"the network must be shown the {frames} frames of context, not {self.network.context}")
+        known = self.network.previous_frames
+        if known not in (None, frames):
+            raise ValueError(f"the network must be shown the {frames} frames of context, not {known}")
         spectra = self.modality if isinstance(self.modality, AudioModality) else None
         chunk = 0 if spectra is None else spectra.chunk
         if bool(chunk) != bool(frames):
@@ -101,6 +102,17 @@ class ModelConfig:
         most = 0 if spectra is None else chunk + 1 - -(-spectra.n_fft // spectra.hop)
         if chunk and frames > most:
             raise ValueError(f"a chunk of {chunk} frames leaves at most {most} whole ones for a context, got {frames}")
+
+    def fitted(self) -> ModelConfig:
+        """The model with its network fitted to its signals and all its conditions, the previous frames among them.
+
+        Raises:
+            ValueError: If the network cannot take them.
+        """
+        shape, fields = self.modality.shape, dict[str, Any](self.fields)
+        if self.context is not None:
+            fields[CONTEXT] = PreviousFrames(shape=(*shape[:-1], self.context.frames))
+        return replace(self, network=self.network.fitted(shape, fields))
 
     def build(self) -> Map:
         """The map with fresh weights."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
+
+TimeProblem = Literal["steep time embedding", "unbounded time derivative"]
+"""What can make methods that differentiate a network in time diverge."""
 
 
 class NetworkConfig(ABC):
@@ -16,6 +19,10 @@ class NetworkConfig(ABC):
     variance, ``t`` and ``s`` the noise levels as :func:`~unistep.core.flowmap.c_noise` gives them (``[b]``, or
     broadcasting against ``x``, such as ``[b, 1, frames, 1, 1]``), and ``condition`` a mapping of names to typed values.
     It must run under :func:`torch.func.jvp`, ``torch.compile`` and export, and its output should start at zero.
+
+    The module may have two attributes more: ``boundary_layers``, names of the submodules (embeddings, input and output
+    projections) that optimizers for hidden matrices leave alone, and a method ``embed_time(c_noise) -> [b, features]``,
+    whose slope is checked before a run that differentiates the network in time.
     """
 
     REGISTRY_KIND: ClassVar[str] = "network"
@@ -39,6 +46,11 @@ class NetworkConfig(ABC):
         """
 
     @property
+    def described(self) -> str:
+        """The network in one line, for tables."""
+        return type(self).__name__
+
+    @property
     def dims(self) -> int | None:
         """Spatial dimensions of the signals that it takes; ``None`` for any number."""
         return None
@@ -47,6 +59,11 @@ class NetworkConfig(ABC):
     def multiple(self) -> int:
         """Spatial sizes must be multiples of this number."""
         return 1
+
+    @property
+    def previous_frames(self) -> int | None:
+        """Number of frames of the previous chunk that it is conditioned on; ``None`` for any number."""
+        return None
 
     @property
     def takes_second_time(self) -> bool:
@@ -58,8 +75,12 @@ class NetworkConfig(ABC):
         del wanted
         return self
 
+    def advice(self, problem: TimeProblem) -> str | None:
+        """What to change in this network against a problem, as options; ``None`` if it does not have the problem."""
+        return "take a network that is smooth in time" if problem == "steep time embedding" else None
+
     def differences(self, theirs: NetworkConfig) -> list[str]:
-        """What keeps weights of a network ``theirs`` from starting this one, as ``key: theirs instead of ours``.
+        """What keeps weights of a network ``theirs`` from starting this one, as ``key theirs instead of ours``.
 
         A network that starts from smaller or older weights (of fewer conditions, say) leaves out what it can bridge.
         """

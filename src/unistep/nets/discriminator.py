@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,11 @@ class DiscriminatorConfig:
             raise ValueError(f"dims must be 1, 2 or 3, got {self.dims}")
         if self.channels < 1 or not self.widths or min(self.widths) < 1:
             raise ValueError(f"channels and widths must be positive, got {self.channels} and {self.widths}")
+
+    def fitted(self, shape: tuple[int, ...], fields: Mapping[str, Any]) -> Self:
+        """The same network for signals of ``shape`` ``(channels, *spatial)`` and the class among the ``fields``."""
+        label = fields.get("label")
+        return replace(self, channels=shape[0], dims=len(shape) - 1, num_classes=0 if label is None else label.size)
 
     def build(self) -> Discriminator:
         """Make the network, with fresh weights from the global random state."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from unistep.nets.blocks import (
     pool_positions,
     space_to_depth,
 )
+from unistep.nets.config import NetworkConfig, TimeProblem
 from unistep.nets.embedding import (
     MIN_FREQUENCY,
     LabelEmbedding,
@@ -43,7 +44,7 @@ FORMER_WEIGHTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetConfig:
+class UNetConfig(NetworkConfig):
     """Shape of a :class:`UNet`."""
 
     FORMER_KEYS: ClassVar[Mapping[str, str]] = {
@@ -55,7 +56,7 @@ class UNetConfig:
 
     channels: int = 1
     """Channels of the signal."""
-    dims: int = 2
+    dims: int = 2  # pyright: ignore[reportIncompatibleMethodOverride]
     """Spatial dimensions of the signal: 1 (audio), 2 (images) or 3 (video)."""
     patch: int = 2
     """Space-to-depth factor of the input: 1 works at full resolution, 2 at half of it for a quarter of the cost."""
@@ -147,6 +148,88 @@ class UNetConfig:
         """Spatial sizes must be multiples of this number."""
         return self.patch * 2 ** (len(self.widths) - 1)
 
+    @property
+    def described(self) -> str:
+        """The network in one line, for tables."""
+        folded = f"{self.patch}x{self.patch} space-to-depth" if self.patch > 1 else "full resolution"
+        return f"U-Net, widths {' '.join(map(str, self.widths))}, blocks {' '.join(map(str, self.blocks))}, {folded}"
+
+    @property
+    def previous_frames(self) -> int:
+        """Number of frames of the previous chunk that it is conditioned on."""
+        return self.context
+
+    @property
+    def takes_second_time(self) -> bool:
+        """Whether the network uses the time ``s`` that a flow map jumps to."""
+        return self.second_time
+
+    def with_second_time(self, wanted: bool) -> Self:
+        """The same network with or without the second time."""
+        return replace(self, second_time=wanted)
+
+    def advice(self, problem: TimeProblem) -> str | None:
+        """What to change against a problem, as options; ``None`` if the network does not have the problem."""
+        if problem == "steep time embedding":
+            return "take --model.network.max-frequency 16"
+        return None if self.double_norm else "train teacher and student with --model.network.double-norm"
+
+    def fitted(self, shape: tuple[int, ...], fields: Mapping[str, Any]) -> Self:
+        """The same network for signals of ``shape`` and the conditions ``fields``.
+
+        A label becomes a table of classes, and a scalar an embedding in the unit that makes it of order one. A signal
+        is the previous frames: it has the size of ``shape`` in all but the last axis.
+        """
+        of_kind = {kind: {n: f for n, f in fields.items() if f.kind == kind} for kind in ("label", "scalar", "signal")}
+        classes = {name: field.size for name, field in of_kind["label"].items()}
+        return replace(
+            self,
+            channels=shape[0],
+            position_sizes=shape[1:] if self.position_sizes else (),
+            num_classes=classes.pop("label", 0),
+            vocabularies=classes,
+            scalars={name: max(abs(field.low), abs(field.high)) for name, field in of_kind["scalar"].items()},
+            context=sum(field.shape[-1] for field in of_kind["signal"].values()),
+        )
+
+    def differences(self, theirs: NetworkConfig) -> list[str]:
+        """What keeps weights of a network ``theirs`` from starting this one.
+
+        ``theirs`` may lack the second time, conditions and the basis head, and may have another dropout.
+        """
+        if not isinstance(theirs, UNetConfig):
+            return super().differences(theirs)
+        known = replace(
+            theirs,
+            dropout=self.dropout,
+            second_time=self.second_time,
+            num_classes=theirs.num_classes or self.num_classes,
+            vocabularies={**_others(self.vocabularies, theirs.scalars), **theirs.vocabularies},
+            scalars={**_others(self.scalars, theirs.vocabularies), **theirs.scalars},
+            basis_functions=theirs.basis_functions or (self.basis_functions if theirs.position_sizes else 0),
+        )
+        return super().differences(known)
+
+    def start_from(self, net: nn.Module, weights: Mapping[str, Tensor], theirs: NetworkConfig) -> None:
+        """Load weights of a network ``theirs``; what it does not have begins without effect.
+
+        New embeddings of labels and of the second time are zero, as those of scalars and the basis head are from the
+        start.
+        """
+        if not isinstance(net, UNet) or not isinstance(theirs, UNetConfig):
+            return super().start_from(net, weights, theirs)
+        fresh = net.state_dict()
+        net.load_state_dict(fresh | {name: value for name, value in weights.items() if name in fresh})
+        silent: list[nn.Module] = []
+        if net.label is not None and not theirs.num_classes:
+            silent.append(net.label.table)
+        silent += [table.table for name, table in net.classes.items() if name not in theirs.vocabularies]  # type: ignore[misc]
+        if net.second_time is not None and not theirs.second_time:
+            silent.append(net.second_time[-1])
+        for parameter in (p for module in silent for p in module.parameters()):
+            nn.init.zeros_(parameter)
+        return None
+
     def build(self) -> UNet:
         """Make the network, with fresh weights from the global random state."""
         return UNet(self)
@@ -231,6 +314,10 @@ class UNet(nn.Module):
         for last in filter(None, (self.output, self.gated_skip)):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    def embed_time(self, t: Tensor) -> Tensor:
+        """Embedding of the noise levels alone, shape ``[b, embedding_dim]``."""
+        return self.time(t)
 
     def embed(self, t: Tensor, s: Tensor | None, condition: Mapping[str, Tensor] | None) -> Tensor:
         """Sum of the embeddings of the times and the conditions.
@@ -364,6 +451,11 @@ def _plus(embedding: Tensor, features: Tensor) -> Tensor:
         return embedding + features
     short, long = sorted((embedding, features), key=lambda tensor: tensor.ndim)
     return long + short.view(len(short), *([1] * (long.ndim - 2)), short.shape[-1])
+
+
+def _others(ours: Mapping[str, Any], taken: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not in ``taken``."""
+    return {name: value for name, value in ours.items() if name not in taken}
 
 
 def _rename_former_weights(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

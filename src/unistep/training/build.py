@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from unistep.core.condition import GUIDANCE, LabelField, ScalarField
+from unistep.core.condition import GUIDANCE
 from unistep.core.flowmap import Map
 from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
@@ -21,11 +21,11 @@ from unistep.generation.model_config import KINDS, AnyModality, ModelConfig
 from unistep.hub.load import load
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
+from unistep.nets.config import NetworkConfig
 from unistep.nets.discriminator import DiscriminatorConfig
-from unistep.nets.unet import UNetConfig
 from unistep.objectives.adversarial import AdversarialMethodConfig
 from unistep.objectives.base import Objective, ObjectiveConfig
-from unistep.precision import memory_layout, resolve_precision
+from unistep.precision import resolve_precision, set_memory_layout
 from unistep.training.parallel import World
 from unistep.training.run_config import RunConfig
 
@@ -39,22 +39,11 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     Raises:
         ValueError: If the network cannot take signals of that size, or the model makes another kind of signal.
     """
-    fields = dict(dataset.fields)
-    label = fields.get("label")
     modality = _modality(model.modality, dataset, model.network, model.sigma_data)
-    network = replace(
-        model.network,
-        channels=modality.shape[0],
-        context=0 if model.context is None else model.context.frames,
-        position_sizes=modality.shape[1:] if model.network.position_sizes else (),
-        num_classes=label.size if isinstance(label, LabelField) else 0,
-        vocabularies={name: f.size for name, f in fields.items() if isinstance(f, LabelField) and name != "label"},
-        scalars={name: max(abs(f.low), abs(f.high)) for name, f in fields.items() if isinstance(f, ScalarField)},
-    )
-    return replace(model, network=network, modality=modality, fields=fields)
+    return replace(model, modality=modality, fields=dict(dataset.fields)).fitted()
 
 
-def _modality(modality: AnyModality, dataset: Dataset, network: UNetConfig, sigma_data: float) -> AnyModality:
+def _modality(modality: AnyModality, dataset: Dataset, network: NetworkConfig, sigma_data: float) -> AnyModality:
     """The model's modality with the shape of the data, which must fit the network."""
     dims, multiple = network.dims, network.multiple
     if isinstance(modality, AudioModality):
@@ -116,14 +105,7 @@ def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> Mo
     fields = objective.conditions()
     if GUIDANCE in fields and not model.fields:
         raise ValueError("guidance_range strengthens a condition, and this data has none (no classes); leave it out")
-    units = {name: max(abs(s.low), abs(s.high)) for name, s in fields.items() if isinstance(s, ScalarField)}
-    classes = {name: spec.size for name, spec in fields.items() if isinstance(spec, LabelField)}
-    network = replace(
-        model.network,
-        scalars={**model.network.scalars, **units},
-        vocabularies={**model.network.vocabularies, **classes},
-    )
-    return replace(model, network=network, fields={**model.fields, **fields})
+    return replace(model, fields={**model.fields, **fields}).fitted()
 
 
 def fit_sampling_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:
@@ -143,21 +125,15 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
         role: What it serves as, for the message: ``teacher`` or ``init``.
 
     Raises:
-        ValueError: If the networks differ, so that its weights cannot start the student. The student may be told a
-            guidance weight or a second time that the model is not, and have functions of place that it has not.
+        ValueError: If the networks differ, so that its weights cannot start the student. What the student may have that
+            the model lacks (conditions, a second time) is the network's to say.
     """
     if name is None:
         return None
     found = load(name)
-    ours, theirs = (replace(n, dropout=0.0, second_time=False) for n in (model.network, found.config.network))
-    if GUIDANCE not in theirs.scalars:
-        ours = replace(ours, scalars={name: unit for name, unit in ours.scalars.items() if name != GUIDANCE})
-    if theirs.basis_functions == 0:
-        ours = replace(ours, basis_functions=0)
-    if ours != theirs:
-        different = [key for key in vars(ours) if getattr(ours, key) != getattr(theirs, key)]
-        detail = ", ".join(f"{key} {getattr(theirs, key)} instead of {getattr(ours, key)}" for key in different)
-        raise ValueError(f"the {role} {name!r} does not fit this data and network: it has {detail}")
+    different = model.network.differences(found.config.network)
+    if different:
+        raise ValueError(f"the {role} {name!r} does not fit this data and network: it has {', '.join(different)}")
     if found.config.sigma_data != model.sigma_data:
         raise ValueError(
             f"the {role} {name!r} knows data of standard deviation {found.config.sigma_data:g}, and this model is to "
@@ -196,21 +172,13 @@ def _spectra(modality: AnyModality) -> dict[str, Any]:
 def build_student(config: RunConfig, model: ModelConfig, start: Generator | None) -> Map:
     """The map to train, with the weights of ``start`` where there is one.
 
-    A second time or a guidance weight that ``start`` does not know begins without effect: the last layer of its
-    embedding is zero. So do functions of place that it has not.
+    What ``start`` does not have, such as a second time or a condition, begins without effect.
     """
     torch.manual_seed(derived_seed(config.seed, "weights"))
     student = model.build()
     if start is None:
         return student
-    weights = start.map.net.state_dict()
-    known = {name: value for name, value in weights.items() if name in student.net.state_dict()}
-    student.net.load_state_dict(student.net.state_dict() | known)
-    if model.network.second_time and not start.config.network.second_time:
-        last = student.net.get_parameter("second_time.3.weight"), student.net.get_parameter("second_time.3.bias")
-        with torch.no_grad():
-            for parameter in last:
-                parameter.zero_()
+    model.network.start_from(student.net, start.map.net.state_dict(), start.config.network)
     return student
 
 
@@ -223,9 +191,9 @@ def build_objective(config: RunConfig, student: Map, teacher: Generator | None) 
     if not isinstance(student, config.objective.trains):
         kind = next(name for name, made in KINDS.items() if made is config.objective.trains)
         raise ValueError(f"{type(config.objective).__name__} trains a model of kind {kind!r}")
-    if config.objective.two_times and not config.model.network.second_time:
+    if config.objective.two_times and not config.model.network.takes_second_time:
         raise ValueError(
-            f"{type(config.objective).__name__} needs a network that is told where a jump ends; "
+            f"{type(config.objective).__name__} needs a network that takes the time at which a jump ends; "
             "set --model.network.second-time"
         )
     if teacher is None:
@@ -241,14 +209,9 @@ def _around(config: RunConfig, student: Map, teacher: Map | None) -> Objective:
     """The objective, with a fresh discriminator where it has an adversarial term."""
     objective = config.objective
     if isinstance(objective, AdversarialMethodConfig) and objective.adversarial.weight > 0:
-        network = config.model.network
         torch.manual_seed(derived_seed(config.seed, "discriminator"))
-        discriminator = DiscriminatorConfig(
-            channels=network.channels,
-            dims=network.dims,
-            widths=objective.adversarial.widths,
-            num_classes=network.num_classes,
-        )
+        discriminator = DiscriminatorConfig(widths=objective.adversarial.widths)
+        discriminator = discriminator.fitted(config.model.modality.shape, config.model.fields)
         return objective.build(student, teacher, discriminator.build())  # type: ignore[arg-type]
     return objective.build(student, teacher)  # type: ignore[arg-type]
 
@@ -266,6 +229,5 @@ def place(objective: nn.Module, config: RunConfig, world: World) -> None:
     """Move to the device, in the memory layout that it is fastest with; FSDP2 shards the plain layout only."""
     objective.to(world.device)
     sharded = world.size > 1 and config.parallel == "fsdp"
-    if config.model.network.dims == 2 and not sharded:
-        layout = memory_layout(resolve_precision(config.precision, world.device), world.device)
-        objective.to(memory_format=layout)  # type: ignore[call-overload]
+    if not sharded:
+        set_memory_layout(objective, resolve_precision(config.precision, world.device), world.device)

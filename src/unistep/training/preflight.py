@@ -33,10 +33,10 @@ def time_embedding_slope(net: nn.Module) -> float:
     its last layer is zero.
 
     Args:
-        net: A network whose submodule ``time`` embeds noise codes ``[b]``; of others 0 is returned.
+        net: A network with a method ``embed_time(c_noise [b]) -> [b, features]``; for others the slope is 0.
     """
-    embed = getattr(net, "time", None)
-    if not isinstance(embed, nn.Module):
+    embed = getattr(net, "embed_time", None)
+    if embed is None:
         return 0.0
     parameter = next(net.parameters())
     codes = torch.logspace(-2, 1.9, 16, dtype=torch.float64).log() / 4
@@ -57,15 +57,15 @@ def network_warnings(config: RunConfig, rate: float) -> list[str]:
     if config.objective.follows_tangent and rate > STEEP:
         found.append(
             f"{name} differentiates the network in time, and its embedding of time is steep: its rate is {rate:.0f}, "
-            f"and above {STEEP:.0f} training may diverge (Lu & Song 2024, section 4.1); take "
-            "--model.network.max-frequency 16"
+            f"and above {STEEP:.0f} training may diverge (Lu & Song 2024, section 4.1); "
+            f"{config.model.network.advice('steep time embedding')}"
         )
     assert config.max_steps is not None
-    plain = isinstance(config.objective, SCMConfig) and not config.model.network.double_norm
-    if plain and config.max_steps > PLAIN_STEPS:
+    advice = config.model.network.advice("unbounded time derivative")
+    if isinstance(config.objective, SCMConfig) and advice and config.max_steps > PLAIN_STEPS:
         found.append(
             f"{name} without double normalisation may diverge in a run of {config.max_steps:,} steps (Lu & Song "
-            "2024, section 4.1); train teacher and student with --model.network.double-norm, or watch scm/tangent"
+            f"2024, section 4.1); {advice}, or watch scm/tangent"
         )
     return found
 

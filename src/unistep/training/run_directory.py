@@ -104,15 +104,7 @@ def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
 
 def _with_data_of(asked: ModelConfig, stored: ModelConfig) -> ModelConfig:
     """What was asked for, with all that the data and the objective filled in when the run began."""
-    network = replace(
-        asked.network,
-        channels=stored.network.channels,
-        position_sizes=stored.network.position_sizes if asked.network.position_sizes else (),
-        num_classes=stored.network.num_classes,
-        vocabularies=stored.network.vocabularies,
-        scalars=stored.network.scalars,
-    )
-    return replace(asked, network=network, modality=stored.modality, fields=stored.fields)
+    return replace(asked, modality=stored.modality, fields=stored.fields).fitted()
 
 
 def missing_folders(out: Path) -> list[Path]:

@@ -42,7 +42,7 @@ def teacher_config(config: RunConfig) -> RunConfig:
         model=replace(
             config.model,
             kind="denoiser",
-            network=replace(config.model.network, second_time=False),
+            network=config.model.network.with_second_time(False),
             steps=18,
             times={},
             sigma_min_trained=0.0,
