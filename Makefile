@@ -24,11 +24,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 QUIET := $$([ -t 1 ] || echo --quiet)
 LIMITS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: help demo test setup format lint types imports pytest wheel freeze clean
+NUMERICAL := tests/core tests/nets tests/codecs tests/objectives tests/parity tests/contracts tests/generation \
+	tests/training/test_step.py tests/training/test_parallel.py tests/training/test_every_method.py tests/training/test_muon.py
+
+.PHONY: help demo test test-portable setup format lint types imports pytest wheel freeze clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; \
-		do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; \
+		do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 demo: $(READY) ## what Unistep can do, in minutes, on this computer
 	@$(BIN)/unistep demo
@@ -50,6 +53,13 @@ imports: $(READY) ## import-linter: imports go down only
 # One thread per process: two processes with two threads each are several times slower on two cores.
 pytest: $(READY) ## the tests alone
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+# Vector units differ between processors, and with them the order in which sums are rounded.
+test-portable: $(READY) ## the numerical tests with each set of vector instructions that PyTorch and oneDNN know
+	@for isa in ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=avx512 ONEDNN_MAX_CPU_ISA=AVX2; do \
+		echo "== $$isa (this processor: $$($(BIN)/python -c 'import torch; print(torch.backends.cpu.get_cpu_capability())'))"; \
+		env $$isa OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(or $(TESTS),$(NUMERICAL)); \
+	done
 
 format: $(READY) ## let ruff rewrite the sources
 	@$(BIN)/ruff check --fix .

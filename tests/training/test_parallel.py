@@ -19,6 +19,7 @@ from tiny import OBJECTIVES, assert_same, checkpoint, make_data, make_teacher, m
 from torch import Tensor
 from worker import do
 
+from tolerance import rounding
 from unistep.hub import load
 from unistep.training.parallel import World, start_world
 
@@ -34,6 +35,9 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 CASES = [(objective, kind) for kind in ("ddp", "fsdp-accumulated") for objective in OBJECTIVES]
 CASES += [("cd", "fsdp"), ("ect", "ddp-accumulated")]
+A_TRACE = 0.02 * 3 * 3e-3
+"""Two per cent of what three steps at Muon's peak rate can move a weight: the optimizers divide by the size of the
+gradient, and so enlarge its rounding, but a wrong gradient moves weights by the rate itself."""
 STOPPED = {"ddp": ("ect", "muon"), "fsdp": ("cd", "muon"), "fsdp-adam": ("ct", "radam")}
 """Runs that are interrupted and resumed, with dropout: objective and optimizer."""
 
@@ -119,9 +123,10 @@ def largest_difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> floa
 def test_two_processes_have_the_gradient_of_one(objective: str, kind: str, folder, reports, alone) -> None:
     ours = load_file(folder / f"{objective}-{kind}.safetensors")
     theirs = load_file(f"{alone[objective]}.safetensors")
-    assert max(float(value.abs().max()) for value in theirs.values()) > 1e-3
+    size = max(float(value.abs().max()) for value in theirs.values())
+    assert size > 1e-3
     assert sum(bool(value.any()) for value in theirs.values()) > 0.9 * len(theirs)
-    assert largest_difference(ours, theirs) < 1e-6
+    assert largest_difference(ours, theirs) < rounding(terms=8 * 8 * 8, scale=size)
 
 
 @pytest.mark.parametrize(("objective", "kind"), CASES)
@@ -135,8 +140,7 @@ def test_two_processes_end_with_the_weights_of_one(objective: str, kind: str, fo
     student = {n.removeprefix(prefix): value for n, value in theirs["weights"].items() if n.startswith(prefix)}
     assert largest_difference(student, moved) > 1e-3
     for name in ours.keys() - {"optimizer"}:
-        # Muon and Adam divide by the size of the gradient, and so enlarge differences of its rounding.
-        assert largest_difference(ours[name], theirs[name]) < 3e-5, name
+        assert largest_difference(ours[name], theirs[name]) < A_TRACE, name
 
 
 @pytest.mark.parametrize("objective", ["ct", "cd"])
@@ -189,7 +193,7 @@ def test_one_process_goes_on_where_two_stopped(folder, reports, alone) -> None:
     assert done
     assert "going on after step 2" in text
     ours, theirs = checkpoint(folder / "handed")[1], checkpoint(alone["ect"])[1]
-    assert largest_difference(ours["weights"], theirs["weights"]) < 3e-5
+    assert largest_difference(ours["weights"], theirs["weights"]) < A_TRACE
 
 
 def test_bad_devices_are_refused(monkeypatch) -> None:

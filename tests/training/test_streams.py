@@ -108,7 +108,8 @@ def test_parts_of_a_batch_are_shown_what_the_whole_would_be(teacher: Path, folde
         config = stream_config(folder, model=model, accumulation=parts, max_steps=2)
         assert run(config, folder / f"parts-{parts}")[0]
         weights.append(load(folder / f"parts-{parts}").map.net.state_dict())
-    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-4
+    difference = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0])
+    assert difference < 0.02 * 2 * 3e-3  # of what two steps at the peak rate can move a weight
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "denoising"])

@@ -123,7 +123,9 @@ class UNetConfig(NetworkConfig):
         if self.position_sizes and (
             len(self.position_sizes) != self.dims or any(n < 1 or n % self.multiple for n in self.position_sizes)
         ):
-            raise ValueError(f"places are {self.dims} sizes, multiples of {self.multiple}, got {self.position_sizes}")
+            raise ValueError(
+                f"position_sizes are {self.dims} sizes, multiples of {self.multiple}, got {self.position_sizes}"
+            )
         if self.basis_functions < 0 or (self.basis_functions and not self.position_sizes):
             raise ValueError(
                 f"basis_functions must be 0 without position_sizes, or positive, got {self.basis_functions} and "
