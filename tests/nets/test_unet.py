@@ -151,7 +151,7 @@ def test_channels_last_computes_the_same() -> None:
         net(x.to(memory_format=torch.channels_last), t),
         wanted,
         rtol=0,
-        atol=rounding(9 * 32, float(wanted.abs().max())),
+        atol=rounding(9 * 32, wanted.abs().max().item()),
     )
 
 
@@ -318,9 +318,9 @@ def test_a_mask_lets_the_input_through(patch: int) -> None:
 def test_a_mask_carries_more_channels_than_the_network_has() -> None:
     """Its answer to a change of the input can have full rank; without it, no more than the network's channels."""
 
-    def rank(mask: bool) -> int:
+    def rank(gated_skip: bool) -> int:
         options = {"widths": (8,), "blocks": (1,), "head_dim": 8, "embedding_dim": 16}
-        net = loud(UNetConfig(channels=24, dims=1, patch=1, mask=mask, **options))
+        net = loud(UNetConfig(channels=24, dims=1, patch=1, gated_skip=gated_skip, **options))
         if net.gated_skip is not None:
             nn.init.ones_(net.gated_skip.bias)
 
