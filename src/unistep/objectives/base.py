@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -131,6 +131,24 @@ class ObjectiveConfig(ABC):
         Raises:
             ValueError: If the objective asks the teacher and there is none.
         """
+
+
+M = TypeVar("M", bound=Map)
+
+
+def expects(student: Map, kind: type[M]) -> M:
+    """The student, which must be a map of one kind.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    if not isinstance(student, kind):
+        article = "an" if type(student).__name__[:1] in "AEIOU" else "a"
+        raise ValueError(
+            f"this objective trains a {kind.__name__}, not {article} {type(student).__name__}; "
+            f"wrap the network in one: {kind.__name__}(net, path)"
+        )
+    return student
 
 
 def frozen_copy(student: Map) -> Map:

@@ -15,7 +15,7 @@ from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.solvers import STEPS
 from unistep.core.timesteps import UniformIndex, karras_grid
-from unistep.objectives.base import Loss, Objective, ema_update, frozen_copy, with_same_dropout
+from unistep.objectives.base import Loss, Objective, ema_update, expects, frozen_copy, with_same_dropout
 from unistep.objectives.ct import IndexLaw
 from unistep.objectives.distance import Distance, Metric, SquaredL2
 from unistep.objectives.guidance import GuidedTeacherConfig
@@ -53,7 +53,7 @@ class CDConfig(GuidedTeacherConfig):
 
     def build(self, student: Map, teacher: Denoiser | None) -> ConsistencyDistillation:
         """The objective along the ODE of the teacher."""
-        assert isinstance(student, ConsistencyModel)
+        student = expects(student, ConsistencyModel)
         if teacher is None:
             raise ValueError("distillation needs a teacher; name one with --teacher")
         return ConsistencyDistillation(student, teacher, self)

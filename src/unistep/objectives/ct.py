@@ -20,7 +20,15 @@ from unistep.core.timesteps import (
     UniformIndex,
     karras_grid,
 )
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig, ema_update, frozen_copy, with_same_dropout
+from unistep.objectives.base import (
+    Loss,
+    Objective,
+    ObjectiveConfig,
+    ema_update,
+    expects,
+    frozen_copy,
+    with_same_dropout,
+)
 from unistep.objectives.distance import Distance, Metric, SquaredL2
 
 Curriculum = SqrtCurriculum | DoublingCurriculum | ConstantLevels
@@ -58,7 +66,7 @@ class CTConfig(ObjectiveConfig):
     def build(self, student: Map, teacher: Denoiser | None) -> ConsistencyTraining:
         """The objective; it asks no teacher."""
         del teacher
-        assert isinstance(student, ConsistencyModel)
+        student = expects(student, ConsistencyModel)
         return ConsistencyTraining(student, self)
 
 

@@ -16,7 +16,7 @@ from unistep.core.seeding import Randomness, ShardGenerator, multinomial, randin
 from unistep.core.solvers import STEPS
 from unistep.core.timesteps import LogNormal, karras_grid
 from unistep.objectives.adversarial import AdversarialMethodConfig, gradient_ratio
-from unistep.objectives.base import Loss, Objective, ema_update, frozen_copy, with_same_dropout
+from unistep.objectives.base import Loss, Objective, ema_update, expects, frozen_copy, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, SquaredL2
 from unistep.objectives.guidance import GuidedTeacherConfig
 
@@ -87,7 +87,7 @@ class CTMConfig(CTMBaseConfig, GuidedTeacherConfig):
         self, student: Map, teacher: Denoiser | None, discriminator: nn.Module | None = None
     ) -> ConsistencyTrajectory:
         """The objective along the ODE of the teacher."""
-        assert isinstance(student, FlowMap)
+        student = expects(student, FlowMap)
         if teacher is None:
             raise ValueError("trajectory distillation needs a teacher; name one with --teacher")
         return ConsistencyTrajectory(student, teacher, self, discriminator=discriminator)
@@ -117,7 +117,7 @@ class CTMTrainingConfig(CTMBaseConfig):
     ) -> ConsistencyTrajectory:
         """The objective; it asks no teacher."""
         del teacher
-        assert isinstance(student, FlowMap)
+        student = expects(student, FlowMap)
         return ConsistencyTrajectory(student, None, self, discriminator=discriminator)
 
 

@@ -11,7 +11,7 @@ from unistep.core.condition import Condition, drop
 from unistep.core.flowmap import Denoiser, Map
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.timesteps import LogNormal
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, expects
 from unistep.objectives.pairing import Pairing, paired
 
 
@@ -33,7 +33,7 @@ class DenoisingConfig(ObjectiveConfig):
     def build(self, student: Map, teacher: Denoiser | None) -> Denoising:
         """The objective; it asks no teacher."""
         del teacher
-        assert isinstance(student, Denoiser)
+        student = expects(student, Denoiser)
         return Denoising(student, self)
 
 

@@ -14,7 +14,7 @@ from unistep.core.condition import Condition, labels
 from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.core.path import expand_to
 from unistep.core.seeding import Randomness, randn_like
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, expects
 from unistep.objectives.imm import check_groups
 
 Features = Callable[[Tensor], Tensor | Sequence[Tensor]]
@@ -47,7 +47,7 @@ class DriftingConfig(ObjectiveConfig):
     def build(self, student: Map, teacher: Denoiser | None) -> Drifting:
         """The objective on the signals themselves; it asks no teacher."""
         del teacher
-        assert isinstance(student, ConsistencyModel)
+        student = expects(student, ConsistencyModel)
         return Drifting(student, self)
 
 

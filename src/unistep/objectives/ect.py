@@ -13,7 +13,7 @@ from unistep.core.condition import Condition, drop
 from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.timesteps import LogNormal, RatioCurriculum
-from unistep.objectives.base import Loss, Objective, with_same_dropout
+from unistep.objectives.base import Loss, Objective, expects, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, PseudoHuber
 from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.pairing import Pairing, paired
@@ -45,7 +45,7 @@ class ECTConfig(GuidedTeacherConfig):
 
     def build(self, student: Map, teacher: Denoiser | None) -> EasyConsistencyTuning:
         """The objective, on data or along the ODE of the teacher."""
-        assert isinstance(student, ConsistencyModel)
+        student = expects(student, ConsistencyModel)
         return EasyConsistencyTuning(student, teacher, self)
 
 

@@ -7,7 +7,7 @@ from typing import final
 
 from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.core.timesteps import DiscretisedLogNormal, DoublingCurriculum
-from unistep.objectives.base import ObjectiveConfig
+from unistep.objectives.base import ObjectiveConfig, expects
 from unistep.objectives.ct import ConsistencyTraining, CTConfig
 from unistep.objectives.distance import Metric, PseudoHuber
 
@@ -50,7 +50,7 @@ class ICTConfig(ObjectiveConfig):
     def build(self, student: Map, teacher: Denoiser | None) -> ImprovedConsistencyTraining:
         """The objective; it asks no teacher."""
         del teacher
-        assert isinstance(student, ConsistencyModel)
+        student = expects(student, ConsistencyModel)
         return ImprovedConsistencyTraining(student, self)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unistep.core.condition import GUIDANCE, Condition, labels, null_condition
 from unistep.core.flowmap import Denoiser, FlowMap, Map
+from unistep.objectives.base import expects
 from unistep.objectives.guidance import weights
 from unistep.objectives.meanflow import FromData, FromDataConfig
 from unistep.objectives.time_pairs import LogitNormalPairs, TimePairs
@@ -37,7 +38,7 @@ class IMFConfig(FromDataConfig):
     def build(self, student: Map, teacher: Denoiser | None) -> ImprovedMeanFlow:
         """The objective; it asks no teacher."""
         del teacher
-        assert isinstance(student, FlowMap)
+        student = expects(student, FlowMap)
         return ImprovedMeanFlow(student, self)
 
 

@@ -15,7 +15,7 @@ from unistep.core.condition import Condition, drop
 from unistep.core.flowmap import Denoiser, FlowMap, Map
 from unistep.core.path import LinearFlow, Path, TrigFlow
 from unistep.core.seeding import Randomness, randn_like, uniform
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig, with_same_dropout
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, expects, with_same_dropout
 
 TRAJECTORIES: dict[str, Path] = {"linear": LinearFlow(), "cosine": TrigFlow(sigma_data=1.0)}
 r"""The flow trajectories of the paper, with noise in units of :math:`\sigma_d`; cosine times are angles."""
@@ -63,7 +63,7 @@ class IMMConfig(ObjectiveConfig):
     def build(self, student: Map, teacher: Denoiser | None) -> MomentMatching:
         """The objective; it asks no teacher."""
         del teacher
-        assert isinstance(student, FlowMap)
+        student = expects(student, FlowMap)
         return MomentMatching(student, self)
 
 

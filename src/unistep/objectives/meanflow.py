@@ -13,7 +13,7 @@ from unistep.core.condition import GUIDANCE, Condition, drop, has_condition, lab
 from unistep.core.flowmap import AnyDenoiser, Denoiser, FlowMap, Map
 from unistep.core.path import LinearFlow, expand_to, match_snr
 from unistep.core.seeding import Randomness, randn_like
-from unistep.objectives.base import Loss, Objective
+from unistep.objectives.base import Loss, Objective, expects
 from unistep.objectives.guidance import GuidanceRangeConfig, GuidedTeacherConfig, weights
 from unistep.objectives.tangent import TangentMethod, value_and_tangent
 from unistep.objectives.time_pairs import LogitNormalPairs, TimePairs, pair_on_path
@@ -129,7 +129,7 @@ class MeanFlowConfig(FromDataConfig):
     def build(self, student: Map, teacher: Denoiser | None) -> MeanFlow:
         """The objective; it asks no teacher."""
         del teacher
-        assert isinstance(student, FlowMap)
+        student = expects(student, FlowMap)
         return MeanFlow(student, self)
 
 
@@ -141,7 +141,7 @@ class MeanFlowDistillationConfig(AverageVelocityConfig, GuidedTeacherConfig):
 
     def build(self, student: Map, teacher: Denoiser | None) -> MeanFlowDistillation:
         """The objective along the ODE of the teacher."""
-        assert isinstance(student, FlowMap)
+        student = expects(student, FlowMap)
         if teacher is None:
             raise ValueError("distillation needs a teacher; name one with --teacher")
         return MeanFlowDistillation(student, teacher, self)

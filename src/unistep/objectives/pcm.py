@@ -17,7 +17,7 @@ from unistep.core.path import Path, expand_to
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.timesteps import LogNormal, RatioCurriculum
 from unistep.objectives.adversarial import AdversarialMethodConfig
-from unistep.objectives.base import Loss, Objective, with_same_dropout
+from unistep.objectives.base import Loss, Objective, expects, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, PseudoHuber
 from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.targets import TargetSource, target_point, validate_teacher
@@ -79,7 +79,7 @@ class PCMConfig(AdversarialMethodConfig, GuidedTeacherConfig):
         self, student: Map, teacher: Denoiser | None, discriminator: nn.Module | None = None
     ) -> PhasedConsistency:
         """The objective, on data or along the ODE of the teacher."""
-        assert isinstance(student, FlowMap)
+        student = expects(student, FlowMap)
         return PhasedConsistency(student, teacher, self, discriminator=discriminator)
 
 

@@ -14,7 +14,7 @@ from unistep.core.flowmap import ConsistencyModel, Denoiser, Map, c_noise
 from unistep.core.path import TrigFlow, expand_to, match_snr
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.timesteps import LogNormal
-from unistep.objectives.base import Loss, Objective
+from unistep.objectives.base import Loss, Objective, expects
 from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.tangent import TangentMethod, value_and_tangent
 
@@ -64,7 +64,7 @@ class SCMConfig(GuidedTeacherConfig):
 
     def build(self, student: Map, teacher: Denoiser | None) -> ContinuousConsistency:
         """The objective, on data or along the ODE of the teacher."""
-        assert isinstance(student, ConsistencyModel)
+        student = expects(student, ConsistencyModel)
         return ContinuousConsistency(student, teacher, self)
 
 

@@ -13,7 +13,7 @@ from unistep.core.condition import GUIDANCE, Condition, drop, labels, null_condi
 from unistep.core.flowmap import Denoiser, FlowMap, Map
 from unistep.core.path import VarianceExploding, expand_to
 from unistep.core.seeding import Randomness, randint, randn_like, uniform
-from unistep.objectives.base import Loss, Objective, ema_update, frozen_copy
+from unistep.objectives.base import Loss, Objective, ema_update, expects, frozen_copy
 from unistep.objectives.guidance import GuidanceRangeConfig, weights
 
 
@@ -61,7 +61,7 @@ class ShortcutConfig(GuidanceRangeConfig):
     def build(self, student: Map, teacher: Denoiser | None) -> Shortcut:
         """The objective; it asks no teacher."""
         del teacher
-        assert isinstance(student, FlowMap)
+        student = expects(student, FlowMap)
         return Shortcut(student, self)
 
 
@@ -111,7 +111,7 @@ class Shortcut(Objective):
     ) -> Tensor:
         """Average velocity of a half jump, guided where it is the smallest one."""
         model = self.student if self.target is None else self.target
-        assert isinstance(model, FlowMap)
+        model = expects(model, FlowMap)
         s = torch.where(smallest, t, s)
         if not labels(condition) or (self.config.guidance == 1 and GUIDANCE not in condition):
             return model.velocity(x, t, s, condition)

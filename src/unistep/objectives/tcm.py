@@ -13,7 +13,7 @@ from unistep.core.condition import Condition, drop
 from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.core.seeding import Randomness, randn_like, uniform
 from unistep.core.timesteps import HeavyTailed, RatioCurriculum
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig, with_same_dropout
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, expects, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, PseudoHuber
 
 
@@ -66,7 +66,7 @@ class TCMConfig(ObjectiveConfig):
 
     def build(self, student: Map, teacher: Denoiser | ConsistencyModel | None) -> TruncatedConsistencyTraining:
         """The objective above the transition, with its first stage as the teacher."""
-        assert isinstance(student, ConsistencyModel)
+        student = expects(student, ConsistencyModel)
         if not isinstance(teacher, ConsistencyModel):
             raise ValueError("truncated training needs its first stage: name a trained one-step model with --teacher")
         return TruncatedConsistencyTraining(student, teacher, self)
