@@ -21,6 +21,8 @@ CHECKED = [
     "unistep.core.seeding",
     "unistep.core.solvers",
     "unistep.core.sampling",
+    "unistep.core.sampling_inputs",
+    "unistep.core.time_search",
     "unistep.objectives.denoising",
     "unistep.objectives.distance",
     "unistep.objectives.cd",

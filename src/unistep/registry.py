@@ -48,7 +48,11 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "drifting": "unistep.objectives.drifting:DriftingConfig",
     },
     "source": {},
-    "solver": {},
+    "solver": {
+        "euler": "unistep.core.solvers:Euler",
+        "heun": "unistep.core.solvers:Heun",
+        "dpmpp2m": "unistep.core.solvers:DPMSolverPP2M",
+    },
     "features": {},
     "recipe": {},
 }
@@ -91,7 +95,8 @@ def register(kind: Kind, name: str, value: Any = None) -> Any:
         kind: What it is.
         name: Its name: what the command line takes and files hold.
         value: What is named: a configuration class of a network, codec or objective, a modality or source class, a
-            solver's step, a function that loads features, or one that returns a recipe.
+            subclass of :class:`~unistep.core.solvers.ODESolver`, a function that loads features, or one that returns a
+            recipe.
 
     Raises:
         ValueError: If the kind is unknown, or the name belongs to something else.

@@ -11,8 +11,9 @@ from torch import Tensor
 from analytic import PATHS, GaussianFlow, WavyNet
 from unistep.core.flowmap import ConsistencyModel
 from unistep.core.path import Path, VarianceExploding
-from unistep.core.sampling import sample_multistep, sample_one_step, search_times, trace_multistep
+from unistep.core.sampling import sample_multistep, sample_one_step, trace_multistep
 from unistep.core.seeding import ItemGenerators, normal
+from unistep.core.time_search import search_times
 from unistep.core.timesteps import karras_grid
 
 VE = VarianceExploding()

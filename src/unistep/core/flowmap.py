@@ -13,6 +13,7 @@ up to the sign of the network.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -22,11 +23,11 @@ from unistep.core.condition import GUIDANCE, Condition, labels, null_condition
 from unistep.core.path import Path, expand_to
 
 LOG_RATIO_RANGE = (-10.0, 10.0)
-"""Bounds of the log noise to signal ratio that a network is told, for times at which it is infinite."""
+"""Bounds of the log noise to signal ratio that a network is given, for times at which it is infinite."""
 
 
-def c_noise(path: Path, t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    r"""What a network is told about the noise level, :math:`c_\mathrm{noise} = \frac14\ln(\sigma_t/\alpha_t)`."""
+def c_noise(path: Path, t: Float[Tensor, "b *levels"]) -> Float[Tensor, "b *levels"]:
+    r"""The noise level as a network takes it, :math:`c_\mathrm{noise} = \frac14\ln(\sigma_t/\alpha_t)`."""
     return path.ratio(t).clamp(min=1e-30).log().clamp(*LOG_RATIO_RANGE) / 4
 
 
@@ -53,12 +54,13 @@ class Map(nn.Module, ABC):
         r"""One network call: the output in full precision and the path's scales.
 
         Returns:
-            ``F, alpha_t, sigma_t, r_t``, the last three shaped ``[b, 1, ...]``; ``F`` is float32 (float64 if ``x`` is).
+            ``F, alpha_t, sigma_t, r_t``, the last three broadcasting against ``x``; ``F`` is float32 (float64 if ``x``
+            is).
         """
         alpha, sigma = expand_to(self.path.alpha(t), x), expand_to(self.path.sigma(t), x)
         root = (sigma.square() + (alpha * self.sigma_data).square()).sqrt()
-        # A second time is told down to t_min only: between it and the boundary the signal does not change, and laws of
-        # training draw so few times there that a network would not learn a code of the boundary's own.
+        # The second time goes down to t_min only: between it and the boundary the signal does not change, and training
+        # draws so few times there that a network would not learn the code of the boundary itself.
         code_s = None if s is None else c_noise(self.path, s.clamp(min=self.path.t_min))
         # Scalings stay in float32 under autocast: near the boundary they are differences of close numbers.
         out = self.net(x / root, c_noise(self.path, t), code_s, condition)
@@ -66,7 +68,14 @@ class Map(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
-        """Evaluate the map at the noisy signal ``x`` ``[b, *shape]`` and times ``t`` ``[b]``."""
+        """Evaluate the map.
+
+        Args:
+            x: Noisy signal, shape ``[b, *shape]``.
+            t: Its times, shape ``[b]`` or broadcasting against ``x``, such as ``[b, 1, frames, 1, 1]``.
+            s: Times to jump to, of either shape, where the map takes them.
+            condition: Fields of the batch.
+        """
 
 
 def _boundary(path: Path, wanted: float | None) -> float:
@@ -93,7 +102,7 @@ class Denoiser(Map):
     def forward(
         self,
         x: Float[Tensor, "b *shape"],
-        t: Float[Tensor, " b"],
+        t: Float[Tensor, "b *levels"],
         s: Tensor | None = None,
         condition: Condition | None = None,
     ) -> Float[Tensor, "b *shape"]:
@@ -136,7 +145,7 @@ class ConsistencyModel(Map):
     def forward(
         self,
         x: Float[Tensor, "b *shape"],
-        t: Float[Tensor, " b"],
+        t: Float[Tensor, "b *levels"],
         s: Tensor | None = None,
         condition: Condition | None = None,
     ) -> Float[Tensor, "b *shape"]:
@@ -180,8 +189,8 @@ class FlowMap(Map):
     def velocity(
         self,
         x: Float[Tensor, "b *shape"],
-        t: Float[Tensor, " b"],
-        s: Float[Tensor, " b"],
+        t: Float[Tensor, "b *levels"],
+        s: Float[Tensor, "b *ends"],
         condition: Condition | None = None,
     ) -> Float[Tensor, "b *shape"]:
         r"""Average velocity :math:`u(x, t, s)` from ``t`` to ``s``; at ``s = t`` the velocity of the ODE."""
@@ -194,13 +203,13 @@ class FlowMap(Map):
     def forward(
         self,
         x: Float[Tensor, "b *shape"],
-        t: Float[Tensor, " b"],
-        s: Float[Tensor, " b"] | None = None,
+        t: Float[Tensor, "b *levels"],
+        s: Float[Tensor, "b *ends"] | None = None,
         condition: Condition | None = None,
     ) -> Float[Tensor, "b *shape"]:
         """Jump from time ``t`` to time ``s``; without ``s``, to the boundary."""
         s = torch.full_like(t, self.boundary) if s is None else s
-        return x + expand_to(s - t, x) * self.velocity(x, t, s, condition)
+        return x + (expand_to(s, x) - expand_to(t, x)) * self.velocity(x, t, s, condition)
 
 
 class GuidedDenoiser(nn.Module):
@@ -244,5 +253,28 @@ class GuidedDenoiser(nn.Module):
         return untold + scale * (told - untold)
 
 
-AnyDenoiser = Denoiser | GuidedDenoiser
+class ProjectedDenoiser(nn.Module):
+    """A denoiser whose estimates pass through a projection.
+
+    Args:
+        denoiser: The denoiser.
+        project: ``project(x0, t) -> like x0``, such as one that sets the known part of a signal.
+    """
+
+    def __init__(self, denoiser: AnyDenoiser, project: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.project = project
+
+    @property
+    def path(self) -> Path:
+        """The path of the denoiser's times."""
+        return self.denoiser.path
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
+        """Projected estimate of the clean signal, shape of ``x``."""
+        return self.project(self.denoiser(x, t, s, condition), t)
+
+
+AnyDenoiser = Denoiser | GuidedDenoiser | ProjectedDenoiser
 """What a solver may follow."""

@@ -16,9 +16,23 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
-def expand_to(t: Shaped[Tensor, " b"], x: Shaped[Tensor, "b *shape"]) -> Tensor:
-    """View ``t`` of shape ``[b]`` as ``[b, 1, ...]`` so that it broadcasts over ``x``."""
-    return t.view(-1, *([1] * (x.ndim - 1)))
+def expand_to(t: Shaped[Tensor, "b *levels"], x: Shaped[Tensor, "b *shape"]) -> Shaped[Tensor, "b *ones"]:
+    """View one number for each item, ``[b]``, as ``[b, 1, ...]``, so that it broadcasts against ``x``.
+
+    A tensor that has all dimensions of ``x``, such as ``[b, 1, frames, 1, 1]`` for a time for each frame, stays as it
+    is.
+
+    Raises:
+        ValueError: If ``t`` has another shape.
+    """
+    if t.ndim == 1:
+        return t.view(-1, *([1] * (x.ndim - 1)))
+    if t.ndim != x.ndim or any(n not in (1, m) for n, m in zip(t.shape, x.shape, strict=True)):
+        raise ValueError(
+            f"times must have shape [{len(x)}] or broadcast against a signal of shape {list(x.shape)}, "
+            f"got {list(t.shape)}"
+        )
+    return t
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,21 +79,21 @@ class Path(ABC):
         return -2 * self.ratio(t).log()
 
     def perturb(
-        self, x0: Float[Tensor, "b *shape"], noise: Float[Tensor, "b *shape"], t: Float[Tensor, " b"]
+        self, x0: Float[Tensor, "b *shape"], noise: Float[Tensor, "b *shape"], t: Float[Tensor, "b *levels"]
     ) -> Float[Tensor, "b *shape"]:
         r"""Noisy signal :math:`x_t = \alpha_t x_0 + \sigma_t z`."""
         return expand_to(self.alpha(t), x0) * x0 + expand_to(self.sigma(t), x0) * noise
 
     def velocity(
-        self, x0: Float[Tensor, "b *shape"], noise: Float[Tensor, "b *shape"], t: Float[Tensor, " b"]
+        self, x0: Float[Tensor, "b *shape"], noise: Float[Tensor, "b *shape"], t: Float[Tensor, "b *levels"]
     ) -> Float[Tensor, "b *shape"]:
         r"""Velocity of one pair, :math:`\dot x_t = \dot\alpha_t x_0 + \dot\sigma_t z`."""
         return expand_to(self.d_alpha(t), x0) * x0 + expand_to(self.d_sigma(t), x0) * noise
 
     def velocity_from_denoised(
-        self, x_t: Float[Tensor, "b *shape"], x0: Float[Tensor, "b *shape"], t: Float[Tensor, " b"]
+        self, x_t: Float[Tensor, "b *shape"], x0: Float[Tensor, "b *shape"], t: Float[Tensor, "b *levels"]
     ) -> Float[Tensor, "b *shape"]:
-        r"""Velocity of the probability-flow ODE at ``x_t`` when the denoiser answers ``x0``.
+        r"""Velocity of the probability-flow ODE at ``x_t`` when the denoiser's estimate is ``x0``.
 
         .. math:: v = \dot\alpha_t \hat x_0 + \dot\sigma_t (x_t - \alpha_t \hat x_0) / \sigma_t
 
@@ -89,7 +103,7 @@ class Path(ABC):
         return self.velocity(x0, noise, t)
 
     def denoised_from_velocity(
-        self, x_t: Float[Tensor, "b *shape"], v: Float[Tensor, "b *shape"], t: Float[Tensor, " b"]
+        self, x_t: Float[Tensor, "b *shape"], v: Float[Tensor, "b *shape"], t: Float[Tensor, "b *levels"]
     ) -> Float[Tensor, "b *shape"]:
         r"""Inverse of :meth:`velocity_from_denoised`.
 
@@ -251,8 +265,8 @@ class VariancePreserving(Path):
 
 
 def match_snr(
-    x_t: Float[Tensor, "b *shape"], t: Float[Tensor, " b"], source: Path, target: Path
-) -> tuple[Float[Tensor, "b *shape"], Float[Tensor, " b"]]:
+    x_t: Float[Tensor, "b *shape"], t: Float[Tensor, "b *levels"], source: Path, target: Path
+) -> tuple[Float[Tensor, "b *shape"], Float[Tensor, "b *levels"]]:
     r"""The point of ``target`` that carries the same information as ``x_t`` on ``source``.
 
     .. math:: t' : \frac{\sigma'_{t'}}{\alpha'_{t'}} = \frac{\sigma_t}{\alpha_t}, \qquad
@@ -260,7 +274,7 @@ def match_snr(
 
     Args:
         x_t: Noisy signal on ``source``, shape ``[b, *shape]``.
-        t: Its times on ``source``, shape ``[b]``.
+        t: Its times on ``source``, shape ``[b]`` or broadcasting against ``x_t``.
         source: The path that ``x_t`` lies on.
         target: The path to read it on.
 

@@ -1,11 +1,15 @@
-"""Sampling from a consistency model: one step, several steps, and the search for good intermediate times."""
+"""Samplers of consistency models and flow maps: plain functions of a map, noise, times, condition and generator.
+
+Each has a trace variant that yields the signal after every step, and two hooks: ``start``, a clean signal to begin from
+at the first time, and ``project(x0, t)``, which changes each estimate of the clean signal, so as to set the part of it
+that is known. The samplers of denoisers are in :mod:`unistep.core.solvers`.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -14,20 +18,19 @@ from torch import Tensor
 from unistep.core.condition import Condition
 from unistep.core.flowmap import ConsistencyModel, FlowMap
 from unistep.core.path import Path, expand_to
+from unistep.core.sampling_inputs import Project, Times, first_point, times_of
 from unistep.core.seeding import Randomness, randn_like
-from unistep.core.timesteps import karras_grid
-
-_ROUNDING = 1e-5
-"""Times may lie outside their path by this share."""
 
 
 def trace_multistep(
     consistency: ConsistencyModel,
     noise: Float[Tensor, "b *shape"],
-    grid: Float[Tensor, " n"],
+    times: Times,
     condition: Condition | None = None,
     *,
     generator: Randomness = None,
+    start: Float[Tensor, "b *shape"] | None = None,
+    project: Project | None = None,
 ) -> Iterator[Float[Tensor, "b *shape"]]:
     r"""Alternate jumping to the data and adding noise back, yielding each estimate of the data.
 
@@ -41,58 +44,64 @@ def trace_multistep(
     Args:
         consistency: The model.
         noise: Standard normal noise, shape ``[b, *shape]``.
-        grid: Decreasing times, shape ``[n]``, the first usually the path's ``t_max``.
-        condition: What the model is told.
-        generator: Source of the noise that is added back; unused when ``n`` is 1.
+        times: Decreasing times, one for each step: numbers or a tensor of shape ``[n]``; or tensors of shape ``[b]`` or
+            that broadcast against the signal. The first is usually the path's ``t_max``.
+        condition: Fields of the batch.
+        generator: Source of the noise that is added back; unused for one step.
+        start: Clean signal to begin from at the first time, with ``noise`` added; pure noise without.
+        project: ``project(x0, t)``, applied to each estimate of the clean signal.
 
     References:
         Song et al. 2023, arXiv 2303.01469, algorithm 1.
     """
     path = consistency.path
-    times = [grid[i].to(noise).expand(len(noise)) for i in range(len(grid))]
-    end = torch.full_like(times[0], consistency.boundary)
-    x = expand_to(path.sigma(times[0]), noise) * noise
-    for i, t in enumerate(times):
+    steps = times_of(times, noise)
+    x = first_point(path, noise, steps[0], start)
+    for i, t in enumerate(steps):
         if i > 0:
-            keep = expand_to(path.alpha(t) / path.alpha(end), x)
-            spread = (expand_to(path.sigma(t), x).square() - (keep * expand_to(path.sigma(end), x)).square()).clamp(
-                min=0
-            )
-            x = keep * x + spread.sqrt() * randn_like(x, generator)
+            x = _renoise(path, x, torch.full_like(t, consistency.boundary), t, generator)
         x = consistency(x, t, None, condition)
+        x = x if project is None else project(x, t)
         yield x
 
 
 def sample_multistep(
     consistency: ConsistencyModel,
     noise: Float[Tensor, "b *shape"],
-    grid: Float[Tensor, " n"],
+    times: Times,
     condition: Condition | None = None,
     *,
     generator: Randomness = None,
+    start: Float[Tensor, "b *shape"] | None = None,
+    project: Project | None = None,
 ) -> Float[Tensor, "b *shape"]:
     """The end of :func:`trace_multistep`: samples of the shape of ``noise``."""
-    *_, x = trace_multistep(consistency, noise, grid, condition, generator=generator)
+    *_, x = trace_multistep(consistency, noise, times, condition, generator=generator, start=start, project=project)
     return x
 
 
 def sample_one_step(
-    consistency: ConsistencyModel, noise: Float[Tensor, "b *shape"], condition: Condition | None = None
+    consistency: ConsistencyModel,
+    noise: Float[Tensor, "b *shape"],
+    condition: Condition | None = None,
+    *,
+    start: Float[Tensor, "b *shape"] | None = None,
+    project: Project | None = None,
 ) -> Float[Tensor, "b *shape"]:
     r"""One jump from noise to data, :math:`x = f(\sigma_T z, T)`."""
-    path = consistency.path
-    t = noise.new_full((len(noise),), path.t_max)
-    return consistency(expand_to(path.sigma(t), noise) * noise, t, None, condition)
+    return sample_multistep(consistency, noise, [consistency.path.t_max], condition, start=start, project=project)
 
 
 def trace_gamma(
     flow_map: FlowMap,
     noise: Float[Tensor, "b *shape"],
-    grid: Float[Tensor, " n"],
+    times: Times,
     condition: Condition | None = None,
     *,
     gamma: float = 0.0,
     generator: Randomness = None,
+    start: Float[Tensor, "b *shape"] | None = None,
+    project: Project | None = None,
 ) -> Iterator[Float[Tensor, "b *shape"]]:
     r"""Jump from time to time with a two-time map, yielding the signal after each jump.
 
@@ -107,13 +116,19 @@ def trace_gamma(
     With ``gamma = 0`` this is deterministic; with ``gamma = 1`` every jump goes to the boundary and it is multistep
     sampling of a consistency model.
 
+    The estimate of the clean signal that ``project`` changes is the jump to the boundary, a second network call for
+    each jump that ends elsewhere; the end of that jump moves by its share of the change.
+
     Args:
         flow_map: The model.
         noise: Standard normal noise, shape ``[b, *shape]``.
-        grid: Decreasing times, shape ``[n]``, the first usually the path's ``t_max``; ``n`` jumps are made.
-        condition: What the model is told.
+        times: Decreasing times, one for each step: numbers or a tensor of shape ``[n]``; or tensors of shape ``[b]`` or
+            that broadcast against the signal. The first is usually the path's ``t_max``.
+        condition: Fields of the batch.
         gamma: Share of noise that is drawn afresh, in [0, 1].
         generator: Source of that noise.
+        start: Clean signal to begin from at the first time, with ``noise`` added; pure noise without.
+        project: ``project(x0, t)``, applied to each estimate of the clean signal.
 
     References:
         Kim et al. 2024, arXiv 2310.02279, algorithm 3 (gamma-sampling).
@@ -121,130 +136,53 @@ def trace_gamma(
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma must be in [0, 1], got {gamma}")
     path = flow_map.path
-    times = [grid[i].to(noise).expand(len(noise)) for i in range(len(grid))]
-    end = torch.full_like(times[0], flow_map.boundary)
-    x = expand_to(path.sigma(times[0]), noise) * noise
-    for t, t_next in itertools.pairwise(times):
+    steps = times_of(times, noise)
+    x = first_point(path, noise, steps[0], start)
+    for t, t_next in itertools.pairwise(steps):
+        end = torch.full_like(t_next, flow_map.boundary)
         lower = torch.maximum(path.time_at(path.ratio(t_next) * math.sqrt(1 - gamma**2)), end)
-        x = flow_map(x, t, lower, condition)
-        if gamma > 0:
-            keep = expand_to(path.alpha(t_next) / path.alpha(lower), x)
-            left = (keep * expand_to(path.sigma(lower), x)).square()
-            spread = (expand_to(path.sigma(t_next), x).square() - left).clamp(min=0)
-            x = keep * x + spread.sqrt() * randn_like(x, generator)
+        jumped = flow_map(x, t, lower, condition)
+        if project is not None:
+            clean = jumped if gamma == 1 else flow_map(x, t, end, condition)
+            jumped = jumped + _share_of_end(path, t, lower, end, x) * (project(clean, t) - clean)
+        x = _renoise(path, jumped, lower, t_next, generator) if gamma > 0 else jumped
         yield x
-    yield flow_map(x, times[-1], end, condition)
+    t = steps[-1]
+    x = flow_map(x, t, torch.full_like(t, flow_map.boundary), condition)
+    yield x if project is None else project(x, t)
 
 
 def sample_gamma(
     flow_map: FlowMap,
     noise: Float[Tensor, "b *shape"],
-    grid: Float[Tensor, " n"],
+    times: Times,
     condition: Condition | None = None,
     *,
     gamma: float = 0.0,
     generator: Randomness = None,
+    start: Float[Tensor, "b *shape"] | None = None,
+    project: Project | None = None,
 ) -> Float[Tensor, "b *shape"]:
     """The end of :func:`trace_gamma`: samples of the shape of ``noise``."""
-    *_, x = trace_gamma(flow_map, noise, grid, condition, gamma=gamma, generator=generator)
+    *_, x = trace_gamma(
+        flow_map, noise, times, condition, gamma=gamma, generator=generator, start=start, project=project
+    )
     return x
 
 
-def search_times(
-    score: Callable[[tuple[float, ...]], float],
-    steps: int,
-    t_max: float,
-    t_min: float,
-    *,
-    levels: int = 64,
-    known: Sequence[float] = (),
-    on_try: Callable[[tuple[float, ...], float], None] | None = None,
-) -> tuple[float, ...]:
-    """Find intermediate times one after the other, each by ternary search over a grid of noise levels.
+def _renoise(path: Path, x: Tensor, s: Tensor, t: Tensor, generator: Randomness) -> Tensor:
+    """The signal ``x`` at the times ``s`` with fresh noise up to the times ``t``."""
+    keep = expand_to(path.alpha(t) / path.alpha(s), x)
+    left = (keep * expand_to(path.sigma(s), x)).square()
+    spread = (expand_to(path.sigma(t), x).square() - left).clamp(min=0)
+    return keep * x + spread.sqrt() * randn_like(x, generator)
 
-    The score (a Fréchet distance, say) is taken to have one valley between the neighbours of the new time; every
-    candidate is remembered, and the best one *measured* is returned, also where the score is not so tidy.
 
-    Args:
-        score: Quality of a tuple of decreasing times, lower is better; called with fixed seeds it is deterministic.
-        steps: Number of times wanted, the first being ``t_max``.
-        t_max: First time.
-        t_min: No time is below this one.
-        levels: Candidates between ``t_max`` and ``t_min``, spaced as Karras et al. 2022 do.
-        known: Intermediate times that are already decided, decreasing.
-        on_try: Called with each candidate and its score.
+def _share_of_end(path: Path, t: Tensor, s: Tensor, end: Tensor, x: Tensor) -> Tensor:
+    r"""The factor of :math:`x_\epsilon` in :math:`x_s` where data and noise follow from :math:`x_t` and it.
 
-    Returns:
-        ``steps`` decreasing times.
-
-    References:
-        Song et al. 2023, arXiv 2303.01469, section 3 ("Few-step sampling") and appendix C (greedy ternary search).
+    .. math:: \frac{\alpha_s\sigma_t - \sigma_s\alpha_t}{\alpha_\epsilon\sigma_t - \sigma_\epsilon\alpha_t}
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    candidates = karras_grid(levels, t_min, t_max).tolist()
-    times = (t_max, *known)
-    while len(times) < steps:
-        last = times[-1]
-        low = 1 + min(range(levels), key=lambda index: abs(math.log(candidates[index] / last)))
-        high = levels - (steps - len(times))  # leaves a candidate for each time that is still to come
-        if low > high:
-            raise ValueError(f"no candidate lies below the time {last:g}; use more levels or fewer steps")
-        tried: dict[int, float] = {}
-
-        def measure(index: int, prefix: tuple[float, ...] = times, tried: dict[int, float] = tried) -> float:
-            if index not in tried:
-                attempt = (*prefix, candidates[index])
-                tried[index] = score(attempt)
-                if on_try is not None:
-                    on_try(attempt, tried[index])
-            return tried[index]
-
-        while high - low > 2:
-            third = (high - low) // 3
-            left, right = low + third, high - third
-            if measure(left) < measure(right):
-                high = right
-            else:
-                low = left
-        for index in range(low, high + 1):
-            measure(index)
-        times = (*times, candidates[min(tried, key=lambda index: tried[index])])
-    return times[:steps]
-
-
-def given_times(times: Any, steps: int | None, path: Path, sigma_min_trained: float = 0.0) -> Float[Tensor, " n"]:
-    """Sampling times that a person chose, checked.
-
-    Args:
-        times: What was given, of whatever type.
-        steps: The number of steps, where it was given too.
-        path: The path that they lie on.
-        sigma_min_trained: Noise level below which the model was not trained.
-
-    Raises:
-        ValueError: If they are no decreasing times on the path, one for each step, where the model was trained.
-    """
-    try:
-        values = [float(t) for t in times]
-    except (TypeError, ValueError):
-        raise ValueError(f"times must be a sequence of numbers, such as (80.0, 2.5), got {times!r}") from None
-    if not values:
-        raise ValueError("times must hold one time or more, such as (80.0, 2.5)")
-    if steps is not None and steps != len(values):
-        raise ValueError(f"there are {len(values)} times for {steps} steps; give one time for each step, or no steps")
-    shown = ", ".join(f"{t:g}" for t in values)
-    # The ends may be those of a grid, which is rounded to float32.
-    first = (
-        max(path.t_min, float(path.time_at(torch.tensor(sigma_min_trained, dtype=torch.float64))))
-        if sigma_min_trained
-        else path.t_min
-    )
-    low, high = first * (1 - _ROUNDING), path.t_max * (1 + _ROUNDING)
-    if not all(low <= t <= high for t in values):
-        whose = "the path's range" if first == path.t_min else "the range that the model was trained in"
-        raise ValueError(f"times must be from {first:g} to {path.t_max:g}, {whose}, got {shown}")
-    grid = torch.tensor(values)
-    if not (grid.diff() < 0).all():
-        raise ValueError(f"times must decrease from step to step, got {shown}")
-    return grid
+    alpha, sigma = expand_to(path.alpha(t), x), expand_to(path.sigma(t), x)
+    kept = [expand_to(path.alpha(u), x) * sigma - expand_to(path.sigma(u), x) * alpha for u in (s, end)]
+    return kept[0] / kept[1]

@@ -7,6 +7,7 @@ it rides in, and lets a training step on several processes use the numbers that 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -80,23 +81,39 @@ def normal(shape: Sequence[int], generator: Randomness) -> Tensor:
     return _draw(shape[0], generator, lambda n, g, device: torch.randn((n, *rest), generator=g, device=device))
 
 
-def uniform(num: int, generator: Randomness) -> Tensor:
-    """Uniform numbers in [0, 1), shape ``[num]``."""
-    return _draw(num, generator, lambda n, g, device: torch.rand(n, generator=g, device=device))
+def _sizes(shape: int | Sequence[int]) -> tuple[int, tuple[int, ...]]:
+    """Number of items, and the shape of one."""
+    return (shape, ()) if isinstance(shape, int) else (shape[0], tuple(shape[1:]))
 
 
-def randint(high: int, num: int, generator: Randomness) -> Tensor:
-    """Integers in ``[0, high)``, shape ``[num]``."""
-    return _draw(num, generator, lambda n, g, device: torch.randint(high, (n,), generator=g, device=device))
+def uniform(shape: int | Sequence[int], generator: Randomness) -> Tensor:
+    """Uniform numbers in [0, 1) of ``shape``: a number of items, or sizes with the batch first."""
+    num, rest = _sizes(shape)
+    return _draw(num, generator, lambda n, g, device: torch.rand((n, *rest), generator=g, device=device))
 
 
-def multinomial(probabilities: Tensor, num: int, generator: Randomness) -> Tensor:
-    """Indices drawn with the given ``probabilities`` (shape ``[k]``), shape ``[num]``."""
-    return _draw(
-        num,
-        generator,
-        lambda n, g, device: torch.multinomial(probabilities.to(device), n, replacement=True, generator=g),
-    )
+def randint(high: int, shape: int | Sequence[int], generator: Randomness) -> Tensor:
+    """Integers in ``[0, high)`` of ``shape``: a number of items, or sizes with the batch first."""
+    num, rest = _sizes(shape)
+    return _draw(num, generator, lambda n, g, device: torch.randint(high, (n, *rest), generator=g, device=device))
+
+
+def multinomial(probabilities: Tensor, shape: int | Sequence[int], generator: Randomness) -> Tensor:
+    """Indices drawn with the given ``probabilities`` (shape ``[k]``).
+
+    Args:
+        probabilities: Non-negative weights.
+        shape: A number of items, or sizes with the batch first.
+        generator: Source of randomness.
+    """
+    num, rest = _sizes(shape)
+    each = math.prod(rest)
+
+    def draw(n: int, g: torch.Generator | None, device: torch.device) -> Tensor:
+        drawn = torch.multinomial(probabilities.to(device), n * each, replacement=True, generator=g)
+        return drawn.view(n, *rest)
+
+    return _draw(num, generator, draw)
 
 
 def randn_like(x: Tensor, generator: Randomness) -> Tensor:

@@ -1,9 +1,10 @@
-"""When a network looks: laws of training times, curricula that tighten a gap, and grids for sampling."""
+"""Timestep distributions of training, curricula that tighten a gap, and grids for sampling."""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,9 +70,10 @@ class LogNormal:
     def __post_init__(self) -> None:
         _check_log_normal(self.mean, self.std)
 
-    def draw(self, num: int, generator: Randomness) -> Float[Tensor, " num"]:
-        """Independent noise levels, shape ``[num]``."""
-        return (normal((num,), generator) * self.std + self.mean).exp()
+    def draw(self, shape: int | Sequence[int], generator: Randomness) -> Float[Tensor, "..."]:
+        """Independent noise levels of ``shape``: a number of items, or sizes with the batch first."""
+        sizes = (shape,) if isinstance(shape, int) else shape
+        return (normal(sizes, generator) * self.std + self.mean).exp()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +101,11 @@ class HeavyTailed:
         if not (self.std > 0 and 0 < self.df < math.inf):
             raise ValueError(f"std must be positive and df positive and finite, got {self.std} and {self.df}")
 
-    def draw(self, num: int, low: float, high: float, generator: Randomness) -> Float[Tensor, " num"]:
-        """Independent noise levels from ``low`` to ``high``, shape ``[num]``."""
+    def draw(self, shape: int | Sequence[int], low: float, high: float, generator: Randomness) -> Float[Tensor, "..."]:
+        """Independent noise levels from ``low`` to ``high``, of ``shape`` as in :meth:`LogNormal.draw`."""
         if not 0 < low < high < math.inf:
             raise ValueError(f"noise levels need a finite positive range, got {low} to {high}")
-        share = uniform(num, generator)
+        share = uniform(shape, generator)
         y, below = (table.to(share.device) for table in _student_t_table(self, low, high))
         right = torch.searchsorted(below, share, right=True).clamp(1, len(y) - 1)
         left = right - 1
@@ -147,18 +149,22 @@ class DiscretisedLogNormal:
         mass = edges[1:] - edges[:-1]
         return (mass / mass.sum()).float()
 
-    def draw(self, num: int, levels: Float[Tensor, " n"], generator: Randomness) -> Int[Tensor, " num"]:
-        """Indices ``i`` of the intervals ``[levels[i], levels[i + 1]]``, shape ``[num]``."""
-        return multinomial(self.probabilities(levels), num, generator)
+    def draw(
+        self, shape: int | Sequence[int], levels: Float[Tensor, " n"], generator: Randomness
+    ) -> Int[Tensor, "..."]:
+        """Indices ``i`` of the intervals ``[levels[i], levels[i + 1]]``, of ``shape`` as in :meth:`LogNormal.draw`."""
+        return multinomial(self.probabilities(levels), shape, generator)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UniformIndex:
     """Every interval of the grid equally often, as the first consistency models did."""
 
-    def draw(self, num: int, levels: Float[Tensor, " n"], generator: Randomness) -> Int[Tensor, " num"]:
-        """Indices of the intervals of ``levels`` (shape ``[n]``), shape ``[num]``."""
-        return randint(len(levels) - 1, num, generator)
+    def draw(
+        self, shape: int | Sequence[int], levels: Float[Tensor, " n"], generator: Randomness
+    ) -> Int[Tensor, "..."]:
+        """Indices of the intervals of ``levels`` (shape ``[n]``), of ``shape`` as in :meth:`LogNormal.draw`."""
+        return randint(len(levels) - 1, shape, generator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +305,7 @@ class RatioCurriculum:
         """The stage at ``progress`` in [0, 1]."""
         return min(math.floor(progress * self.stages + 1e-9), self.stages - 1)
 
-    def closer(self, t: Float[Tensor, " b"], progress: float) -> Float[Tensor, " b"]:
-        """The level ``r < t`` for each noise level ``t``, shape ``[b]``."""
+    def closer(self, t: Float[Tensor, "*levels"], progress: float) -> Float[Tensor, "*levels"]:
+        """The level ``r < t`` for each noise level ``t``, of any shape."""
         gap = (1 + self.k * torch.sigmoid(-self.b * t)) / self.q ** (self.stage(progress) + 1)
         return (t * (1 - gap)).clamp(min=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from unistep.core.sampling import search_times
+from unistep.core.time_search import search_times
 from unistep.evaluation.reference import quick_fd
 from unistep.files import write_text
 from unistep.generation.generator import Generator

@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path as FilePath
-from typing import get_args
 
 import torch
 from torch import Tensor
 
 from unistep.core.condition import GUIDANCE, Condition, ConditionValue, ScalarField, parse_condition
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
-from unistep.core.sampling import given_times, sample_gamma, sample_multistep
+from unistep.core.sampling import sample_gamma, sample_multistep
+from unistep.core.sampling_inputs import given_times
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
 from unistep.core.solvers import Solver, network_calls, sample_ode
 from unistep.core.timesteps import karras_grid
@@ -21,7 +21,7 @@ from unistep.generation.model_config import MAX_STEPS, AnyModality, ModelConfig
 from unistep.generation.session import ConditionSchedule, StreamSession, resolve_schedule
 from unistep.modalities.audio import AudioModality
 from unistep.precision import Precision, WantedPrecision, autocast, resolve_precision, set_memory_layout
-from unistep.spelling import nearest
+from unistep.registry import lookup
 
 Guidance = float | Sequence[float]
 """A guidance weight for all samples, or one for each."""
@@ -187,8 +187,8 @@ class Generator:
             raise ValueError(f"steps must be at most {MAX_STEPS}, got {steps}")
         if not 0 <= seed <= 2**63 - 1 - num:
             raise ValueError(f"seed must be from 0 to 2**63 - 1 - num, got {seed}")
-        if solver is not None and solver not in get_args(Solver):
-            raise ValueError(f"unknown solver {solver!r}; {nearest(solver, get_args(Solver))}")
+        if solver is not None:
+            lookup("solver", solver)
         if GUIDANCE in self.config.fields:  # which is checked with the other conditions
             if self.kind != "denoiser" and solver is not None:
                 raise ValueError(f"{self.name} is a one-step model: it takes no solver, only steps and guidance")

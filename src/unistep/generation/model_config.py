@@ -16,6 +16,7 @@ from unistep.generation.history import Context, PreviousFrames
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
 from unistep.nets.config import NetworkConfig
+from unistep.registry import lookup
 from unistep.spelling import nearest
 
 AnyPath = VarianceExploding | TrigFlow | LinearFlow | VariancePreserving
@@ -83,6 +84,7 @@ class ModelConfig:
             raise ValueError(f"sigma_min_trained must be a noise level, 0 for none, got {self.sigma_min_trained}")
         if not 1 <= self.steps <= MAX_STEPS:
             raise ValueError(f"steps must be from 1 to {MAX_STEPS}, got {self.steps}")
+        lookup("solver", self.solver)
         for key, times in self.times.items():
             decreasing = all(a > b for a, b in pairwise(times))
             if key != str(len(times)) or not decreasing or not times or min(times) <= 0:
