@@ -1,4 +1,4 @@
-"""What every training signal is: a module that answers one loss per example."""
+"""What every objective is: a module that returns one loss per example, and its options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Loss:
     logs: dict[str, Tensor] = field(default_factory=dict)
     """Scalars to show, detached."""
     level: Float[Tensor, " b"] | None = None
-    """Noise to signal ratio at which each example was looked at, so that the loss can be shown by noise level."""
+    """Noise to signal ratio of each example, so that the loss can be shown by noise level; see :func:`item_level`."""
 
 
 class Objective(nn.Module, ABC):
@@ -79,6 +79,7 @@ class Objective(nn.Module, ABC):
         """Update what follows the student; most objectives have nothing of the kind."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig(ABC):
     """The options of an objective: a frozen dataclass that knows what it trains and how it is built."""
 
@@ -94,6 +95,12 @@ class ObjectiveConfig(ABC):
     """Whether it differentiates the network along the trajectory, which asks for a network that is smooth in time."""
     papers: ClassVar[tuple[str, ...]]
     """What to cite, as keys of :data:`unistep.citations.PAPERS`."""
+    supports_level_axes: ClassVar[bool] = False
+    """Whether the parts of a signal, such as the frames of a video, may have noise levels of their own."""
+
+    level_axes: tuple[int, ...] = ()
+    """Axes of a signal, 0 for its channels, along which each position has a noise level of its own: 1 for the frames of
+    a video ``(channels, frames, height, width)``. None gives each item one level."""
 
     def __post_init__(self) -> None:
         """Check the fields; classes that add some extend it.
@@ -104,6 +111,29 @@ class ObjectiveConfig(ABC):
         dropout = getattr(self, "label_dropout", 0.0)
         if not 0 <= dropout <= 1:
             raise ValueError(f"label_dropout must be from 0 to 1, got {dropout}")
+        if self.level_axes and not self.supports_level_axes:
+            raise ValueError(
+                f"{type(self).__name__} has one noise level for each item, so level_axes must be empty, "
+                f"got {self.level_axes}"
+            )
+        if len(set(self.level_axes)) < len(self.level_axes) or min(self.level_axes, default=0) < 0:
+            raise ValueError(f"level_axes must be different axes, 0 for the channels, got {self.level_axes}")
+
+    def level_shape(self, x0: Float[Tensor, "b *shape"]) -> tuple[int, ...]:
+        """Shape of the noise levels of a batch: ``(b,)``, or such as ``(b, 1, frames, 1, 1)`` with ``level_axes``.
+
+        Raises:
+            ValueError: If the signal has no such axis.
+        """
+        if not self.level_axes:
+            return (len(x0),)
+        sizes = x0.shape[1:]
+        if max(self.level_axes) >= len(sizes):
+            raise ValueError(
+                f"level_axes must be axes of a signal of shape {tuple(sizes)}, from 0 to {len(sizes) - 1}, "
+                f"got {self.level_axes}"
+            )
+        return (len(x0), *(n if axis in self.level_axes else 1 for axis, n in enumerate(sizes)))
 
     def conditions(self) -> dict[str, AnyField]:
         """What the student is told beside the fields of the data, by name; most methods tell nothing more."""
@@ -149,6 +179,11 @@ def expects(student: Map, kind: type[M]) -> M:
             f"wrap the network in one: {kind.__name__}(net, path)"
         )
     return student
+
+
+def item_level(sigma: Float[Tensor, "b *levels"]) -> Float[Tensor, " b"]:
+    """One noise level for each item: its own, or the geometric mean of the levels of its parts."""
+    return sigma if sigma.ndim == 1 else sigma.log().flatten(1).mean(dim=1).exp()
 
 
 def frozen_copy(student: Map) -> Map:

@@ -15,7 +15,7 @@ from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.solvers import STEPS
 from unistep.core.timesteps import UniformIndex, karras_grid
-from unistep.objectives.base import Loss, Objective, ema_update, expects, frozen_copy, with_same_dropout
+from unistep.objectives.base import Loss, Objective, ema_update, expects, frozen_copy, item_level, with_same_dropout
 from unistep.objectives.ct import IndexLaw
 from unistep.objectives.distance import Distance, Metric, SquaredL2
 from unistep.objectives.guidance import GuidedTeacherConfig
@@ -28,6 +28,7 @@ class CDConfig(GuidedTeacherConfig):
     trains = ConsistencyModel
     starts_from_teacher = True
     papers = ("song2023consistency",)
+    supports_level_axes = True
 
     levels: int = 18
     """Number of noise levels; 18 for 32-pixel images, 40 for 64 and more."""
@@ -101,7 +102,7 @@ class ConsistencyDistillation(Objective):
         config, path = self.config, self.student.path
         sigma_min, sigma_max = (float(path.ratio(x0.new_tensor(t))) for t in (path.t_min, path.t_max))
         levels = karras_grid(config.levels, sigma_min, sigma_max, config.rho).flip(0)
-        index = config.law.draw(len(x0), levels, generator).cpu()
+        index = config.law.draw(config.level_shape(x0), levels, generator).cpu()
         t, t_next = path.time_at(levels[index].to(x0)), path.time_at(levels[index + 1].to(x0))
         x_next = path.perturb(x0, randn_like(x0, generator), t_next)
         condition = config.sample_guidance(condition, x0, generator)
@@ -115,7 +116,7 @@ class ConsistencyDistillation(Objective):
             x0.device,
         )
         distance = self.metric(answer, wanted)
-        return Loss(distance, {"cd/distance": distance.detach().mean()}, path.ratio(t_next))
+        return Loss(distance, {"cd/distance": distance.detach().mean()}, item_level(path.ratio(t_next)))
 
     def after_step(self, progress: float) -> None:
         """Let the target follow the student."""

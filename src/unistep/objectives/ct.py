@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,9 +28,10 @@ from unistep.objectives.base import (
     ema_update,
     expects,
     frozen_copy,
+    item_level,
     with_same_dropout,
 )
-from unistep.objectives.distance import Distance, Metric, SquaredL2
+from unistep.objectives.distance import Distance, Metric, SquaredL2, weighted_distance
 
 Curriculum = SqrtCurriculum | DoublingCurriculum | ConstantLevels
 """How many noise levels there are, and how fast the target follows, along training."""
@@ -44,6 +46,7 @@ class CTConfig(ObjectiveConfig):
     trains = ConsistencyModel
     starts_from_teacher = False
     papers = ("song2023consistency",)
+    supports_level_axes = True
 
     curriculum: Curriculum = SqrtCurriculum()
     """Number of noise levels and decay of the target along training."""
@@ -101,7 +104,7 @@ class ConsistencyTraining(Objective):
         count = self.config.curriculum.levels(progress)
         sigma_min, sigma_max = (float(path.ratio(x0.new_tensor(t))) for t in (path.t_min, path.t_max))
         levels = karras_grid(count, sigma_min, sigma_max, self.config.rho).flip(0)
-        index = self.config.law.draw(len(x0), levels, generator).cpu()
+        index = self.config.law.draw(self.config.level_shape(x0), levels, generator).cpu()
         sigma, sigma_next = levels[index].to(x0), levels[index + 1].to(x0)
         noise = randn_like(x0, generator)
         condition = drop(condition, self.config.label_dropout, generator)
@@ -113,10 +116,11 @@ class ConsistencyTraining(Objective):
             lambda: target(x_t, t, None, condition),
             x0.device,
         )
-        distance = self.metric(answer, wanted)
-        weight = 1 / (sigma_next - sigma) if self.config.weighting == "inverse_gap" else 1.0
+        gap = sigma_next - sigma
+        weight = 1 / gap if self.config.weighting == "inverse_gap" else torch.ones_like(gap)
+        loss, distance = weighted_distance(self.metric, answer, wanted, weight)
         logs = {"ct/levels": x0.new_tensor(count), "ct/distance": distance.detach().mean()}
-        return Loss(weight * distance, logs, sigma_next)
+        return Loss(loss, logs, item_level(sigma_next))
 
     def after_step(self, progress: float) -> None:
         """Let the target follow the student with the curriculum's decay."""

@@ -16,8 +16,8 @@ from unistep.core.seeding import Randomness, ShardGenerator, multinomial, randin
 from unistep.core.solvers import STEPS
 from unistep.core.timesteps import LogNormal, karras_grid
 from unistep.objectives.adversarial import AdversarialMethodConfig, gradient_ratio
-from unistep.objectives.base import Loss, Objective, ema_update, expects, frozen_copy, with_same_dropout
-from unistep.objectives.distance import Distance, Metric, SquaredL2
+from unistep.objectives.base import Loss, Objective, ema_update, expects, frozen_copy, item_level, with_same_dropout
+from unistep.objectives.distance import Distance, Metric, SquaredL2, weighted_distance
 from unistep.objectives.guidance import GuidedTeacherConfig
 
 
@@ -28,6 +28,7 @@ class CTMBaseConfig(AdversarialMethodConfig):
     trains = FlowMap
     two_times = True
     papers = ("kim2023trajectory",)
+    supports_level_axes = True
 
     levels: int = 18
     """Number of noise levels; 18 for 32-pixel images, 40 for 64."""
@@ -198,7 +199,7 @@ class ConsistencyTrajectory(Objective):
         return [] if self.adversary is None else [(self.adversary, self.config.adversarial.lr)]
 
     def solved(
-        self, x_t: Tensor, x0: Tensor, noise: Tensor, times: list[Float[Tensor, " b"]], condition: Condition
+        self, x_t: Tensor, x0: Tensor, noise: Tensor, times: list[Float[Tensor, "b *levels"]], condition: Condition
     ) -> Tensor:
         """The point ``x_u`` at the last of ``times``, which begin at ``t``; without gradient."""
         if isinstance(self.config, CTMTrainingConfig) and self.config.source == "data":
@@ -213,12 +214,12 @@ class ConsistencyTrajectory(Objective):
     def denoising(self, x0: Tensor, condition: Condition, generator: Randomness) -> Float[Tensor, " b"]:
         """The weighted error of the student's own denoiser at noise levels of its own."""
         path, sigma_data = self.student.path, self.student.sigma_data
-        sigma = self.config.denoising_times.draw(len(x0), generator).to(x0)
+        sigma = self.config.denoising_times.draw(self.config.level_shape(x0), generator).to(x0)
         t = path.time_at(sigma)
         x_t = path.perturb(x0, randn_like(x0, generator), t)
         estimate = path.denoised_from_velocity(x_t, self.student.velocity(x_t, t, t, condition), t)
         weight = (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
-        return weight * SquaredL2()(estimate, x0)
+        return weighted_distance(SquaredL2(), estimate, x0, weight)[0]
 
     def forward(
         self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
@@ -227,10 +228,11 @@ class ConsistencyTrajectory(Objective):
         config, path = self.config, self.student.path
         sigma_min, sigma_max = (float(path.ratio(x0.new_tensor(t))) for t in (path.t_min, path.t_max))
         levels = karras_grid(config.levels, sigma_min, sigma_max, config.rho).flip(0)
+        shape = config.level_shape(x0)
         steps = draw_steps(config.most_steps, config.step_power, generator)
-        first = (steps + randint(config.levels - steps, len(x0), generator)).cpu()
+        first = (steps + randint(config.levels - steps, shape, generator)).cpu()
         room = first - steps
-        last = (uniform(len(x0), generator).cpu() * (room + 1)).long().minimum(room)
+        last = (uniform(shape, generator).cpu() * (room + 1)).long().minimum(room)
         times = [path.time_at(levels[first - i].to(x0)) for i in range(steps + 1)]
         t, u, s = times[0], times[-1], path.time_at(levels[last].to(x0))
         noise = randn_like(x0, generator)
@@ -254,7 +256,7 @@ class ConsistencyTrajectory(Objective):
         if self.adversary is not None:
             both, told = self.adversary.terms(consistency, answer, x0, condition, self.student.net, progress)
             loss, logs = loss + both, logs | told
-        return Loss(loss, logs, path.ratio(t))
+        return Loss(loss, logs, item_level(path.ratio(t)))
 
     def balance(self, consistency: Float[Tensor, " b"], denoising: Float[Tensor, " b"]) -> Tensor | float:
         """The factor that makes both terms pull the last layer equally hard; 1 where the weight is fixed."""

@@ -11,7 +11,8 @@ from unistep.core.condition import Condition, drop
 from unistep.core.flowmap import Denoiser, Map
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.timesteps import LogNormal
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig, expects
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, expects, item_level
+from unistep.objectives.distance import SquaredL2, weighted_distance
 from unistep.objectives.pairing import Pairing, paired
 
 
@@ -22,6 +23,7 @@ class DenoisingConfig(ObjectiveConfig):
     trains = Denoiser
     starts_from_teacher = False
     papers = ("karras2022edm",)
+    supports_level_axes = True
 
     times: LogNormal = LogNormal(mean=-1.2, std=1.2)
     """Law of the noise level."""
@@ -63,11 +65,11 @@ class Denoising(Objective):
         """Loss of a batch; see :class:`Objective`."""
         del progress
         path, sigma_data = self.student.path, self.student.sigma_data
-        sigma = self.config.times.draw(len(x0), generator).to(x0)
+        sigma = self.config.times.draw(self.config.level_shape(x0), generator).to(x0)
         noise = paired(randn_like(x0, generator), x0, condition, self.config.pairing)
         t = path.time_at(sigma)
         condition = drop(condition, self.config.label_dropout, generator)
-        error = self.student(path.perturb(x0, noise, t), t, None, condition) - x0
+        estimate = self.student(path.perturb(x0, noise, t), t, None, condition)
         weight = (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
-        mean_square = error.square().flatten(1).mean(dim=1)
-        return Loss(weight * mean_square, {"denoising/mean_square": mean_square.detach().mean()}, sigma)
+        loss, mean_square = weighted_distance(SquaredL2(), estimate, x0, weight)
+        return Loss(loss, {"denoising/mean_square": mean_square.detach().mean()}, item_level(sigma))

@@ -61,12 +61,15 @@ class PseudoHuber:
     def __call__(
         self, x: Float[Tensor, "b *shape"], y: Float[Tensor, "b *shape"], weight: Tensor | None = None
     ) -> Float[Tensor, " b"]:
-        mean = 1.0 if weight is None else weight.flatten(1).mean(dim=1) if weight.ndim > 1 else weight
-        share = None if weight is None else weight / expand_to(mean, weight)
-        square = _weighted((x - y).square(), share).flatten(1)
+        square, mean = (x - y).square(), None
+        if weight is not None:
+            mean = weight if weight.ndim == 1 else weight.flatten(1).mean(dim=1)
+            square = _weighted(square, weight / expand_to(mean, weight))
+        square = square.flatten(1)
         c = 0.00054 * square.shape[1] ** 0.5 if self.c is None else self.c
         # The floor keeps the gradient of the square root finite where both signals agree; with c it never acts.
-        return mean * ((square.sum(dim=1) + c * c).clamp(min=1e-24).sqrt() - c)
+        distance = (square.sum(dim=1) + c * c).clamp(min=1e-24).sqrt() - c
+        return distance if mean is None else mean * distance
 
 
 Distance = SquaredL2 | L1 | PseudoHuber

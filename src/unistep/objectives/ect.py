@@ -13,8 +13,8 @@ from unistep.core.condition import Condition, drop
 from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.timesteps import LogNormal, RatioCurriculum
-from unistep.objectives.base import Loss, Objective, expects, with_same_dropout
-from unistep.objectives.distance import Distance, Metric, PseudoHuber
+from unistep.objectives.base import Loss, Objective, expects, item_level, with_same_dropout
+from unistep.objectives.distance import Distance, Metric, PseudoHuber, weighted_distance
 from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.pairing import Pairing, paired
 from unistep.objectives.targets import TargetSource, target_point, validate_teacher
@@ -27,6 +27,7 @@ class ECTConfig(GuidedTeacherConfig):
     trains = ConsistencyModel
     starts_from_teacher = True
     papers = ("geng2024easy",)
+    supports_level_axes = True
 
     times: LogNormal = LogNormal(mean=-1.1, std=2.0)
     """Law of the noise level."""
@@ -85,7 +86,7 @@ class EasyConsistencyTuning(Objective):
     ) -> Loss:
         """Loss of a batch; see :class:`Objective`."""
         config, path = self.config, self.student.path
-        sigma = config.times.draw(len(x0), generator).to(x0)
+        sigma = config.times.draw(config.level_shape(x0), generator).to(x0)
         closer = config.curriculum.closer(sigma, progress)
         noise = paired(randn_like(x0, generator), x0, condition, config.pairing)
         condition = drop(config.sample_guidance(condition, x0, generator), config.label_dropout, generator)
@@ -97,16 +98,16 @@ class EasyConsistencyTuning(Objective):
             lambda: self.student(x_r, r, None, condition),
             x0.device,
         )
-        distance = self.metric(answer, wanted)
         gap = sigma - closer
         weight = {
             "inverse_gap": 1 / gap,
             "snr_plus_k": 1 / sigma.square() + 1 / self.student.sigma_data**2,
             "one": torch.ones_like(gap),
         }[config.weighting]
+        loss, distance = weighted_distance(self.metric, answer, wanted, weight)
         logs = {
             "ect/distance": distance.detach().mean(),
             "ect/stage": x0.new_tensor(float(config.curriculum.stage(progress))),
             "ect/ratio": (closer / sigma).mean(),
         }
-        return Loss(weight * distance, logs, sigma)
+        return Loss(loss, logs, item_level(sigma))

@@ -19,6 +19,7 @@ class ICTConfig(ObjectiveConfig):
     trains = ConsistencyModel
     starts_from_teacher = False
     papers = ("song2023improved",)
+    supports_level_axes = True
 
     curriculum: DoublingCurriculum = DoublingCurriculum()
     """Number of noise levels along training; it reaches its end at any length of training."""
@@ -45,6 +46,7 @@ class ICTConfig(ObjectiveConfig):
             weighting="inverse_gap",
             rho=self.rho,
             label_dropout=self.label_dropout,
+            level_axes=self.level_axes,
         )
 
     def build(self, student: Map, teacher: Denoiser | None) -> ImprovedConsistencyTraining:

@@ -13,7 +13,7 @@ from unistep.core.condition import GUIDANCE, Condition, drop, has_condition, lab
 from unistep.core.flowmap import AnyDenoiser, Denoiser, FlowMap, Map
 from unistep.core.path import LinearFlow, expand_to, match_snr
 from unistep.core.seeding import Randomness, randn_like
-from unistep.objectives.base import Loss, Objective, expects
+from unistep.objectives.base import Loss, Objective, expects, item_level
 from unistep.objectives.guidance import GuidanceRangeConfig, GuidedTeacherConfig, weights
 from unistep.objectives.tangent import TangentMethod, value_and_tangent
 from unistep.objectives.time_pairs import LogitNormalPairs, TimePairs, pair_on_path
@@ -68,6 +68,7 @@ class AverageVelocityConfig(GuidanceRangeConfig):
     two_times = True
     follows_tangent = True
     papers = ("geng2025meanflow",)
+    supports_level_axes = True
 
     times: TimePairs = LogitNormalPairs()
     """Law of the two times."""
@@ -190,28 +191,32 @@ class AverageVelocity(Objective):
         """Loss of a batch; see :class:`Objective`."""
         del progress
         config, student = self.config, self.student
-        ratio_t, ratio_r = (ratio.to(x0) for ratio in config.times.draw(len(x0), generator))
+        ratio_t, ratio_r = (ratio.to(x0) for ratio in config.times.draw(config.level_shape(x0), generator))
         t, r = pair_on_path(student.path, student.boundary, ratio_t, ratio_r)
         noise = randn_like(x0, generator)
         condition = drop(config.sample_guidance(condition, x0, generator), self.label_dropout, generator)
         z = student.path.perturb(x0, noise, t)
         v, direction = self.velocities(x0, noise, z, t, condition)
+        tangents = direction, torch.ones_like(t)
+        if config.level_axes:
+            # Times that differ arrive at their ends together, so that each moves in proportion to its way.
+            tangents = expand_to(t - r, z) * direction, t - r
         # The derivative does not move r, which is no primal therefore: at zero noise sigma may have infinite slope.
         u, du_dt = value_and_tangent(
             lambda z, t: student.velocity(z, t, r, condition),
             (z, t),
-            (direction, torch.ones_like(t)),
+            tangents,
             method=config.tangent,
             step=config.tangent_step,
         )
-        correction = expand_to(t - r, z) * du_dt
+        correction = du_dt if config.level_axes else expand_to(t - r, z) * du_dt
         squared = (u + correction - v).square().flatten(1).sum(dim=1)
         loss = squared / (squared.detach() + config.eps).pow(config.power)
         logs = {
             "meanflow/error": squared.detach().mean(),
             "meanflow/correction": correction.square().flatten(1).sum(dim=1).mean(),
         }
-        return Loss(loss, logs, ratio_t)
+        return Loss(loss, logs, item_level(ratio_t))
 
 
 class FromData(AverageVelocity):
@@ -271,7 +276,7 @@ class FromData(AverageVelocity):
         if not shown:
             return v
         conditioned = torch.stack([has_condition(value) for value in shown]).any(dim=0)
-        return torch.where(expand_to(inside & conditioned, v), mixed, v)
+        return torch.where(expand_to(inside, v) & expand_to(conditioned, v), mixed, v)
 
 
 class MeanFlow(FromData):

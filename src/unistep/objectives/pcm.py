@@ -17,8 +17,8 @@ from unistep.core.path import Path, expand_to
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.timesteps import LogNormal, RatioCurriculum
 from unistep.objectives.adversarial import AdversarialMethodConfig
-from unistep.objectives.base import Loss, Objective, expects, with_same_dropout
-from unistep.objectives.distance import Distance, Metric, PseudoHuber
+from unistep.objectives.base import Loss, Objective, expects, item_level, with_same_dropout
+from unistep.objectives.distance import Distance, Metric, PseudoHuber, weighted_distance
 from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.targets import TargetSource, target_point, validate_teacher
 
@@ -30,6 +30,7 @@ class PCMConfig(AdversarialMethodConfig, GuidedTeacherConfig):
     trains = FlowMap
     starts_from_teacher = True
     papers = ("wang2024phased", "heek2024multistep", "geng2024easy")
+    supports_level_axes = True
 
     phases: int = 4
     """Number of phases, which is the number of sampling steps."""
@@ -158,7 +159,7 @@ class PhasedConsistency(Objective):
         """The discriminator, where there is one, with its rate."""
         return [] if self.adversary is None else [(self.adversary, self.config.adversarial.lr)]
 
-    def lower_edge(self, sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def lower_edge(self, sigma: Float[Tensor, "b *levels"]) -> Float[Tensor, "b *levels"]:
         """Noise level at which the phase of each level ends; an edge itself belongs to the phase below it."""
         edges = sigma.new_tensor(self.lower_edges)
         return edges[torch.searchsorted(edges[1:], sigma)]
@@ -169,7 +170,7 @@ class PhasedConsistency(Objective):
         """Loss of a batch; see :class:`Objective`."""
         config, path = self.config, self.student.path
         # Below the lowest edge there is nothing to learn; such a level is moved to just above it.
-        sigma = config.times.draw(len(x0), generator).to(x0).clamp(min=1.01 * self.lower_edges[0])
+        sigma = config.times.draw(config.level_shape(x0), generator).to(x0).clamp(min=1.01 * self.lower_edges[0])
         edge = self.lower_edge(sigma)
         closer = torch.maximum(config.curriculum.closer(sigma, progress), edge)
         noise = randn_like(x0, generator)
@@ -186,15 +187,14 @@ class PhasedConsistency(Objective):
             x0.device,
         )
         wanted = torch.where(expand_to(inside, x0), jumped, x_r)
-        distance = self.metric(answer, wanted)
         weight = 1 / (sigma - closer) if config.weighting == "inverse_gap" else torch.ones_like(sigma)
+        loss, distance = weighted_distance(self.metric, answer, wanted, weight)
         logs = {
             "pcm/distance": distance.detach().mean(),
             "pcm/stage": x0.new_tensor(float(config.curriculum.stage(progress))),
             "pcm/at_edge": (~inside).float().mean(),
         }
-        loss = weight * distance
         if self.adversary is not None:
             both, told = self.adversary.terms(loss, answer, wanted, condition, self.student.net, progress)
             loss, logs = loss + both, logs | told
-        return Loss(loss, logs, sigma)
+        return Loss(loss, logs, item_level(sigma))

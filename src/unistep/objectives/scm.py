@@ -14,7 +14,8 @@ from unistep.core.flowmap import ConsistencyModel, Denoiser, Map, c_noise
 from unistep.core.path import TrigFlow, expand_to, match_snr
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.timesteps import LogNormal
-from unistep.objectives.base import Loss, Objective, expects
+from unistep.objectives.base import Loss, Objective, expects, item_level
+from unistep.objectives.distance import SquaredL2, weighted_distance
 from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.tangent import TangentMethod, value_and_tangent
 
@@ -27,6 +28,7 @@ class SCMConfig(GuidedTeacherConfig):
     starts_from_teacher = True
     follows_tangent = True
     papers = ("lu2024continuous",)
+    supports_level_axes = True
 
     times: LogNormal = LogNormal(mean=-1.0, std=1.4)
     r"""Law of :math:`e^\tau = \sigma_d \tan t`; the paper's for CIFAR-10, and (-1, 1.6) for ImageNet."""
@@ -87,12 +89,12 @@ class AdaptiveWeight(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, code: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Log weights of noise codes, shape ``[b]``, in float32."""
-        angles = code.to(self.frequencies)[:, None] * self.frequencies
-        features = torch.cat([angles.cos(), angles.sin()], dim=1)
+    def forward(self, code: Float[Tensor, "b *levels"]) -> Float[Tensor, "b *levels"]:
+        """Log weights of noise codes, of their shape, in float32."""
+        angles = code.to(self.frequencies)[..., None] * self.frequencies
+        features = torch.cat([angles.cos(), angles.sin()], dim=-1)
         with torch.autocast(code.device.type, enabled=False):
-            return self.out(features).sum(dim=1)  # of one number each; a view would be at odds with FSDP2's hooks
+            return self.out(features).sum(dim=-1)  # of one number each; a view would be at odds with FSDP2's hooks
 
 
 class ContinuousConsistency(Objective):
@@ -173,7 +175,7 @@ class ContinuousConsistency(Objective):
     ) -> Loss:
         """Loss of a batch; see :class:`Objective`."""
         config, path = self.config, self.student.path
-        t = path.time_at(config.times.draw(len(x0), generator).to(x0))
+        t = path.time_at(config.times.draw(config.level_shape(x0), generator).to(x0))
         noise = randn_like(x0, generator)
         condition = drop(config.sample_guidance(condition, x0, generator), config.label_dropout, generator)
         x_t = path.perturb(x0, noise, t)
@@ -189,13 +191,15 @@ class ContinuousConsistency(Objective):
         r = min(1.0, progress / config.warmup) if config.warmup else 1.0
         g = self.tangent(out, d_out, x_t, velocity, t, r)
         # In value the difference is g alone; F enters for its gradient.
-        loss = (out - out.detach() + self.normalised(g)).square().flatten(1).mean(dim=1)
+        difference = out - out.detach() + self.normalised(g)
         logs = {
             "scm/tangent": g.square().flatten(1).mean(dim=1).sqrt().mean(),
             "scm/warmup": x0.new_tensor(r),
         }
+        level = item_level(path.ratio(t))
         if self.weight is None:
-            return Loss(loss, logs, path.ratio(t))
+            return Loss(SquaredL2()(difference, torch.zeros_like(difference)), logs, level)
         w = self.weight(c_noise(path, t))
+        loss, _ = weighted_distance(SquaredL2(), difference, torch.zeros_like(difference), w.exp())
         logs["scm/weight"] = w.detach().mean()
-        return Loss(w.exp() * loss - w, logs, path.ratio(t))
+        return Loss(loss - (w if w.ndim == 1 else w.flatten(1).mean(dim=1)), logs, level)

@@ -44,8 +44,8 @@ def target_point(
     x_t: Float[Tensor, "b *shape"],
     x0: Float[Tensor, "b *shape"],
     noise: Float[Tensor, "b *shape"],
-    t: Float[Tensor, " b"],
-    r: Float[Tensor, " b"],
+    t: Float[Tensor, "b *levels"],
+    r: Float[Tensor, "b *levels"],
     condition: Condition,
 ) -> Float[Tensor, "b *shape"]:
     r"""The point at time ``r`` that the answer at :math:`x_t` is compared with, without gradient.

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from unistep.core.condition import Condition, drop
 from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
+from unistep.core.path import expand_to
 from unistep.core.seeding import Randomness, randn_like, uniform
 from unistep.core.timesteps import HeavyTailed, RatioCurriculum
-from unistep.objectives.base import Loss, Objective, ObjectiveConfig, expects, with_same_dropout
-from unistep.objectives.distance import Distance, Metric, PseudoHuber
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, expects, item_level, with_same_dropout
+from unistep.objectives.distance import Distance, Metric, PseudoHuber, weighted_distance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class TCMConfig(ObjectiveConfig):
     starts_from_teacher = False  # it starts from its first stage, which is no denoiser
     teacher_kind = ConsistencyModel
     papers = ("lee2024truncated", "geng2024easy")
+    supports_level_axes = True
 
     transition: float = 1.0
     r"""Noise level :math:`t'` above which the student is trained; 0 is the first stage's own training."""
@@ -127,14 +129,16 @@ class TruncatedConsistencyTraining(Objective):
             raise ValueError(f"transition must be below the path's last noise level {high:g}, got {config.transition}")
 
     def target(
-        self, x_r: Tensor, r: Tensor, below: Bool[Tensor, " b"], condition: Condition
+        self, x_r: Tensor, r: Tensor, below: Bool[Tensor, "b *levels"], condition: Condition
     ) -> Float[Tensor, "b *shape"]:
         """The answer of the student, and where ``below`` is true that of the first stage."""
         # The student sees the whole batch: on a part of it, dropout would not draw the mask of the other branch.
         wanted = self.student(x_r, r, None, condition)
-        if below.any():
-            part = {name: value[below] for name, value in condition.items()}
-            wanted[below] = self.teacher(x_r[below], r[below], None, part)
+        rows = below.flatten(1).any(dim=1) if below.ndim > 1 else below
+        if rows.any():
+            part = {name: value[rows] for name, value in condition.items()}
+            first = self.teacher(x_r[rows], r[rows], None, part)
+            wanted[rows] = torch.where(expand_to(below[rows], first), first, wanted[rows])
         return wanted
 
     def forward(
@@ -142,11 +146,12 @@ class TruncatedConsistencyTraining(Objective):
     ) -> Loss:
         """Loss of a batch; see :class:`Objective`."""
         config, path = self.config, self.student.path
-        sigma = config.times.draw(len(x0), *self.levels, generator).to(x0)
+        shape = config.level_shape(x0)
+        sigma = config.times.draw(shape, *self.levels, generator).to(x0)
         noise = randn_like(x0, generator)
         condition = drop(condition, config.label_dropout, generator)
         share = config.boundary_probability
-        at_boundary = (uniform(len(x0), generator) < share).to(x0.device)
+        at_boundary = (uniform(shape, generator) < share).to(x0.device)
         sigma = torch.where(at_boundary, config.transition, sigma)
         closer = config.curriculum.closer(sigma, progress)
         t, r = path.time_at(sigma), path.time_at(closer)
@@ -157,7 +162,6 @@ class TruncatedConsistencyTraining(Objective):
             lambda: self.target(x_r, r, below, condition),
             x0.device,
         )
-        distance = self.metric(answer, wanted)
         weight = {
             "inverse_gap": 1 / (sigma - closer),
             "snr_plus_k": 1 / sigma.square() + 1 / self.student.sigma_data**2,
@@ -165,9 +169,11 @@ class TruncatedConsistencyTraining(Objective):
         }[config.weighting]
         # In expectation each term is an average over its own examples, whatever their shares.
         scale = torch.where(at_boundary, config.boundary_weight / max(share, 1e-12), 1 / (1 - share))
+        loss, distance = weighted_distance(self.metric, answer, wanted, weight * scale)
+        there = at_boundary.float() if at_boundary.ndim == 1 else at_boundary.float().flatten(1).mean(dim=1)
         logs = {
-            "tcm/distance": (distance.detach() * ~at_boundary).mean() / (1 - share),
-            "tcm/boundary": (distance.detach() * at_boundary).mean() / max(share, 1e-12),
+            "tcm/distance": (distance.detach() * (1 - there)).mean() / (1 - share),
+            "tcm/boundary": (distance.detach() * there).mean() / max(share, 1e-12),
             "tcm/first_stage": below.float().mean(),
         }
-        return Loss(weight * scale * distance, logs, sigma)
+        return Loss(loss, logs, item_level(sigma))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,13 +52,21 @@ class LogitNormalPairs:
         if self.order not in ("swap", "cut"):
             raise ValueError(f"order must be 'swap' or 'cut', got {self.order!r}")
 
-    def draw(self, num: int, generator: Randomness) -> tuple[Float[Tensor, " num"], Float[Tensor, " num"]]:
-        """Noise to signal ratios of ``t`` and of ``r``, which is not larger, each of shape ``[num]``."""
-        first, second = normal((num, 2), generator).unbind(dim=1)
+    def draw(
+        self, shape: int | Sequence[int], generator: Randomness
+    ) -> tuple[Float[Tensor, "*levels"], Float[Tensor, "*levels"]]:
+        """Noise to signal ratios of ``t`` and of ``r``, which is not larger.
+
+        Args:
+            shape: Shape of each: a number of items, or sizes with the batch first.
+            generator: Source of randomness.
+        """
+        num, *rest = (shape,) if isinstance(shape, int) else shape
+        first, second = normal((num, 2, *rest), generator).unbind(dim=1)
         t, r = (first * self.std + self.mean).exp(), (second * self.std_r + self.mean_r).exp()
         if self.order == "swap":
             t, r = torch.maximum(t, r), torch.minimum(t, r)
-        return t, torch.where(uniform(num, generator) < self.distinct, torch.minimum(t, r), t)
+        return t, torch.where(uniform(shape, generator) < self.distinct, torch.minimum(t, r), t)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +83,18 @@ class UniformPairs:
     def __post_init__(self) -> None:
         _check_share(self.distinct)
 
-    def draw(self, num: int, generator: Randomness) -> tuple[Float[Tensor, " num"], Float[Tensor, " num"]]:
-        """Noise to signal ratios of ``t`` and of ``r``, which is not larger, each of shape ``[num]``."""
-        first, second = (u / (1 - u) for u in (uniform(num, generator), uniform(num, generator)))
+    def draw(
+        self, shape: int | Sequence[int], generator: Randomness
+    ) -> tuple[Float[Tensor, "*levels"], Float[Tensor, "*levels"]]:
+        """Noise to signal ratios of ``t`` and of ``r``, which is not larger.
+
+        Args:
+            shape: Shape of each: a number of items, or sizes with the batch first.
+            generator: Source of randomness.
+        """
+        first, second = (u / (1 - u) for u in (uniform(shape, generator), uniform(shape, generator)))
         t, r = torch.maximum(first, second), torch.minimum(first, second)
-        return t, torch.where(uniform(num, generator) < self.distinct, r, t)
+        return t, torch.where(uniform(shape, generator) < self.distinct, r, t)
 
 
 TimePairs = LogitNormalPairs | UniformPairs
@@ -86,8 +102,8 @@ TimePairs = LogitNormalPairs | UniformPairs
 
 
 def pair_on_path(
-    path: Path, boundary: float, ratio_t: Float[Tensor, " b"], ratio_r: Float[Tensor, " b"]
-) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    path: Path, boundary: float, ratio_t: Float[Tensor, "*levels"], ratio_r: Float[Tensor, "*levels"]
+) -> tuple[Float[Tensor, "*levels"], Float[Tensor, "*levels"]]:
     """The times of a path at which it has these noise to signal ratios, between the ends that sampling uses.
 
     Times beyond ``t_max`` become ``t_max``. An ``r`` closer to the data than the path's ``t_min`` becomes the
@@ -96,11 +112,11 @@ def pair_on_path(
     Args:
         path: The path.
         boundary: Where the map's last jump ends.
-        ratio_t: Noise to signal ratios of ``t``, shape ``[b]``.
+        ratio_t: Noise to signal ratios of ``t``, of any shape.
         ratio_r: Those of ``r``; where they are equal, so are the times.
 
     Returns:
-        ``t`` and ``r``, shape ``[b]``.
+        ``t`` and ``r``, of that shape.
     """
     floor = max(path.t_min, boundary)
     if not floor < path.t_max < math.inf:
