@@ -16,8 +16,8 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+from unistep import registry
 from unistep.cli.recipes import read_docstring
-from unistep.objectives import AnyObjectiveConfig
 from unistep.objectives.base import Objective
 from unistep.recipes import Recipe, recipes
 from unistep.recipes.cite import citation
@@ -116,7 +116,7 @@ def pages() -> dict[str, str]:
     """Every page by its file's name."""
     written, rows = {}, []
     files: dict[str, list[type]] = {}
-    for kind in typing.get_args(AnyObjectiveConfig):
+    for kind in registry.entries("objective").values():
         files.setdefault(kind.__module__.rpartition(".")[2], []).append(kind)
     for file, kinds in files.items():
         users = {name: recipe for name, recipe in recipes().items() if type(recipe().objective) in kinds}

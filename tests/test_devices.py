@@ -17,7 +17,7 @@ def test_a_device_by_name() -> None:
     ("name", "message"),
     [
         ("gpu", "device must be cpu, cuda or cuda:N, got 'gpu'"),
-        ("cdua", "got 'cdua'; nearest is 'cuda'"),
+        ("cdua", "got 'cdua'; did you mean 'cuda'"),
         ("cuda:x", "device must be cpu, cuda or cuda:N, got 'cuda:x'"),
         (None, "device must be cpu, cuda or cuda:N, got None"),
     ],

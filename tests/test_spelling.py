@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unistep.recipes import recipes
-from unistep.spelling import closest, nearest
-from unistep.spelling import nearest_hint as nearest_value
+from unistep.spelling import closest, nearest, nearest_hint
 
 
 @pytest.mark.parametrize(
@@ -28,4 +27,4 @@ def test_the_nearest_word(word: str, choices: tuple[str, ...], meant: str | None
 def test_all_hints_are_of_one_kind() -> None:
     assert nearest("fashion-etc", ("fashion-tcm", "fashion-ect")).startswith("did you mean 'fashion-ect'?")
     assert nearest("HEUN", ("euler", "heun")).startswith("did you mean 'heun'?")
-    assert nearest_value("Corp", ("stretch", "crop")) == "; nearest is 'crop'"
+    assert nearest_hint("Corp", ("stretch", "crop")) == "; did you mean 'crop'?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from unistep.spelling import closest
+from unistep.spelling import nearest_hint
 
 _USUAL = ("cpu", "cuda", "mps", "xpu")
 
@@ -18,8 +18,7 @@ def find_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError):
-        near = closest(str(device), _USUAL)
-        hint = f"; nearest is {near!r}" if near else ""
+        hint = nearest_hint(str(device), _USUAL)
         raise ValueError(f"device must be cpu, cuda or cuda:N, got {device!r}{hint}") from None
     count = torch.cuda.device_count() if found.type == "cuda" and torch.cuda.is_available() else 0
     if found.type == "cuda" and (found.index or 0) >= count:

@@ -123,7 +123,7 @@ def lookup(kind: Kind, name: str) -> Any:
         return _resolved(_BUILT_IN[kind][name])
     load_plugins()
     if name not in _added[kind]:
-        raise ValueError(f"unknown {kind} {name!r}; {nearest(name, names(kind))}")
+        raise ValueError(f"unknown {kind} {name!r}; {nearest(name, names(kind))}; others come with plugins")
     return _added[kind][name]
 
 

@@ -55,39 +55,46 @@ def _structure_dataclass(data: Any, kind: type) -> Any:
         raise ValueError(f"{kind.__name__}: {error}") from None
 
 
-def _registered(hint: Any) -> str | None:
+def _kind(hint: Any) -> Any:
     """The kind of a base class whose implementations are registered by name; ``None`` for any other type."""
     return vars(hint).get("REGISTRY_KIND") if isinstance(hint, type) else None
 
 
-def _structure_registered(data: Any, hint: Any) -> Any:
-    """Build the registered implementation that the ``type`` tag names."""
-    kind: Any = _registered(hint)
-    if not isinstance(data, Mapping):
-        raise ValueError(f"needs a mapping with a 'type' key, one of {', '.join(registry.names(kind))}, got {data!r}")
-    # Without a tag it is the first: a field that had one type only when the file was written.
-    tag = str(data.get("type", registry.names(kind)[0]))
-    return _structure_dataclass({k: v for k, v in data.items() if k != "type"}, registry.lookup(kind, tag))
+def _tagged(hint: Any) -> bool:
+    """Whether a value is one of several dataclasses, which its ``type`` tag tells apart."""
+    return _kind(hint) is not None or bool(_members(hint))
 
 
-def _unstructure_registered(hint: Any) -> Callable[[Any], Any]:
-    kind: Any = _registered(hint)
-    return lambda value: {"type": registry.name_of(kind, value), **_unstructure(value, type(value))}
-
-
-def _structure_union(data: Any, hint: Any) -> Any:
-    """Build the member of a union that the ``type`` tag names."""
-    by_name = {member.__name__: member for member in _members(hint)}
+# cattrs' own `configure_tagged_union` and `include_subclasses` take a wrong tag for a missing one, and must know all
+# classes beforehand, which would import every network and every objective.
+def _structure_tagged(data: Any, hint: Any) -> Any:
+    """Build the registered implementation, or the member of a union, that the ``type`` tag names."""
+    kind, members = _kind(hint), {member.__name__: member for member in _members(hint)}
     if data is None and type(None) in get_args(hint):
         return None
+    names = registry.names(kind) if kind else tuple(members)
     if not isinstance(data, Mapping):
-        raise ValueError(f"needs a mapping with a 'type' key, one of {', '.join(by_name)}, got {data!r}")
-    # Without a tag it is the first member: a field that was no union yet when the file was written.
-    tag = str(data.get("type", next(iter(by_name))))
+        raise ValueError(f"needs a mapping with a 'type' key, one of {', '.join(names)}, got {data!r}")
+    # Without a tag it is the first: a field that had one type only when the file was written.
+    tag = str(data.get("type", names[0]))
     tag = FORMER_TYPES.get(tag, tag)
-    if tag not in by_name:
-        raise ValueError(f"unknown type {tag!r}; {nearest(tag, by_name)}")
-    return _structure_dataclass({key: value for key, value in data.items() if key != "type"}, by_name[tag])
+    if not kind and tag not in members:
+        raise ValueError(f"unknown type {tag!r}; {nearest(tag, members)}")
+    made = registry.lookup(kind, tag) if kind else members[tag]
+    return _structure_dataclass({key: value for key, value in data.items() if key != "type"}, made)
+
+
+def _unstructure_tagged(hint: Any) -> Callable[[Any], Any]:
+    """How a value of several dataclasses is written: with its tag first."""
+    kind = _kind(hint)
+
+    def unstructure(value: Any) -> Any:
+        if value is None:
+            return None
+        tag = registry.name_of(kind, value) if kind else type(value).__name__
+        return {"type": tag, **_converter.unstructure(value, type(value))}
+
+    return unstructure
 
 
 def _structure_scalar(data: Any, kind: type) -> Any:
@@ -143,20 +150,6 @@ def _structure_choice(data: Any, hint: Any) -> Any:
     raise ValueError(", or ".join(problems))
 
 
-def _unstructure_union(hint: Any) -> Callable[[Any], Any]:
-    del hint
-    return lambda value: None if value is None else {"type": type(value).__name__, **_unstructure(value, type(value))}
-
-
-def _unstructure(value: Any, kind: type) -> dict[str, Any]:
-    """A dataclass as a mapping; each field by its declared type, so that unions get their tag."""
-    hints = get_type_hints(kind)
-    return {
-        field.name: _converter.unstructure(getattr(value, field.name), unstructure_as=hints[field.name])
-        for field in dataclasses.fields(kind)
-    }
-
-
 def _from(*origins: Any) -> Callable[[Any], bool]:
     """A test for types made from one of ``origins``, but for unions of dataclasses."""
     return lambda hint: get_origin(hint) in origins and not _members(hint)
@@ -165,13 +158,8 @@ def _from(*origins: Any) -> Callable[[Any], bool]:
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
     converter.register_structure_hook_func(dataclasses.is_dataclass, _structure_dataclass)
-    converter.register_unstructure_hook_factory(
-        dataclasses.is_dataclass, lambda kind: lambda value: _unstructure(value, kind)
-    )
-    converter.register_structure_hook_func(lambda hint: bool(_members(hint)), _structure_union)
-    converter.register_unstructure_hook_factory(lambda hint: bool(_members(hint)), _unstructure_union)
-    converter.register_structure_hook_func(lambda hint: _registered(hint) is not None, _structure_registered)
-    converter.register_unstructure_hook_factory(lambda hint: _registered(hint) is not None, _unstructure_registered)
+    converter.register_structure_hook_func(_tagged, _structure_tagged)
+    converter.register_unstructure_hook_factory(_tagged, _unstructure_tagged)
     for kind in (int, float, bool, str):
         converter.register_structure_hook(kind, _structure_scalar)
     for origin, hook in (

@@ -41,6 +41,6 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def nearest_hint(value: str, choices: Iterable[str]) -> str:
-    """``"; nearest is 'x'"`` for the choice most like ``value``, or nothing where none is like it."""
+    """``"; did you mean 'x'?"`` for the choice most like ``value``, or nothing where none is like it."""
     near = closest(value, choices)
-    return f"; nearest is {near!r}" if near else ""
+    return f"; did you mean {near!r}?" if near else ""

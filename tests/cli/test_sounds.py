@@ -64,10 +64,10 @@ def test_help_and_info_name_the_conditions(run, instrument):
     [
         ("--pitch H4", "pitch must be 48 to 84, or C3 to C6, got 'H4'"),
         ("--pitch 20", "pitch must be 48 to 84, or C3 to C6, got 20"),
-        ("--instrument pianno", "nearest is 'piano'"),
+        ("--instrument pianno", "did you mean 'piano'"),
         ("--velocity 200", "velocity must be a number from 32 to 127, got '200'"),
         ("--label 3", "takes no --label; it takes --instrument, --pitch, --velocity"),
-        ("-o a.waw", "nearest is 'a.wav'"),
+        ("-o a.waw", "did you mean 'a.wav'"),
         ("-o gone/a.wav", "does not exist"),
     ],
 )
@@ -160,7 +160,7 @@ def test_evaluate_sounds_of_a_folder(run, instrument, place):
         ("--features notes", "judge sounds of shape 1x16000, got 1x2000"),
         ("--data folder:pictures", "folder:pictures has no usable sound"),
         ("--data fashion-mnist", "makes sounds at 8000 Hz, fashion-mnist:train has pictures; use matching data"),
-        ("--features fasion", "nearest is 'fashion'"),
+        ("--features fasion", "did you mean 'fashion'"),
     ],
 )
 def test_a_mistake_in_judging_is_one_line(run, instrument, place, options, words, monkeypatch):

@@ -32,7 +32,7 @@ def test_a_number_out_of_range_is_refused_with_the_choices(value: int | str) -> 
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="got 'trousers'; nearest is 'Trouser'"):
+    with pytest.raises(ValueError, match="got 'trousers'; did you mean 'Trouser'"):
         CLASSES.parse("label", "trousers")
     with pytest.raises(ValueError, match="pitch must be 0 to 127, got 'C4'"):
         FIELDS["pitch"].parse("pitch", "C4")

@@ -227,9 +227,9 @@ def test_threads_do_not_change_the_order(folder, monkeypatch, threads):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("fashion-mnits", "nearest is 'fashion-mnist'"),
-        ("fodler:x", "nearest is 'folder:x'"),
-        ("nzp:x.npz", "did you mean|nearest is 'npz:"),
+        ("fashion-mnits", "did you mean 'fashion-mnist'"),
+        ("fodler:x", "did you mean 'folder:x'"),
+        ("nzp:x.npz", "did you mean 'npz:"),
         ("zzz", "one of fashion-mnist, folder:PATH, npz:FILE, hf:NAME"),
         ("folder:", "needs a path"),
         ("hf:", "needs a name"),

@@ -82,7 +82,7 @@ def test_pitches_and_velocities_are_brought_into_range(generator):
 def test_what_cannot_be_played_is_refused(generator, tmp_path):
     with pytest.raises(ValueError, match="there is no note to play"):
         perform(generator, [])
-    with pytest.raises(ValueError, match="nearest is 'piano'"):
+    with pytest.raises(ValueError, match="did you mean 'piano'"):
         perform(generator, [Played(start=0.0, seconds=1.0, pitch=60, instrument="pianno")])
     with pytest.raises(ValueError, match="plays without end, not note by note"):
         perform(load(save_stream(tmp_path / "phrases")), [Played(start=0.0, seconds=1.0, pitch=60, instrument="piano")])
@@ -230,7 +230,7 @@ def test_a_file_that_is_no_midi_is_one_line(folder, tmp_path, capsys):
         assert words in error
         assert error.count("\n") == 1
     assert example["main"]([str(song(tmp_path / "a.mid")), "-m", str(folder), "-o", str(tmp_path / "a.waw")]) == 2
-    assert "nearest is 'a.wav'" in capsys.readouterr().err
+    assert "did you mean 'a.wav'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_inception_without_torch_fidelity_says_what_to_do(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("fashoin", "no feature network 'fashoin'.*nearest is 'fashion'"),
+        ("fashoin", "no feature network 'fashoin'.*did you mean 'fashion'"),
         ("inception:/nowhere.pt", "no file '/nowhere.pt'"),
         ("torchscript:/nowhere.pt", "no file '/nowhere.pt'"),
         ("module:json", "must be module:PACKAGE.MODULE:CALLABLE"),

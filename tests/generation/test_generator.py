@@ -115,7 +115,7 @@ def test_a_label_that_is_not_given_is_drawn_from_the_seed() -> None:
         ({"label": -1}, "label must be 0 to 3"),
         (
             {"label": "shrit"},
-            "label must be 0 to 3 \\(0 shirt, 1 coat, 2 bag, 3 boot\\), got 'shrit'; nearest is 'shirt'",
+            "label must be 0 to 3 \\(0 shirt, 1 coat, 2 bag, 3 boot\\), got 'shrit'; did you mean 'shirt'",
         ),
         ({"num": 2, "label": [1, 2, 3]}, "label has 3 values for 2 samples; give one, or one for each"),
         ({"lable": 1}, "this model has no condition 'lable'; it takes label"),

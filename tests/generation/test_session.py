@@ -106,7 +106,7 @@ def test_mistakes_are_named_before_the_first_chunk(g: Generator, tmp_path: Path)
         g.stream(tempo=3)
     with pytest.raises(ValueError, match="no condition 'tempo'"):
         g.stream(tempo=[3])
-    with pytest.raises(ValueError, match="nearest is 'flute'"):
+    with pytest.raises(ValueError, match="did you mean 'flute'"):
         g.stream(instrument="flut")
     with pytest.raises(ValueError, match="seed must be from 0"):
         g.stream(seed=-1)

@@ -267,7 +267,7 @@ def wrong_path(tmp_path, kind):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("suffix", "nearest is 'a.wav'"),
+        ("suffix", "did you mean 'a.wav'"),
         ("unknown", r"must end with \.wav"),
         ("no folder", "does not exist"),
         ("a file", "it is a file"),

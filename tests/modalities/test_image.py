@@ -187,7 +187,7 @@ def wrong_path(tmp_path, kind):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("suffix", "nearest is 'a.png'"),
+        ("suffix", "did you mean 'a.png'"),
         ("unknown", "must end with .png"),
         ("no folder", "does not exist"),
         ("no folder above", "does not exist"),

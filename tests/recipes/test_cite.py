@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-import typing
 from dataclasses import replace
 
 import pytest
 
 import unistep
+from unistep import registry
 from unistep.citations import PAPERS, bibtex
 from unistep.cli.main import main
-from unistep.objectives import AnyObjectiveConfig
 from unistep.recipes import recipes
 from unistep.recipes.cite import citation, papers
 from unistep.training.optim import AdamConfig
 
 
-@pytest.mark.parametrize("kind", typing.get_args(AnyObjectiveConfig))
+@pytest.mark.parametrize("kind", registry.entries("objective").values())
 def test_a_method_names_its_papers(kind: type) -> None:
     assert kind.papers
     assert set(kind.papers) <= set(PAPERS)

@@ -120,7 +120,7 @@ def test_what_is_told_makes_a_difference(teacher: Path) -> None:
     assert torch.equal(g.sample(1, instrument="organ", pitch=72), g.sample(1, instrument=3, pitch="C5", velocity=96))
     for wrong, words in (
         ({"pitch": "C7"}, "pitch must be 48 to 84, or C3 to C6, got 'C7'"),
-        ({"instrument": "organs"}, "nearest is 'organ'"),
+        ({"instrument": "organs"}, "did you mean 'organ'"),
         ({"velocity": 128}, "velocity must be a number from 32 to 127, got '128'"),
         ({"label": 1}, "it takes instrument, pitch, velocity"),
     ):

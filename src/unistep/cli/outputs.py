@@ -6,8 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from unistep.cli.words import nearest_of
 from unistep.files import unwritable
+from unistep.spelling import nearest_hint
 
 
 def check_file(path: str | Path, endings: tuple[str, ...]) -> Path:
@@ -27,7 +27,7 @@ def check_file(path: str | Path, endings: tuple[str, ...]) -> Path:
     if str(path).endswith(("/", os.sep)) or target.is_dir():
         raise ValueError(f"cannot write {path}: it is a folder, wanted a file such as out{endings[0]}")
     if target.suffix.lower() not in endings:
-        hint = nearest_of(target.suffix, endings)
+        hint = nearest_hint(target.suffix, endings)
         raise ValueError(f"cannot write {path}: its name must end with {' or '.join(endings)}{hint}")
     check_folder(target.parent, Path(path))
     return target

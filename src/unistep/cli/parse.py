@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field, fields, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from unistep.cli.words import nearest_of
+from unistep.spelling import nearest_hint
 
 if TYPE_CHECKING:
     from unistep.generation.model_config import ModelConfig
@@ -216,7 +216,7 @@ def _unknown(words: list[str], prog: str, known: list[str]) -> str:
         return f"unexpected {words[0]!r}; see {prog} --help"
     word = word.replace("_", "-")
     nested = [flag for flag in known if flag.rpartition(".")[2] == word.lstrip("-")]
-    hint = f", did you mean {' or '.join(map(repr, nested))}?" if nested else nearest_of(word, known)
+    hint = f"; did you mean {' or '.join(map(repr, nested))}?" if nested else nearest_hint(word, known)
     return f"unknown option {word!r}{hint or f'; see {prog} --help'}"
 
 
@@ -250,7 +250,7 @@ def _sentence(boxed: str, prog: str) -> str:
         parts = match.groupdict()
         if form == "choice":
             choices = [choice for choice in re.findall(r"'([^']*)'", parts["choices"]) if choice != "None"]
-            hint = nearest_of(parts["got"], choices)
+            hint = nearest_hint(parts["got"], choices)
             return f"{parts['name']} must be one of {', '.join(choices)}, got {parts['got']!r}{hint}"
         if form in ("number", "whole number"):
             return f"{parts['name']} must be a {form}, got {parts['got']}"

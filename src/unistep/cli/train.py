@@ -11,7 +11,7 @@ import tyro
 
 from unistep.cli.errors import INTERRUPTED, CommandError
 from unistep.cli.parse import parse
-from unistep.cli.words import nearest_of
+from unistep.spelling import nearest_hint
 
 if TYPE_CHECKING:
     from unistep.data import DataConfig
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"the recipe comes first: unistep train RECIPE [options], RECIPE one of {', '.join(known)}")
     name, words = arguments[0], spell_out(arguments[1:])
     if name not in known:
-        raise ValueError(f"there is no recipe {name!r}{nearest_of(name, known)}; one of {', '.join(known)}")
+        raise ValueError(f"there is no recipe {name!r}{nearest_hint(name, known)}; one of {', '.join(known)}")
     recipe = known[name]()
     kind = with_config(type(recipe))
     default = kind(config=recipe, out=Path("runs") / name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 import re
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unistep.core.seeding import Randomness, randint, uniform
+from unistep.spelling import nearest_hint
 
 Condition = Mapping[str, Tensor]
 """Named fields of a batch, each of shape ``[b]``: integers, of which a negative one means "none", or floating numbers,
@@ -113,8 +113,7 @@ class LabelField:
         try:
             number = int(text) if number is None else number
         except ValueError:
-            near = difflib.get_close_matches(text.lower(), lowered, n=1)
-            hint = f"; nearest is {self.names[lowered.index(near[0])]!r}" if near else ""
+            hint = nearest_hint(text, self.names)
             raise ValueError(f"{name} must be {self.choices}, got {text!r}{hint}") from None
         if number not in self.written:
             raise ValueError(f"{name} must be {self.choices}, got {number if text == str(number) else repr(text)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from unistep.spelling import nearest_hint as nearest
+from unistep.spelling import nearest_hint
 
 Fit = Literal["crop", "pad", "stretch"]
 SOUNDS = ("notes", "phrases", "drums", "spoken-digits")
@@ -79,12 +79,12 @@ class DataConfig:
         if self.seconds is not None and not 0.01 <= self.seconds <= 600:
             raise ValueError(f"seconds must be from 0.01 to 600, got {self.seconds}")
         if self.cut not in ("start", "windows"):
-            near = nearest(self.cut, ("start", "windows"))
+            near = nearest_hint(self.cut, ("start", "windows"))
             raise ValueError(f"cut must be start (its beginning) or windows (all of it), got {self.cut!r}{near}")
         if self.loudness not in (None, "peak", "keep"):
             raise ValueError(f"loudness must be peak or keep, got {self.loudness!r}")
         if self.fit not in ("crop", "pad", "stretch"):
-            near = nearest(self.fit, ("crop", "pad", "stretch"))
+            near = nearest_hint(self.fit, ("crop", "pad", "stretch"))
             raise ValueError(f"fit must be crop, pad or stretch, got {self.fit!r}{near}")
         if not 0 <= self.max_bad <= 1:
             raise ValueError(f"max_bad is a share of pictures, from 0 to 1, got {self.max_bad}")
@@ -93,7 +93,7 @@ class DataConfig:
         try:
             ImageColor.getrgb(self.background)
         except ValueError:
-            near = nearest(self.background, tuple(ImageColor.colormap))
+            near = nearest_hint(self.background, tuple(ImageColor.colormap))
             raise ValueError(f"background must be a colour or #rrggbb, got {self.background!r}{near}") from None
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from unistep.core.condition import AnyField, ConditionValue
 from unistep.data.options import DataConfig
 from unistep.modalities.audio_reading import Sound
 from unistep.modalities.image_reading import Picture, fit_picture, to_planes
-from unistep.spelling import nearest_hint as nearest
+from unistep.spelling import closest, nearest_hint
 
 DEFAULT_SIZE = 32
 """Side of pictures from a source whose pictures have many sizes, in pixels."""
@@ -140,8 +139,8 @@ def _unknown(source: str) -> str:
     if path.suffix == ".npz":
         return f"unknown data source {source!r}; did you mean 'npz:{source}'? (one of {known})"
     prefix, colon, rest = source.partition(":")
-    close = difflib.get_close_matches(prefix.lower() + colon, PREFIXES, n=1, cutoff=0.4)
-    hint = f"; nearest is {close[0] + (rest if close[0].endswith(':') else '')!r}" if close else ""
+    close = closest(prefix + colon, PREFIXES, 0.4)
+    hint = f"; did you mean {close + (rest if close.endswith(':') else '')!r}?" if close else ""
     return f"unknown data source {source!r}; it must be one of {known}{hint}"
 
 
@@ -153,7 +152,7 @@ def missing_path(path: Path, wanted: str) -> str:
         beside = tuple(entry.name for entry in path.parent.iterdir())
     except OSError:
         beside = ()
-    return f"{path} does not exist, wanted {wanted}{nearest(path.name, beside)}"
+    return f"{path} does not exist, wanted {wanted}{nearest_hint(path.name, beside)}"
 
 
 def array_picture(array: np.ndarray, config: DataConfig, shape: tuple[int, int, int]) -> Picture:

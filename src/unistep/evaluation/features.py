@@ -6,7 +6,6 @@ version and a hash of its weights, and every figure and every cached statistic i
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import inspect
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from unistep.evaluation.feature_nets import ConvFeatures, InceptionFeatures, PixelFeatures
 from unistep.evaluation.note_features import KIND, NoteFeatures, SpectrumFeatures
 from unistep.files import check_readable
+from unistep.spelling import nearest_hint
 
 CONFIG_FORMAT = "unistep-features"
 _SHIPPED = Path(__file__).parent.parent / "zoo" / "features"
@@ -188,11 +188,9 @@ def load_features(
     if Path(spec).is_dir():
         return load_saved(Path(spec))
     names = [*_SHIPPED_NAMES, "pixels", "spectrum"]
-    near = difflib.get_close_matches(spec, names, n=1)
-    hint = f"; nearest is {near[0]!r}" if near else ""
     raise ValueError(
         f"no feature network {spec!r}; give {', '.join(names)}, a directory, inception:FILE, torchscript:FILE "
-        f"or module:PACKAGE:CALLABLE{hint}"
+        f"or module:PACKAGE:CALLABLE{nearest_hint(spec, names)}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from unistep.files import unwritable
+from unistep.spelling import closest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -84,8 +84,8 @@ def check_path(path: str | Path, endings: Endings = PICTURES) -> None:
             if others:
                 raise ValueError(f"cannot write {endings.noun} into {path}: it holds other files ({others[0]})")
     elif target.suffix.lower() not in endings.all:
-        near = difflib.get_close_matches(target.suffix.lower(), endings.all, n=1)
-        hint = f"; nearest is {target.with_suffix(near[0]).name!r}" if near else ""
+        near = closest(target.suffix, endings.all)
+        hint = f"; did you mean {target.with_suffix(near).name!r}?" if near else ""
         raise ValueError(f"cannot write {path}: it must end with {endings.usual}, or / for a folder{hint}")
     inside = target if target.is_dir() else target.resolve().parent
     if not inside.is_dir():

@@ -1,4 +1,4 @@
-"""Training signals, one file each; this is the list of those that a configuration can name."""
+"""Training signals, one file each; :mod:`unistep.registry` lists the names by which a configuration finds them."""
 
 from unistep.objectives.cd import CDConfig
 from unistep.objectives.ct import CTConfig
@@ -15,28 +15,7 @@ from unistep.objectives.scm import SCMConfig
 from unistep.objectives.shortcut import ShortcutConfig
 from unistep.objectives.tcm import TCMConfig
 
-AnyObjectiveConfig = (
-    DenoisingConfig
-    | CTConfig
-    | CDConfig
-    | ECTConfig
-    | ICTConfig
-    | SCMConfig
-    | TCMConfig
-    | PCMConfig
-    | CTMConfig
-    | CTMTrainingConfig
-    | MeanFlowConfig
-    | MeanFlowDistillationConfig
-    | IMFConfig
-    | ShortcutConfig
-    | IMMConfig
-    | DriftingConfig
-)
-"""The training signals that a configuration can name."""
-
 __all__ = [
-    "AnyObjectiveConfig",
     "CDConfig",
     "CTConfig",
     "CTMConfig",

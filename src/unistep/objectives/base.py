@@ -83,6 +83,8 @@ class Objective(nn.Module, ABC):
 class ObjectiveConfig(ABC):
     """The options of an objective: a frozen dataclass that knows what it trains and how it is built."""
 
+    REGISTRY_KIND: ClassVar[str] = "objective"
+
     trains: ClassVar[type[Denoiser | ConsistencyModel | FlowMap]]
     """The kind of map that it trains."""
     starts_from_teacher: ClassVar[bool]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def worth_compiling(config: RunConfig, seconds: float, train_step: TrainStep, ou
     """
     if config.compile or not config.auto_compile or seconds < LONG or checkpoints(out / "checkpoints"):
         return False
-    derivatives = [getattr(config.objective, f.name) for f in fields(config.objective) if f.name in _DERIVATIVES]
+    derivatives = [getattr(config.objective, name, None) for name in _DERIVATIVES]
     # Forward differentiation does not go through a compiled network; on a CPU there must be something to compile with.
     able = train_step.world.device.type != "cpu" or any(map(shutil.which, ("c++", "g++", "clang++")))
     return able and train_step.world.size == 1 and "exact" not in derivatives

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from unistep.data import DataConfig
 from unistep.generation.model_config import ModelConfig
-from unistep.objectives import AnyObjectiveConfig
+from unistep.objectives.base import ObjectiveConfig
 from unistep.precision import WantedPrecision
 from unistep.spelling import nearest
 from unistep.training.budget import parse_amount
@@ -25,7 +25,7 @@ class RunConfig:
     """Training data."""
     model: ModelConfig
     """The model to train; its signal shape and classes are filled in from the data."""
-    objective: AnyObjectiveConfig
+    objective: ObjectiveConfig
     """Training signal."""
     teacher: str | None = None
     """Model that the student starts from, and that distillation follows: a zoo name, a directory or a hub id. A

@@ -117,7 +117,7 @@ def test_a_damaged_installed_file_is_passed_over(tmp_path, monkeypatch, caplog):
 
 
 def test_a_wrong_split_names_the_nearest():
-    with pytest.raises(ValueError, match="nearest is 'train'"):
+    with pytest.raises(ValueError, match="did you mean 'train'"):
         prepare(DataConfig(source="fashion-mnist", split="trian"), progress=False)
 
 

@@ -94,7 +94,7 @@ def test_a_folder_that_is_not_one(tmp_path, make):
     (tmp_path / "pictures").mkdir()
     target = {"missing": tmp_path / "pictuers", "empty": tmp_path / "pictures", "file": tmp_path / "file"}[make]
     (tmp_path / "file").touch()
-    words = {"missing": "nearest is 'pictures'", "empty": "no files", "file": "not a folder"}[make]
+    words = {"missing": "did you mean 'pictures'", "empty": "no files", "file": "not a folder"}[make]
     with pytest.raises(ValueError, match=words):
         folder_of(target)
 

@@ -131,7 +131,7 @@ def test_all_instruments_of_general_midi(synth, monkeypatch):
     assert some.summary.source == "notes:general:violin,kalimba:test"
     assert {field.names[i] for i in some.condition["instrument"]} == {"violin", "kalimba"}
     with pytest.raises(
-        ValueError, match=r"timgm6mb, acoustic-grand-piano, .*, \.\.\. gunshot, got 'violn'; nearest is 'violin'"
+        ValueError, match=r"timgm6mb, acoustic-grand-piano, .*, \.\.\. gunshot, got 'violn'; did you mean 'violin'"
     ):
         notes_of("notes:general:violn")
 
@@ -160,11 +160,11 @@ def test_a_part_and_a_font_are_chosen_by_name(part, synth, monkeypatch):
     [
         (
             "notes:tset",
-            "notes has train, test, fluid, .*, excerpt, general, got 'tset'; nearest is 'test'",
+            "notes has train, test, fluid, .*, excerpt, general, got 'tset'; did you mean 'test'",
         ),
         ("notes:piano,flut", "got 'piano,flut'"),
         ("notes:fluid:valid", "got 'valid'"),
-        ("note", "nearest is 'notes'"),
+        ("note", "did you mean 'notes'"),
     ],
 )
 def test_an_unknown_part_is_one_line(source, words):

@@ -88,7 +88,7 @@ def test_other_names_are_listed(tmp_path, pixels):
 
 def test_a_missing_file_names_the_nearest(tmp_path):
     (tmp_path / "sample.npz").touch()
-    with pytest.raises(ValueError, match=r"nearest is 'sample.npz'"):
+    with pytest.raises(ValueError, match=r"did you mean 'sample.npz'"):
         npz(tmp_path / "samples.npz")
 
 

@@ -69,7 +69,7 @@ def test_parts_have_other_notes_and_the_scale_has_no_wrong_one():
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("phrases:paino", "nearest is 'piano'"),
+        ("phrases:paino", "did you mean 'piano'"),
         ("phrases:train:C4", "phrases has train, test"),
     ],
 )

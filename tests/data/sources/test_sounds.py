@@ -230,7 +230,7 @@ def test_spoken_digits_come_with_their_licence(installed):
         ("spoken-digits:fr", "apt-get install asterisk-core-sounds-fr-wav"),
         ("drums:free", "drums has permissive and tuned, got 'free'"),
         ("spoken-digits:xx", "has the languages en, es, fr, it, ru, got 'xx'"),
-        ("drum", "nearest is 'drums'"),
+        ("drum", "did you mean 'drums'"),
     ],
 )
 def test_what_is_not_there_is_one_line_that_says_what_to_do(source, words, tmp_path, monkeypatch):

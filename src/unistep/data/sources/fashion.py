@@ -18,7 +18,7 @@ import numpy as np
 
 from unistep.data.options import DataConfig
 from unistep.data.source import Item, Source, SourceManifest, array_picture, evenly_spaced
-from unistep.spelling import nearest_hint as nearest
+from unistep.spelling import nearest_hint
 
 LABELS = (
     "T-shirt/top",
@@ -72,7 +72,7 @@ class FashionMnist(Source):
             ValueError: If there is no such split.
         """
         if self.split not in ("train", "test"):
-            hint = nearest(self.split, ("train", "test"))
+            hint = nearest_hint(self.split, ("train", "test"))
             raise ValueError(f"fashion-mnist has the splits train and test, got {self.split!r}{hint}")
 
     @property

@@ -16,7 +16,7 @@ import numpy as np
 from unistep.data.options import DataConfig
 from unistep.data.source import Source
 from unistep.data.sources.drums_digits import missing_package
-from unistep.spelling import nearest_hint as nearest
+from unistep.spelling import nearest_hint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +113,11 @@ def named(
             *first, last = instruments
             shown = [*first, last] if len(first) < MANY else [*first[:3], f"... {last}"]
             words = ", ".join([*splits, *FONTS, *shown, *others])
-            raise ValueError(f"{kind} has {words}, got {word!r}{nearest(word, known)}")
+            raise ValueError(f"{kind} has {words}, got {word!r}{nearest_hint(word, known)}")
     if split not in splits:
-        raise ValueError(f"{kind} has the splits {' and '.join(splits)}, got {split!r}{nearest(split, tuple(splits))}")
+        raise ValueError(
+            f"{kind} has the splits {' and '.join(splits)}, got {split!r}{nearest_hint(split, tuple(splits))}"
+        )
     return {"font": font, "split": split, "instruments": some}
 
 
