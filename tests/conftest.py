@@ -18,6 +18,7 @@ CHECKED = [
     "unistep.core.timesteps",
     "unistep.core.flowmap",
     "unistep.core.condition",
+    "unistep.core.fields",
     "unistep.core.seeding",
     "unistep.core.solvers",
     "unistep.core.sampling",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cli.standins import save_instrument, save_stream
-from unistep.core.condition import CONTEXT, CONTEXT_NOISE
+from unistep.core.condition import CONTEXT
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
 from unistep.hub import load
@@ -68,7 +68,7 @@ def test_each_chunk_is_one_call_that_is_shown_the_last(g: Generator, watched: li
     for number, told in enumerate(watched):
         assert told[CONTEXT].shape == (1, *g.shape[:-1], frames)
         assert bool(told[CONTEXT].any()) == (number > 0)
-        assert bool(told[CONTEXT_NOISE].isnan()) == (number == 0)
+        assert bool(told[CONTEXT].level.isnan()) == (number == 0)
 
 
 def test_what_is_not_told_is_drawn_once_or_for_each_chunk(g: Generator, watched: list[dict[str, Tensor]]) -> None:

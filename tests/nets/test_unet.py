@@ -392,15 +392,15 @@ def test_what_came_before_is_a_neighbour_of_the_signal() -> None:
     config = UNetConfig(channels=3, dims=1, patch=1, context=4, position_sizes=(8,), gated_skip=True, **SMALL)
     net = loud(config)
     x, t = inputs(config)
-    told = {"context": torch.randn(2, 3, 4), "context_noise": torch.tensor([0.1, torch.nan])}
+    told = {"context": Signal(torch.randn(2, 3, 4), torch.tensor([0.1, torch.nan]))}
     base = net(x, t, None, told)
     assert base.shape == x.shape
     for name, change in (("context", torch.eye(4)[-1]), ("context_noise", 0.3)):
         assert not torch.allclose(net(x, t, None, {**told, name: told[name] + change})[0], base[0], atol=1e-4)
-    nothing = {"context": torch.zeros(2, 3, 4), "context_noise": torch.full((2,), torch.nan)}
+    nothing = {"context": Signal.clean(torch.zeros(2, 3, 4)).null()}
     assert torch.equal(net(x, t, None, nothing), net(x, t))
     with pytest.raises(ValueError, match=r"context must have shape \[2, 3, 4\], got \[2, 3, 6\]"):
-        net(x, t, None, {"context": torch.randn(2, 3, 6)})
+        net(x, t, None, {"context": Signal.clean(torch.randn(2, 3, 6))})
     with pytest.raises(ValueError, match="context must be 0 or a multiple of 2, got 3"):
         UNetConfig(patch=1, context=3, **SMALL)
 

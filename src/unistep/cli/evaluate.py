@@ -198,7 +198,7 @@ def check_sampling(models: Sequence[Generator], guidance: Sequence[float], told:
         field = model.config.fields.get(GUIDANCE)
         for weight in guidance if field is not None else ():
             try:
-                field.parse("--guidance", weight)  # type: ignore[union-attr, arg-type]
+                field.parse("--guidance", weight, 1)  # type: ignore[union-attr]
             except ValueError as error:
                 raise ValueError(f"{model.name}: {error}") from None
         if guided and model.kind == "denoiser" and not model.config.fields:

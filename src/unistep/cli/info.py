@@ -102,7 +102,6 @@ def model_facts(folder: Path) -> dict[str, str]:
         ValueError: If they cannot be read.
     """
     from unistep.cli.models import summary
-    from unistep.core.condition import LabelField, ScalarField
     from unistep.generation.model_config import ModelConfig
     from unistep.hub.save import CONFIG, WEIGHTS
     from unistep.serialization import read_json
@@ -110,9 +109,9 @@ def model_facts(folder: Path) -> dict[str, str]:
     config = read_json(ModelConfig, folder / CONFIG)
     rows = {**summary(folder), "path": type(config.path).__name__, "network": config.network.described}
     for name, spec in config.fields.items():
-        rows[name] = spec.table if isinstance(spec, LabelField) else spec.choices
-        if isinstance(spec, ScalarField) and spec.default is not None:
-            rows[name] += f"; {spec.default:g} where none is given"
+        rows[name] = spec.table
+        if spec.default_text is not None:
+            rows[name] += f"; {spec.default_text} where none is given"
     for steps, times in config.times.items():
         rows[f"times, {steps} steps"] = " ".join(f"{time:g}" for time in times)
     rows |= {name: value for name, value in config.provenance.items() if name not in rows}

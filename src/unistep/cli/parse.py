@@ -107,8 +107,7 @@ def with_conditions(
     for name, spec in config.fields.items():
         if name in own:
             continue
-        default = getattr(spec, "default", None)
-        otherwise = without if default is None else f"{default:g}"
+        otherwise = without if spec.default_text is None else spec.default_text
         described = Annotated[str | None, tyro.conf.arg(help=f"{spec.choices}; without, {otherwise}.")]
         extra.append((name, described, field(default=None, kw_only=True)))
     made = make_dataclass(kind.__name__, extra, bases=(kind,), frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ def _turns(config: ModelConfig, field: str, text: str | None) -> Any:
     """One value of a condition; of several with commas an endless round."""
     values = [] if text is None else text.split(",")
     for value in values:
-        config.fields[field].parse(field, value)
+        config.fields[field].parse(field, value, 1)
     return itertools.cycle(values) if len(values) > 1 else text
 
 

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.core.condition import GUIDANCE, Condition, labels, null_condition
+from unistep.core.condition import GUIDANCE, ConditionLike, Scalar, Value, as_condition, concat, labels, null_condition
 from unistep.core.path import Path, expand_to
 
 LOG_RATIO_RANGE = (-10.0, 10.0)
@@ -49,7 +49,7 @@ class Map(nn.Module, ABC):
         self.sigma_data = sigma_data
 
     def precondition(
-        self, x: Tensor, t: Tensor, s: Tensor | None, condition: Condition | None
+        self, x: Tensor, t: Tensor, s: Tensor | None, condition: ConditionLike | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         r"""One network call: the output in full precision and the path's scales.
 
@@ -63,11 +63,11 @@ class Map(nn.Module, ABC):
         # draws so few times there that a network would not learn the code of the boundary itself.
         code_s = None if s is None else c_noise(self.path, s.clamp(min=self.path.t_min))
         # Scalings stay in float32 under autocast: near the boundary they are differences of close numbers.
-        out = self.net(x / root, c_noise(self.path, t), code_s, condition)
+        out = self.net(x / root, c_noise(self.path, t), code_s, as_condition(condition))
         return out.to(torch.promote_types(x.dtype, torch.float32)), alpha, sigma, root
 
     @abstractmethod
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: ConditionLike | None = None) -> Tensor:
         """Evaluate the map.
 
         Args:
@@ -104,7 +104,7 @@ class Denoiser(Map):
         x: Float[Tensor, "b *shape"],
         t: Float[Tensor, "b *levels"],
         s: Tensor | None = None,
-        condition: Condition | None = None,
+        condition: ConditionLike | None = None,
     ) -> Float[Tensor, "b *shape"]:
         """Estimate the clean signal; ``s`` must be left out.
 
@@ -147,7 +147,7 @@ class ConsistencyModel(Map):
         x: Float[Tensor, "b *shape"],
         t: Float[Tensor, "b *levels"],
         s: Tensor | None = None,
-        condition: Condition | None = None,
+        condition: ConditionLike | None = None,
     ) -> Float[Tensor, "b *shape"]:
         """Jump to the boundary; ``s`` must be left out.
 
@@ -191,7 +191,7 @@ class FlowMap(Map):
         x: Float[Tensor, "b *shape"],
         t: Float[Tensor, "b *levels"],
         s: Float[Tensor, "b *ends"],
-        condition: Condition | None = None,
+        condition: ConditionLike | None = None,
     ) -> Float[Tensor, "b *shape"]:
         r"""Average velocity :math:`u(x, t, s)` from ``t`` to ``s``; at ``s = t`` the velocity of the ODE."""
         out, alpha, sigma, root = self.precondition(x, t, s, condition)
@@ -205,7 +205,7 @@ class FlowMap(Map):
         x: Float[Tensor, "b *shape"],
         t: Float[Tensor, "b *levels"],
         s: Float[Tensor, "b *ends"] | None = None,
-        condition: Condition | None = None,
+        condition: ConditionLike | None = None,
     ) -> Float[Tensor, "b *shape"]:
         """Jump from time ``t`` to time ``s``; without ``s``, to the boundary."""
         s = torch.full_like(t, self.boundary) if s is None else s
@@ -217,8 +217,8 @@ class GuidedDenoiser(nn.Module):
 
     .. math:: D_w(x, t, c) = D(x, t) + w\,(D(x, t, c) - D(x, t))
 
-    A condition that holds the field ``guidance`` gives each example a weight of its own, and NaN stands for 1 there;
-    the denoiser is not shown that field.
+    A condition that holds the field ``guidance``, a :class:`~unistep.core.condition.Scalar`, gives each example a weight
+    of its own, and its null condition stands for 1; the denoiser does not get that field.
 
     Args:
         denoiser: A denoiser trained with dropped conditions.
@@ -238,19 +238,30 @@ class GuidedDenoiser(nn.Module):
         """The path of the denoiser's times."""
         return self.denoiser.path
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: ConditionLike | None = None) -> Tensor:
         """Guided estimate of the clean signal, shape of ``x``."""
         if not condition:
             return self.denoiser(x, t, s, condition)
+        condition = as_condition(condition)
         own = condition.get(GUIDANCE)
         shown = {name: value for name, value in condition.items() if name != GUIDANCE}
         if not labels(shown) or (own is None and self.scale == 1):
             return self.denoiser(x, t, s, shown)
-        empty = null_condition(shown)
-        both = {name: torch.cat([value, empty[name]]) for name, value in shown.items()}
-        told, untold = self.denoiser(torch.cat([x, x]), torch.cat([t, t]), s, both).chunk(2)
-        scale = self.scale if own is None else expand_to(torch.where(own.isnan(), 1, own).to(x), x)
-        return untold + scale * (told - untold)
+        both = concat([shown, null_condition(shown)])
+        conditional, unconditional = self.denoiser(torch.cat([x, x]), torch.cat([t, t]), s, both).chunk(2)
+        scale = self.scale if own is None else expand_to(guidance_weight(own).to(x), x)
+        return unconditional + scale * (conditional - unconditional)
+
+
+def guidance_weight(value: Value) -> Float[Tensor, " b"]:
+    """The guidance weights of a scalar condition, 1 for items that have none.
+
+    Raises:
+        ValueError: If the condition is of another type.
+    """
+    if not isinstance(value, Scalar):
+        raise ValueError(f"{GUIDANCE} must be a Scalar, got a {type(value).__name__}")
+    return torch.where(value.has_condition(), value.value, 1)
 
 
 class ProjectedDenoiser(nn.Module):
@@ -271,7 +282,7 @@ class ProjectedDenoiser(nn.Module):
         """The path of the denoiser's times."""
         return self.denoiser.path
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: ConditionLike | None = None) -> Tensor:
         """Projected estimate of the clean signal, shape of ``x``."""
         return self.project(self.denoiser(x, t, s, condition), t)
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.core.condition import Condition
+from unistep.core.condition import ConditionLike
 from unistep.core.flowmap import ConsistencyModel, FlowMap
 from unistep.core.path import Path, expand_to
 from unistep.core.sampling_inputs import Project, Times, first_point, times_of
@@ -26,7 +26,7 @@ def trace_multistep(
     consistency: ConsistencyModel,
     noise: Float[Tensor, "b *shape"],
     times: Times,
-    condition: Condition | None = None,
+    condition: ConditionLike | None = None,
     *,
     generator: Randomness = None,
     start: Float[Tensor, "b *shape"] | None = None,
@@ -69,7 +69,7 @@ def sample_multistep(
     consistency: ConsistencyModel,
     noise: Float[Tensor, "b *shape"],
     times: Times,
-    condition: Condition | None = None,
+    condition: ConditionLike | None = None,
     *,
     generator: Randomness = None,
     start: Float[Tensor, "b *shape"] | None = None,
@@ -83,7 +83,7 @@ def sample_multistep(
 def sample_one_step(
     consistency: ConsistencyModel,
     noise: Float[Tensor, "b *shape"],
-    condition: Condition | None = None,
+    condition: ConditionLike | None = None,
     *,
     start: Float[Tensor, "b *shape"] | None = None,
     project: Project | None = None,
@@ -96,7 +96,7 @@ def trace_gamma(
     flow_map: FlowMap,
     noise: Float[Tensor, "b *shape"],
     times: Times,
-    condition: Condition | None = None,
+    condition: ConditionLike | None = None,
     *,
     gamma: float = 0.0,
     generator: Randomness = None,
@@ -156,7 +156,7 @@ def sample_gamma(
     flow_map: FlowMap,
     noise: Float[Tensor, "b *shape"],
     times: Times,
-    condition: Condition | None = None,
+    condition: ConditionLike | None = None,
     *,
     gamma: float = 0.0,
     generator: Randomness = None,

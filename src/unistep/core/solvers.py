@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.core.condition import Condition
+from unistep.core.condition import ConditionLike
 from unistep.core.flowmap import AnyDenoiser, ProjectedDenoiser
 from unistep.core.path import expand_to
 from unistep.core.sampling_inputs import Project, Times, first_point, times_of
@@ -21,7 +21,7 @@ from unistep.registry import lookup
 Solver = str
 """The name of a solver in the registry: ``euler``, ``heun``, ``dpmpp2m``, or one that a plugin adds."""
 
-Step = Callable[[AnyDenoiser, Tensor, Tensor, Tensor, Condition | None], Tensor]
+Step = Callable[[AnyDenoiser, Tensor, Tensor, Tensor, ConditionLike | None], Tensor]
 """``step(denoiser, x_t, t, s, condition) -> x_s`` with times of shape ``[b]`` or broadcasting against the signal."""
 
 
@@ -30,7 +30,7 @@ def euler_step(
     x: Float[Tensor, "b *shape"],
     t: Float[Tensor, "b *levels"],
     s: Float[Tensor, "b *ends"],
-    condition: Condition | None = None,
+    condition: ConditionLike | None = None,
 ) -> Float[Tensor, "b *shape"]:
     r"""First-order step, :math:`x_s = x_t + (s - t)\, v(x_t, t)`; one network call.
 
@@ -45,7 +45,7 @@ def heun_step(
     x: Float[Tensor, "b *shape"],
     t: Float[Tensor, "b *levels"],
     s: Float[Tensor, "b *ends"],
-    condition: Condition | None = None,
+    condition: ConditionLike | None = None,
 ) -> Float[Tensor, "b *shape"]:
     r"""Second-order step; two network calls, both at positive noise.
 
@@ -75,7 +75,7 @@ class ODESolver(ABC):
     """Network calls of a step."""
 
     @abstractmethod
-    def step(self, denoiser: AnyDenoiser, x: Tensor, t: Tensor, s: Tensor, condition: Condition | None) -> Tensor:
+    def step(self, denoiser: AnyDenoiser, x: Tensor, t: Tensor, s: Tensor, condition: ConditionLike | None) -> Tensor:
         """The signal at the times ``s``.
 
         Args:
@@ -91,7 +91,7 @@ class ODESolver(ABC):
 class Euler(ODESolver):
     """:func:`euler_step`."""
 
-    def step(self, denoiser: AnyDenoiser, x: Tensor, t: Tensor, s: Tensor, condition: Condition | None) -> Tensor:
+    def step(self, denoiser: AnyDenoiser, x: Tensor, t: Tensor, s: Tensor, condition: ConditionLike | None) -> Tensor:
         return euler_step(denoiser, x, t, s, condition)
 
 
@@ -101,7 +101,7 @@ class Heun(ODESolver):
 
     calls = 2
 
-    def step(self, denoiser: AnyDenoiser, x: Tensor, t: Tensor, s: Tensor, condition: Condition | None) -> Tensor:
+    def step(self, denoiser: AnyDenoiser, x: Tensor, t: Tensor, s: Tensor, condition: ConditionLike | None) -> Tensor:
         return heun_step(denoiser, x, t, s, condition)
 
 
@@ -123,7 +123,7 @@ class DPMSolverPP2M(ODESolver):
     def __init__(self) -> None:
         self._previous: tuple[Tensor, Tensor] | None = None
 
-    def step(self, denoiser: AnyDenoiser, x: Tensor, t: Tensor, s: Tensor, condition: Condition | None) -> Tensor:
+    def step(self, denoiser: AnyDenoiser, x: Tensor, t: Tensor, s: Tensor, condition: ConditionLike | None) -> Tensor:
         path = denoiser.path
         estimate = denoiser(x, t, None, condition)
         h = -(expand_to(path.ratio(s).log(), x) - expand_to(path.ratio(t).log(), x))
@@ -148,7 +148,7 @@ def trace_ode(
     denoiser: AnyDenoiser,
     noise: Float[Tensor, "b *shape"],
     times: Times,
-    condition: Condition | None = None,
+    condition: ConditionLike | None = None,
     *,
     generator: Randomness = None,
     solver: Solver | ODESolver = "heun",
@@ -186,7 +186,7 @@ def sample_ode(
     denoiser: AnyDenoiser,
     noise: Float[Tensor, "b *shape"],
     times: Times,
-    condition: Condition | None = None,
+    condition: ConditionLike | None = None,
     *,
     generator: Randomness = None,
     solver: Solver | ODESolver = "heun",

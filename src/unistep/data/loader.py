@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from unistep.core.condition import Value, as_condition
 from unistep.data.dataset import Dataset
 
 
@@ -47,7 +48,7 @@ class Loader:
         self._offset = rank * self._share
         self._orders: dict[int, np.ndarray] = {}
 
-    def batch(self, step: int) -> tuple[Shaped[Tensor, "b ..."], dict[str, Tensor]]:
+    def batch(self, step: int) -> tuple[Shaped[Tensor, "b ..."], dict[str, Value]]:
         """This process's share of a step's batch.
 
         Args:
@@ -59,7 +60,7 @@ class Loader:
         """
         chosen = self.indices(step)
         values = torch.from_numpy(self.dataset.values[chosen])
-        return values, {name: torch.from_numpy(column[chosen]) for name, column in self.dataset.condition.items()}
+        return values, as_condition({name: torch.from_numpy(column[chosen]) for name, column in self.dataset.condition.items()})
 
     def indices(self, step: int) -> np.ndarray:
         """Indices of this process's share of a step's batch, int64 of shape ``[batch_size / world]``."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from unistep.core.condition import ConditionValue, ScalarField
+from unistep.core.condition import ConditionValue
 from unistep.data.cache import CacheWriter, skipped_listing, to_plain_fields
 from unistep.data.options import DataConfig
 from unistep.data.source import Item, Label, SourceManifest
@@ -88,8 +88,8 @@ def build(path: Path, key: str, name: str, contents: SourceManifest, config: Dat
             writer.write(numbers.astype("<i8").tobytes())
         columns = {}
         for field, spec in contents.fields.items():
-            column = np.array([spec.parse(field, value) for value in told[field]])
-            column = column.astype("<f4" if isinstance(spec, ScalarField) else "<i8")
+            (column,) = spec.parse(field, told[field], len(labels)).arrays().values()
+            column = column.astype(column.dtype.newbyteorder("<"), copy=False)
             writer.write(column.tobytes())
             columns[field] = column.dtype.str
         summary = Summary(

@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 import torch
 from torch import Tensor
 
-from unistep.core.condition import GUIDANCE, Condition, ConditionValue, ScalarField, parse_condition
+from unistep.core.condition import GUIDANCE, Condition, ConditionValue, ScalarField, Value, parse_condition, select, to_device
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
 from unistep.core.sampling import sample_gamma, sample_multistep
 from unistep.core.sampling_inputs import given_times
@@ -167,11 +167,11 @@ class Generator:
         if GUIDANCE in self.config.fields:
             condition = {**condition, GUIDANCE: guidance}
         scale = 1.0 if GUIDANCE in self.config.fields or not isinstance(guidance, int | float) else guidance
-        told = parse_condition(self.config.fields, condition, num)
+        told = parse_condition(self.config.fields, condition, num, self._read)
         pieces = []
         for start in range(0, num, batch_size):
             stop = min(start + batch_size, num)
-            part = {name: value[start:stop] for name, value in told.items()}
+            part = select(told, slice(start, stop))
             pieces.append(self._batch(range(seed + start, seed + stop), grid, solver, scale, part))
         return torch.cat(pieces)
 
@@ -238,7 +238,7 @@ class Generator:
         wishes = {name: values for name, wish in condition.items() if (values := resolve_schedule(wish)) is not None}
         parse_condition(self.config.fields, dict.fromkeys(wishes, ()), 0)  # are there such fields?
         constant = {name: wish for name, wish in condition.items() if name not in wishes}
-        told = parse_condition(self.config.fields, constant, 1)  # type: ignore[arg-type]
+        told = parse_condition(self.config.fields, constant, 1, self._read)  # type: ignore[arg-type]
         sounds = self._session(self.times(steps), solver, scale).chunks([seed], told, wishes)
         return (sound[0] for sound in sounds)
 
@@ -261,14 +261,14 @@ class Generator:
 
     @torch.inference_mode()
     def _batch(
-        self, seeds: range, grid: Tensor, solver: Solver | None, guidance: float, told: dict[str, Tensor]
+        self, seeds: range, grid: Tensor, solver: Solver | None, guidance: float, told: dict[str, Value]
     ) -> Tensor:
         if self.config.context is not None:
             chunks = self._session(grid, solver, guidance).chunks(list(seeds), told)
             return torch.cat(list(islice(chunks, 2)), dim=-1)
         items = ItemGenerators(list(seeds))
         noise = normal((len(seeds), *self.shape), items).to(self.device)
-        condition: Condition = {name: value.to(self.device) for name, value in self._complete(told, seeds).items()}
+        condition = to_device(self._complete(told, seeds), self.device)
         with autocast(self.precision, self.device):
             x = self._run(noise, grid, solver, guidance, condition, items)
         return self.config.modality.to_signal(x.float()).cpu()
@@ -291,13 +291,17 @@ class Generator:
         teacher = self.map if guidance == 1 else GuidedDenoiser(self.map, guidance)
         return sample_ode(teacher, noise, grid, condition, solver=solver or self.config.solver)
 
-    def _complete(self, told: dict[str, Tensor], seeds: range) -> dict[str, Tensor]:
+    def _complete(self, told: dict[str, Value], seeds: range) -> dict[str, Value]:
         """Draw the fields that were not given, each from a stream of its own so that the noise does not move."""
         full = dict(told)
         for name, spec in self.config.fields.items():
             if name not in full:
                 full[name] = spec.draw(len(seeds), ItemGenerators([derived_seed(name, s) for s in seeds]))
         return full
+
+    def _read(self, path: FilePath) -> Tensor:
+        """A file as one reference signal."""
+        return self.config.modality.load(path)
 
     def save(self, x: Tensor, path: str | FilePath) -> None:
         """Write samples where the modality knows how: a picture, a grid, a sound, an ``.npz`` or a folder."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.core.condition import CONTEXT, CONTEXT_NOISE, Condition
+from unistep.core.condition import CONTEXT, Condition, Signal, Value
 from unistep.core.seeding import Randomness, randn_like, uniform
 
 
@@ -67,41 +67,41 @@ class Context:
 
     def in_training(
         self, condition: Condition, past: Float[Tensor, "b *shape"], sigma_data: float, generator: Randomness
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Value]:
         """The condition with what came before, under noise of random levels, or missing.
 
         Args:
-            condition: Fields of the batch.
+            condition: Conditions of the batch.
             past: The last chunks, shape ``[b, *shape]``, the last axis being time.
             sigma_data: Standard deviation of the data.
             generator: Source of randomness.
         """
         level = self.noise * uniform(len(past), generator).to(past)
         missing = uniform(len(past), generator).to(past) < self.missing
-        return {**condition, **self._shown(past, torch.where(missing, torch.nan, level), sigma_data, generator)}
+        shown = self._shown(past, level, sigma_data, generator)
+        return {**condition, CONTEXT: shown.where(~missing, shown.null())}
 
     def in_stream(
         self, condition: Condition, past: Float[Tensor, "b *shape"], sigma_data: float, generator: Randomness
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Value]:
         """The condition with what came before, under the stream's own noise.
 
         Args:
-            condition: Fields of the batch.
+            condition: Conditions of the batch.
             past: The last chunks, shape ``[b, *shape]``, the last axis being time.
             sigma_data: Standard deviation of the data.
             generator: Source of randomness.
         """
         level = past.new_full((len(past),), self.level)
-        return {**condition, **self._shown(past, level, sigma_data, generator)}
+        return {**condition, CONTEXT: self._shown(past, level, sigma_data, generator)}
 
-    def at_start(self, condition: Condition, like: Float[Tensor, "b *shape"]) -> dict[str, Tensor]:
+    def at_start(self, condition: Condition, like: Float[Tensor, "b *shape"]) -> dict[str, Value]:
         """The condition where nothing came before; ``like`` is a batch of chunks, for the shape."""
-        nothing = torch.zeros_like(like[..., -self.frames :])
-        return {**condition, CONTEXT: nothing, CONTEXT_NOISE: like.new_full((len(like),), torch.nan)}
+        return {**condition, CONTEXT: Signal.clean(like[..., -self.frames :]).null()}
 
-    def _shown(self, past: Tensor, level: Tensor, sigma_data: float, generator: Randomness) -> dict[str, Tensor]:
-        """The context at levels ``[b]``, of which NaN stands for a missing one."""
+    def _shown(self, past: Tensor, level: Tensor, sigma_data: float, generator: Randomness) -> Signal:
+        """The context at levels ``[b]``."""
         clean = past[..., -self.frames :] / sigma_data
         wide = level.view(-1, *[1] * (past.ndim - 1))
         noised = (clean + wide * randn_like(clean, generator)) / (1 + wide.square()).sqrt()
-        return {CONTEXT: torch.where(wide.isnan(), 0, noised), CONTEXT_NOISE: level}
+        return Signal(noised, level)

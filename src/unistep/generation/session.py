@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unistep.codecs.overlap import Overlap
-from unistep.core.condition import AnyField, Condition, ConditionValue, is_one, parse_condition
+from unistep.core.condition import AnyField, Condition, ConditionValue, Value, parse_condition, to_device
+from unistep.core.fields import is_one
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
 from unistep.generation.history import Context
 from unistep.modalities.audio import AudioModality
@@ -49,7 +50,7 @@ class StreamSession:
     def chunks(
         self,
         seeds: Sequence[int],
-        told: Mapping[str, Tensor],
+        told: Condition,
         wishes: Mapping[str, Iterator[ConditionValue]] | None = None,
     ) -> Iterator[Float[Tensor, "b c n"]]:
         """Waveforms in [-1, 1], on the CPU, of ``chunk`` hops each; ends when a wish has no further value.
@@ -73,17 +74,17 @@ class StreamSession:
             yield sound.clone()  # a plain tensor, which may be changed
 
     @torch.inference_mode()
-    def _next(self, seeds: Sequence[int], number: int, told: Mapping[str, Tensor], past: Tensor | None) -> Tensor:
+    def _next(self, seeds: Sequence[int], number: int, told: Condition, past: Tensor | None) -> Tensor:
         items = ItemGenerators([derived_seed("chunk", seed, number) for seed in seeds])
         noise = normal((len(seeds), *self.modality.shape), items).to(self.device)
-        full = {name: value.to(self.device) for name, value in self._complete(seeds, number, told).items()}
+        full = to_device(self._complete(seeds, number, told), self.device)
         if past is None:
             condition = self.context.at_start(full, noise)
         else:
             condition = self.context.in_stream(full, past, self.sigma_data, items)
         return self.draw(noise, condition, items).float()
 
-    def _complete(self, seeds: Sequence[int], number: int, told: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _complete(self, seeds: Sequence[int], number: int, told: Condition) -> dict[str, Value]:
         """Draw what was not told, each field from a stream of its own so that the noise does not move."""
         full = dict(told)
         for name, spec in self.fields.items():

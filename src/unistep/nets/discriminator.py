@@ -81,12 +81,12 @@ class Discriminator(nn.Module):
         if self.label is not None:
             nn.init.zeros_(self.label.table.weight)
 
-    def forward(self, x: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Mapping[str, Any] | None = None) -> Tensor:
         """Score signals.
 
         Args:
             x: Signals of order one, shape ``[b, channels, *spatial]``, of any size.
-            condition: ``{"label": [b]}`` with negative numbers for "no label"; other fields are not looked at.
+            condition: ``label``, a value with ``index`` ``[b]``, negative for the null condition; others are ignored.
 
         Returns:
             One number each, shape ``[b]``.
@@ -110,4 +110,4 @@ class Discriminator(nn.Module):
             return score
         label = None if condition is None else condition.get("label")
         nothing = torch.full((len(x),), -1, dtype=torch.long, device=x.device)
-        return score + (self.label(nothing if label is None else label) * features).sum(dim=1)
+        return score + (self.label(nothing if label is None else label.index) * features).sum(dim=1)

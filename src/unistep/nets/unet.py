@@ -321,7 +321,7 @@ class UNet(nn.Module):
         """Embedding of the noise levels alone, shape ``[b, embedding_dim]``."""
         return self.time(t)
 
-    def embed(self, t: Tensor, s: Tensor | None, condition: Mapping[str, Tensor] | None) -> Tensor:
+    def embed(self, t: Tensor, s: Tensor | None, condition: Mapping[str, Any] | None) -> Tensor:
         """Sum of the embeddings of the times and the conditions.
 
         Args:
@@ -342,13 +342,15 @@ class UNet(nn.Module):
         for name, table in known.items():
             value = given.get(name)
             nothing = torch.full(t.shape[:1], -1, dtype=torch.long, device=t.device)
-            embedding = _plus(embedding, table(nothing if value is None else value))
-        numbers = {**self.scalars}
-        if self.context_noise_embedding is not None:
-            numbers["context_noise"] = self.context_noise_embedding
-        for name, scalar in numbers.items():
+            embedding = _plus(embedding, table(nothing if value is None else value.index))
+        nothing = t.new_full(t.shape[:1], torch.nan)
+        for name, scalar in self.scalars.items():
             value = given.get(name)
-            embedding = _plus(embedding, scalar(t.new_full(t.shape[:1], torch.nan) if value is None else value.to(t)))
+            embedding = _plus(embedding, scalar(nothing if value is None else value.value.to(t)))
+        if self.context_noise_embedding is not None:
+            context = given.get("context")
+            level = nothing if context is None else context.level.to(t)
+            embedding = _plus(embedding, self.context_noise_embedding(level))
         return F.silu(embedding)
 
     def _codes(self, t: Tensor, x: Tensor) -> Tensor:
@@ -369,7 +371,7 @@ class UNet(nn.Module):
         return t
 
     def forward(
-        self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Mapping[str, Tensor] | None = None
+        self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Mapping[str, Any] | None = None
     ) -> Tensor:
         """Run the network.
 
@@ -379,10 +381,10 @@ class UNet(nn.Module):
                 the spatial sizes or 1, such as ``[b, 1, frames, 1, 1]`` for a level for each frame. At a coarser
                 resolution the embedding of neighbouring levels is averaged.
             s: Second noise level, of either shape; only with ``second_time``.
-            condition: ``{"label": [b]}`` with integers in ``[0, num_classes)``, negative for "no label"; likewise the
-                other conditions of the configuration; of numbers NaN means "not told", as leaving a condition out does.
-                With ``config.context``, ``context`` of shape ``[b, channels, *spatial]`` with that last size, and
-                ``context_noise`` ``[b]``, the level of noise on it.
+            condition: Typed values by name: for ``label`` and the vocabularies, values with ``index`` ``[b]``, negative
+                for the null condition; for the scalars with ``value`` ``[b]``, NaN for the null condition. With
+                ``config.context``, a ``context`` with ``signal`` ``[b, channels, *spatial]`` of that last size, and
+                ``level`` ``[b]``, the level of the noise on it. Leaving a condition out is the null condition.
 
         Returns:
             Tensor of the shape of ``x``.
@@ -436,15 +438,15 @@ class UNet(nn.Module):
         beside = config.context + config.margin
         return out[..., config.context : out.shape[-1] - config.margin] if beside else out  # FSDP2 warns of views
 
-    def _context(self, x: Tensor, condition: Mapping[str, Tensor] | None) -> Tensor:
-        """What came before ``x``, or zeros where nothing is told."""
+    def _context(self, x: Tensor, condition: Mapping[str, Any] | None) -> Tensor:
+        """The context of ``x``, zeros for the null condition."""
         shape = (*x.shape[:-1], self.config.context)
-        told = None if condition is None else condition.get("context")
-        if told is None:
+        context = None if condition is None else condition.get("context")
+        if context is None:
             return x.new_zeros(shape)
-        if tuple(told.shape) != shape:
-            raise ValueError(f"context must have shape {list(shape)}, got {list(told.shape)}")
-        return told.to(x)
+        if tuple(context.signal.shape) != shape:
+            raise ValueError(f"context must have shape {list(shape)}, got {list(context.signal.shape)}")
+        return context.signal.to(x)
 
 
 def _plus(embedding: Tensor, features: Tensor) -> Tensor:

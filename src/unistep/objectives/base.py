@@ -6,13 +6,13 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.core.condition import AnyField, Condition
+from unistep.core.condition import AnyField, Condition, ConditionLike, as_condition
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import Path
 from unistep.core.seeding import Randomness
@@ -53,6 +53,10 @@ class Objective(nn.Module, ABC):
             self.teacher.eval()
         return self
 
+    def __call__(self, x0: Tensor, condition: ConditionLike, **options: Any) -> Loss:
+        """Call :meth:`forward`, with plain tensors of the condition wrapped."""
+        return super().__call__(x0, as_condition(condition), **options)
+
     @abstractmethod
     def forward(
         self,
@@ -66,7 +70,7 @@ class Objective(nn.Module, ABC):
 
         Args:
             x0: Clean data in [-1, 1], shape ``[b, *shape]``.
-            condition: Fields of shape ``[b]``.
+            condition: Conditions of the batch.
             generator: Source of noise and times.
             progress: Share of the training that is done, in [0, 1].
         """

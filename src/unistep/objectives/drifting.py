@@ -120,8 +120,8 @@ class Drifting(Objective):
         apart = torch.zeros(len(x0), self.config.group, dtype=torch.bool, device=x0.device)
         apart = rearrange(apart, "(g i) j -> g i j", i=self.config.group)
         for value in labels(condition).values():
-            grouped = value.view(-1, self.config.group)
-            apart = apart | (grouped[:, :, None] != grouped[:, None])
+            groups = [value.select(slice(i, i + self.config.group)) for i in range(0, len(x0), self.config.group)]
+            apart = apart | ~torch.stack([group.matches() for group in groups])
         return apart
 
     def feature_loss(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unistep.core.condition import GUIDANCE, AnyField, Condition, ScalarField
-from unistep.core.flowmap import AnyDenoiser, Denoiser, GuidedDenoiser
+from unistep.core.condition import GUIDANCE, AnyField, Condition, Scalar, ScalarField
+from unistep.core.flowmap import AnyDenoiser, Denoiser, GuidedDenoiser, guidance_weight
 from unistep.core.seeding import Randomness, uniform
 from unistep.objectives.base import ObjectiveConfig
 
@@ -81,7 +81,7 @@ class GuidanceRangeConfig(ObjectiveConfig):
         else:
             ends = low ** (1 - power), high ** (1 - power)
             weight = (ends[0] + (ends[1] - ends[0]) * share) ** (1 / (1 - power))
-        return {**condition, GUIDANCE: weight.clamp(low, high)}
+        return {**condition, GUIDANCE: Scalar(weight.clamp(low, high))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,6 @@ def weights(condition: Condition, otherwise: float, like: Tensor) -> Tensor:
         otherwise: The weight of all where the condition has no field for it.
         like: A batch, for the shape, the device and the type.
     """
-    weight = condition.get(GUIDANCE)
-    if weight is None:
-        weight = torch.full((len(like),), otherwise)
-    return torch.where(weight.isnan(), 1, weight).to(like).view(-1, *[1] * (like.ndim - 1))
+    value = condition.get(GUIDANCE)
+    weight = torch.full((len(like),), otherwise) if value is None else guidance_weight(value)
+    return weight.to(like).view(-1, *[1] * (like.ndim - 1))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.core.condition import GUIDANCE, Condition, drop, has_condition, labels, null_condition
+from unistep.core.condition import GUIDANCE, Condition, concat, drop, labels, null_condition
 from unistep.core.flowmap import AnyDenoiser, Denoiser, FlowMap, Map
 from unistep.core.path import LinearFlow, expand_to, match_snr
 from unistep.core.seeding import Randomness, randn_like
@@ -235,10 +235,9 @@ class FromData(AverageVelocity):
     def instantaneous(self, z: Tensor, t: Tensor, *conditions: Condition) -> tuple[Tensor, ...]:
         r"""The student's velocity :math:`u_\theta(z, t, t)` under each condition, in one batch without gradient."""
         many = len(conditions)
-        told = {name: torch.cat([c[name] for c in conditions]) for name in conditions[0]}
         z_all, t_all = torch.cat([z] * many), torch.cat([t] * many)
         with torch.no_grad():
-            answer = self.student.velocity(z_all, t_all, t_all, told)
+            answer = self.student.velocity(z_all, t_all, t_all, concat(conditions))
         # Weights that autocast has cast without gradient must not serve the student from its cache.
         torch.clear_autocast_cache()
         return answer.chunk(many)
@@ -275,7 +274,7 @@ class FromData(AverageVelocity):
         shown = [value for name, value in labels(condition).items() if name != GUIDANCE]
         if not shown:
             return v
-        conditioned = torch.stack([has_condition(value) for value in shown]).any(dim=0)
+        conditioned = torch.stack([value.has_condition() for value in shown]).any(dim=0)
         return torch.where(expand_to(inside, v) & expand_to(conditioned, v), mixed, v)
 
 

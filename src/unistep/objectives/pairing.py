@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.core.condition import Condition, labels
+from unistep.core.condition import Condition, matches
 
 Pairing = Literal["independent", "optimal_transport"]
 """``independent`` is exact; ``optimal_transport`` straightens trajectories and biases small batches."""
@@ -46,7 +46,6 @@ def paired(
     except ImportError:
         raise ValueError("optimal-transport pairing needs SciPy: pip install 'unistep[eval]'") from None
     cost = torch.cdist(x0.flatten(1).double(), noise.flatten(1).double()).square()
-    for value in labels(condition).values():
-        cost = cost + 1e9 * (value[:, None] != value[None, :])
+    cost = cost + 1e9 * ~matches(condition, len(x0), x0.device)
     _, order = linear_sum_assignment(cost.cpu().numpy())
     return noise[torch.as_tensor(order, device=noise.device)]

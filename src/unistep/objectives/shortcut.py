@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unistep.core.condition import GUIDANCE, Condition, drop, labels, null_condition
+from unistep.core.condition import GUIDANCE, Condition, concat, drop, labels, null_condition, select, where
 from unistep.core.flowmap import Denoiser, FlowMap, Map
 from unistep.core.path import VarianceExploding, expand_to
 from unistep.core.seeding import Randomness, randint, randn_like, uniform
@@ -116,8 +116,7 @@ class Shortcut(Objective):
         if not labels(condition) or (self.config.guidance == 1 and GUIDANCE not in condition):
             return model.velocity(x, t, s, condition)
         weight = weights(condition, self.config.guidance, x)
-        empty = null_condition(condition)
-        both = {name: torch.cat([value, empty[name]]) for name, value in condition.items()}
+        both = concat([condition, null_condition(condition)])
         told, untold = model.velocity(torch.cat([x, x]), torch.cat([t, t]), torch.cat([s, s]), both).chunk(2)
         return torch.where(expand_to(smallest, x), untold + weight * (told - untold), told)
 
@@ -141,9 +140,7 @@ class Shortcut(Objective):
         place = uniform(num, generator).to(x0)
         noise = randn_like(x0, generator)
         condition = config.sample_guidance(condition, x0, generator)
-        dropped = drop(condition, config.label_dropout, generator)
-        kept = {name: torch.where(jumps, value, dropped[name]) for name, value in labels(condition).items()}
-        condition = {**condition, **kept}
+        condition = where(jumps, condition, drop(condition, config.label_dropout, generator))
 
         way = path.t_max - self.student.boundary
         length = torch.where(jumps, 0.5**halvings, 0).to(x0)
@@ -164,7 +161,7 @@ class Shortcut(Objective):
             t[chosen],
             way * length[chosen] / 2,
             (halvings == config.sections.bit_length() - 2)[chosen],
-            {name: value[chosen] for name, value in condition.items()},
+            select(condition, chosen),
         )
         # Weights that autocast has cast without gradient must not serve the student from its cache.
         torch.clear_autocast_cache()

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unistep.core.condition import Condition, drop
+from unistep.core.condition import Condition, drop, select
 from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.core.path import expand_to
 from unistep.core.seeding import Randomness, randn_like, uniform
@@ -136,8 +136,7 @@ class TruncatedConsistencyTraining(Objective):
         wanted = self.student(x_r, r, None, condition)
         rows = below.flatten(1).any(dim=1) if below.ndim > 1 else below
         if rows.any():
-            part = {name: value[rows] for name, value in condition.items()}
-            first = self.teacher(x_r[rows], r[rows], None, part)
+            first = self.teacher(x_r[rows], r[rows], None, select(condition, rows))
             wanted[rows] = torch.where(expand_to(below[rows], first), first, wanted[rows])
         return wanted
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unistep.core.condition import Condition, select, to_device
 from unistep.core.seeding import ShardGenerator, derived_seed
 from unistep.data import Loader
 from unistep.generation.model_config import AnyModality
@@ -82,12 +83,12 @@ class TrainStep:
         return ShardGenerator(shared, first, first + self.share, self.config.batch_size)
 
     def _examples(
-        self, values: Tensor, told: dict[str, Tensor], rows: slice, generator: ShardGenerator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, values: Tensor, told: Condition, rows: slice, generator: ShardGenerator
+    ) -> tuple[Tensor, Condition]:
         """Signals and what is told of them, on the device; of two chunks the second, told the first."""
         device = self.world.device
         stored = values[rows].to(device, non_blocking=True)
-        condition = {name: value[rows].to(device, non_blocking=True) for name, value in told.items()}
+        condition = to_device(select(told, rows), device, non_blocking=True)
         model = self.config.model
         if model.context is None:
             return self.modality.to_tensor(stored), condition

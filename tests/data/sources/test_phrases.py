@@ -63,7 +63,7 @@ def test_parts_have_other_notes_and_the_scale_has_no_wrong_one():
     assert notes_of("piano", "train", 0) != notes_of("piano", "test", 0)
     assert len(notes_of("piano", "train", 0)) == LENGTH
     assert {pitch % 12 for pitch in PITCHES} == {0, 2, 4, 7, 9}
-    assert FIELDS["pitch"].parse("pitch", "C4") == PITCHES.index(60)
+    assert FIELDS["pitch"].position("pitch", "C4") == PITCHES.index(60)
 
 
 @pytest.mark.parametrize(

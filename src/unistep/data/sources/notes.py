@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unistep.core.condition import AnyField, LabelField, ScalarField, note_names
+from unistep.core.condition import AnyField, LabelField, ScalarField
+from unistep.core.note_names import note_names
 from unistep.data.options import DataConfig
 from unistep.data.source import Item, Source, SourceManifest, evenly_spaced
 from unistep.data.sources.general_midi import GENERAL_MIDI

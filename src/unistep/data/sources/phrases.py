@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unistep.core.condition import AnyField, LabelField, note_names
+from unistep.core.condition import AnyField, LabelField
+from unistep.core.note_names import note_names
 from unistep.core.seeding import derived_seed
 from unistep.data.options import DataConfig
 from unistep.data.source import Item, Source, SourceManifest, evenly_spaced

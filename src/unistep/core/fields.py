@@ -1,0 +1,295 @@
+"""What a model can be conditioned on: the fields that it declares, each of which reads what a person gives."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from unistep.core.note_names import note_names, note_number
+from unistep.core.seeding import Randomness, randint, uniform
+from unistep.core.values import Label, Scalar, Signal, Tokens, Value
+from unistep.spelling import nearest_hint
+
+ConditionValue = int | float | str | Path | Tensor
+"""One value of a field, as a person gives it: a number, a name, a file, or the tokens or signal themselves."""
+
+ReadSignal = Callable[[Path], Tensor]
+"""Reads a file as one signal ``[*shape]``, as the model's modality does."""
+
+
+class ConditionField(ABC):
+    """A condition that a model declares under a name."""
+
+    kind: ClassVar[str]
+    """What its values are: ``label``, ``scalar``, ``tokens`` or ``signal``."""
+    value: ClassVar[type[Value]]
+    """The class of its values."""
+
+    @property
+    @abstractmethod
+    def extent(self) -> str:
+        """How much it can hold, for tables."""
+
+    @property
+    @abstractmethod
+    def choices(self) -> str:
+        """The values in words, for help and messages."""
+
+    @property
+    def table(self) -> str:
+        """All values in words."""
+        return self.choices
+
+    @property
+    def default_text(self) -> str | None:
+        """The value of items that are given none, in words; ``None`` where it is drawn."""
+        return None
+
+    @abstractmethod
+    def null(self, num: int) -> Value:
+        """The null condition of ``num`` items."""
+
+    @abstractmethod
+    def draw(self, num: int, generator: Randomness) -> Value:
+        """Values of ``num`` items that are given none."""
+
+    def is_one(self, given: Any) -> bool:
+        """Whether it is one value, rather than several."""
+        return is_one(given)
+
+    def parse(self, name: str, given: Any, count: int, read: ReadSignal | None = None) -> Value:
+        """The values of ``count`` items: one value serves all of them, several one each.
+
+        Args:
+            name: Name of the field, for messages.
+            given: A :data:`ConditionValue`, several of them (of which ``None`` stands for the null condition), or a
+                :class:`~unistep.core.values.Value`.
+            count: Number of items.
+            read: Reads files that hold a signal.
+
+        Raises:
+            ValueError: If a value is not one of the field's; says which are.
+        """
+        if isinstance(given, Value):
+            return self._checked(name, given, count)
+        if self.is_one(given):
+            return self._read(name, [given], read).select([0] * count)
+        values = self._several(name, given)
+        if len(values) != count:
+            raise ValueError(f"{name} has {len(values)} values for {count} samples; give one, or one for each")
+        present = [i for i, value in enumerate(values) if value is not None]
+        if not present:
+            return self.null(count)
+        found = self._read(name, [values[i] for i in present], read)
+        if len(present) == count:
+            return found
+        has = torch.zeros(count, dtype=torch.bool)
+        has[present] = True
+        filled = found.select(has.long().cumsum(0).sub(1).clamp(min=0))
+        return filled.where(has, filled.null())
+
+    @abstractmethod
+    def _read(self, name: str, values: Sequence[Any], read: ReadSignal | None) -> Value:
+        """The values of as many items as there are ``values``, at least one."""
+
+    def _several(self, name: str, given: Any) -> list[Any]:
+        try:
+            return list(given)
+        except TypeError:
+            raise ValueError(f"{name} must be {self._expected}, or several of them, got {given!r}") from None
+
+    @property
+    def _expected(self) -> str:
+        """What one value is, for messages."""
+        return "a number, a text"
+
+    def _checked(self, name: str, given: Value, count: int) -> Value:
+        if not isinstance(given, self.value):
+            raise ValueError(f"{name} must be a {self.value.__name__}, got a {type(given).__name__}")
+        if len(given) not in (1, count):
+            raise ValueError(f"{name} has {len(given)} values for {count} samples; give one, or one for each")
+        return given if len(given) == count else given.select([0] * count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelField(ConditionField):
+    """A field of whole numbers, such as classes, with a name for each value where there are any.
+
+    The network gets the position of a value, from 0 to ``size - 1``.
+    """
+
+    kind: ClassVar[str] = "label"
+    value: ClassVar[type[Value]] = Label
+
+    size: int
+    """Number of values."""
+    names: tuple[str, ...] = ()
+    """Names of the values, in order; empty where they have none."""
+    first: int = 0
+    """The smallest value, as a person writes it."""
+    numbers: tuple[int, ...] = ()
+    """The values as a person writes them, in rising order, where they are not in a row from ``first``."""
+
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+        if self.size < 1 or len(self.names) not in (0, self.size):
+            raise ValueError(f"a field needs at least one value, and a name for each or none, got {self}")
+        if self.numbers and (len(self.numbers) != self.size or sorted(set(self.numbers)) != list(self.numbers)):
+            raise ValueError(f"a field needs a number for each value, in rising order, or none, got {self}")
+
+    @property
+    def written(self) -> Sequence[int]:
+        """The values in order, as a person writes them."""
+        return self.numbers or range(self.first, self.first + self.size)
+
+    @property
+    def last(self) -> int:
+        """The largest value, as a person writes it."""
+        return self.written[-1]
+
+    @property
+    def extent(self) -> str:
+        """The number of values, for tables."""
+        return str(self.size)
+
+    @property
+    def table(self) -> str:
+        """All values with their names."""
+        named = self.names or [""] * self.size
+        return ", ".join(f"{number} {name}".rstrip() for number, name in zip(self.written, named, strict=True))
+
+    @property
+    def choices(self) -> str:
+        """The values in words, for help and messages."""
+        extent = f"{self.written[0]} to {self.last}"
+        if self.numbers:
+            return f"one of {self.table}"
+        if not self.names:
+            return extent
+        if len(self.names) > 16:
+            return f"{extent}, or {self.names[0]} to {self.names[-1]}"
+        return f"{extent} ({self.table})"
+
+    def null(self, num: int) -> Label:
+        """No class for ``num`` items."""
+        return Label(torch.full((num,), -1))
+
+    def draw(self, num: int, generator: Randomness) -> Label:
+        """Classes drawn evenly."""
+        return Label(randint(self.size, num, generator))
+
+    def position(self, name: str, value: object) -> int:
+        """The position of ``value`` (a number or a name).
+
+        Raises:
+            ValueError: If it is neither in range nor a name of the field; says what is.
+        """
+        text = _text(value)
+        lowered = [n.lower() for n in self.names]
+        if text.lower() in lowered:
+            return lowered.index(text.lower())
+        lowest = self.written[0]
+        number = note_number(text) if self.names[:1] == note_names(lowest, lowest) else None
+        try:
+            number = int(text) if number is None else number
+        except ValueError:
+            hint = nearest_hint(text, self.names)
+            raise ValueError(f"{name} must be {self.choices}, got {text!r}{hint}") from None
+        if number not in self.written:
+            raise ValueError(f"{name} must be {self.choices}, got {number if text == str(number) else repr(text)}")
+        return self.written.index(number)
+
+    def _read(self, name: str, values: Sequence[Any], read: ReadSignal | None) -> Label:
+        return Label(torch.tensor([self.position(name, value) for value in values], dtype=torch.long))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalarField(ConditionField):
+    """A field of real numbers, such as a guidance weight or how hard a key is struck."""
+
+    kind: ClassVar[str] = "scalar"
+    value: ClassVar[type[Value]] = Scalar
+
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+    default: float | None = None
+    """Value of items that are given none; without it, one is drawn evenly from the range."""
+
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+        inside = self.default is None or self.low <= self.default <= self.high
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high and inside):
+            raise ValueError(f"a range needs finite low < high, with the default between them, got {self}")
+
+    @property
+    def extent(self) -> str:
+        """The range, for tables."""
+        return f"{self.low:g} to {self.high:g}"
+
+    @property
+    def choices(self) -> str:
+        """The values in words, for help and messages."""
+        return f"a number from {self.low:g} to {self.high:g}"
+
+    @property
+    def default_text(self) -> str | None:
+        """The default in words."""
+        return None if self.default is None else f"{self.default:g}"
+
+    def null(self, num: int) -> Scalar:
+        """No number for ``num`` items."""
+        return Scalar(torch.full((num,), math.nan))
+
+    def draw(self, num: int, generator: Randomness) -> Scalar:
+        """The default, or numbers drawn evenly."""
+        if self.default is not None:
+            return Scalar(torch.full((num,), self.default))
+        return Scalar(self.low + (self.high - self.low) * uniform(num, generator))
+
+    def number(self, name: str, value: object) -> float:
+        """``value`` as a number.
+
+        Raises:
+            ValueError: If it is no number or out of range; says which are in it.
+        """
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = math.nan
+        if not self.low <= number <= self.high:
+            raise ValueError(f"{name} must be {self.choices}, got {str(value).strip()!r}")
+        return number
+
+    def _read(self, name: str, values: Sequence[Any], read: ReadSignal | None) -> Scalar:
+        return Scalar(torch.tensor([self.number(name, value) for value in values], dtype=torch.float32))
+
+
+def is_one(value: object) -> bool:
+    """Whether it is one number of any library, one text or one file, and not several."""
+    return isinstance(value, str | Path | numbers.Real) or getattr(value, "ndim", None) == 0
+
+
+def _text(value: object) -> str:
+    """A value as a person would write it: a whole number of any library without a point."""
+    if not isinstance(value, str) and is_one(value):
+        number = float(value)  # type: ignore[arg-type]
+        return str(int(number)) if number.is_integer() else str(number)
+    return str(value).strip()

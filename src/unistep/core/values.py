@@ -1,0 +1,252 @@
+"""Typed values of conditions: classes, numbers, sequences of tokens and reference signals, each for a whole batch."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+Rows = slice | Tensor | Sequence[int]
+"""Which items of a batch: a slice, a mask or indices."""
+
+
+class Value(ABC):
+    """The value of one condition for each item of a batch: a frozen dataclass of tensors, batch first.
+
+    Some items may have none (the null condition, as classifier-free guidance needs). How that is encoded is known to
+    the class and to the network's embedding of it alone. A class of your own extends this one and is a frozen dataclass
+    whose fields are all tensors; it is a pytree node, so that ``torch.func``, ``torch.export`` and FSDP find them.
+    """
+
+    kind: ClassVar[str]
+    """What the values are, such as ``label``."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        pytree.register_pytree_node(
+            cls,
+            lambda value: ([getattr(value, name) for name in _names(cls)], None),
+            lambda tensors, _: cls(*tensors),
+            serialized_type_name=f"{cls.__module__}.{cls.__qualname__}",
+            flatten_with_keys_fn=lambda value: (
+                [(pytree.GetAttrKey(name), getattr(value, name)) for name in _names(cls)],
+                None,
+            ),
+        )
+
+    @abstractmethod
+    def null(self) -> Self:
+        """The null condition for as many items."""
+
+    @abstractmethod
+    def has_condition(self) -> Bool[Tensor, " b"]:
+        """Which items have a condition."""
+
+    @abstractmethod
+    def matches(self) -> Bool[Tensor, "b b"]:
+        """Which pairs of items have the same condition."""
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by name."""
+        return {name: getattr(self, name) for name in _names(type(self))}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return next(iter(self.tensors.values())).device
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(next(iter(self.tensors.values())))
+
+    def where(self, keep: Bool[Tensor, " b"], other: Self) -> Self:
+        """These values where ``keep`` is true, those of ``other`` elsewhere."""
+        mine, theirs = self._aligned([self, other])
+        chosen = {}
+        for name, value in mine.tensors.items():
+            wide = keep.view(-1, *[1] * (value.ndim - 1))
+            chosen[name] = torch.where(wide, value, theirs.tensors[name])
+        return replace(self, **chosen)  # pyright: ignore[reportArgumentType]
+
+    def select(self, rows: Rows) -> Self:
+        """The items ``rows``."""
+        index = rows if isinstance(rows, slice | Tensor) else torch.as_tensor(rows, dtype=torch.long)
+        return self._map(lambda tensor: tensor[index])
+
+    @classmethod
+    def concat(cls, values: Sequence[Self]) -> Self:
+        """The items of several batches, one batch after the other."""
+        aligned = cls._aligned(values)
+        return cls(**{name: torch.cat([value.tensors[name] for value in aligned]) for name in _names(cls)})
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The values on a device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def encoded(self, encode: Callable[[Tensor], Tensor]) -> Self:
+        """The values with signals ``[b, *shape]`` replaced by what a codec makes of them; most hold none."""
+        del encode
+        return self
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The tensors as arrays by name, to be stored in columns of ``.npy`` files; batch first."""
+        return {name: tensor.detach().cpu().numpy() for name, tensor in self.tensors.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Inverse of :meth:`arrays`."""
+        return cls(**{name: torch.from_numpy(np.require(arrays[name], requirements="W")) for name in _names(cls)})
+
+    @classmethod
+    def _aligned(cls, values: Sequence[Self]) -> Sequence[Self]:
+        """The values with tensors that differ in the batch size alone."""
+        return values
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        return replace(self, **{name: function(tensor) for name, tensor in self.tensors.items()})  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True, eq=False)
+class Label(Value):
+    """A class for each item; a negative number is the null condition."""
+
+    kind: ClassVar[str] = "label"
+
+    index: Int[Tensor, " b"]
+    """Classes, numbered from 0."""
+
+    def null(self) -> Label:
+        """No class for as many items."""
+        return Label(torch.full_like(self.index, -1))
+
+    def has_condition(self) -> Bool[Tensor, " b"]:
+        """Which items have a class."""
+        return self.index >= 0
+
+    def matches(self) -> Bool[Tensor, "b b"]:
+        """Which pairs have the same class, or both none."""
+        index = self.index.clamp(min=-1)
+        return index[:, None] == index[None, :]
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar(Value):
+    """A real number for each item, such as a guidance weight; NaN is the null condition."""
+
+    kind: ClassVar[str] = "scalar"
+
+    value: Float[Tensor, " b"]
+    """The numbers."""
+
+    def null(self) -> Scalar:
+        """No number for as many items."""
+        return Scalar(torch.full_like(self.value, math.nan))
+
+    def has_condition(self) -> Bool[Tensor, " b"]:
+        """Which items have a number."""
+        return ~self.value.isnan()
+
+    def matches(self) -> Bool[Tensor, "b b"]:
+        """Which pairs have the same number, or both none."""
+        none = self.value.isnan()
+        return (self.value[:, None] == self.value[None, :]) | (none[:, None] & none[None, :])
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Value):
+    """A sequence of vectors for each item, such as an encoded text; an empty sequence is the null condition."""
+
+    kind: ClassVar[str] = "tokens"
+
+    tokens: Float[Tensor, "b n d"]
+    """The vectors, padded to one length."""
+    mask: Bool[Tensor, "b n"]
+    """Which of them are part of the sequence."""
+
+    @classmethod
+    def whole(cls, tokens: Float[Tensor, "b n d"]) -> Tokens:
+        """Sequences of one length, all of whose vectors count."""
+        return cls(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+
+    def null(self) -> Tokens:
+        """Empty sequences for as many items."""
+        return Tokens(torch.zeros_like(self.tokens), torch.zeros_like(self.mask))
+
+    def has_condition(self) -> Bool[Tensor, " b"]:
+        """Which items have a sequence."""
+        return self.mask.any(dim=1)
+
+    def matches(self) -> Bool[Tensor, "b b"]:
+        """Which pairs have the same sequence."""
+        return _same_rows(torch.where(self.mask[..., None], self.tokens, 0), self.mask)
+
+    @classmethod
+    def _aligned(cls, values: Sequence[Tokens]) -> Sequence[Tokens]:
+        longest = max(value.mask.shape[1] for value in values)
+        return [value._padded(longest - value.mask.shape[1]) for value in values]
+
+    def _padded(self, count: int) -> Tokens:
+        """The sequences with ``count`` more vectors that do not count."""
+        if count == 0:
+            return self
+        return Tokens(F.pad(self.tokens, (0, 0, 0, count)), F.pad(self.mask, (0, count)))
+
+
+@dataclass(frozen=True, eq=False)
+class Signal(Value):
+    """A reference signal for each item, such as a grey image to colour, or the previous frames.
+
+    The signal may carry noise whose level is known; a level of NaN, with a signal of zeros, is the null condition.
+    """
+
+    kind: ClassVar[str] = "signal"
+
+    signal: Float[Tensor, "b *shape"]
+    """The signals."""
+    level: Float[Tensor, " b"]
+    """Noise level of each, 0 for a clean one."""
+
+    @classmethod
+    def clean(cls, signal: Float[Tensor, "b *shape"]) -> Signal:
+        """Signals without noise."""
+        return cls(signal, signal.new_zeros(len(signal)))
+
+    def null(self) -> Signal:
+        """No signal for as many items."""
+        return Signal(torch.zeros_like(self.signal), torch.full_like(self.level, math.nan))
+
+    def has_condition(self) -> Bool[Tensor, " b"]:
+        """Which items have a signal."""
+        return ~self.level.isnan()
+
+    def matches(self) -> Bool[Tensor, "b b"]:
+        """Which pairs have the same signal under the same noise level."""
+        has = self.has_condition()
+        return _same_rows(torch.where(has, self.level, -1), torch.where(has[:, None], self.signal.flatten(1), 0))
+
+    def encoded(self, encode: Callable[[Tensor], Tensor]) -> Signal:
+        """The signals as a codec encodes them; the null condition stays zeros."""
+        has = self.has_condition()
+        signal = encode(self.signal)
+        return Signal(torch.where(has.view(-1, *[1] * (signal.ndim - 1)), signal, 0), self.level)
+
+
+def _names(cls: type[Value]) -> list[str]:
+    return [field.name for field in fields(cls)]  # pyright: ignore[reportArgumentType]
+
+
+def _same_rows(*parts: Tensor) -> Bool[Tensor, "b b"]:
+    """Which pairs of items are equal in every part ``[b, ...]``."""
+    together = torch.cat([part.reshape(len(part), -1).double() for part in parts], 1)
+    ids = torch.unique(together, dim=0, return_inverse=True)[1]
+    return ids[:, None] == ids[None, :]
