@@ -133,7 +133,9 @@ class LabelledNet(WavyNet):
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: object) -> Tensor:
         assert isinstance(condition, dict)
-        label = expand_to(condition.get("label", torch.full_like(t, -1)).to(x), x)
+        value = condition.get("label")
+        label = torch.full_like(t, -1) if value is None else next(iter(value.tensors.values()))
+        label = expand_to(label.to(x), x)
         return super().forward(x, t, s, None) * (1 + 0.2 * label) + 0.1 * label
 
 

@@ -64,17 +64,17 @@ def test_mistakes_in_a_condition_say_what_is_there() -> None:
 def test_dropping_takes_all_fields_of_an_item_together(generator: torch.Generator) -> None:
     condition = {"label": torch.arange(4000) % 3, "pitch": torch.arange(4000) % 128}
     dropped = drop(condition, 0.25, generator)
-    gone = dropped["label"].index == -1
-    assert torch.equal(gone, dropped["pitch"].index == -1)
-    assert gone.float().mean().item() == pytest.approx(0.25, abs=0.03)
-    assert torch.equal(dropped["label"].index[~gone], condition["label"][~gone])
-    assert condition["label"].index.min() == 0
+    kept = dropped["label"].has_condition()
+    assert torch.equal(kept, dropped["pitch"].has_condition())
+    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
+    assert torch.equal(dropped["label"].tensors["index"][kept], condition["label"][kept])
+    assert condition["label"].min() == 0
 
 
 def test_dropping_none_and_all(generator: torch.Generator) -> None:
     condition = {"label": torch.tensor([0, 1, 2])}
-    assert torch.equal(drop(condition, 0.0, generator)["label"], condition["label"])
-    assert drop(condition, 1.0, generator)["label"].index.tolist() == [-1, -1, -1]
+    assert torch.equal(drop(condition, 0.0, generator)["label"].tensors["index"], condition["label"])
+    assert not drop(condition, 1.0, generator)["label"].has_condition().any()
     assert drop({}, 0.5, generator) == {}
 
 

@@ -31,7 +31,7 @@ class LabelNet(nn.Module):
     """Answers the label plus one; 0 for an example that has none."""
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: dict[str, Tensor]) -> Tensor:
-        return expand_to((condition["label"] + 1).float(), x) + 0.1 * x
+        return expand_to((condition["label"].index + 1).float(), x) + 0.1 * x
 
 
 def loud_unet() -> nn.Module:

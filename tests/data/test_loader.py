@@ -30,7 +30,7 @@ def counting(count: int, labelled: bool = True) -> Dataset:
 
 def test_a_batch_has_pictures_and_their_labels():
     images, condition = Loader(counting(50), 8, seed=0).batch(3)
-    labels = condition["label"]
+    labels = condition["label"].index
     assert images.shape == (8, 1, 2, 2)
     assert images.dtype == torch.uint8
     assert labels.dtype == torch.int64

@@ -248,8 +248,8 @@ def test_a_weight_belongs_to_the_condition_and_not_to_the_seed() -> None:
     for model in (g, plain):
         model.map.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[3]))
         model.sample(6, seed=7)
-    assert torch.equal(seen[0]["label"], seen[1]["label"])
-    assert seen[0]["guidance"].tolist() == [1.5] * 6
+    assert torch.equal(seen[0]["label"].index, seen[1]["label"].index)
+    assert seen[0]["guidance"].value.tolist() == [1.5] * 6
     assert "guidance" not in seen[1]
     drawn = told(default=None)
     assert torch.equal(drawn.sample(3, seed=7), drawn.sample(3, seed=7))

@@ -33,7 +33,7 @@ class Watched(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.told = net, list[dict[str, Tensor]]()
+        self.net, self.told = net, list[dict[str, Any]]()
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: dict[str, Tensor]) -> Tensor:
         self.told.append(dict(condition))
@@ -41,7 +41,7 @@ class Watched(nn.Module):
 
 
 @pytest.fixture
-def watched(g: Generator) -> Iterator[list[dict[str, Tensor]]]:
+def watched(g: Generator) -> Iterator[list[dict[str, Any]]]:
     net = Watched(g.map.net)
     g.map.net = net
     yield net.told
@@ -61,34 +61,34 @@ def test_a_stream_belongs_to_its_seed_and_a_sample_is_its_beginning(g: Generator
     assert torch.allclose(both[1], x[:, :1_024], atol=1e-5)
 
 
-def test_each_chunk_is_one_call_that_is_shown_the_last(g: Generator, watched: list[dict[str, Tensor]]) -> None:
+def test_each_chunk_is_one_call_that_is_shown_the_last(g: Generator, watched: list[dict[str, Any]]) -> None:
     play(g, 4)
     assert len(watched) == 4
     frames = g.config.context.frames  # type: ignore[union-attr]
     for number, told in enumerate(watched):
-        assert told[CONTEXT].shape == (1, *g.shape[:-1], frames)
-        assert bool(told[CONTEXT].any()) == (number > 0)
+        assert told[CONTEXT].signal.shape == (1, *g.shape[:-1], frames)
+        assert bool(told[CONTEXT].signal.any()) == (number > 0)
         assert bool(told[CONTEXT].level.isnan()) == (number == 0)
 
 
-def test_what_is_not_told_is_drawn_once_or_for_each_chunk(g: Generator, watched: list[dict[str, Tensor]]) -> None:
+def test_what_is_not_told_is_drawn_once_or_for_each_chunk(g: Generator, watched: list[dict[str, Any]]) -> None:
     play(g, 12, seed=3)
-    instruments, pitches = ({int(told[name]) for told in watched} for name in ("instrument", "pitch"))
+    instruments, pitches = ({int(told[name].index) for told in watched} for name in ("instrument", "pitch"))
     assert len(instruments) == 1
     assert len(pitches) > 3
-    first = [int(told["pitch"]) for told in watched]
+    first = [int(told["pitch"].index) for told in watched]
     play(g, 12, seed=3, instrument="flute")
-    assert [int(told["pitch"]) for told in watched[12:]] == first
-    assert {int(told["instrument"]) for told in watched[12:]} == {5}
+    assert [int(told["pitch"].index) for told in watched[12:]] == first
+    assert {int(told["instrument"].index) for told in watched[12:]} == {5}
 
 
-def test_a_condition_may_be_a_value_a_row_of_them_or_a_function(g: Generator, watched: list[dict[str, Tensor]]) -> None:
+def test_a_condition_may_be_a_value_a_row_of_them_or_a_function(g: Generator, watched: list[dict[str, Any]]) -> None:
     assert play(g, 9, pitch=["C4", "E4", "G4"]).shape == (1, 3 * 512)  # it ends with its notes
-    assert [int(told["pitch"]) for told in watched] == [5, 7, 8]
+    assert [int(told["pitch"].index) for told in watched] == [5, 7, 8]
     play(g, 4, pitch=itertools.cycle(["C4", "E4"]), instrument="piano")
-    assert [int(told["pitch"]) for told in watched[3:]] == [5, 7, 5, 7]
+    assert [int(told["pitch"].index) for told in watched[3:]] == [5, 7, 5, 7]
     play(g, 4, pitch=lambda number: ("C3", "D3")[number % 2])
-    assert [int(told["pitch"]) for told in watched[7:]] == [0, 1, 0, 1]
+    assert [int(told["pitch"].index) for told in watched[7:]] == [0, 1, 0, 1]
 
 
 def test_seams_are_heard_no_more_than_what_lies_between(g: Generator) -> None:
@@ -130,7 +130,7 @@ def test_a_model_whose_parts_disagree_is_refused(g: Generator) -> None:
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_sample_is_two_chunks_and_so_are_its_calls(
-    g: Generator, watched: list[dict[str, Tensor]], steps: int
+    g: Generator, watched: list[dict[str, Any]], steps: int
 ) -> None:
     g.sample(2, steps=steps)
     assert len(watched) == g.network_calls(steps) == 2 * steps

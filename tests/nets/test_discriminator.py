@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from unistep.core.condition import Label, Scalar
 from unistep.nets.discriminator import DiscriminatorConfig
 
 
@@ -12,9 +13,9 @@ from unistep.nets.discriminator import DiscriminatorConfig
 def test_it_takes_signals_of_any_size_and_dimension(shape: tuple[int, ...]) -> None:
     net = DiscriminatorConfig(channels=shape[0], dims=len(shape) - 1, widths=(8, 16, 16), num_classes=3).build()
     x = torch.randn(5, *shape)
-    score = net(x, {"label": torch.tensor([0, 1, 2, -1, 0]), "guidance": torch.ones(5)})
+    score = net(x, {"label": Label(torch.tensor([0, 1, 2, -1, 0])), "guidance": Scalar(torch.ones(5))})
     assert score.shape == (5,)
-    torch.testing.assert_close(net(x[1:3], {"label": torch.tensor([1, 2])}), score[1:3])  # no eye on the batch
+    torch.testing.assert_close(net(x[1:3], {"label": Label(torch.tensor([1, 2]))}), score[1:3])  # no eye on the batch
     score.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
     assert not list(net.buffers())
@@ -23,12 +24,12 @@ def test_it_takes_signals_of_any_size_and_dimension(shape: tuple[int, ...]) -> N
 def test_the_class_counts_and_none_is_no_class() -> None:
     net = DiscriminatorConfig(widths=(8, 16), num_classes=3).build()
     x = torch.randn(2, 1, 8, 8)
-    told, untold = net(x, {"label": torch.tensor([0, 2])}), net(x)
+    told, untold = net(x, {"label": Label(torch.tensor([0, 2]))}), net(x)
     torch.testing.assert_close(told, untold)  # before training the class says nothing
     with torch.no_grad():
         torch.nn.init.normal_(net.label.table.weight)  # type: ignore[union-attr]
-    assert not torch.allclose(net(x, {"label": torch.tensor([0, 2])}), net(x))
-    torch.testing.assert_close(net(x, {"label": torch.tensor([-1, -1])}), net(x))
+    assert not torch.allclose(net(x, {"label": Label(torch.tensor([0, 2]))}), net(x))
+    torch.testing.assert_close(net(x, {"label": Label(torch.tensor([-1, -1]))}), net(x))
 
 
 def test_it_learns_to_tell_two_textures_apart() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tolerance import rounding
+from unistep.core.condition import Label, Scalar, Signal, as_condition
 from unistep.nets.unet import UNet, UNetConfig
 
 SMALL = {"widths": (16, 32), "blocks": (1, 1), "embedding_dim": 32, "head_dim": 16}
@@ -64,13 +65,13 @@ def test_the_output_depends_on_everything_it_is_told() -> None:
     config = UNetConfig(num_classes=3, second_time=True, **SMALL)
     net = loud(config)
     x, t = inputs(config)
-    s, label = torch.randn(2), {"label": torch.tensor([0, 1])}
+    s, label = torch.randn(2), {"label": Label(torch.tensor([0, 1]))}
     base = net(x, t, s, label)
     for other in (
         net(x + 0.1, t, s, label),
         net(x, t + 0.1, s, label),
         net(x, t, s + 0.1, label),
-        net(x, t, s, {"label": torch.tensor([2, 2])}),
+        net(x, t, s, {"label": Label(torch.tensor([2, 2]))}),
         net(x, t, s, None),
     ):
         assert (other - base).flatten(1).abs().amax(dim=1).min() > 1e-4
@@ -81,7 +82,7 @@ def test_a_negative_label_is_no_label() -> None:
     net = loud(config)
     x, t = inputs(config)
     none = net(x, t)
-    for condition in ({}, {"label": torch.tensor([-1, -1])}, {"label": torch.tensor([-5, -1])}):
+    for condition in ({}, {"label": Label(torch.tensor([-1, -1]))}, {"label": Label(torch.tensor([-5, -1]))}):
         torch.testing.assert_close(net(x, t, None, condition), none)
 
 
@@ -91,13 +92,13 @@ def test_examples_do_not_influence_each_other(dims: int) -> None:
     net = loud(config)
     x, t = inputs(config, batch=3)
     label = torch.tensor([0, -1, 2])
-    together = net(x, t, None, {"label": label})
+    together = net(x, t, None, {"label": Label(label)})
     for i in range(3):
-        alone = net(x[i : i + 1], t[i : i + 1], None, {"label": label[i : i + 1]})
+        alone = net(x[i : i + 1], t[i : i + 1], None, {"label": Label(label[i : i + 1])})
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-4, atol=1e-5)
     changed = x.clone()
     changed[0] = 100
-    torch.testing.assert_close(net(changed, t, None, {"label": label})[1:], together[1:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net(changed, t, None, {"label": Label(label)})[1:], together[1:], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -106,7 +107,7 @@ def test_forward_derivatives_agree_with_finite_differences(dims: int) -> None:
     config = UNetConfig(dims=dims, attention=(1,), second_time=True, num_classes=2, **SMALL)
     net = loud(config).double()
     x, t = (v.double() for v in inputs(config, size=4))
-    s, condition = t - 0.5, {"label": torch.tensor([0, -1])}
+    s, condition = t - 0.5, {"label": Label(torch.tensor([0, -1]))}
     dx, dt, ds, h = torch.randn_like(x), torch.ones_like(t), torch.full_like(t, -0.7), 1e-5
 
     def call(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
@@ -174,7 +175,7 @@ def test_every_parameter_receives_a_gradient() -> None:
     config = UNetConfig(num_classes=2, second_time=True, attention=(0, 1), **SMALL)
     net = loud(config)
     x, t = inputs(config)
-    net(x, t, t, {"label": torch.tensor([0, -1])}).square().mean().backward()
+    net(x, t, t, {"label": Label(torch.tensor([0, -1]))}).square().mean().backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -190,15 +191,15 @@ def test_export_gives_the_same_graph_for_any_batch() -> None:
     config = UNetConfig(attention=(1,), num_classes=3, **SMALL)
     net = loud(config)
     x, t = inputs(config)
-    condition = {"label": torch.tensor([0, -1])}
+    condition = {"label": Label(torch.tensor([0, -1]))}
     batch = torch.export.Dim("batch", min=1, max=64)
-    shapes = {"x": {0: batch}, "t": {0: batch}, "s": None, "condition": {"label": {0: batch}}}
+    shapes = {"x": {0: batch}, "t": {0: batch}, "s": None, "condition": {"label": [{0: batch}]}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's exporter warns about its own internals
         program = torch.export.export(net, (x, t, None, condition), dynamic_shapes=shapes)
     torch.testing.assert_close(program.module()(x, t, None, condition), net(x, t, None, condition))
     x, t = inputs(config, batch=5)
-    condition = {"label": torch.tensor([0, 1, 2, -1, 0])}
+    condition = {"label": Label(torch.tensor([0, 1, 2, -1, 0]))}
     torch.testing.assert_close(program.module()(x, t, None, condition), net(x, t, None, condition))
 
 
@@ -207,7 +208,7 @@ def test_compilation_makes_one_graph() -> None:
     config = UNetConfig(attention=(1,), num_classes=3, **SMALL)
     net = loud(config)
     x, t = inputs(config)
-    condition = {"label": torch.tensor([0, -1])}
+    condition = {"label": Label(torch.tensor([0, -1]))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's compiler warns about its own internals
         compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
@@ -265,11 +266,11 @@ def test_every_condition_is_heard_and_may_be_left_out(generator: torch.Generator
         for weight in net.parameters():  # the zeros that training starts from would hide a condition
             weight.normal_(0, 0.2, generator=generator)
     x, t = torch.randn(1, 1, 8, 8, generator=generator), torch.zeros(1)
-    told = {"label": torch.tensor([1]), "pitch": torch.tensor([2]), "velocity": torch.tensor([64.0])}
+    told = {"label": Label(torch.tensor([1])), "pitch": Label(torch.tensor([2])), "velocity": Scalar(torch.tensor([64.0]))}
     everything = net(x, t, None, told)
     for name, other in (("label", 2), ("pitch", 3), ("velocity", 90.0)):
-        changed = net(x, t, None, told | {name: torch.tensor([other])})
-        silent = net(x, t, None, told | {name: torch.tensor([torch.nan if name == "velocity" else -1])})
+        changed = net(x, t, None, told | as_condition({name: torch.tensor([other])}))
+        silent = net(x, t, None, told | {name: told[name].null()})
         left_out = net(x, t, None, {key: value for key, value in told.items() if key != name})
         assert (changed - everything).abs().max() > 1e-3
         assert (silent - everything).abs().max() > 1e-3
@@ -341,7 +342,7 @@ def test_functions_of_place_begin_without_effect(dims: int, patch: int) -> None:
     plain, more = loud(config), replace(config, basis_functions=40).build().eval()
     more.load_state_dict(more.state_dict() | plain.state_dict())
     x, t = inputs(config, batch=3, size=16)
-    told = {"label": torch.tensor([0, 2, -1])}
+    told = {"label": Label(torch.tensor([0, 2, -1]))}
     torch.testing.assert_close(more(x, t, None, told), plain(x, t, None, told))
     assert more.basis_head is not None
     nn.init.normal_(more.basis_head.outer.weight)
@@ -357,7 +358,7 @@ def test_functions_of_place_hold_more_than_the_width() -> None:
         config = UNetConfig(
             channels=48, dims=1, patch=1, position_sizes=(16,), num_classes=8, basis_functions=basis, **options
         )
-        x, told = torch.zeros(8, 48, 16), {"label": torch.arange(8)}
+        x, told = torch.zeros(8, 48, 16), {"label": Label(torch.arange(8))}
         answers = loud(config)(x, torch.zeros(8), None, told).detach().transpose(1, 2).reshape(-1, 48)
         return int(torch.linalg.matrix_rank(answers - answers.mean(dim=0), rtol=1e-4))
 
@@ -395,8 +396,12 @@ def test_what_came_before_is_a_neighbour_of_the_signal() -> None:
     told = {"context": Signal(torch.randn(2, 3, 4), torch.tensor([0.1, torch.nan]))}
     base = net(x, t, None, told)
     assert base.shape == x.shape
-    for name, change in (("context", torch.eye(4)[-1]), ("context_noise", 0.3)):
-        assert not torch.allclose(net(x, t, None, {**told, name: told[name] + change})[0], base[0], atol=1e-4)
+    context = told["context"]
+    for other in (
+        replace(context, signal=context.signal + torch.eye(4)[-1]),
+        replace(context, level=context.level + 0.3),
+    ):
+        assert not torch.allclose(net(x, t, None, {"context": other})[0], base[0], atol=1e-4)
     nothing = {"context": Signal.clean(torch.zeros(2, 3, 4)).null()}
     assert torch.equal(net(x, t, None, nothing), net(x, t))
     with pytest.raises(ValueError, match=r"context must have shape \[2, 3, 4\], got \[2, 3, 6\]"):

@@ -176,7 +176,7 @@ def test_both_branches_are_told_the_same_condition(kind: str) -> None:
     run(objective)
     target = getattr(objective, "target", None)
     for call in net.calls + teacher_net.calls + (target.net.calls if target is not None else []):
-        assert torch.equal(call["condition"]["label"], LABEL["label"])  # type: ignore[index]
+        assert torch.equal(call["condition"]["label"].index, LABEL["label"])  # type: ignore[index]
 
 
 def test_labels_are_dropped_for_guidance_in_their_share() -> None:
@@ -184,7 +184,7 @@ def test_labels_are_dropped_for_guidance_in_their_share() -> None:
     objective = Denoising(Denoiser(net, VE), DenoisingConfig(label_dropout=0.3))
     label = {"label": torch.zeros(3000, dtype=torch.long)}
     objective(torch.zeros(3000, 2), label, generator=torch.Generator().manual_seed(0), progress=0.0)
-    told = net.calls[0]["condition"]["label"]  # type: ignore[index]
+    told = net.calls[0]["condition"]["label"].index  # type: ignore[index]
     assert (told == -1).float().mean().item() == pytest.approx(0.3, abs=0.03)
     assert not label["label"].any()
 
@@ -201,7 +201,7 @@ def test_dropped_labels_are_dropped_in_both_branches(kind: str) -> None:
         objective = ConsistencyTraining(ConsistencyModel(net, VE), config)
     label = {"label": torch.zeros(100, dtype=torch.long)}
     objective(torch.zeros(100, 2), label, generator=torch.Generator().manual_seed(0), progress=0.5)
-    first, second = (c["condition"]["label"] for c in net.calls)  # type: ignore[index]
+    first, second = (c["condition"]["label"].index for c in net.calls)  # type: ignore[index]
     assert torch.equal(first, second)
     assert 30 < int((first == -1).sum()) < 70
 
@@ -222,7 +222,7 @@ def test_a_guided_teacher_moves_the_target_by_its_guided_step() -> None:
     class ConditionValue(Denoiser):
         def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
             assert condition is not None
-            return 0.1 * (condition["label"] + 1).to(x)[:, None].expand_as(x)
+            return 0.1 * (condition["label"].index + 1).to(x)[:, None].expand_as(x)
 
     teacher, net = ConditionValue(nn.Identity(), VE), Spy()
     objective = ConsistencyDistillation(ConsistencyModel(net, VE), teacher, CDConfig(guidance=3.0))

@@ -23,6 +23,7 @@ from two_times import (
     loss_and_slope,
     train,
 )
+from unistep.core.condition import Label
 from unistep.core.flowmap import Denoiser, FlowMap, GuidedDenoiser
 from unistep.core.path import LinearFlow, Path, VarianceExploding
 from unistep.core.sampling import sample_gamma, sample_multistep
@@ -325,7 +326,7 @@ def test_a_guided_teacher_leads_where_there_is_no_denoising_term() -> None:
     assert objective.teacher.scale == 2.0
     student = FlowMap(WavyNet(), VE)
     x, t, u = torch.randn(3, 2), torch.full((3,), 5.0), torch.full((3,), 2.0)
-    label = {"label": torch.tensor([0, 1, 2])}
+    label = {"label": Label(torch.tensor([0, 1, 2]))}
     teacher = GaussianDenoiser(VE)
     got = config.build(student, teacher).solved(x, x, x, [t, u], label)
     torch.testing.assert_close(got, heun_step(GuidedDenoiser(teacher, 2.0), x, t, u, label))

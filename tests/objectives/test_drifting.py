@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from analytic import GaussianFlow, PlanarNet, ring
 from parity.reference import reference
+from unistep.core.condition import Label
 from unistep.core.flowmap import ConsistencyModel
 from unistep.core.path import Path, VarianceExploding, expand_to
 from unistep.core.sampling import sample_one_step
@@ -176,7 +177,7 @@ def test_different_conditions_do_not_interact() -> None:
 def test_a_label_that_comes_once_does_not_drift() -> None:
     samples, data = points(8, 3), points(8, 3, seed=1)
     objective = DriftingConfig(group=8).build(Given(samples), None)
-    apart = objective.apart({"label": torch.tensor([0, 0, 0, 0, 0, 0, 0, 7])}, samples)
+    apart = objective.apart({"label": Label(torch.tensor([0, 0, 0, 0, 0, 0, 0, 7]))}, samples)
     assert apart.sum() == 14
     _, drift, _ = objective.drift(samples[None, None], data[None, None], apart[:, None])
     assert drift.isfinite().all()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from analytic import GaussianDenoiser, GaussianFlow, MixtureDenoiser
 from two_times import STD, GaussianFlowMap, LabelledNet, shares_add_up
-from unistep.core.condition import Condition
+from unistep.core.condition import Condition, Scalar, as_condition
 from unistep.core.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser
 from unistep.core.path import LinearFlow, Path, TrigFlow, VarianceExploding, expand_to
 from unistep.core.sampling import sample_one_step
@@ -45,9 +45,10 @@ def mean_of(condition: Condition) -> Tensor:
     For Gaussian data of one width the denoiser is affine in the mean, so that the guided denoiser is the exact one of
     data around that mean, and its flow map is known.
     """
-    label = condition["label"]
+    condition = as_condition(condition)
+    label = condition["label"].tensors["index"]
     told = torch.tensor((*TOLD, FREE), dtype=torch.float64)[label]
-    weight = condition.get("guidance", torch.ones(len(label)))
+    weight = condition["guidance"].tensors["value"] if "guidance" in condition else torch.ones(len(label))
     return (FREE + torch.where(weight.isnan(), 1, weight) * (told - FREE))[:, None]
 
 
@@ -185,7 +186,7 @@ def test_a_map_that_takes_another_weight_is_wrong_where_there_is_a_label(name: s
     def deaf(condition: Condition) -> Tensor:
         if "guidance" not in condition:  # the teacher's question
             return right(condition)
-        return right({**condition, "guidance": torch.full_like(condition["guidance"], 2.5)})
+        return right({**condition, "guidance": Scalar(torch.full_like(condition["guidance"].tensors["value"], 2.5))})
 
     monkeypatch.setitem(globals(), "mean_of", deaf)
     told, different = condition["label"] >= 0, losses(objective, condition).detach()
@@ -248,7 +249,7 @@ def test_every_method_draws_its_weights_and_tells_the_student(name: str) -> None
     x0, condition = batch()
     objective = networked(ranged(guidance_range=RANGE), path)
     seen: list[Tensor] = []
-    objective.student.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[3]["guidance"]))
+    objective.student.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[3]["guidance"].value))
     told = {"label": condition["label"]}
     objective(x0, told, generator=torch.Generator().manual_seed(0), progress=0.5)
     weights = torch.cat(seen)
@@ -267,7 +268,7 @@ def test_without_a_range_nothing_is_told_and_nothing_is_drawn(name: str) -> None
     assert config.conditions() == {}
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
-    condition = {"label": torch.zeros(3)}
+    condition = {"label": Scalar(torch.zeros(3))}
     assert config.sample_guidance(condition, torch.zeros(3, 2), generator) is condition
     assert torch.equal(generator.get_state(), before)
     objective = networked(config, path)
@@ -281,14 +282,14 @@ def test_without_a_range_nothing_is_told_and_nothing_is_drawn(name: str) -> None
 def test_the_law_of_the_weights(power: float) -> None:
     config = CDConfig(guidance_range=(1.0, 8.0), guidance_power=power)
     x0 = torch.zeros(40_000, 1, dtype=torch.float64)
-    weight = config.sample_guidance({}, x0, torch.Generator().manual_seed(0))["guidance"]
+    weight = config.sample_guidance({}, x0, torch.Generator().manual_seed(0))["guidance"].tensors["value"]
     assert weight.dtype == torch.float64
     expected = {0.0: 4.5, 1.0: 7 / math.log(8), 2.0: math.log(8) / (1 - 1 / 8)}[power]
     assert weight.mean().item() == pytest.approx(expected, rel=0.02)
     assert 1 <= weight.min() < 1.01
     assert 7.5 < weight.max() <= 8
     shard = ShardGenerator(torch.Generator().manual_seed(0), 10, 20, 40_000)
-    assert torch.equal(config.sample_guidance({}, x0[:10], shard)["guidance"], weight[10:20])
+    assert torch.equal(config.sample_guidance({}, x0[:10], shard)["guidance"].tensors["value"], weight[10:20])
 
 
 def test_examples_that_lose_their_label_lose_their_weight() -> None:
@@ -298,8 +299,8 @@ def test_examples_that_lose_their_label_lose_their_weight() -> None:
     objective.student.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[3]))
     losses(objective, {"label": torch.zeros(400, dtype=torch.long)})
     for told in seen:
-        assert torch.equal(told["label"] == -1, told["guidance"].isnan())
-        assert 150 < int(told["guidance"].isnan().sum()) < 250
+        assert torch.equal(told["label"].has_condition(), told["guidance"].has_condition())
+        assert 150 < int(told["guidance"].has_condition().sum()) < 250
 
 
 @pytest.mark.parametrize(
@@ -356,7 +357,7 @@ class PlanarTeacher(Denoiser):
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
         assert condition is not None
         answers = torch.stack([part(x, t) for part in self.parts])
-        return answers[condition["label"] % 3, torch.arange(len(x))]
+        return answers[as_condition(condition)["label"].tensors["index"] % 3, torch.arange(len(x))]
 
 
 class PlanarStudent(nn.Module):
@@ -370,7 +371,8 @@ class PlanarStudent(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: Condition) -> Tensor:
-        told = condition["label"].to(x) - 0.5, condition["guidance"].to(x) - 2
+        label, weight = condition["label"].tensors["index"], condition["guidance"].tensors["value"]
+        told = label.to(x) - 0.5, weight.to(x) - 2
         return self.body(torch.cat([x, t[:, None], torch.stack(told, dim=1)], dim=1))
 
 

@@ -181,7 +181,7 @@ def test_labels_are_dropped_in_their_share() -> None:
     class Net(LabelledNet):
         def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: object) -> Tensor:
             assert isinstance(condition, dict)
-            seen.append(condition["label"])
+            seen.append(condition["label"].index)
             return super().forward(x, t, s, condition)
 
     objective = MeanFlow(FlowMap(Net(), LINEAR), MeanFlowConfig(label_dropout=0.2))
@@ -224,7 +224,7 @@ def test_under_autocast_the_loss_is_float32_and_every_weight_has_a_gradient(kapp
     class Net(TwoTimesNet):
         def forward(self, x: Tensor, t: Tensor, s: Tensor, condition: object) -> Tensor:
             assert isinstance(condition, dict)
-            return super().forward(x + 0.1 * condition["label"][:, None], t, s, None)
+            return super().forward(x + 0.1 * condition["label"].value[:, None], t, s, None)
 
     student = FlowMap(Net(16), LINEAR)
     config = MeanFlowConfig(guidance=TargetGuidance(omega=1.5, kappa=kappa), label_dropout=0.1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from analytic import PATHS, GaussianDenoiser, GaussianNet, MixtureDenoiser, PlanarNet, ring
+from unistep.core.condition import Label
 from unistep.core.flowmap import ConsistencyModel, Denoiser, GuidedDenoiser, c_noise
 from unistep.core.path import Path, TrigFlow, VarianceExploding, expand_to, match_snr
 from unistep.core.sampling import sample_one_step
@@ -267,15 +268,15 @@ def test_under_autocast_the_loss_is_float32_and_close() -> None:
 class ConditionValue(nn.Module):
     """A raw network that depends on its label."""
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: dict[str, Tensor]) -> Tensor:
-        return 0.3 * (x + 0.2 * expand_to(condition["label"], x)).tanh()
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: dict[str, Label]) -> Tensor:
+        return 0.3 * (x + 0.2 * expand_to(condition["label"].index, x)).tanh()
 
 
 def test_a_guided_teacher_gives_the_velocity_of_its_guided_ode() -> None:
     teacher = Denoiser(ConditionValue(), VarianceExploding())
     config = SCMConfig(target="teacher", guidance=2.5)
     objective = ContinuousConsistency(student(ConditionValue()), teacher, config)
-    x, t, condition = data(3), torch.tensor([0.2, 0.8, 1.5]).double(), {"label": torch.tensor([0, 1, 2])}
+    x, t, condition = data(3), torch.tensor([0.2, 0.8, 1.5]).double(), {"label": Label(torch.tensor([0, 1, 2]))}
     velocity = objective.velocity(x, x, x, t, condition)
     # Along the ODE, in coordinates of the teacher's path: a small step there and back.
     guided, h = GuidedDenoiser(teacher, 2.5), 1e-5
@@ -297,8 +298,8 @@ def test_dropped_labels_reach_the_network() -> None:
     seen: list[Tensor] = []
 
     class Listens(ConditionValue):
-        def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: dict[str, Tensor]) -> Tensor:
-            seen.append(condition["label"])
+        def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: dict[str, Label]) -> Tensor:
+            seen.append(condition["label"].index)
             return super().forward(x, t, s, condition)
 
     objective = ContinuousConsistency(student(Listens()), None, SCMConfig(label_dropout=0.5, adaptive=False))

@@ -177,7 +177,7 @@ def test_labels_are_dropped_where_the_velocity_is_learned() -> None:
         def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: object) -> Tensor:
             assert isinstance(condition, dict)
             assert s is not None
-            seen.append(torch.stack([condition["label"], (t == s).to(t)]))
+            seen.append(torch.stack([condition["label"].index, (t == s).to(t)]))
             return super().forward(x, t, s, condition)
 
     objective = Shortcut(FlowMap(Net(), LINEAR), ShortcutConfig(label_dropout=0.3, target_ema=0.0))

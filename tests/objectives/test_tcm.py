@@ -15,6 +15,7 @@ from scipy import integrate
 from torch import Tensor, nn
 
 from analytic import GaussianFlow, PlanarNet, TanhNet, WavyNet, ring
+from unistep.core.condition import Label
 from unistep.core.flowmap import ConsistencyModel, Denoiser
 from unistep.core.path import LinearFlow, Path, VarianceExploding
 from unistep.core.sampling import sample_one_step
@@ -138,9 +139,9 @@ def test_below_the_transition_the_first_stage_answers_for_the_same_condition(mon
             super().__init__()
             self.factor, self.seen = factor, []
 
-        def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: dict[str, Tensor]) -> Tensor:
+        def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: dict[str, Label]) -> Tensor:
             self.seen.append(len(x))
-            return self.factor * condition["label"][:, None].to(x) + 0 * x
+            return self.factor * condition["label"].index[:, None].to(x) + 0 * x
 
     nets, pairs = [Labelled(1.0), Labelled(100.0)], []
     student, first = (ConsistencyModel(net, VE, boundary=0.0) for net in nets)
