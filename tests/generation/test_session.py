@@ -129,9 +129,7 @@ def test_a_model_whose_parts_disagree_is_refused(g: Generator) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_a_sample_is_two_chunks_and_so_are_its_calls(
-    g: Generator, watched: list[dict[str, Any]], steps: int
-) -> None:
+def test_a_sample_is_two_chunks_and_so_are_its_calls(g: Generator, watched: list[dict[str, Any]], steps: int) -> None:
     g.sample(2, steps=steps)
     assert len(watched) == g.network_calls(steps) == 2 * steps
 

@@ -266,7 +266,11 @@ def test_every_condition_is_heard_and_may_be_left_out(generator: torch.Generator
         for weight in net.parameters():  # the zeros that training starts from would hide a condition
             weight.normal_(0, 0.2, generator=generator)
     x, t = torch.randn(1, 1, 8, 8, generator=generator), torch.zeros(1)
-    told = {"label": Label(torch.tensor([1])), "pitch": Label(torch.tensor([2])), "velocity": Scalar(torch.tensor([64.0]))}
+    told = {
+        "label": Label(torch.tensor([1])),
+        "pitch": Label(torch.tensor([2])),
+        "velocity": Scalar(torch.tensor([64.0])),
+    }
     everything = net(x, t, None, told)
     for name, other in (("label", 2), ("pitch", 3), ("velocity", 90.0)):
         changed = net(x, t, None, told | as_condition({name: torch.tensor([other])}))

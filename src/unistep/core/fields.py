@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unistep.core.note_names import note_names, note_number
 from unistep.core.seeding import Randomness, randint, uniform
-from unistep.core.values import Label, Scalar, Signal, Tokens, Value
+from unistep.core.values import Label, Scalar, Value
 from unistep.spelling import nearest_hint
 
 ConditionValue = int | float | str | Path | Tensor

@@ -60,7 +60,9 @@ class Loader:
         """
         chosen = self.indices(step)
         values = torch.from_numpy(self.dataset.values[chosen])
-        return values, as_condition({name: torch.from_numpy(column[chosen]) for name, column in self.dataset.condition.items()})
+        return values, as_condition(
+            {name: torch.from_numpy(column[chosen]) for name, column in self.dataset.condition.items()}
+        )
 
     def indices(self, step: int) -> np.ndarray:
         """Indices of this process's share of a step's batch, int64 of shape ``[batch_size / world]``."""

@@ -10,7 +10,16 @@ from pathlib import Path as FilePath
 import torch
 from torch import Tensor
 
-from unistep.core.condition import GUIDANCE, Condition, ConditionValue, ScalarField, Value, parse_condition, select, to_device
+from unistep.core.condition import (
+    GUIDANCE,
+    Condition,
+    ConditionValue,
+    ScalarField,
+    Value,
+    parse_condition,
+    select,
+    to_device,
+)
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
 from unistep.core.sampling import sample_gamma, sample_multistep
 from unistep.core.sampling_inputs import given_times

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unistep.core.condition import CONTEXT, Condition, Signal, Value
 from unistep.core.seeding import Randomness, randn_like, uniform
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreviousFrames:
-    """The field of the previous frames, as a network is fitted to it."""
-
-    kind: ClassVar[str] = "signal"
-
-    shape: tuple[int, ...]
-    """Shape of the previous frames, ``(channels, *spatial)``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
-from unistep.core.condition import CONTEXT, AnyField
+from unistep.core.condition import CONTEXT, AnyField, SignalField
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
 from unistep.core.solvers import Solver
-from unistep.generation.history import Context, PreviousFrames
+from unistep.generation.history import Context
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
 from unistep.nets.config import NetworkConfig
@@ -113,7 +113,7 @@ class ModelConfig:
         """
         shape, fields = self.modality.shape, dict[str, Any](self.fields)
         if self.context is not None:
-            fields[CONTEXT] = PreviousFrames(shape=(*shape[:-1], self.context.frames))
+            fields[CONTEXT] = SignalField(shape=(*shape[:-1], self.context.frames))
         return replace(self, network=self.network.fitted(shape, fields))
 
     def build(self) -> Map:

@@ -11,7 +11,7 @@ WRITTEN_OUT = 128
 """Longest sequence on a CPU whose fused kernel has the slower way back: six times at 49 tokens in bfloat16."""
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     r"""Softmax attention, :math:`\mathrm{softmax}(q k^\top / \sqrt{d})\, v`.
 
     PyTorch's fused kernels have no forward-mode derivative (pytorch#117629), so inside ``torch.func.jvp`` the
@@ -22,6 +22,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q: Queries, shape ``[b, heads, n, d]``.
         k: Keys, shape ``[b, heads, m, d]``.
         v: Values, shape ``[b, heads, m, d]``.
+        mask: Which keys count, broadcasting to ``[b, heads, n, m]``; all without. At least one must for each query.
 
     Returns:
         Shape ``[b, heads, n, d]``.
@@ -29,9 +30,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     # torch.func.jvp enters a dual level for its whole body; there is no public query for it.
     short = q.device.type == "cpu" and q.requires_grad and k.shape[2] <= WRITTEN_OUT
     if short or forward_ad._current_level >= 0:
-        weights = torch.einsum("bhnd,bhmd->bhnm", q * q.shape[-1] ** -0.5, k).softmax(dim=-1)
-        return torch.einsum("bhnm,bhmd->bhnd", weights, v)
-    return F.scaled_dot_product_attention(q, k, v)
+        logits = torch.einsum("bhnd,bhmd->bhnm", q * q.shape[-1] ** -0.5, k)
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        return torch.einsum("bhnm,bhmd->bhnd", logits.softmax(dim=-1), v)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 class SelfAttention(nn.Module):

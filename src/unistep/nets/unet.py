@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -23,6 +23,7 @@ from unistep.nets.blocks import (
     pool_positions,
     space_to_depth,
 )
+from unistep.nets.conditioning import CrossAttention, SignalInput, TokenProjection
 from unistep.nets.config import NetworkConfig, TimeProblem
 from unistep.nets.embedding import (
     MIN_FREQUENCY,
@@ -87,6 +88,11 @@ class UNetConfig(NetworkConfig):
     """Number of values of each other condition that is a class, such as ``{"pitch": 128}``."""
     scalars: dict[str, float] = field(default_factory=dict)
     """Conditions that are numbers, each with the unit that makes it of order one, such as ``{"velocity": 127}``."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """Conditions that are sequences of vectors, each with the features of a vector. After each block of the middle and
+    of the levels of ``attention``, all positions attend to them."""
+    signals: dict[str, int] = field(default_factory=dict)
+    """Conditions that are signals of the same spatial size, each with its channels, such as ``{"source": 3}``."""
     second_time: bool = False
     """Whether the network also takes the time ``s`` that a flow map jumps to."""
     dropout: float = 0.0
@@ -117,7 +123,7 @@ class UNetConfig(NetworkConfig):
                 f"and {self.attention}"
             )
         attended = [self.widths[level] for level in self.attention if level < len(self.widths)]
-        attended += [self.widths[-1]] if self.middle_blocks > 1 else []
+        attended += [self.widths[-1]] if self.middle_blocks > (0 if self.tokens else 1) else []
         if any(width % min(self.head_dim, width) for width in attended):
             raise ValueError(f"widths with attention must be multiples of head_dim {self.head_dim}, got {attended}")
         if self.position_sizes and (
@@ -131,11 +137,13 @@ class UNetConfig(NetworkConfig):
                 f"basis_functions must be 0 without position_sizes, or positive, got {self.basis_functions} and "
                 f"{self.position_sizes}"
             )
-        names = [*self.vocabularies, *self.scalars]
+        names = [*self.vocabularies, *self.scalars, *self.tokens, *self.signals]
         if "label" in names or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
             raise ValueError(f"conditions need names of their own, single words other than label, got {names}")
         if any(size < 1 for size in self.vocabularies.values()) or any(unit <= 0 for unit in self.scalars.values()):
             raise ValueError(f"sizes of vocabularies and units of scalars must be positive, got {self}")
+        if min([*self.tokens.values(), *self.signals.values()], default=1) < 1:
+            raise ValueError(f"tokens need features and signals channels, got {self.tokens} and {self.signals}")
         if not MIN_FREQUENCY < self.max_frequency < math.inf:
             raise ValueError(f"max_frequency must be finite and above {MIN_FREQUENCY}, got {self.max_frequency}")
         if self.context < 0 or self.context % self.multiple:
@@ -179,10 +187,19 @@ class UNetConfig(NetworkConfig):
     def fitted(self, shape: tuple[int, ...], fields: Mapping[str, Any]) -> Self:
         """The same network for signals of ``shape`` and the conditions ``fields``.
 
-        A label becomes a table of classes, and a scalar an embedding in the unit that makes it of order one. A signal
-        is the previous frames: it has the size of ``shape`` in all but the last axis.
+        A label becomes a table of classes, and a scalar an embedding in the unit that makes it of order one; tokens are
+        attended to, and a signal is a second input. The field ``context`` is the previous frames: it has the size of
+        ``shape`` in all but the last axis.
+
+        Raises:
+            ValueError: If a signal has another spatial size than ``shape``.
         """
-        of_kind = {kind: {n: f for n, f in fields.items() if f.kind == kind} for kind in ("label", "scalar", "signal")}
+        context = fields.get("context")
+        kinds = ("label", "scalar", "tokens", "signal")
+        of_kind = {kind: {n: f for n, f in _others(fields, ["context"]).items() if f.kind == kind} for kind in kinds}
+        for name, field in of_kind["signal"].items():
+            if tuple(field.shape[1:]) != tuple(shape[1:]):
+                raise ValueError(f"{name} must have the spatial size {list(shape[1:])}, got {list(field.shape[1:])}")
         classes = {name: field.size for name, field in of_kind["label"].items()}
         return replace(
             self,
@@ -191,7 +208,9 @@ class UNetConfig(NetworkConfig):
             num_classes=classes.pop("label", 0),
             vocabularies=classes,
             scalars={name: max(abs(field.low), abs(field.high)) for name, field in of_kind["scalar"].items()},
-            context=sum(field.shape[-1] for field in of_kind["signal"].values()),
+            tokens={name: field.dim for name, field in of_kind["tokens"].items()},
+            signals={name: field.shape[0] for name, field in of_kind["signal"].items()},
+            context=0 if context is None else context.shape[-1],
         )
 
     def differences(self, theirs: NetworkConfig) -> list[str]:
@@ -208,6 +227,8 @@ class UNetConfig(NetworkConfig):
             num_classes=theirs.num_classes or self.num_classes,
             vocabularies={**_others(self.vocabularies, theirs.scalars), **theirs.vocabularies},
             scalars={**_others(self.scalars, theirs.vocabularies), **theirs.scalars},
+            tokens={**self.tokens, **theirs.tokens},
+            signals={**self.signals, **theirs.signals},
             basis_functions=theirs.basis_functions or (self.basis_functions if theirs.position_sizes else 0),
         )
         return super().differences(known)
@@ -250,8 +271,7 @@ class UNet(nn.Module):
 
     boundary_layers = (
         "input", "position_embedding", "basis_head.positions", "output", "gated_skip", "time", "second_time", "label",
-        "classes", "scalars",
-        "context_noise_embedding",
+        "classes", "scalars", "tokens", "signals", "context_noise_embedding",
     )  # fmt: skip
     """Submodules at the edge of the network, which optimizers for hidden matrices leave alone."""
 
@@ -271,6 +291,7 @@ class UNet(nn.Module):
         self.classes = nn.ModuleDict({name: LabelEmbedding(n, emb) for name, n in sorted(config.vocabularies.items())})
         self.scalars = nn.ModuleDict({name: ScalarEmbedding(u, emb) for name, u in sorted(config.scalars.items())})
 
+        self.tokens = nn.ModuleDict({name: TokenProjection(n, emb) for name, n in sorted(config.tokens.items())})
         self.context_noise_embedding = ScalarEmbedding(1.0, emb) if config.context else None
 
         def block(c_in: int, c_out: int) -> ResidualBlock:
@@ -282,6 +303,9 @@ class UNet(nn.Module):
         folded = config.channels * config.patch**dims
         width = config.widths[0]
         self.input = conv(dims, folded, width)
+        self.signals = nn.ModuleDict(
+            {name: SignalInput(dims, n, config.patch, width, emb) for name, n in sorted(config.signals.items())}
+        )
         beside = config.context + config.margin
         sizes = [*config.position_sizes[:-1], config.position_sizes[-1] + beside] if config.position_sizes else []
         sizes = [n // config.patch for n in sizes]
@@ -313,6 +337,15 @@ class UNet(nn.Module):
             if config.basis_functions
             else None
         )
+        self.cross_attention = nn.ModuleDict()
+        if config.tokens:
+            places = {f"middle_{i}": config.widths[-1] for i in range(config.middle_blocks)}
+            for way in ("down", "up"):
+                for level, (level_width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+                    if level in config.attention:
+                        places |= {f"{way}_{level}_{i}": level_width for i in range(count)}
+            for name, channels in places.items():
+                self.cross_attention[name] = CrossAttention(channels, emb, config.head_dim)
         for last in filter(None, (self.output, self.gated_skip)):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -351,6 +384,8 @@ class UNet(nn.Module):
             context = given.get("context")
             level = nothing if context is None else context.level.to(t)
             embedding = _plus(embedding, self.context_noise_embedding(level))
+        for name, reference in self.signals.items():
+            embedding = _plus(embedding, reference.embed(given.get(name), t))  # type: ignore[operator]
         return F.silu(embedding)
 
     def _codes(self, t: Tensor, x: Tensor) -> Tensor:
@@ -384,7 +419,9 @@ class UNet(nn.Module):
             condition: Typed values by name: for ``label`` and the vocabularies, values with ``index`` ``[b]``, negative
                 for the null condition; for the scalars with ``value`` ``[b]``, NaN for the null condition. With
                 ``config.context``, a ``context`` with ``signal`` ``[b, channels, *spatial]`` of that last size, and
-                ``level`` ``[b]``, the level of the noise on it. Leaving a condition out is the null condition.
+                ``level`` ``[b]``, the level of the noise on it; for the tokens with ``tokens`` ``[b, n, d]`` and
+                ``mask`` ``[b, n]``; for the signals with ``signal`` of the spatial sizes of ``x``, and ``level``.
+                Leaving a condition out is the null condition.
 
         Returns:
             Tensor of the shape of ``x``.
@@ -404,30 +441,39 @@ class UNet(nn.Module):
         embeddings = [pool_positions(embedding, config.patch)]
         for _ in config.widths[1:]:
             embeddings.append(pool_positions(embeddings[-1], 2))
+        given = {} if condition is None else condition
+        references = [
+            signal_input(given.get(name), x, config.context, config.margin)
+            for name, signal_input in self.signals.items()
+        ]
+        tokens = self._tokens(x, given)
         if config.context:
             x = torch.cat([self._context(x, condition), x], dim=-1)
         if config.margin:
             x = F.pad(x, (0, config.margin))
         folded = space_to_depth(x, config.patch)
         h = self.input(folded)
+        for reference in references:
+            h = h + reference
         if self.position_embedding is not None:
             h = self.position_embedding(h)
         skips: list[Tensor] = []
         for level, stage in enumerate(self.down):
             if level > 0:
                 h = halve(h)
-            for block, mixer in stage:  # type: ignore[union-attr, misc]
-                h = mixer(block(h, embeddings[level]))
+            for i, (block, mixer) in enumerate(stage):  # type: ignore[arg-type, misc]
+                h = self._attend(f"down_{level}_{i}", mixer(block(h, embeddings[level])), tokens)
                 skips.append(h)
-        for block, mixer in self.middle:  # type: ignore[misc]
-            h = mixer(block(h, embeddings[-1]))
+        for i, (block, mixer) in enumerate(self.middle):  # type: ignore[misc]
+            h = self._attend(f"middle_{i}", mixer(block(h, embeddings[-1])), tokens)
         for level, stage in enumerate(self.up):
             embedding = embeddings[-1 - level]
             h = stage["narrow"](h)  # type: ignore[index]
             if level > 0:
                 h = double(h)
-            for block, mixer in stage["blocks"]:  # type: ignore[index]
+            for i, (block, mixer) in enumerate(stage["blocks"]):  # type: ignore[index]
                 h = mixer(block(torch.cat([h, skips.pop()], dim=1), embedding))
+                h = self._attend(f"up_{len(self.up) - 1 - level}_{i}", h, tokens)
         h = F.silu(self.output_norm(h))
         out = self.output(h)
         if self.gated_skip is not None:
@@ -437,6 +483,19 @@ class UNet(nn.Module):
         out = depth_to_space(out, config.patch)
         beside = config.context + config.margin
         return out[..., config.context : out.shape[-1] - config.margin] if beside else out  # FSDP2 warns of views
+
+    def _tokens(self, x: Tensor, given: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
+        """The tokens of all conditions, and which of them count; ``None`` where the network takes none."""
+        found = [project(given.get(name), x) for name, project in self.tokens.items()]
+        if not found:
+            return None
+        return torch.cat([tokens for tokens, _ in found], dim=1), torch.cat([mask for _, mask in found], dim=1)
+
+    def _attend(self, place: str, h: Tensor, tokens: tuple[Tensor, Tensor] | None) -> Tensor:
+        """``h`` after its positions have attended to the tokens, where there are any."""
+        if tokens is None or place not in self.cross_attention:
+            return h
+        return self.cross_attention[place](h, *tokens)
 
     def _context(self, x: Tensor, condition: Mapping[str, Any] | None) -> Tensor:
         """The context of ``x``, zeros for the null condition."""
@@ -457,7 +516,7 @@ def _plus(embedding: Tensor, features: Tensor) -> Tensor:
     return long + short.view(len(short), *([1] * (long.ndim - 2)), short.shape[-1])
 
 
-def _others(ours: Mapping[str, Any], taken: Mapping[str, Any]) -> dict[str, Any]:
+def _others(ours: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
     """What is not in ``taken``."""
     return {name: value for name, value in ours.items() if name not in taken}
 
