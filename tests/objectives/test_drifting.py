@@ -161,7 +161,7 @@ def test_different_conditions_do_not_interact() -> None:
     samples, data = points(16, 3), points(16, 3, seed=1)
     label = torch.tensor([0, 1] * 8)
     objective = DriftingConfig(group=16, temperatures=(0.4,)).build(Given(samples), None)
-    apart = objective.apart({"label": label}, samples)[:, None]
+    apart = objective.apart({"label": Label(label)}, samples)[:, None]
     unit, drift, size = objective.drift(samples[None, None], data[None, None], apart)
     pairs = [torch.cdist(samples[label == c], v[label == c]) for c in (0, 1) for v in (data, samples)]
     mean = torch.cat([p.flatten() for p in pairs]).mean()

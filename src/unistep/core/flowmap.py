@@ -217,8 +217,8 @@ class GuidedDenoiser(nn.Module):
 
     .. math:: D_w(x, t, c) = D(x, t) + w\,(D(x, t, c) - D(x, t))
 
-    A condition that holds the field ``guidance``, a :class:`~unistep.core.condition.Scalar`, gives each example a weight
-    of its own, and its null condition stands for 1; the denoiser does not get that field.
+    A condition that holds the field ``guidance``, a :class:`~unistep.core.condition.Scalar`, gives each example a
+    weight of its own, and its null condition stands for 1; the denoiser does not get that field.
 
     Args:
         denoiser: A denoiser trained with dropped conditions.

@@ -19,6 +19,10 @@ Rows = slice | Tensor | Sequence[int]
 """Which items of a batch: a slice, a mask or indices."""
 
 
+def _flattened_with_keys(value: Value) -> tuple[list[tuple[pytree.KeyEntry, Any]], Any]:
+    return [(pytree.GetAttrKey(name), tensor) for name, tensor in value.tensors.items()], None
+
+
 class Value(ABC):
     """The value of one condition for each item of a batch: a frozen dataclass of tensors, batch first.
 
@@ -37,10 +41,7 @@ class Value(ABC):
             lambda value: ([getattr(value, name) for name in _names(cls)], None),
             lambda tensors, _: cls(*tensors),
             serialized_type_name=f"{cls.__module__}.{cls.__qualname__}",
-            flatten_with_keys_fn=lambda value: (
-                [(pytree.GetAttrKey(name), getattr(value, name)) for name in _names(cls)],
-                None,
-            ),
+            flatten_with_keys_fn=_flattened_with_keys,
         )
 
     @abstractmethod
@@ -191,15 +192,15 @@ class Tokens(Value):
         return _same_rows(torch.where(self.mask[..., None], self.tokens, 0), self.mask)
 
     @classmethod
-    def _aligned(cls, values: Sequence[Tokens]) -> Sequence[Tokens]:
+    def _aligned(cls, values: Sequence[Self]) -> Sequence[Self]:
         longest = max(value.mask.shape[1] for value in values)
         return [value._padded(longest - value.mask.shape[1]) for value in values]
 
-    def _padded(self, count: int) -> Tokens:
+    def _padded(self, count: int) -> Self:
         """The sequences with ``count`` more vectors that do not count."""
         if count == 0:
             return self
-        return Tokens(F.pad(self.tokens, (0, 0, 0, count)), F.pad(self.mask, (0, count)))
+        return replace(self, tokens=F.pad(self.tokens, (0, 0, 0, count)), mask=F.pad(self.mask, (0, count)))
 
 
 @dataclass(frozen=True, eq=False)

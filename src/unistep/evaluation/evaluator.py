@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import torch
@@ -242,7 +243,7 @@ def _settings(model: Sampler, sweep: Sweep) -> Sequence[Setting]:
 def _told(condition: Mapping[str, Value]) -> dict[str, str]:
     """What the samples are told, in words."""
     return {
-        name: str(value) if isinstance(value, int | float | str) else "of each sample"
+        name: str(value) if isinstance(value, int | float | str | Path) else "of each sample"
         for name, value in condition.items()
         if value is not None
     }
@@ -323,7 +324,7 @@ class _Timed:
         self._batch_size, self._condition, self._shape = batch_size, condition, shape
         self.seconds = 0.0
         for name, value in condition.items():
-            if not (value is None or isinstance(value, int | float | str)) and len(value) != num:
+            if not (value is None or isinstance(value, int | float | str | Path)) and len(value) != num:
                 raise ValueError(f"{name} has {len(value)} values for {num} samples; give one, or one for each")
 
     def _sample(self, start: int, stop: int) -> Tensor:
@@ -358,7 +359,7 @@ class _Timed:
 
 
 def _part(value: Value, start: int, stop: int) -> Value:
-    return value if value is None or isinstance(value, int | float | str) else value[start:stop]
+    return value if value is None or isinstance(value, int | float | str | Path) else value[start:stop]
 
 
 def _noise(num: int, shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:

@@ -197,9 +197,10 @@ class UNetConfig(NetworkConfig):
         context = fields.get("context")
         kinds = ("label", "scalar", "tokens", "signal")
         of_kind = {kind: {n: f for n, f in _others(fields, ["context"]).items() if f.kind == kind} for kind in kinds}
-        for name, field in of_kind["signal"].items():
-            if tuple(field.shape[1:]) != tuple(shape[1:]):
-                raise ValueError(f"{name} must have the spatial size {list(shape[1:])}, got {list(field.shape[1:])}")
+        for name, reference in of_kind["signal"].items():
+            if tuple(reference.shape[1:]) != tuple(shape[1:]):
+                got = list(reference.shape[1:])
+                raise ValueError(f"{name} must have the spatial size {list(shape[1:])}, got {got}")
         classes = {name: field.size for name, field in of_kind["label"].items()}
         return replace(
             self,

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.core.condition import Condition
+from unistep.core.condition import Condition, ConditionLike
 from unistep.core.flowmap import Denoiser, FlowMap, Map
 from unistep.core.seeding import Randomness, ShardGenerator, multinomial, randint, randn_like, uniform
 from unistep.core.solvers import STEPS
@@ -133,7 +133,7 @@ class OwnDenoiser(Denoiser):
         super().__init__(flow_map.net, flow_map.path, flow_map.sigma_data)
         self.flow_map = flow_map
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: ConditionLike | None = None) -> Tensor:
         r"""Estimate the clean signal, :math:`g(x_t, t, t)`; ``s`` must be left out."""
         assert s is None
         return self.path.denoised_from_velocity(x, self.flow_map.velocity(x, t, t, condition), t)
