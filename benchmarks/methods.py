@@ -1,16 +1,16 @@
 """Every method of the family at equal compute: same network, data, seed and processor seconds.
 
     python benchmarks/methods.py --teacher DIR --seconds 120 --num 1000 --json methods.json --plot methods.png
-    python benchmarks/methods.py fashion-ect fashion-sct --teacher DIR --seconds 300
-    python benchmarks/methods.py fashion-ect fashion-cd/guided --teacher DIR  # guidance of 1.2 in both
+    python benchmarks/methods.py fashion/ect fashion/sct --teacher DIR --seconds 300
+    python benchmarks/methods.py fashion/ect fashion/cd/guided --teacher DIR  # guidance of 1.2 in both
     python benchmarks/methods.py --device cuda --batch-size 256 --images 400000 --jobs 4
     python benchmarks/methods.py --device cuda --batch-size 256 --time-alone --jobs 4
 
-Methods are the recipes. Each runs from the weights of a teacher, with its own optimizer where its recipe starts so
-too and else with that of the recipes for tuning. Where it does not need a teacher, it also runs from fresh weights
-(``NAME/scratch``). Where its target can be guided, it also runs with the guidance of ``fashion-ect``
-(``NAME/guided``), and that without (``fashion-ect/unguided``). Truncated training goes on from a one-step model: half
-of its budget, counted with the rest, is spent on ``fashion-ect/unguided``.
+Methods are the recipes ``fashion/METHOD``. Each runs from the weights of a teacher, with its own optimizer where its
+recipe starts so too and else with that of the recipes for tuning. Where it does not need a teacher, it also runs from
+fresh weights (``NAME/scratch``). Where its target can be guided, it also runs with the guidance of ``fashion/ect``
+(``NAME/guided``), and that without (``fashion/ect/unguided``). Truncated training goes on from a one-step model: half
+of its budget, counted with the rest, is spent on ``fashion/ect/unguided``.
 
 Every run is a process of its own with one thread. Processor seconds are used rather than the clock's, so that other
 work on the machine does not decide the ranking; network passes are counted beside them. On a GPU it is the clock's, and
@@ -44,15 +44,15 @@ from unistep.objectives.imf import IMFConfig
 from unistep.objectives.meanflow import FromDataConfig, TargetGuidance
 from unistep.objectives.shortcut import ShortcutConfig
 from unistep.objectives.tcm import TCMConfig
-from unistep.recipes import recipes
-from unistep.recipes.fashion import TUNING
+from unistep.recipes import reproductions
+from unistep.recipes.method import TUNING_OPTIMIZER, TUNING_SCHEDULE
 from unistep.training.run_config import RunConfig
 
 WEIGHT = 1.2
 """Guidance of the runs that are guided."""
 DROPOUT = 0.1
 """Share of examples without their label, where a student's own answer without it is asked for."""
-FIRST_STAGE = "fashion-ect/unguided"
+FIRST_STAGE = "fashion/ect/unguided"
 """What truncated training goes on from."""
 ONE_STEP = "fashion"
 """What its memory is measured with."""
@@ -64,14 +64,13 @@ that is hidden by what loading has taken before."""
 def methods() -> dict[str, RunConfig]:
     """Every run that can be compared, by name."""
     found: dict[str, RunConfig] = {}
-    for name, recipe in recipes().items():
-        config = recipe()
-        if config.model.kind == "denoiser" or not name.startswith("fashion-"):
+    for name, config in reproductions().items():
+        if config.model.kind == "denoiser" or not name.startswith("fashion/"):
             continue
         config = replace(config, model=replace(config.model, times={}))
         if config.teacher is None:
             found[f"{name}/scratch"] = config
-            config = replace(config, optimizer=TUNING["optimizer"], schedule=TUNING["schedule"])
+            config = replace(config, optimizer=TUNING_OPTIMIZER, schedule=TUNING_SCHEDULE)
         found[name] = config = replace(config, teacher="teacher")
         for other, objective in guided(config.objective).items():
             found[f"{name}/{other}"] = replace(config, objective=objective)

@@ -16,6 +16,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -27,7 +28,7 @@ from unistep.evaluation.hardware import hardware
 from unistep.evaluation.note_metrics import NoteMetrics
 from unistep.hub import load
 from unistep.nets.unet import UNetConfig
-from unistep.recipes.audio import notes_teacher
+from unistep.recipes.shipped_notes import denoising
 from unistep.training.ema import PowerEMA
 from unistep.training.run import train
 from unistep.training.run_config import RunConfig
@@ -42,8 +43,8 @@ def variant(name: str) -> RunConfig:
     Raises:
         ValueError: If there is no such variant.
     """
-    recipe = notes_teacher()
-    network = recipe.model.network
+    recipe = denoising()
+    network: Any = recipe.model.network
     frames = network.position_sizes
     picture = UNetConfig(channels=2, patch=8, widths=(64, 128), blocks=(1, 2))
     networks = {

@@ -21,7 +21,7 @@ from unistep.evaluation.hardware import hardware
 from unistep.hub.load import load
 from unistep.objectives.base import Objective
 from unistep.precision import Precision, autocast
-from unistep.recipes.fashion import fashion_ect
+from unistep.recipes.shipped_fashion import ect
 
 
 def gradient(objective: Objective, x0: Tensor, label: Tensor, precision: Precision) -> Tensor:
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    recipe = fashion_ect()
+    recipe = ect()
     student, teacher, data = load(options.student), load(options.teacher), prepare(recipe.data, progress=False)
     assert data.labels is not None
     n = options.batch_size

@@ -32,7 +32,7 @@ import unistep
 from unistep.data import DataConfig, Loader, prepare
 from unistep.evaluation.hardware import hardware
 from unistep.precision import has_fast_bf16
-from unistep.recipes.fashion import STUDENT, TEACHER, fashion_teacher
+from unistep.recipes.shipped_fashion import denoising, ect
 from unistep.training.build import build_objective, build_student, place
 from unistep.training.ema import EMA
 from unistep.training.optim import build_optimizer, set_rates
@@ -58,7 +58,7 @@ def medians(*calls: Callable[[], object], rounds: int) -> list[float]:
 def sampling() -> dict[str, float]:
     """Overhead of one-step sampling, and its speed-up over the teacher."""
     torch.manual_seed(0)
-    students, teachers = (unistep.Generator(c.build(), c) for c in (STUDENT, TEACHER))
+    students, teachers = (unistep.Generator(c.build(), c) for c in (ect().model, denoising().model))
     for generator in (students, teachers):
         generator.map.to(memory_format=torch.channels_last)
     x, t = torch.randn(BATCH, *students.shape), torch.zeros(BATCH)
@@ -114,7 +114,7 @@ def package_step(config: RunConfig, loader: Loader, *, compiled: bool) -> tuple[
 
 def training() -> dict[str, float]:
     """The package's training step against a plain loop, and the share of data loading."""
-    config = replace(fashion_teacher(), data=DataConfig(split="test"), batch_size=BATCH)
+    config = replace(denoising(), data=DataConfig(split="test"), batch_size=BATCH)
     loader = Loader(prepare(config.data, progress=False), BATCH, 0)
     ours, train_step = package_step(config, loader, compiled=False)
     compiled, _ = package_step(config, loader, compiled=True)

@@ -1,7 +1,7 @@
-"""What a training step of each method costs, as a ratio to a step of `fashion-ect`, in one run.
+"""What a training step of each method costs, as a ratio to a step of `fashion/ect`, in one run.
 
     python benchmarks/step_cost.py --threads 1 --rounds 7 --json step_cost.json
-    python benchmarks/step_cost.py fashion-sct fashion-meanflow
+    python benchmarks/step_cost.py fashion/sct fashion/meanflow
 
 Same network widths, data, batch and device. The methods take turns, one gradient each, so that other work on the
 machine falls on all alike; processor time is counted on a CPU and the clock on a GPU. The median of the rounds is
@@ -22,17 +22,17 @@ import torch
 from unistep.data import Loader, prepare
 from unistep.evaluation.hardware import hardware
 from unistep.hub.load import load
-from unistep.recipes import recipes
+from unistep.recipes import reproductions
 from unistep.training.build import build_objective, build_student, place
 from unistep.training.parallel import World
 from unistep.training.step import TrainStep
 
-YARDSTICK = "fashion-ect"
+YARDSTICK = "fashion/ect"
 
 
 def stepper_of(name: str, batch: int, world: World) -> TrainStep:
     """The steps of a recipe, from the weights of the shipped models."""
-    config = replace(recipes()[name](), batch_size=batch)
+    config = replace(reproductions()[name], batch_size=batch)
     teacher = load(config.teacher or "fashion-teacher")
     model = replace(config.model, fields=teacher.config.fields)
     student = build_student(config, model, teacher)
@@ -45,7 +45,7 @@ def stepper_of(name: str, batch: int, world: World) -> TrainStep:
 
 def main() -> None:
     """Take turns and print the ratios."""
-    known = [name for name, recipe in recipes().items() if recipe().model.kind != "denoiser"]
+    known = [name for name, config in reproductions().items() if config.model.kind != "denoiser"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="*", help="recipes; all without")
     parser.add_argument("--threads", type=int, default=1)

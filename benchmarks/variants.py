@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from unistep.core.timesteps import LogNormal, RatioCurriculum, SqrtCurriculum
 from unistep.objectives.cd import CDConfig
@@ -12,33 +13,38 @@ from unistep.objectives.distance import PseudoHuber, SquaredL2
 from unistep.objectives.ect import ECTConfig
 from unistep.objectives.imm import IMMConfig
 from unistep.objectives.shortcut import ShortcutConfig
-from unistep.recipes.fashion import STUDENT, TEACHER, fashion_teacher
-from unistep.recipes.fashion_flow_maps import FLOW_MAP
+from unistep.recipes.measured_fashion import meanflow
+from unistep.recipes.shipped_fashion import denoising, ect
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import AdamConfig, MuonConfig, Schedule
 from unistep.training.run_config import RunConfig
+
+TEACHER, STUDENT, FLOW_MAP = denoising().model, ect().model, meanflow().model
+
+_STUDENT: Any = STUDENT.network
+DROPPING = replace(_STUDENT, dropout=0.1)
 
 EASY = ECTConfig(curriculum=RatioCurriculum(q=4.0, stages=3), weighting="inverse_gap")
 
 HIGH = LogNormal(mean=0.0, std=2.0)
 
 GUIDED = replace(EASY, times=HIGH, target="euler", guidance=1.3)
-"""That of the recipe ``fashion-ect``."""
+"""That of the recipe ``fashion/ect``."""
 
 DISTILLED = CDConfig(levels=18, solver="heun", distance=PseudoHuber(c=0.0))
 RADAM = AdamConfig(kind="radam", lr=4e-4)
-"""With the target averaged by 0.8 that of the recipe ``fashion-cd``."""
+"""With the target averaged by 0.8 that of the recipe ``fashion/cd``."""
 
 JUMPS = ShortcutConfig(target_ema=0.99, starts="uniform")
-"""With 16 sections and a target averaged by 0.9 that of the recipe ``fashion-shortcut``."""
+"""With 16 sections and a target averaged by 0.9 that of the recipe ``fashion/shortcut``."""
 MOMENTS = IMMConfig(particles=16, k=8.0)
-"""That of the recipe ``fashion-imm``."""
+"""That of the recipe ``fashion/imm``."""
 
 
 def tuned(objective: object, **changes: object) -> Callable[[], RunConfig]:
     """A student of the teacher with this objective."""
     base = replace(
-        fashion_teacher(),
+        denoising(),
         recipe="variant",
         model=STUDENT,
         teacher="teacher",
@@ -53,8 +59,9 @@ def denoiser(
     *, patch: int = 2, widths: tuple[int, ...] = (24, 64), dropout: float = 0.0, **changes: object
 ) -> Callable[[], RunConfig]:
     """A teacher from fresh weights, small enough to be judged after minutes."""
-    network = replace(TEACHER.network, patch=patch, widths=widths, dropout=dropout)
-    base = replace(fashion_teacher(), model=replace(TEACHER, network=network), emas=(PowerEMA(sigma_rel=0.1),))
+    network: Any = TEACHER.network
+    network = replace(network, patch=patch, widths=widths, dropout=dropout)
+    base = replace(denoising(), model=replace(TEACHER, network=network), emas=(PowerEMA(sigma_rel=0.1),))
     return lambda: replace(base, **changes)
 
 
@@ -76,7 +83,7 @@ VARIANTS: dict[str, Callable[[], RunConfig]] = {
     "ect-euler": tuned(replace(EASY, target="euler")),
     "ect-heun": tuned(replace(EASY, target="heun")),
     "ect-ot": tuned(replace(EASY, pairing="optimal_transport")),
-    "ect-dropout": tuned(EASY, model=replace(STUDENT, network=replace(STUDENT.network, dropout=0.1))),
+    "ect-dropout": tuned(EASY, model=replace(STUDENT, network=DROPPING)),
     "ect-high": tuned(replace(EASY, times=HIGH)),
     "ect-higher": tuned(replace(EASY, times=LogNormal(mean=1.0, std=2.0))),
     "ect-guided": tuned(replace(EASY, target="euler", guidance=1.3)),

@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unistep import registry
-from unistep.cli.recipes import read_docstring
 from unistep.objectives.base import Objective
-from unistep.recipes import Recipe, recipes
+from unistep.recipes import Recipe, facts, recipes
 from unistep.recipes.cite import citation
 
 FOLDER = Path(__file__).parent / "methods"
@@ -102,10 +101,11 @@ def page(kinds: list[type], users: dict[str, Recipe]) -> str:
             name, default, meaning = (cell.replace("|", "\\|") for cell in cells)
             lines.append(f"| `{name}` | `{default}` | {meaning} |")
     for name, recipe in users.items():
-        what, facts = read_docstring(inspect.getdoc(recipe) or "")
+        what, stated = facts(name)
         lines += ["", f"## Recipe `{name}`", "", what, ""]
-        lines += [f"- **{fact}.** {value}" for fact, value in {**facts, "Budget": recipe().budget}.items()]
-        lines += ["", "```bash", f"unistep train {name}", "```"]
+        lines += [f"- **{fact}.** {value}" for fact, value in {**stated, "Budget": recipe().budget}.items()]
+        data = "" if "/" in name else " --data folder:my_pictures"
+        lines += ["", "```bash", f"unistep train {name}{data}", "```"]
     lines += ["", "## Papers", "", *(f"- {' '.join(text.split())}" for text in dict.fromkeys(references))]
     if users:
         lines += ["", "```bibtex", citation(next(iter(users))).strip(), "```"]

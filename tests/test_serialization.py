@@ -31,7 +31,7 @@ from unistep.objectives.ct import CTConfig
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.objectives.distance import L1, PseudoHuber, SquaredL2
 from unistep.objectives.ect import ECTConfig
-from unistep.recipes import recipes
+from unistep.recipes import reproductions
 from unistep.serialization import from_plain, read_json, to_plain
 from unistep.spelling import nearest
 from unistep.training.ema import ConstantEMA, PowerEMA
@@ -43,9 +43,9 @@ def through_json(value: Any) -> Any:
     return from_plain(type(value), json.loads(json.dumps(to_plain(value), allow_nan=False)))
 
 
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", reproductions())
 def test_every_recipe_comes_back(name: str) -> None:
-    config = recipes()[name]()
+    config = reproductions()[name]
     assert through_json(config) == config
 
 
@@ -118,7 +118,7 @@ def test_any_run_comes_back(config: RunConfig) -> None:
     assert through_json(config) == config
 
 
-PLAIN = to_plain(recipes()["fashion-ect"]())
+PLAIN = to_plain(reproductions()["fashion/ect"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

@@ -54,14 +54,14 @@ COMMANDS = {
 }
 
 ON_CUDA = {
-    "train": "train fashion-ect --data fashion-mnist:test --max-steps 3 --device cuda --out {folder}/plain",
-    "train in bf16, compiled": "train fashion-ect --data fashion-mnist:test --max-steps 3 --device cuda --compile "
+    "train": "train fashion/ect --data fashion-mnist:test --max-steps 3 --device cuda --out {folder}/plain",
+    "train in bf16, compiled": "train fashion/ect --data fashion-mnist:test --max-steps 3 --device cuda --compile "
     "--precision bf16 --out {folder}/compiled",
-    "train a tangent method": "train fashion-sct --data fashion-mnist:test --max-steps 3 --device cuda "
+    "train a tangent method": "train fashion/sct --data fashion-mnist:test --max-steps 3 --device cuda "
     "--precision bf16 --out {folder}/tangent",
-    "train sounds": "train notes-ect --data notes:excerpt --max-steps 3 --device cuda --out {folder}/sounds",
-    "train a stream": "train phrases-ect --data notes:excerpt --max-steps 3 --device cuda --out {folder}/stream",
-    "train over processes": "train fashion-ect --data fashion-mnist:test --max-steps 3 --device cuda --parallel fsdp "
+    "train sounds": "train notes/ect --data notes:excerpt --max-steps 3 --device cuda --out {folder}/sounds",
+    "train a stream": "train phrases/ect --data notes:excerpt --max-steps 3 --device cuda --out {folder}/stream",
+    "train over processes": "train fashion/ect --data fashion-mnist:test --max-steps 3 --device cuda --parallel fsdp "
     "--out {folder}/fsdp",
 }
 """What the simulated device cannot do."""

@@ -92,7 +92,7 @@ def save_stream(folder: Path, kind: Literal["consistency", "denoiser"] = "consis
         kind=kind,
         network=UNetConfig(
             dims=1, patch=1, widths=(8, 16), blocks=(1, 1), middle_blocks=1, head_dim=8, embedding_dim=16, channels=64,
-            places=(16,), context=context.frames, vocabularies={"instrument": 6, "pitch": 16},
+            position_sizes=(16,), context=context.frames, vocabularies={"instrument": 6, "pitch": 16},
         ),
         modality=AudioModality(sample_rate=8_000, samples=1_024, n_fft=64, hop=32, dims=1, multiple=2, chunk=16),
         context=context,

@@ -61,37 +61,45 @@ MISTAKES = [
     # train
     ("train", "the recipe comes first"),
     ("train --out x", "the recipe comes first"),
-    ("train fashion-etc", "there is no recipe 'fashion-etc', did you mean 'fashion-ect'?"),
-    ("train fashion-ect --lr 1", "unknown option '--lr', did you mean '--optimizer.lr'"),
-    ("train fashion-ect --objective.curiculum.q 4", "did you mean '--objective.curriculum.q'?"),
-    ("train fashion-ect --optimizer.lr fast", "--optimizer.lr must be a number, got 'fast'"),
-    ("train fashion-ect --objective.target date", "must be one of", "did you mean 'data'?"),
-    ("train fashion-ect --objective.curriculum.q 1", "q must be above 1"),
-    ("train fashion-ect --batch-size 0", "batch_size must be at least 1, got 0"),
-    ("train fashion-ect --max-steps -5", "max_steps must be at least 1, got -5"),
-    ("train fashion-ect --budget 999999999999999h", "budget must be at most a century"),
-    ("train fashion-ect --optimizer.lr nan", "lr must be above 0 and at most 1000, got nan"),
-    ("train fashion-ect --optimizer.adam-lr -1", "adam_lr must be above 0 and at most 1000, got -1"),
-    ("train fashion-ect --optimizer.momentum 5", "momentum must be from 0 to below 1, got 5"),
-    ("train fashion-ect --optimizer.weight-decay nan", "weight_decay must be a finite number, 0 or more, got nan"),
-    ("train fashion-ect --objective.curriculum.q nan", "q must be above 1"),
-    ("train fashion-ect --budget soon", "budget must be a time", "got 'soon'"),
-    ("train fashion-ect --budget -5m", "budget must be a time"),
-    ("train fashion-ect --checkpoint-every never", "checkpoint_every must be a time"),
-    ("train fashion-ect --seed -1", "seed must be from 0"),
-    ("train fashion-ect --teacher fashion-teecher", "there is no model 'fashion-teecher'", "'fashion-teacher'"),
-    ("train fashion-ect --recipe other", "cannot be changed"),
-    ("train fashion-ect --objective.target data --objective.guidance-range 1 4", "target 'data' asks none"),
-    ("train fashion-cd --objective.guidance-range 4 1", "the smaller one first, got 4 and 1"),
-    ("train fashion-cd --objective.guidance-range 4", "--objective.guidance-range cannot be '4'"),
-    ("train fashion-cd --objective.guidance-range 1 4 --objective.guidance 7", "guidance 7 must lie in guidance_range"),
-    ("train fashion-ect --data foldr:x", "unknown data source 'foldr:x'", "'folder:x'"),
-    ("train fashion-ect --data folder:nowhere", "nowhere does not exist"),
-    ("train fashion-ect --data npz:nowhere.npz", "nowhere.npz does not exist"),
-    ("train fashion-ect --data", "--data.source needs a value"),
-    ("train fashion-ect --data.size 0", "size must be from 1 to 8192"),
-    ("train fashion-ect --data.fit sqeeze", "--data.fit must be one of"),
-    ("train fashion-ect --device tpu", "--device must be"),
+    ("train fashion-etc", "there is no recipe 'fashion-etc'; did you mean 'fashion/ect'?"),
+    ("train fashion/ect --lr 1", "unknown option '--lr': use --optimizer.lr"),
+    (
+        "train fashion/ect --epochs 3",
+        "unknown option '--epochs': use --budget (30m of time, 500k images) or",
+    ),
+    ("train fashion-ect", "fashion-ect is now fashion/ect"),
+    ("train ect", "ect is a method and needs data, such as --data folder:my_pictures"),
+    ("train ect --budget 1m", "ect is a method and needs data"),
+    ("recipes fashion/etc", "there is no recipe 'fashion/etc'; did you mean 'fashion/ect'?"),
+    ("train fashion/ect --objective.curiculum.q 4", "did you mean '--objective.curriculum.q'?"),
+    ("train fashion/ect --optimizer.lr fast", "--optimizer.lr must be a number, got 'fast'"),
+    ("train fashion/ect --objective.target date", "must be one of", "did you mean 'data'?"),
+    ("train fashion/ect --objective.curriculum.q 1", "q must be above 1"),
+    ("train fashion/ect --batch-size 0", "batch_size must be at least 1, got 0"),
+    ("train fashion/ect --max-steps -5", "max_steps must be at least 1, got -5"),
+    ("train fashion/ect --budget 999999999999999h", "budget must be at most a century"),
+    ("train fashion/ect --optimizer.lr nan", "lr must be above 0 and at most 1000, got nan"),
+    ("train fashion/ect --optimizer.adam-lr -1", "adam_lr must be above 0 and at most 1000, got -1"),
+    ("train fashion/ect --optimizer.momentum 5", "momentum must be from 0 to below 1, got 5"),
+    ("train fashion/ect --optimizer.weight-decay nan", "weight_decay must be a finite number, 0 or more, got nan"),
+    ("train fashion/ect --objective.curriculum.q nan", "q must be above 1"),
+    ("train fashion/ect --budget soon", "budget must be a time", "got 'soon'"),
+    ("train fashion/ect --budget -5m", "budget must be a time"),
+    ("train fashion/ect --checkpoint-every never", "checkpoint_every must be a time"),
+    ("train fashion/ect --seed -1", "seed must be from 0"),
+    ("train fashion/ect --teacher fashion-teecher", "there is no model 'fashion-teecher'", "'fashion-teacher'"),
+    ("train fashion/ect --recipe other", "cannot be changed"),
+    ("train fashion/ect --objective.target data --objective.guidance-range 1 4", "target 'data' asks none"),
+    ("train fashion/cd --objective.guidance-range 4 1", "the smaller one first, got 4 and 1"),
+    ("train fashion/cd --objective.guidance-range 4", "--objective.guidance-range cannot be '4'"),
+    ("train fashion/cd --objective.guidance-range 1 4 --objective.guidance 7", "guidance 7 must lie in guidance_range"),
+    ("train fashion/ect --data foldr:x", "unknown data source 'foldr:x'", "'folder:x'"),
+    ("train fashion/ect --data folder:nowhere", "nowhere does not exist"),
+    ("train fashion/ect --data npz:nowhere.npz", "nowhere.npz does not exist"),
+    ("train fashion/ect --data", "--data.source needs a value"),
+    ("train fashion/ect --data.size 0", "size must be from 1 to 8192"),
+    ("train fashion/ect --data.fit sqeeze", "--data.fit must be one of"),
+    ("train fashion/ect --device tpu", "--device must be"),
     # evaluate
     ("evaluate", "MODEL is missing"),
     ("evaluate fasion", "did you mean 'fashion'?"),
@@ -125,7 +133,7 @@ MISTAKES = [
     ("demo --out /proc/demo", "cannot write /proc/demo"),
     ("demo --ouptut x", "unknown option '--ouptut'"),
     ("models all", "unexpected 'all'"),
-    ("recipes --cite fashion-etc", "there is no recipe 'fashion-etc'; did you mean 'fashion-ect'?"),
+    ("recipes --cite fashion-etc", "there is no recipe 'fashion-etc'; did you mean 'fashion/ect'?"),
     ("recipes --al", "unknown option '--al'"),
     ("info fasion", "did you mean 'fashion'?"),
     ("info fashion extra", "unexpected 'extra'"),
@@ -235,7 +243,7 @@ def test_a_data_folder_that_cannot_be_read_is_named(run, place, monkeypatch):
     folder.mkdir()
     noisy(8, 8).save(folder / "a.png")
     denied(monkeypatch, folder)
-    outcome = run("train fashion-ect --out run --data", [f"folder:{folder}"])
+    outcome = run("train fashion/ect --out run --data", [f"folder:{folder}"])
     check_line(outcome, f"the folder {folder} cannot be read: Permission denied")
     assert "metadata.jsonl" not in outcome.err
     assert os.listdir(place) == ["pictures"]
@@ -258,7 +266,7 @@ def test_an_error_has_no_empty_line_before_it(run, place):
     folder = place / "pictures"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"")
-    outcome = run("train fashion-ect --data", [f"folder:{folder}"])
+    outcome = run("train fashion/ect --data", [f"folder:{folder}"])
     assert outcome.code == 2
     assert outcome.err.startswith("unistep: error: folder:")
     assert outcome.err.count("\n") == 1

@@ -14,7 +14,7 @@ import pytest
 import unistep
 from unistep.cli.errors import CommandError
 from unistep.cli.extras import EXTRAS
-from unistep.cli.main import main as cli
+from unistep.cli import main as cli
 from unistep.files import DiskError
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -52,7 +52,7 @@ def test_version_is_that_of_the_package(capsys):
 def test_every_public_name_is_there():
     for name in unistep.__all__:
         assert getattr(unistep, name) is not None
-    assert "fashion-ect" in unistep.recipes.recipes()
+    assert "fashion/ect" in unistep.recipes.recipes()
     assert set(unistep.__all__) <= set(dir(unistep))
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         _ = unistep.laod

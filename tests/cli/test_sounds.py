@@ -94,7 +94,7 @@ def test_from_a_folder_of_sounds_with_a_broken_one_to_samples(run, place):
         folder.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / f"{i}.wav", np.random.default_rng(i).normal(size=4_000) * 0.1, 16_000)
     (place / "mine" / "low" / "broken.wav").write_text("no sound")
-    outcome = run("train notes-ect --data folder:mine --data.seconds 0.25 --max-steps 2 --batch-size 4 --out run", TINY)
+    outcome = run("train notes/ect --data folder:mine --data.seconds 0.25 --max-steps 2 --batch-size 4 --out run", TINY)
     assert outcome.code == 0, outcome
     assert "low/broken.wav: not a sound" in outcome.out + outcome.err
     assert run("sample run --label low -n 2 -o low.wav").code == 0
@@ -104,10 +104,10 @@ def test_from_a_folder_of_sounds_with_a_broken_one_to_samples(run, place):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("train notes-ect --data folder:pictures", "folder:pictures has no usable sound: 0.png (not a sound)"),
-        ("train notes-ect --data.seconds 0", "seconds must be from 0.01 to 600"),
-        ("train notes-teacher --data notes:valid", "notes has train, test"),
-        ("train fashion-ect --data folder:nowhere --data.kind song", "--data.kind must be"),
+        ("train notes/ect --data folder:pictures", "folder:pictures has no usable sound: 0.png (not a sound)"),
+        ("train notes/ect --data.seconds 0", "seconds must be from 0.01 to 600"),
+        ("train notes/denoising --data notes:valid", "notes has train, test"),
+        ("train fashion/ect --data folder:nowhere --data.kind song", "--data.kind must be"),
     ],
 )
 def test_a_mistake_in_training_is_one_line(run, place, command, words):

@@ -13,14 +13,13 @@ from cli.standins import TINY, save_pictures
 from unistep.cli.extras import EXTRAS
 from unistep.cli.info import print_card
 from unistep.cli.main import VERBS
-from unistep.cli.recipes import read_docstring
-from unistep.recipes import recipes
+from unistep.recipes import read_docstring
 
 OPTIONS = {
     "demo": ["--out", "--seconds", "--seed", "--open"],
     "sample": ["MODEL", "--num", "-n", "--steps", "--seed", "--solver", "--guidance", "--times", "--out", "-o"],
     "stream": ["MODEL", "--out", "-o", "--seconds", "--pace", "--seed", "--steps", "--precision"],
-    "train": ["RECIPE", "--data", "--budget", "--out", "--resume", "fashion-ect"],
+    "train": ["METHOD", "--data", "--budget", "--out", "--resume", "fashion/ect"],
     "evaluate": ["MODEL", "--teacher", "--data", "--features", "--steps", "--guidance", "--num", "--json", "--plot"],
     "models": [],
     "recipes": [],
@@ -41,7 +40,7 @@ def test_help_of_each_verb(verb, form, run, place):
 
 
 def test_help_of_a_recipe_and_a_model_has_their_own_options(run):
-    text = run("train fashion-ect --help").out
+    text = run("train fashion/ect --help").out
     for option in ("--objective.curriculum.q", "--optimizer.lr", "--batch-size", "--data.size", "--checkpoint-every"):
         assert option in text
     assert all(len({len(line) for line in box.splitlines()[1:-1]}) <= 1 for box in text.split("╭")[1:2])
@@ -113,12 +112,19 @@ def test_models_are_listed_with_what_they_are(run):
     assert "18 heun" in teacher
 
 
-def test_recipes_are_listed_in_their_own_words(run):
+def test_recipes_are_a_table_and_one_is_shown_in_detail(run):
     outcome = run("recipes")
     assert outcome.code == 0
-    assert all(f"{name}  " in outcome.out for name in recipes())
-    assert outcome.out.count("needs a teacher") == len(recipes())
-    assert "`" not in outcome.out
+    assert "\nect " in outcome.out
+    assert "expected" not in outcome.out
+    for name in ("ect", "fashion/ect"):
+        details = run("recipes", [name])
+        assert details.code == 0
+        assert all(fact in details.out for fact in ("needs a teacher", "paper", "objective", "optimizer", "budget"))
+        assert f"unistep train {name}" in details.out
+        assert "`" not in details.out
+    assert "Fréchet distance 0.59" in details.out
+    assert "fashion/ect" in run("recipes fashion-ect").err
 
 
 def test_a_docstring_is_read_as_facts():
@@ -146,7 +152,7 @@ def test_info_tells_of_a_model(run):
 
 def test_train_from_pictures_to_samples(run, place):
     pictures = save_pictures(place / "pictures", side=16)
-    command = ["train", "fashion-ect", "--data", f"folder:{pictures}", "--data.size", "16", "--out", "mine", *TINY]
+    command = ["train", "fashion/ect", "--data", f"folder:{pictures}", "--data.size", "16", "--out", "mine", *TINY]
     command += ["--batch-size", "4", "--max-steps", "3", "--objective.curriculum.q", "3", "--optimizer.lr", "2e-3"]
     outcome = run(command)
     assert (outcome.code, outcome.err.strip()) == (0, ""), outcome
@@ -161,7 +167,7 @@ def test_train_from_pictures_to_samples(run, place):
     assert again.code == 2
     assert "add --resume to go on" in again.err
     assert again.err.count("\n") == 1
-    other = run("train fashion-ct --out mine --resume", ["--data", f"folder:{pictures}", "--data.size", "16"])
+    other = run("train fashion/ct --out mine --resume", ["--data", f"folder:{pictures}", "--data.size", "16"])
     assert other.code == 2
     assert "holds another run" in other.err
     assert run([*command, "--resume"]).code == 0
@@ -178,7 +184,7 @@ def test_train_from_pictures_to_samples(run, place):
 
 def test_an_interrupted_training_has_its_own_exit_code(run, place, monkeypatch):
     monkeypatch.setattr("unistep.training.stages.train_stages", lambda *a, **k: False)
-    assert run("train fashion-teacher").code == 130
+    assert run("train fashion/denoising").code == 130
 
 
 def test_a_training_that_diverges_is_one_line(run, monkeypatch):
@@ -188,7 +194,7 @@ def test_a_training_that_diverges_is_one_line(run, monkeypatch):
         raise TrainingStoppedError("20 steps in a row")
 
     monkeypatch.setattr("unistep.training.stages.train_stages", diverge)
-    outcome = run("train fashion-teacher")
+    outcome = run("train fashion/denoising")
     assert (outcome.code, outcome.err) == (1, "unistep: error: 20 steps in a row\n")
 
 
@@ -207,7 +213,7 @@ def test_a_training_that_diverges_is_one_line(run, monkeypatch):
 def test_what_the_options_of_train_mean(options, teacher, max_steps, run, monkeypatch):
     seen = []
     monkeypatch.setattr("unistep.training.stages.train_stages", lambda *a, **k: seen.append(a) or True)
-    assert run(f"train fashion-ect {options}").code == 0
+    assert run(f"train fashion/ect {options}").code == 0
     config, out = seen[0]
     assert (config.teacher, config.max_steps) == (teacher, max_steps)
     assert out == Path("runs/fashion-ect")

@@ -121,8 +121,8 @@ def test_what_is_not_of_a_demo_is_never_deleted(tmp_path):
     (folder / "thesis.txt").rename(folder / "config.json")
     with pytest.raises(ValueError, match="not of a demo"):
         clear(folder)
-    (folder / "config.json").write_text('{"recipe": "fashion-ect"}')
-    with pytest.raises(ValueError, match="a run of 'fashion-ect'"):
+    (folder / "config.json").write_text('{"recipe": "fashion/ect"}')
+    with pytest.raises(ValueError, match="a run of 'fashion/ect'"):
         clear(folder)
     assert (folder / "config.json").exists()
     (folder / "config.json").write_text('{"recipe": "demo"}')

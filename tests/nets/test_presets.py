@@ -9,7 +9,7 @@ import torch
 
 from unistep.nets.presets import PARAMETERS, presets
 from unistep.nets.unet import UNetConfig
-from unistep.recipes.fashion import NETWORK
+from unistep.recipes.shipped_fashion import NETWORK
 
 
 def count(config: UNetConfig) -> int:

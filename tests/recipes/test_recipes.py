@@ -5,22 +5,26 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
 
+from unistep import registry
+from unistep.cli.recipes import overview
 from unistep.data import DataConfig
 from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub import load, save
-from unistep.modalities.audio import AudioModality
 from unistep.objectives import DriftingConfig, IMMConfig
-from unistep.recipes import recipes
+from unistep.recipes import Method, facts, find_recipe, methods, recipe, recipes, reproductions
 from unistep.training import log, plan
 from unistep.training.run import train
+from unistep.training.run_config import RunConfig
 
-NAMES = list(recipes())
+METHODS, REPRODUCTIONS = list(methods()), list(reproductions())
+SMALL = {"widths": (8, 16), "blocks": (1, 1), "embedding_dim": 16, "head_dim": 16}
 
 
 def picture_archive(path: Path) -> DataConfig:
@@ -33,60 +37,163 @@ def picture_archive(path: Path) -> DataConfig:
 def sound_folder(folder: Path) -> DataConfig:
     """8 sounds in two classes."""
     for i in range(8):
-        place = folder / str(i % 2)
-        place.mkdir(parents=True, exist_ok=True)
-        soundfile.write(place / f"{i}.wav", np.random.default_rng(i).normal(size=3_000) * 0.1, 8_000)
+        part = folder / str(i % 2)
+        part.mkdir(parents=True, exist_ok=True)
+        soundfile.write(part / f"{i}.wav", np.random.default_rng(i).normal(size=3_000) * 0.1, 8_000)
     return DataConfig(source=f"folder:{folder}")
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_there_is_one_for_every_method() -> None:
+    assert set(METHODS) == {
+        *{"denoising", "ect", "ct", "cd", "ict", "sct", "scd", "tcm", "pcm", "ctm", "meanflow", "meanflow-distilled"},
+        *{"imf", "shortcut", "imm", "drifting"},
+    }
+    assert {f"fashion/{name}" for name in METHODS} <= set(REPRODUCTIONS)
+    assert list(recipes()) == METHODS + REPRODUCTIONS
+
+
+@pytest.mark.parametrize("name", METHODS + REPRODUCTIONS)
 def test_a_recipe_states_what_it_needs(name: str) -> None:
-    recipe = recipes()[name]
-    config = recipe()
+    made = recipes()[name]()
+    assert made == recipes()[name]()
+    what, stated = facts(name)
+    assert what
+    assert re.search(r"arXiv \d{4}\.\d{5}", stated["Paper"])
+    needed = made.objective.starts_from_teacher or getattr(made, "teacher", None) is not None or name == "tcm"
+    assert stated["Needs a teacher"].startswith("yes" if needed else "no")
+    kind = made.kind if isinstance(made, Method) else made.model.kind
+    assert (kind == "denoiser") == name.endswith("denoising")
+    assert made.objective.trains is KINDS[kind]
+
+
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+def test_a_reproduction_is_complete(name: str) -> None:
+    config = reproductions()[name]
     assert config.recipe == name
-    assert config == recipe()
-    text = recipe.__doc__ or ""
-    for word in ("Data:", "Needs a teacher:", "Paper:"):
-        assert word in text, f"{name} does not say {word}"
-    assert re.search(r"arXiv \d{4}\.\d{5}", text)
-    assert ("Needs a teacher: yes" in text) == (config.teacher is not None or config.objective.starts_from_teacher)
-    assert (config.model.kind == "denoiser") == name.endswith("teacher")
-    assert config.objective.trains is KINDS[config.model.kind]
+    assert config.auto == ()
+    assert {"Data", "Hardware", "Time", "Expected"} <= set(facts(name)[1])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_trains_on_ones_own_data(name: str, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("model", ["fashion", "notes", "drums", "phrases", "fashion-teacher", "notes-teacher"])
+def test_a_shipped_model_names_a_recipe_that_gives_its_network(model: str) -> None:
+    config = load(model).config
+    made = reproductions()[config.provenance["recipe"]]
+    for key in ("widths", "blocks", "embedding_dim", "patch"):
+        assert getattr(made.model.network, key) == getattr(config.network, key)
+    assert made.model.kind == config.kind
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("fashion-ect", "fashion-ect is now fashion/ect"),
+        ("notes-teacher", "notes-teacher is now notes/denoising"),
+        ("fashion-meanflow-distilled", "fashion-meanflow-distilled is now fashion/meanflow-distilled"),
+        ("etc", "there is no recipe 'etc'; did you mean 'ect'?"),
+        ("fashion/etc", "did you mean 'fashion/ect'?"),
+    ],
+)
+def test_another_name_gets_a_hint(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        find_recipe(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_method_says_what_data_to_give() -> None:
+    with pytest.raises(ValueError, match="ect is a method and needs data, such as --data folder:my_pictures"):
+        recipe("ect")
+
+
+def test_the_table_fits_a_screen() -> None:
+    lines = overview()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert all(any(line.split()[:1] == [name] for line in lines) for name in METHODS)
+
+
+def test_a_plugin_adds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._added, "recipe", {})
+
+    @registry.register("recipe", "mine")
+    def mine() -> Method:
+        """My method.
+
+        Needs a teacher: no.
+        Paper: arXiv 2000.00000.
+        """
+        return replace(recipes()["ect"](), budget="1m")  # type: ignore[return-value]
+
+    assert recipes()["mine"] is mine
+    assert facts("mine")[0] == "My method."
+    assert any(line.startswith("mine ") for line in overview())
+    assert recipe("mine", "fashion-mnist").budget == "1m"
+
+
+def test_the_signal_decides_network_and_options(tmp_path: Path) -> None:
+    pictures = recipe("ect", picture_archive(tmp_path / "data.npz"))
+    sounds = recipe("ect", sound_folder(tmp_path / "mine"))
+    assert (pictures.model.network.dims, sounds.model.network.dims) == (2, 1)
+    assert pictures.objective == find_recipe("ect")().objective != sounds.objective
+    assert pictures.auto == sounds.auto == ("network", "batch_size")
+    assert pictures.recipe == sounds.recipe == "ect"
+    assert recipe("ect", "fashion-mnist", budget="1m").budget == "1m"
+
+
+@pytest.mark.parametrize("overrides", [{"objektive": {}}, {"objective": {"tmes": 1}}])
+def test_an_override_of_no_field_is_refused(overrides: dict[str, object]) -> None:
+    made = find_recipe("ect")()
+    assert isinstance(made, Method)
+    with pytest.raises(ValueError, match="has no field"):
+        made.tuned(overrides)
+
+
+@pytest.mark.parametrize(("name", "signal"), [*((name, "pictures") for name in METHODS), ("ect", "sounds")])
+def test_a_method_trains_on_ones_own_data(name: str, signal: str, tmp_path: Path, monkeypatch) -> None:
     """With its own objective, optimizer, schedule and averages, around a small network."""
-    monkeypatch.setattr(plan, "TIMING_SECONDS", 1e-6)
-    monkeypatch.setattr(log, "_event_writer", lambda folder, start: None)
-    monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path / "cache"))
-    config = recipes()[name]()
-    sounds = isinstance(config.model.modality, AudioModality)
-    own = sound_folder(tmp_path / "mine") if sounds else picture_archive(tmp_path / "data.npz")
-    data = replace(config.data, source=own.source) if sounds else own
-    network = replace(config.model.network, widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16)
-    config = replace(
-        config,
-        data=data,
-        model=replace(config.model, network=network),
-        max_steps=2,
-        batch_size=8,
-        precision="fp32",
-    )
+    own = sound_folder(tmp_path / "mine") if signal == "sounds" else picture_archive(tmp_path / "data.npz")
+    config = _small(recipe(name, own))
+    shape = _train(config, tmp_path, monkeypatch)
+    assert shape == ((1, 16_000) if signal == "sounds" else (3, 8, 8))
+
+
+@pytest.mark.parametrize("name", [name for name in REPRODUCTIONS if not name.startswith("fashion/")])
+def test_a_reproduction_trains_on_ones_own_sounds(name: str, tmp_path: Path, monkeypatch) -> None:
+    config = _small(reproductions()[name])
+    config = replace(config, data=replace(config.data, source=sound_folder(tmp_path / "mine").source))
+    seconds = config.data.seconds or 1
+    assert _train(config, tmp_path, monkeypatch) == (1, round(16_000 * seconds))
+
+
+def _small(config: RunConfig) -> RunConfig:
+    """The run with a small network, for two steps."""
     if isinstance(config.objective, DriftingConfig):
         config = replace(config, objective=replace(config.objective, group=4))
     if isinstance(config.objective, IMMConfig):
         config = replace(config, objective=replace(config.objective, particles=4))
-    if config.teacher is not None:
-        channels = network.channels if sounds else 3
-        teacher_network = replace(network, channels=channels, num_classes=2, dropout=0.0, second_time=False)
-        kind = next(kind for kind, made in KINDS.items() if made is config.objective.teacher_kind)
-        teacher = ModelConfig(kind=kind, network=teacher_network, modality=config.model.modality)
-        save(teacher, teacher.build().net.state_dict(), tmp_path / "teacher", "")
-        config = replace(config, teacher=str(tmp_path / "teacher"))
-    assert train(config, tmp_path / "run", device="cpu", console=Console(quiet=True))
-    g = load(tmp_path / "run")
+    network: Any = config.model.network
+    model = replace(config.model, network=replace(network, **SMALL))
+    return replace(config, auto=(), model=model, max_steps=2, batch_size=8, precision="fp32")
+
+
+def _train(config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
+    """Train it, after a teacher where it needs one, and sample; returns the shape of a sample."""
+    monkeypatch.setattr(plan, "TIMING_SECONDS", 1e-6)
+    monkeypatch.setattr(log, "_event_writer", lambda folder, start: None)
+    monkeypatch.setenv("UNISTEP_CACHE", str(folder / "cache"))
+    if config.objective.starts_from_teacher or config.teacher is not None or config.recipe == "tcm":
+        config = replace(config, teacher=str(_teacher(config, folder / "teacher")))
+    assert train(config, folder / "run", device="cpu", console=Console(quiet=True))
+    g = load(folder / "run")
     assert g.sample(2, label=1).shape == (2, *g.signal_shape)
-    seconds = config.data.seconds or 1
-    assert g.signal_shape == ((1, round(16_000 * seconds)) if sounds else (3, 8, 8))
-    assert g.config.provenance["recipe"] == name
+    assert g.config.provenance["recipe"] == config.recipe
+    return g.signal_shape
+
+
+def _teacher(config: RunConfig, folder: Path) -> Path:
+    network: Any = config.model.network
+    modality = config.model.modality
+    network = replace(network, num_classes=2, channels=network.channels if network.dims == 1 else 3, second_time=False)
+    kind: Any = next(kind for kind, made in KINDS.items() if made is config.objective.teacher_kind)
+    teacher = ModelConfig(kind=kind, network=network, modality=modality, context=config.model.context)
+    save(teacher, teacher.build().net.state_dict(), folder, "")
+    return folder

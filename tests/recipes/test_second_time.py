@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from analytic import GaussianDenoiser
 from unistep.core.flowmap import FlowMap
-from unistep.recipes import recipes
+from unistep.recipes import reproductions
 
-TWO_TIMES = [name for name, recipe in recipes().items() if recipe().model.kind == "flow_map"]
+TWO_TIMES = [name for name, config in reproductions().items() if config.model.kind == "flow_map"]
 
 
 class Heard(nn.Module):
@@ -30,7 +30,7 @@ class Heard(nn.Module):
 
 @pytest.mark.parametrize("name", TWO_TIMES)
 def test_the_code_of_the_last_jump_is_trained(name: str) -> None:
-    config = recipes()[name]()
+    config = reproductions()[name]
     net = Heard()
     student = FlowMap(net, config.model.path, config.model.sigma_data, config.model.boundary)
     objective = config.objective.build(student, GaussianDenoiser(student.path))

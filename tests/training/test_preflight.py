@@ -19,7 +19,7 @@ from unistep.hub import load
 from unistep.nets.embedding import PositionalEmbedding
 from unistep.nets.unet import UNetConfig
 from unistep.objectives import CTConfig, ECTConfig, ICTConfig, SCMConfig
-from unistep.recipes import recipes
+from unistep.recipes import reproductions
 from unistep.training.log import MetricsLog, read_metrics
 from unistep.training.preflight import STEEP, budget_warnings, network_warnings, start_warnings, time_embedding_slope
 
@@ -118,10 +118,10 @@ def test_a_short_warmup_of_the_tangent_is_warned_of(tmp_path: Path) -> None:
     assert "warm-up takes 50 steps" in warning
 
 
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", reproductions())
 def test_no_recipe_is_warned_of_at_ten_images_a_second_and_core(name: str) -> None:
     """Their budgets, at the speed of two cores."""
-    config = recipes()[name]()
+    config = reproductions()[name]
     minutes = float(config.budget.removesuffix("m"))
     config = replace(config, max_steps=int(minutes * 60 * 40 / config.batch_size))
     torch.manual_seed(0)

@@ -49,7 +49,7 @@ From noise to data in one step: train, try and judge one-step generative models.
 
   unistep demo                                      # start here
   unistep sample fashion -n 64 --seed 0 -o out.png
-  unistep train fashion-ect --data folder:my_pictures --budget 30m
+  unistep train ect --data folder:my_pictures --budget 30m
   unistep VERB --help                               # the options of a verb
 
 MODEL is a name from `unistep models`, a folder, or owner/name on the Hugging Face hub.

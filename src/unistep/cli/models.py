@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
 
     shipped = models()
     if not shipped:
-        print("no models ship with this installation; train one: unistep train fashion-teacher")
+        print("no models ship with this installation; train one: unistep train fashion/denoising")
         return 0
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("name", "kind", "shape", "parameters", "conditions", "steps"):

@@ -7,8 +7,9 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from unistep.spelling import nearest_hint
@@ -26,7 +27,13 @@ _FLAG = re.compile(r"(?<![\w-])--?[A-Za-z][\w.-]*")
 
 
 def parse(
-    kind: type[T], verb: str, arguments: Sequence[str], *, default: T | None = None, markers: tuple[Any, ...] = ()
+    kind: type[T],
+    verb: str,
+    arguments: Sequence[str],
+    *,
+    default: T | None = None,
+    markers: tuple[Any, ...] = (),
+    instead: Mapping[str, str] = MappingProxyType({}),
 ) -> T:
     """Fill a dataclass from the words of a command line.
 
@@ -36,6 +43,7 @@ def parse(
         arguments: The words after the verb.
         default: Values of options that are not given, for a dataclass whose own defaults are not enough.
         markers: Further markers of :mod:`tyro.conf`.
+        instead: Options that other programs have, and what to use here.
 
     Raises:
         ValueError: If the words do not fit: one line with the value, what was expected, and the nearest choice.
@@ -54,7 +62,7 @@ def parse(
     if options is None:
         raise ValueError(_sentence(errors.getvalue(), prog))
     if unknown:
-        raise ValueError(_unknown(unknown, prog, flags(_help(kind, prog, default, markers))))
+        raise ValueError(_unknown(unknown, prog, flags(_help(kind, prog, default, markers)), instead))
     return cast(T, options)
 
 
@@ -209,11 +217,13 @@ def flags(help_text: str) -> list[str]:
     return list(found)
 
 
-def _unknown(words: list[str], prog: str, known: list[str]) -> str:
+def _unknown(words: list[str], prog: str, known: list[str], instead: Mapping[str, str]) -> str:
     word = words[0].partition("=")[0]
     if not word.startswith("-"):
         return f"unexpected {words[0]!r}; see {prog} --help"
     word = word.replace("_", "-")
+    if word in instead:
+        return f"unknown option {word!r}: use {instead[word]}"
     nested = [flag for flag in known if flag.rpartition(".")[2] == word.lstrip("-")]
     hint = f"; did you mean {' or '.join(map(repr, nested))}?" if nested else nearest_hint(word, known)
     return f"unknown option {word!r}{hint or f'; see {prog} --help'}"

@@ -1,66 +1,115 @@
-"""``unistep recipes``: what can be trained, from the recipes' own words."""
+"""``unistep recipes``: the methods on one screen, one recipe in detail, or the papers to cite."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
 
 from unistep.cli.parse import parse
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipesOptions:
-    """List the recipes that unistep train takes, with their data, needs and sources."""
+    """List the recipes of unistep train; or, with a RECIPE, show what it does, its defaults and its paper."""
 
+    recipe: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[RECIPE]")] = None
+    """A method, such as ect, or the reproduction of a model, such as fashion/ect."""
     cite: str | None = None
-    """Print, in place of the list, the BibTeX of what this recipe uses."""
+    """A recipe whose papers to print as BibTeX."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Print every recipe with what its docstring states."""
+    """Print the table, one recipe or the BibTeX."""
     options = parse(RecipesOptions, "recipes", arguments)
     if options.cite is not None:
         from unistep.recipes.cite import citation
 
         print(citation(options.cite), end="")
-        return 0
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.padding import Padding
-    from rich.table import Table
-
-    from unistep.recipes import recipes
-
-    console = Console()
-    for name, recipe in recipes().items():
-        what, facts = read_docstring(inspect.getdoc(recipe) or "")
-        console.print(f"[bold]{name}[/bold]  {escape(what)}", highlight=False)
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for fact, value in {**facts, "Budget": recipe().budget}.items():
-            table.add_row(f"[dim]{fact.lower()}[/dim]", escape(value))
-        console.print(Padding(table, (0, 0, 1, 2)))
-    console.print("train one: unistep train RECIPE --data folder:my_pictures --budget 30m", highlight=False)
+    elif options.recipe is not None:
+        _details(options.recipe)
+    else:
+        print("\n".join(overview()))
     return 0
 
 
-def read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """What a recipe does, and its facts (``Data: ...``, ``Needs a teacher: ...``, ``Expected: ...``) in their order."""
-    what, _, rest = text.partition("\n\n")
-    facts: dict[str, str] = {}
-    last = None
-    for line in rest.splitlines():
-        match = re.match(r"([A-Z][\w -]{1,30}): (.*)", line)
-        if match:
-            last = match[1]
-            facts[last] = match[2]
-        elif line.strip() and last is not None:
-            facts[last] += f" {line.strip()}"
-        else:
-            last = None
-    return _plain(what), {name: _plain(value) for name, value in facts.items()}
+def overview() -> list[str]:
+    """The lines of the table: every method, and the models that a run reproduces with it."""
+    from unistep.recipes import read_docstring, recipes
+
+    known = recipes()
+    methods = {name: read_docstring(inspect.getdoc(known[name]) or "") for name in known if "/" not in name}
+    width = max(map(len, methods))
+    lines = ["method"]
+    lines += [f"{name:<{width}}  {_first_sentence(what)}" for name, (what, _) in methods.items()]
+    lines.append("reproductions")
+    lines += [f"{', '.join(models):<{width}}  {made}" for made, models in _reproduced(known, methods).items()]
+    lines.append("train one:   unistep train ect --data folder:my_pictures --budget 30m")
+    lines.append("more on one: unistep recipes ect, unistep recipes fashion/ect, --cite ect")
+    return lines
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"`+", "", " ".join(text.split()))
+def _reproduced(known: Iterable[str], methods: Iterable[str]) -> dict[str, list[str]]:
+    """The models by the names of the recipes that reproduce them."""
+    made: dict[str, list[str]] = {}
+    for name in known:
+        model, slash, method = name.partition("/")
+        if slash:
+            made.setdefault(model, []).append(method)
+    grouped: dict[str, list[str]] = {}
+    for model, names in made.items():
+        every = set(names) == set(methods)
+        key = "MODEL/METHOD, for every method" if every else ", ".join(f"MODEL/{name}" for name in names)
+        grouped.setdefault(key, []).append(model)
+    return grouped
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition(". ")[0].rstrip(".")
+
+
+def _details(name: str) -> None:
+    """What a recipe does, its facts and its defaults."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from unistep.recipes import facts, find_recipe
+    from unistep.training.display import show_table
+
+    made = find_recipe(name)()
+    what, stated = facts(name)
+    console = Console()
+    console.print(f"[bold]{name}[/bold]  {escape(what)}", highlight=False)
+    rows = {fact.lower(): value for fact, value in stated.items()} | defaults(made)
+    data = "" if "/" in name else " --data folder:my_pictures"
+    rows["run"] = f"unistep train {name}{data}"
+    show_table(console, "", {fact: escape(value) for fact, value in rows.items()})
+
+
+def defaults(made: Any) -> dict[str, str]:
+    """The values of a recipe that a person may want to change."""
+    from unistep import registry
+
+    kind = registry.name_of("objective", made.objective)
+    options = {field.name: getattr(made.objective, field.name) for field in dataclasses.fields(made.objective)}
+    auto = " (chosen from the data, the budget and a timing run)" if "batch_size" in made.auto else ""
+    return {
+        "objective": f"{kind}: {', '.join(f'{key} {_shown(value)}' for key, value in options.items())}",
+        "optimizer": _shown(made.optimizer),
+        "schedule": _shown(made.schedule),
+        "averages": ", ".join(ema.name for ema in made.emas),
+        "batch size": f"{made.batch_size}{auto}",
+        "budget": made.budget,
+    }
+
+
+def _shown(value: Any) -> str:
+    """A value for a line; of a dataclass its name and fields."""
+    if not dataclasses.is_dataclass(value):
+        return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    fields = (f"{field.name} {_shown(getattr(value, field.name))}" for field in dataclasses.fields(value))
+    return f"{type(value).__name__.removesuffix('Config')}({', '.join(fields)})"

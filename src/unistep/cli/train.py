@@ -11,7 +11,6 @@ import tyro
 
 from unistep.cli.errors import INTERRUPTED, CommandError
 from unistep.cli.parse import parse
-from unistep.spelling import nearest_hint
 
 if TYPE_CHECKING:
     from unistep.data import DataConfig
@@ -30,45 +29,92 @@ class TrainOptions:
     """cpu, cuda or cuda:N; a GPU where there is one without."""
 
 
-OVERVIEW = """usage: unistep train RECIPE [options]
+OVERVIEW = """usage: unistep train METHOD --data SOURCE [options]
+       unistep train MODEL/METHOD [options]
 
-Train a model by a recipe. Everything a recipe says can be changed; the most used options are
+Train a model by a method on your data, or reproduce a shipped model. You can change everything that a recipe says; the
+most used options are
 
-  --data SOURCE           fashion-mnist, folder:PATH, npz:FILE or hf:NAME
+  --data SOURCE           folder:PATH, npz:FILE, hf:NAME, or a set of its own such as fashion-mnist or notes
   --data.size 32          side of the pictures, in pixels
   --budget 30m            time (90s, 30m, 2h) or images (500k, 2M); --max-steps for optimizer steps
-  --out DIR               folder of the run (runs/RECIPE)
+  --out DIR               folder of the run (runs/METHOD)
   --resume                go on after an interruption
   --init MODEL            go on from the weights of a trained model
   --batch-size, --seed, --device, --checkpoint-every 5m, --teacher MODEL
 
-  unistep train fashion-ect --data folder:my_pictures --budget 30m
-  unistep train RECIPE --help           # every option, with the recipe's values
-  unistep recipes                       # what each recipe does
+  unistep train ect --data folder:my_pictures --budget 30m
+  unistep train fashion/ect             # as the shipped model was trained
+  unistep train ect --help              # every option, with the recipe's values
+  unistep recipes                       # the methods, and the models that can be reproduced
 
-RECIPE is one of {names}.
+METHOD is one of {methods}.
 """
+
+INSTEAD = {
+    "--epochs": "--budget (30m of time, 500k images) or --max-steps",
+    "--iterations": "--max-steps",
+    "--steps": "--max-steps",
+    "--time": "--budget",
+    "--lr": "--optimizer.lr",
+    "--network": "--model.network.widths and the like",
+}
+"""Options of other programs, and what to use here."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Train; the exit code is 130 after an interruption."""
     from unistep.recipes import recipes
 
-    known = recipes()
+    asked = any(word in ("-h", "--help") for word in arguments)
     if not arguments or arguments[0].startswith("-"):
-        if any(word in ("-h", "--help") for word in arguments):
-            print(OVERVIEW.format(names=", ".join(known)), end="")
+        methods = ", ".join(name for name in recipes() if "/" not in name)
+        if asked:
+            print(OVERVIEW.format(methods=methods), end="")
             return 0
-        raise ValueError(f"the recipe comes first: unistep train RECIPE [options], RECIPE one of {', '.join(known)}")
+        raise ValueError(f"the recipe comes first: unistep train RECIPE [options], RECIPE one of {methods}")
     name, words = arguments[0], spell_out(arguments[1:])
-    if name not in known:
-        raise ValueError(f"there is no recipe {name!r}{nearest_hint(name, known)}; one of {', '.join(known)}")
-    recipe = known[name]()
-    kind = with_config(type(recipe))
-    default = kind(config=recipe, out=Path("runs") / name)
-    options: Any = parse(kind, f"train {name}", words, default=default, markers=(tyro.conf.AvoidSubcommands,))
-    config = resolve_options(options.config, recipe, words)
+    default = recipe_for(name, words, helping=asked)
+    kind = with_config(type(default))
+    filled = kind(config=default, out=Path("runs") / name.replace("/", "-"))
+    options: Any = parse(
+        kind, f"train {name}", words, default=filled, markers=(tyro.conf.AvoidSubcommands,), instead=INSTEAD
+    )
+    config = resolve_options(options.config, default, words)
     return _train(config, options)
+
+
+def recipe_for(name: str, words: Sequence[str], *, helping: bool = False) -> RunConfig:
+    """The configuration that the options change: that of a recipe, for the data that they name.
+
+    Args:
+        name: The recipe.
+        words: The options as typed.
+        helping: Whether only help is asked for, which needs no data.
+
+    Raises:
+        ValueError: If there is no such recipe, or a method is given no data.
+    """
+    from unistep.data import DataConfig
+    from unistep.recipes import Method, find_recipe, recipe
+
+    made = find_recipe(name)()
+    if not isinstance(made, Method):
+        return made
+    source, kind = (option_value(words, option) for option in ("--data.source", "--data.kind"))
+    if source is None:
+        return recipe(name, DataConfig() if helping else None)
+    return recipe(name, DataConfig(source=source, kind=kind))  # type: ignore[arg-type]
+
+
+def option_value(words: Sequence[str], option: str) -> str | None:
+    """The last value that the words give an option."""
+    found = None
+    for i, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == option:
+            found = value if equals else words[i + 1] if i + 1 < len(words) else None
+    return found
 
 
 def _train(config: RunConfig, options: Any) -> int:
@@ -118,7 +164,10 @@ def resolve_options(config: RunConfig, recipe: RunConfig, words: Sequence[str]) 
         config = replace(config, max_steps=None)
     for name in ("budget", "checkpoint_every", "sample_every"):
         parse_amount(getattr(config, name), name)
-    if "--teacher" not in typed and not _teacher_fits(config, recipe):
+    own = {"network": "--model.network", "batch_size": "--batch-size"}
+    still = tuple(part for part in config.auto if not any(word.startswith(own[part]) for word in typed))
+    config = replace(config, auto=still)
+    if "--teacher" not in typed and config.teacher is not None and not _teacher_fits(config, recipe):
         config = replace(config, teacher=None)
     for name in (config.teacher, config.init):
         if name is not None:

@@ -14,12 +14,12 @@ from unistep.data import DataConfig
 from unistep.demo.compare import labels_for
 from unistep.generation.generator import Generator
 from unistep.hub.load import load
-from unistep.recipes import recipes
+from unistep.recipes import recipe as recipe_of
 from unistep.training.log import read_metrics
 from unistep.training.run import train
 from unistep.training.run_config import RunConfig
 
-RECIPE = "fashion-ect"
+RECIPE = "fashion/ect"
 """The recipe that is run, with a smaller budget and the bundled test pictures."""
 NAME = "demo"
 """What the run calls itself; a folder with such a run may be replaced by the next demo."""
@@ -49,7 +49,7 @@ class Tuning:
 
 def tuning_config(teacher: str, network_of: Generator, seconds: float, seed: int) -> RunConfig:
     """The recipe with the teacher's network, the bundled pictures and a budget of seconds."""
-    recipe = recipes()[RECIPE]()
+    recipe = recipe_of(RECIPE)
     return replace(
         recipe,
         recipe=NAME,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,6 +16,8 @@ from unistep.modalities.audio_reading import FULL, Loudness, UnusableSoundError,
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from unistep.nets.config import NetworkConfig
 
 MOST_VALUES = 2**30
 """Most numbers in a spectrum, 4 GiB: more are taken for a mistake."""
@@ -318,6 +320,51 @@ class AudioModality:
         from unistep.modalities.contact_sheet import draw_rows
 
         return draw_rows([(title, self._pictures(x)) for title, x in rows])
+
+    @classmethod
+    def usual(cls) -> AudioModality:
+        """Sounds of a usual shape, for a configuration whose data is not known yet."""
+        return cls(sample_rate=16_000, samples=16_000, dims=1)
+
+    def default_networks(self) -> tuple[NetworkConfig, ...]:
+        """U-Nets over time, in which each frequency is two channels: 3.3 and 10.7 million parameters at one second."""
+        from unistep.nets.unet import UNetConfig
+
+        small = UNetConfig(
+            channels=512,
+            dims=1,
+            patch=1,
+            widths=(192, 192),
+            blocks=(1, 1),
+            embedding_dim=256,
+            position_sizes=(self.frames,),
+            gated_skip=True,
+        )
+        return small, replace(small, widths=(256, 256), embedding_dim=512, basis_functions=2048)
+
+    @classmethod
+    def tuning(cls, objective: str) -> dict[str, Any]:
+        """More weight at high noise, where most of a sound is decided, smaller batches and lower rates."""
+        from unistep.core.timesteps import LogNormal, RatioCurriculum
+
+        if objective == "denoising":
+            return {"objective": {"times": LogNormal(mean=0.5, std=2.0)}, "batch_size": 32}
+        if objective == "ect":
+            # Few and wide gaps: the errors of many narrow ones add up, and the weight 1/(t - r) forgets what the
+            # teacher knows at high noise.
+            few = {
+                "curriculum": RatioCurriculum(q=2.0, stages=2),
+                "weighting": "one",
+                "target": "data",
+                "guidance": 1.0,
+            }
+            return {
+                "objective": {"times": LogNormal(mean=1.0, std=2.0), **few},
+                "optimizer": {"lr": 3e-4, "adam_lr": 1e-4},
+                "schedule": {"decay": 0.5},
+                "batch_size": 32,
+            }
+        return {}
 
     def _pictures(self, x: Tensor) -> list[Any]:
         from unistep.modalities.audio_preview import draw_sound

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from unistep.codecs.base import CodecConfig
+    from unistep.nets.config import NetworkConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,3 +154,26 @@ class Modality(ABC):
     @abstractmethod
     def default_features(self, fields: Mapping[str, Any]) -> str:
         """Name of the feature network that samples with these condition fields are evaluated by."""
+
+    @classmethod
+    def usual(cls) -> Modality:
+        """The modality with a usual shape, for a configuration whose data is not known yet."""
+        options = cls.options()
+        return cls.fitted(options, cls.item_shape(options))
+
+    @abstractmethod
+    def default_networks(self) -> Sequence[NetworkConfig]:
+        """Networks that suit such signals, from cheap to large."""
+
+    @classmethod
+    def tuning(cls, objective: str) -> Mapping[str, Any]:
+        """What suits such signals better than a method's own defaults.
+
+        Args:
+            objective: Name of the objective, such as ``ect``.
+
+        Returns:
+            Overrides of a method's fields by name, in nested mappings, such as ``{"objective": {"weighting": "one"}}``.
+        """
+        del objective
+        return {}

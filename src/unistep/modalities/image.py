@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,6 +15,8 @@ from unistep.modalities.image_reading import Fit, UnusablePictureError, decode
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from unistep.nets.config import NetworkConfig
 
 LARGEST_SIDE = 8192
 """Longest side of a picture, in pixels, as of those that can be trained on."""
@@ -167,6 +169,24 @@ class ImageModality:
         from unistep.modalities.contact_sheet import draw_rows
 
         return draw_rows([(title, [_picture(image) for image in self._pixels(x)]) for title, x in rows])
+
+    @classmethod
+    def usual(cls) -> ImageModality:
+        """Images of a usual shape, for a configuration whose data is not known yet."""
+        return cls(size=28, channels=1)
+
+    def default_networks(self) -> tuple[NetworkConfig, ...]:
+        """U-Nets for small images, from cheap to large."""
+        from unistep.nets.presets import presets
+
+        known = presets()
+        return tuple(known[name] for name in ("fashion", "small", "medium"))
+
+    @classmethod
+    def tuning(cls, objective: str) -> dict[str, Any]:
+        """Nothing: the methods' own defaults were found on images."""
+        del objective
+        return {}
 
     def _pixels(self, x: Tensor) -> UInt8[Tensor, "n c h w"]:
         """Pixels on the CPU, as a batch, once they are known to be pictures."""

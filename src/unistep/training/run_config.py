@@ -46,6 +46,9 @@ class RunConfig:
     """Number of optimizer steps, in place of a budget."""
     batch_size: int = 64
     """Images per optimizer step, over all processes."""
+    auto: tuple[Literal["network", "batch_size"], ...] = ()
+    """What is chosen from the data, the budget and a timing run before training begins, in place of what stands here.
+    A method's recipe leaves the network and the batch size open; a value of your own settles it."""
     accumulation: int = 1
     """Parts that each process's share of the batch is computed in, to save memory."""
     clip: float = 1.0

@@ -1,0 +1,116 @@
+"""A method: everything of a training run except data, signal and network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any, Literal
+
+from unistep.core.path import VarianceExploding
+from unistep.data import DataConfig
+from unistep.generation.history import Context
+from unistep.generation.model_config import AnyPath, Kind, ModelConfig
+from unistep.modalities.base import Modality
+from unistep.nets.config import NetworkConfig
+from unistep.objectives.base import ObjectiveConfig
+from unistep.training.ema import EMAConfig, PowerEMA
+from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
+from unistep.training.run_config import RunConfig
+
+TUNING_OPTIMIZER = MuonConfig(lr=5e-4, adam_lr=2e-4)
+"""Optimizer of a student that starts from trained weights."""
+TUNING_SCHEDULE = Schedule(warmup_steps=50, decay=0.5)
+"""Learning rate of a student that starts from trained weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What a method's recipe returns: how a model is trained, whatever the data."""
+
+    kind: Kind
+    """Which map is trained."""
+    objective: ObjectiveConfig
+    """Training signal."""
+    path: AnyPath = VarianceExploding()
+    """Path from data to noise."""
+    boundary: float = 0.0
+    """Time at which a one-step model's jump ends; 0 is the data itself."""
+    steps: int = 1
+    """Default number of sampling steps."""
+    optimizer: OptimizerConfig = MuonConfig()
+    """Optimizer and its rates."""
+    schedule: Schedule = Schedule()
+    """Learning rate along training."""
+    emas: tuple[EMAConfig, ...] = (PowerEMA(sigma_rel=0.1),)
+    """Averages of the weights; the first is the one that is sampled and shipped."""
+    budget: str = "30m"
+    """Time or number of examples."""
+    batch_size: int = 64
+    """Examples per optimizer step."""
+    auto: tuple[Literal["network", "batch_size"], ...] = ("network", "batch_size")
+    """What is chosen from the data, the budget and a timing run."""
+
+    def run(
+        self,
+        recipe: str,
+        data: DataConfig,
+        modality: Modality,
+        network: NetworkConfig,
+        *,
+        context: Context | None = None,
+        **changes: Any,
+    ) -> RunConfig:
+        """The run that trains a network by this method.
+
+        Args:
+            recipe: Name that the run has.
+            data: Training data.
+            modality: The kind of signal; its shape is filled in from the data.
+            network: The network; channels and conditions are filled in from the data.
+            context: How a model for streaming generation sees the previous chunk.
+            **changes: Other fields of :class:`~unistep.training.run_config.RunConfig`.
+        """
+        signal: dict[str, Any] = {"modality": modality}  # the union of a model's modalities is closed in the types only
+        model = ModelConfig(
+            kind=self.kind,
+            network=network.with_second_time(self.objective.two_times),
+            path=self.path,
+            boundary=self.boundary,
+            context=context,
+            steps=self.steps,
+            **signal,
+        )
+        fields: dict[str, Any] = {
+            "objective": self.objective,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "emas": self.emas,
+            "budget": self.budget,
+            "batch_size": self.batch_size,
+        }
+        return RunConfig(recipe=recipe, data=data, model=model, **{**fields, **changes})
+
+    def tuned(self, overrides: Mapping[str, Any]) -> Method:
+        """The method with the overrides that suit a kind of signal.
+
+        Args:
+            overrides: Values of fields by name; a mapping changes single fields of the part that has the name, such as
+                ``{"objective": {"weighting": "one"}, "batch_size": 32}``.
+
+        Raises:
+            ValueError: If there is no such field, or a value is out of range.
+        """
+        return _replaced(self, overrides)
+
+
+def _replaced(value: Any, overrides: Mapping[str, Any]) -> Any:
+    """A dataclass with nested overrides applied."""
+    changes = {}
+    for name, given in overrides.items():
+        if name not in vars(value):
+            raise ValueError(
+                f"{type(value).__name__} has no field {name!r} to override; it has {', '.join(vars(value))}"
+            )
+        nested = isinstance(given, Mapping) and is_dataclass(vars(value)[name])
+        changes[name] = _replaced(vars(value)[name], given) if nested else given
+    return replace(value, **changes)

@@ -1,0 +1,24 @@
+"""Which kind of signal a method meets in the data that it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unistep import registry
+from unistep.data import DataConfig
+
+
+def modality_of(data: DataConfig) -> Any:
+    """The modality of the data, with a usual shape; the real one is filled in once the data is prepared.
+
+    Raises:
+        ValueError: If the source is unknown or not there.
+    """
+    from unistep.data.cache import cache_root
+    from unistep.data.source import open_source
+
+    source = open_source(data, cache_root(None) / "downloads")
+    sounds = data.of_sounds
+    if data.kind is None and data.source.startswith("folder:"):
+        sounds = source.open(data).sample_rate is not None
+    return registry.lookup("modality", "audio" if sounds else "image").usual()
