@@ -45,9 +45,10 @@ def measure(model: str, threads: int, calls: int) -> dict[str, float]:
     generator.sample(1, pitch=60)
     first = time.perf_counter() - begin
     modality, _ = check_instrument(generator)
+    codec = generator.codec
     one = timed(lambda: generator.sample(1, pitch=60), calls)
-    spectrum = torch.randn(1, *modality.shape)
-    inverse = timed(lambda: modality.to_signal(spectrum), calls)
+    spectrum = torch.randn(1, *codec.shape)
+    inverse = timed(lambda: codec.decode(spectrum), calls)
     many = timed(lambda: generator.sample(16, pitch=60, batch_size=16), max(3, calls // 16))
     median = statistics.median(one)
     return {

@@ -119,7 +119,14 @@ def race(
     objective = build_objective(config, student, asked)
     place(objective, replace(config, model=model), world)
     passes = count_passes(objective)
-    train_step = TrainStep(objective, Loader(dataset, config.batch_size, config.seed), model.modality, config, world)
+    train_step = TrainStep(
+        objective,
+        Loader(dataset, config.batch_size, config.seed),
+        model.modality,
+        model.build_codec(),
+        config,
+        world,
+    )
     optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
     emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
     objective.train()

@@ -96,7 +96,7 @@ def package_step(config: RunConfig, loader: Loader, *, compiled: bool) -> tuple[
     place(objective, config, World())
     if compiled:
         student.net.compile()
-    train_step = TrainStep(objective, loader, config.model.modality, config, World())
+    train_step = TrainStep(objective, loader, config.model.modality, config.model.build_codec(), config, World())
     optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
     emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
     steps = itertools.count()
@@ -134,7 +134,7 @@ def training() -> dict[str, float]:
 
     def load() -> None:
         batch, _ = loader.batch(next(batches))
-        config.model.modality.to_tensor(batch)
+        config.model.modality.to_signal(batch)
 
     theirs, mine, fast, loading = medians(plain, ours, compiled, load, rounds=7)
     return {

@@ -40,7 +40,7 @@ def stepper_of(name: str, batch: int, world: World) -> TrainStep:
     place(objective, replace(config, model=model), world)
     objective.train()
     loader = Loader(prepare(config.data, progress=False), batch, config.seed)
-    return TrainStep(objective, loader, model.modality, config, world)
+    return TrainStep(objective, loader, model.modality, model.build_codec(), config, world)
 
 
 def main() -> None:

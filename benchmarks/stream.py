@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 import unistep
-from unistep.codecs.overlap import Overlap
+from unistep.codecs.base import Codec
 from unistep.core.condition import LabelField
 from unistep.core.path import expand_to
 from unistep.core.seeding import ItemGenerators, normal
@@ -99,23 +99,24 @@ def real_sounds(generator: Generator, data: str) -> Dataset:
 def next_chunk(generator: Generator, real: Dataset) -> float:
     """How far one call lands from the true next chunk, where the last one is real."""
     modality: Any = generator.modality
+    codec = generator.codec
     config, flow = generator.config, generator.map.path
     count = min(HEARD, len(real))
     chosen = [i * len(real) // count for i in range(count)]
-    past, x0 = modality.split(torch.from_numpy(real.values[chosen]))
+    past, x0 = codec.split(modality.to_signal(torch.from_numpy(real.values[chosen])))
     told = {name: torch.from_numpy(real.condition[name][chosen]) for name in config.fields if name in real.condition}
     items = ItemGenerators(chosen)
     noise, t = normal(x0.shape, items), torch.full((len(x0),), flow.t_max)
     condition = config.context.in_stream(told, past, config.sigma_data, items)  # type: ignore[union-attr]
     with autocast(generator.precision, generator.device):
         x = generator.map(expand_to(flow.sigma(t), noise) * noise, t, None, condition).float()
-    made, true = (Overlap(modality).next(spectra)[:, 0] for spectra in (x, x0))
+    made, true = (codec.decode_next(spectra, codec.start(spectra))[0][:, 0] for spectra in (x, x0))
     return float(log_spectral_distance(made, true, modality.sample_rate).mean())
 
 
 def seams(generator: Generator, data: str, real: Dataset, length: float, seconds: float) -> list[dict[str, Any]]:
     """Jumps of the stream, for each of its voices, and of real data where that has them too."""
-    modality, context = generator.modality, generator.config.context
+    codec, context = generator.codec, generator.config.context
     assert context is not None
     name, names = next(
         ((name, spec.names or tuple(map(str, range(spec.size))))
@@ -129,20 +130,20 @@ def seams(generator: Generator, data: str, real: Dataset, length: float, seconds
         told = {name: voice} if name else {}
         chunks = itertools.islice(generator.stream(seed=3, **told), round(seconds / length))
         heard.append(torch.cat(list(chunks), dim=-1)[:1])
-        rows.append(row(f"stream, {voice}", heard[-1:], modality))
+        rows.append(row(f"stream, {voice}", heard[-1:], codec))
         own = waves[torch.from_numpy(real.condition[name] == number)] if name in real.condition else waves[:0]
         if len(own):
-            rows.append(row(f"data, {voice}", [own], modality))
-    rows.append(row("stream, all", heard, modality))
-    rows.append(row(f"data, {data}", [waves], modality))
+            rows.append(row(f"data, {voice}", [own], codec))
+    rows.append(row("stream, all", heard, codec))
+    rows.append(row(f"data, {data}", [waves], codec))
     return rows
 
 
-def row(name: str, sounds: list[Tensor], modality: Any) -> dict[str, Any]:
+def row(name: str, sounds: list[Tensor], codec: Codec) -> dict[str, Any]:
     """Medians and 95th percentiles at seams and inside, with their ratios."""
     cells: dict[str, Any] = {"of": name}
     for measure, call in MEASURES.items():
-        found = [call(sound, modality.chunk, modality.hop) for sound in sounds]
+        found = [call(sound, codec.config.chunk, codec.config.hop) for sound in sounds]
         jumps = Jumps(seams=torch.cat([j.seams for j in found]), inside=torch.cat([j.inside for j in found]))
         for title, share in (("p50", 0.5), ("p95", 0.95)):
             at_seams, inside = jumps.at(share)
@@ -169,7 +170,7 @@ def main() -> int:
         next(generator.stream())
         figures: dict[str, Any] = {"threads": options.threads, "first sound, ms": 1e3 * (time.perf_counter() - begin)}
         modality: Any = generator.modality
-        length = modality.chunk * modality.hop / modality.sample_rate
+        length = modality.chunk.seconds
         figures |= in_real_time(generator, length, options.seconds)
         figures |= at_full_speed(generator, length, options.long)
         real = real_sounds(generator, options.data)

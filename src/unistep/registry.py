@@ -24,10 +24,15 @@ GROUP = "unistep.plugins"
 
 _BUILT_IN: dict[str, dict[str, str]] = {
     "network": {"unet": "unistep.nets.unet:UNetConfig"},
-    "codec": {},
+    "codec": {
+        "identity": "unistep.codecs.identity:IdentityConfig",
+        "spectrum": "unistep.codecs.spectrum:SpectrumConfig",
+        "autoencoder": "unistep.codecs.autoencoder:AutoencoderConfig",
+    },
     "modality": {
         "image": "unistep.modalities.image:ImageModality",
         "audio": "unistep.modalities.audio:AudioModality",
+        "tensor": "unistep.modalities.tensor:TensorModality",
     },
     "objective": {
         "denoising": "unistep.objectives.denoising:DenoisingConfig",

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 FORMER_TYPES = {"Field": "LabelField", "Range": "ScalarField"}
 """Tags that earlier versions wrote, with what they are called now; a dataclass lists its former keys itself, as a class
-variable ``FORMER_KEYS``."""
+variable ``FORMER_KEYS``, and rewrites plain data of other former shapes in a class method ``migrated``."""
 
 
 def _members(hint: Any) -> tuple[type, ...]:
@@ -41,6 +41,7 @@ def _structure_dataclass(data: Any, kind: type) -> Any:
     """Build a dataclass from a mapping, naming the unknown or badly typed key."""
     if not isinstance(data, Mapping):
         raise ValueError(f"{kind.__name__} needs a mapping of its fields, got {data!r}")
+    data = getattr(kind, "migrated", lambda plain: plain)(data)
     fields = {field.name for field in dataclasses.fields(kind)}
     former: Mapping[str, str] = getattr(kind, "FORMER_KEYS", {})
     data = {former.get(str(key), key): value for key, value in data.items()}

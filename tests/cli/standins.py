@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.condition import LabelField
 from unistep.data.sources import phrases
 from unistep.data.sources.notes import FIELDS
@@ -70,7 +71,8 @@ def save_instrument(folder: Path, kind: Literal["consistency", "denoiser"] = "co
         network=UNetConfig(
             **{**SOUND_NETWORK, "vocabularies": {"instrument": 10, "pitch": 37}, "scalars": {"velocity": 127.0}}
         ),
-        modality=AudioModality(sample_rate=8_000, samples=2_000, n_fft=64, hop=32),
+        modality=AudioModality(sample_rate=8_000, samples=2_000),
+        codec=SpectrumConfig(n_fft=64, hop=32),
         fields=dict(FIELDS),
         steps=1 if kind == "consistency" else 18,
         provenance={"recipe": "none: random weights", "data licence": "MIT (nobody)"},
@@ -94,7 +96,8 @@ def save_stream(folder: Path, kind: Literal["consistency", "denoiser"] = "consis
             dims=1, patch=1, widths=(8, 16), blocks=(1, 1), middle_blocks=1, head_dim=8, embedding_dim=16, channels=64,
             position_sizes=(16,), context=context.frames, vocabularies={"instrument": 6, "pitch": 16},
         ),
-        modality=AudioModality(sample_rate=8_000, samples=1_024, n_fft=64, hop=32, dims=1, multiple=2, chunk=16),
+        modality=AudioModality(sample_rate=8_000, samples=1_024),
+        codec=SpectrumConfig(n_fft=64, hop=32, dims=1, multiple=2, chunk=16),
         context=context,
         fields=dict(phrases.FIELDS),
         steps=1 if kind == "consistency" else 18,

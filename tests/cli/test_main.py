@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import unistep
+from unistep.cli import main as cli
 from unistep.cli.errors import CommandError
 from unistep.cli.extras import EXTRAS
-from unistep.cli import main as cli
 from unistep.files import DiskError
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]

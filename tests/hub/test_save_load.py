@@ -20,10 +20,9 @@ from unistep.core.path import TrigFlow
 from unistep.files import DiskError
 from unistep.generation.model_config import ModelConfig
 from unistep.hub import find, load, models, save
-from unistep.hub.load import read_weights
-from unistep.hub.save import write_weights
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
+from unistep.weights import read_weights, write_weights
 
 LOAD = importlib.import_module("unistep.hub.load")  # the package has a function of that name
 NETWORK = UNetConfig(widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16, num_classes=3, channels=3)
@@ -215,7 +214,7 @@ def test_weights_of_another_network(folder: Path) -> None:
         ({"solver": "heum"}, "solver: unknown value 'heum'; did you mean 'heun'"),
         ({"network": {"width": [8]}}, "network: UNetConfig has no key 'width'; did you mean 'widths'"),
         ({"network": {"widths": [8], "blocks": [1, 1]}}, "network: widths and blocks need the same length"),
-        ({"network": None}, "network: UNetConfig needs a mapping"),
+        ({"network": None}, "network: needs a mapping"),
         ({"path": {"type": "TrigFlo"}}, "path: unknown type 'TrigFlo'; did you mean 'TrigFlow'"),
         ({"path": "TrigFlow"}, "path: "),
         ({"path": {"sigma_dat": 0.5}}, "path: VarianceExploding has no key 'sigma_dat'; did you mean"),
@@ -225,7 +224,7 @@ def test_weights_of_another_network(folder: Path) -> None:
         ({"modality": {"size": 10**9, "channels": 3}}, "modality: size must be from 1 to 8192 pixels, got 1000000000"),
         (
             {"modality": {"type": "AudioModality", "samples": 10**12}},
-            "modality: a spectrum must have at most .* values, got .*: samples 1000000000000, n_fft 512",
+            "modality: samples must be .* at most 1,073,741,824, got 1000000000000",
         ),
         ({"modality": {"size": "big", "channels": 3}}, "modality: size: expected int, got 'big', or expected a list"),
         (

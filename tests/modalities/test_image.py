@@ -34,35 +34,35 @@ def test_wrong_shapes_are_refused(size, channels):
 
 def test_every_pixel_value_survives_the_way_there_and_back():
     values = torch.arange(256, dtype=torch.uint8)
-    x = GREY.to_tensor(values)
+    x = GREY.to_signal(values)
     assert x.dtype == torch.float32
     assert (x[0], x[-1]) == (-1, 1)
-    assert torch.equal(GREY.to_uint8(x), values)
+    assert torch.equal(GREY.to_stored(x), values)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_are_accepted(dtype):
-    back = GREY.to_uint8(GREY.to_tensor(torch.arange(256, dtype=torch.uint8)).to(dtype)).int()
+    back = GREY.to_stored(GREY.to_signal(torch.arange(256, dtype=torch.uint8)).to(dtype)).int()
     assert (back - torch.arange(256)).abs().max() <= 1
 
 
 @given(st.floats(-1e6, 1e6))
 def test_pixels_are_rounded_and_clamped(value):
     expected = min(255, max(0, round((np.float32(value) + 1) * 127.5)))
-    assert abs(GREY.to_uint8(torch.tensor([value])).item() - expected) <= (0.5 < abs(value) < 1)
+    assert abs(GREY.to_stored(torch.tensor([value])).item() - expected) <= (0.5 < abs(value) < 1)
 
 
 def test_values_that_are_not_numbers_are_an_error():
     with pytest.raises(ValueError, match="1 of 4"):
-        GREY.to_uint8(torch.tensor([0.0, float("nan"), float("inf"), 1.0]))
+        GREY.to_stored(torch.tensor([0.0, float("nan"), float("inf"), 1.0]))
 
 
 def test_a_saved_picture_is_loaded_again(tmp_path):
     x = pictures(1, COLOUR)
-    COLOUR.save(COLOUR.to_tensor(x), tmp_path / "a.png")
-    assert torch.equal(COLOUR.to_uint8(COLOUR.load(tmp_path / "a.png")), x[0])
+    COLOUR.save(COLOUR.to_signal(x), tmp_path / "a.png")
+    assert torch.equal(COLOUR.to_stored(COLOUR.load(tmp_path / "a.png")), x[0])
     COLOUR.save(x[0], tmp_path / "b.webp")
-    assert torch.equal(COLOUR.to_uint8(COLOUR.load(tmp_path / "b.webp")), x[0])
+    assert torch.equal(COLOUR.to_stored(COLOUR.load(tmp_path / "b.webp")), x[0])
 
 
 def test_load_brings_any_picture_to_the_shape(tmp_path):
@@ -114,7 +114,7 @@ def test_words_under_pictures_and_beside_rows():
     assert labelled.height > plain.height
     assert labelled.width == plain.width
     rows = [("one step", pictures(5)), ("a title of so many words that it must be broken into lines", pictures(3))]
-    drawn = GREY.contact_sheet([(title, GREY.to_tensor(x)) for title, x in rows])
+    drawn = GREY.contact_sheet([(title, GREY.to_signal(x)) for title, x in rows])
     left = np.asarray(drawn.convert("L"))[:, :60]
     half = drawn.height // 2
     assert left[:half].min() < 100
@@ -147,7 +147,7 @@ def test_long_words_are_cut():
 
 def test_npz_has_the_convention_of_reference_batches(tmp_path):
     x = pictures(3, COLOUR)
-    COLOUR.save(COLOUR.to_tensor(x), tmp_path / "a.npz", labels=[2, 0, 1])
+    COLOUR.save(COLOUR.to_signal(x), tmp_path / "a.npz", labels=[2, 0, 1])
     with np.load(tmp_path / "a.npz", allow_pickle=False) as found:
         assert np.array_equal(found["arr_0"], x.permute(0, 2, 3, 1).numpy())
         assert found["arr_1"].tolist() == [2, 0, 1]
@@ -161,7 +161,7 @@ def test_a_folder_gets_numbered_files(tmp_path, name):
     x = pictures(3)
     GREY.save(x, f"{tmp_path}/{name}")
     assert sorted(os.listdir(tmp_path / name)) == ["000000.png", "000001.png", "000002.png"]
-    assert torch.equal(GREY.to_uint8(GREY.load(tmp_path / name / "000002.png")), x[2])
+    assert torch.equal(GREY.to_stored(GREY.load(tmp_path / name / "000002.png")), x[2])
     GREY.save(x[:2], f"{tmp_path}/{name}")  # fewer in the second call: nothing of the first is left among them
     assert sorted(os.listdir(tmp_path / name)) == ["000000.png", "000001.png"]
 

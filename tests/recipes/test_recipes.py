@@ -191,9 +191,9 @@ def _train(config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def _teacher(config: RunConfig, folder: Path) -> Path:
     network: Any = config.model.network
-    modality = config.model.modality
+    signal: dict[str, Any] = {"modality": config.model.modality, "codec": config.model.codec}
     network = replace(network, num_classes=2, channels=network.channels if network.dims == 1 else 3, second_time=False)
     kind: Any = next(kind for kind, made in KINDS.items() if made is config.objective.teacher_kind)
-    teacher = ModelConfig(kind=kind, network=network, modality=modality, context=config.model.context)
+    teacher = ModelConfig(kind=kind, network=network, **signal, context=config.model.context)
     save(teacher, teacher.build().net.state_dict(), folder, "")
     return folder

@@ -13,6 +13,7 @@ import torch
 from tiny import assert_same, make_data, run, run_config
 from worker import stop_after
 
+from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.condition import LabelField, ScalarField
 from unistep.core.timesteps import RatioCurriculum
 from unistep.data import DataConfig, prepare
@@ -37,7 +38,7 @@ def sound_config(**changes: Any) -> RunConfig:
         "recipe": "tiny-notes",
         "data": DataConfig(source="notes:excerpt", seconds=0.125, sample_rate=8_000),
         "model": ModelConfig(
-            kind="denoiser", network=NETWORK, modality=AudioModality(n_fft=64, hop=32, scale=8.0), steps=4
+            kind="denoiser", network=NETWORK, modality=AudioModality(), codec=SpectrumConfig(n_fft=64, hop=32), steps=4
         ),
         "objective": DenoisingConfig(label_dropout=0.2),
         "schedule": Schedule(warmup_steps=3),
@@ -62,9 +63,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_model_takes_its_shape_and_its_conditions_from_the_sounds(teacher: Path) -> None:
     g = load(teacher)
-    assert replace(g.modality, scale=8.0) == AudioModality(
-        sample_rate=8_000, samples=1_000, channels=1, n_fft=64, hop=32, scale=8.0, multiple=16
-    )
+    assert g.modality == AudioModality(sample_rate=8_000, samples=1_000, channels=1)
+    assert replace(g.config.codec, scale=8.0) == SpectrumConfig(n_fft=64, hop=32, scale=8.0, multiple=16)  # type: ignore[type-var]
     assert list(g.config.fields) == ["instrument", "pitch", "velocity"]
     assert isinstance(g.config.fields["instrument"], LabelField)
     assert g.config.fields["velocity"] == ScalarField(low=32, high=127, default=96)
@@ -145,25 +145,25 @@ def test_a_student_on_other_sounds_sees_spectra_as_its_teacher_does(teacher: Pat
     student = replace(config.model, kind="consistency", boundary=0.0, steps=1)
     config = replace(config, model=student, objective=ECTConfig(), teacher=str(teacher), max_steps=1)
     assert run(config, tmp_path / "student")[0]
-    assert load(tmp_path / "student").modality == load(teacher).modality
-    fresh = fit_model_to_data(student, prepare(config.data, progress=False)).modality
-    assert isinstance(fresh, AudioModality)
-    assert fresh.scale < 0.9 * load(teacher).modality.scale  # type: ignore[union-attr]
+    assert load(tmp_path / "student").config.codec == load(teacher).config.codec
+    fresh = fit_model_to_data(student, prepare(config.data, progress=False)).codec
+    assert isinstance(fresh, SpectrumConfig)
+    assert fresh.scale < 0.9 * load(teacher).config.codec.scale  # type: ignore[attr-defined]
 
 
 def test_a_recipe_for_another_kind_of_signal_is_refused(tmp_path: Path) -> None:
-    words = "this recipe is for sounds, and npz:.* has pictures; use one for pictures"
+    words = "this recipe is for sounds, and npz:.* has images; use one for images"
     pictures = DataConfig(source=f"npz:{make_data(tmp_path / 'data.npz')}")
     with pytest.raises(ValueError, match=words):
         run(sound_config(data=pictures), tmp_path / "a")
-    words = "this recipe is for pictures, and notes:excerpt has sounds; use one for sounds"
+    words = "this recipe is for images, and notes:excerpt has sounds; use one for sounds"
     with pytest.raises(ValueError, match=words):
         run(run_config("denoising", tmp_path, data=DataConfig(source="notes:excerpt")), tmp_path / "b")
 
 
 def test_a_spectrum_that_the_network_cannot_halve_is_refused(tmp_path: Path) -> None:
     config = sound_config()
-    odd = replace(config.model, modality=replace(config.model.modality, n_fft=60, hop=30))
+    odd = replace(config.model, codec=SpectrumConfig(n_fft=60, hop=30))
     with pytest.raises(ValueError, match="half of n_fft to be a multiple of 16, got 60"):
         run(replace(config, model=odd), tmp_path / "run")
 
@@ -204,8 +204,7 @@ def test_the_scale_brings_any_sounds_to_what_the_model_expects(level: float, tmp
         soundfile.write(tmp_path / "mine" / f"{i}.wav", sound, 16_000, subtype="FLOAT")
     dataset = prepare(DataConfig(source=f"folder:{tmp_path / 'mine'}", loudness="keep"), progress=False)
     fitted = fit_model_to_data(sound_config().model, dataset)
-    assert isinstance(fitted.modality, AudioModality)
-    spectra = fitted.modality.to_tensor(torch.from_numpy(dataset.values.copy()))
+    spectra = fitted.build_codec().encode(fitted.modality.to_signal(torch.from_numpy(dataset.values.copy())))
     assert float(spectra.std()) == pytest.approx(fitted.sigma_data, rel=0.01)
 
 
@@ -216,9 +215,9 @@ def test_rates_and_spectra_of_teacher_and_start_are_compared(teacher: Path, tmp_
     assert start_warnings(model, known, "teacher") == []
     faster = replace(model, modality=replace(model.modality, sample_rate=16_000))  # type: ignore[type-var]
     (warning,) = start_warnings(faster, known, "init")
-    assert warning.endswith("makes sounds at 8,000 Hz, and this data has 16,000 Hz")
-    other = Generator(known.map, replace(known.config, modality=replace(known.modality, scale=3.0)))  # type: ignore[type-var]
-    assert fit_model_to_start(model, other, None).modality.scale == 3.0  # type: ignore[union-attr]
-    assert fit_model_to_start(model, None, known).modality == known.modality
-    with pytest.raises(ValueError, match=r"know sounds by other spectra \(scale 3.0 and "):
+    assert warning.endswith("makes sounds of 0.125 s, 8,000 Hz, mono, and this data has 0.0625 s, 16,000 Hz, mono")
+    other = Generator(known.map, replace(known.config, codec=replace(known.config.codec, scale=3.0)))  # type: ignore[type-var]
+    assert fit_model_to_start(model, other, None).codec.scale == 3.0  # type: ignore[attr-defined]
+    assert fit_model_to_start(model, None, known).codec == known.config.codec
+    with pytest.raises(ValueError, match=r"know signals by other codecs \(scale 3.0 and "):
         fit_model_to_start(model, other, known)

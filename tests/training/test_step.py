@@ -34,7 +34,7 @@ def stepper_for(config: RunConfig, folder: Path) -> TrainStep:
     objective = build_objective(config, build_student(config, model, teacher), teacher)
     objective.train()
     loader = Loader(dataset, config.batch_size, config.seed)
-    return TrainStep(objective, loader, model.modality, config, World())
+    return TrainStep(objective, loader, model.modality, model.build_codec(), config, World())
 
 
 def gradient_of(config: RunConfig, folder: Path, step: int = 3) -> tuple[Gradient, dict[str, Tensor]]:

@@ -14,6 +14,7 @@ import torch
 from tiny import METHODS, PATHS, TAUGHT, assert_same, run
 from worker import stop_after
 
+from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.condition import LabelField
 from unistep.core.path import VarianceExploding
 from unistep.data import DataConfig
@@ -38,7 +39,9 @@ NETWORK = UNetConfig(
     context=4,
     gated_skip=True,
 )
-CHUNKS = AudioModality(samples=512, n_fft=64, hop=32, dims=1, multiple=2, chunk=8)
+CHUNKS = AudioModality(samples=512)
+SPECTRA = SpectrumConfig(n_fft=64, hop=32, dims=1, multiple=2, chunk=8)
+MODEL = ModelConfig(kind="denoiser", network=NETWORK, modality=CHUNKS, codec=SPECTRA, context=CONTEXT, steps=4)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,9 @@ def stream_config(folder: Path, **changes: Any) -> RunConfig:
     settings: dict[str, Any] = {
         "recipe": "tiny-stream",
         "data": DataConfig(source=source, kind="sound", seconds=0.064, sample_rate=8_000, cut="windows"),
-        "model": ModelConfig(kind="denoiser", network=NETWORK, modality=CHUNKS, context=CONTEXT, steps=4),
+        "model": ModelConfig(
+            kind="denoiser", network=NETWORK, modality=CHUNKS, codec=SPECTRA, context=CONTEXT, steps=4
+        ),
         "objective": METHODS["denoising"],
         "schedule": Schedule(warmup_steps=3),
         "max_steps": 8,
@@ -79,7 +84,8 @@ def teacher(folder: Path) -> Path:
 
 def test_the_model_takes_its_chunks_from_the_data_and_plays(teacher: Path) -> None:
     g = load(teacher)
-    assert replace(g.modality, scale=1.0) == replace(CHUNKS, sample_rate=8_000, scale=1.0)
+    assert g.modality == replace(CHUNKS, sample_rate=8_000)
+    assert replace(g.config.codec, scale=SPECTRA.scale) == SPECTRA  # type: ignore[type-var]
     assert g.config.network.context == 4
     assert g.config.fields == {"label": LabelField(size=2, names=("rain", "sea"))}
     x = torch.cat(list(itertools.islice(g.stream(label="sea"), 6)), dim=-1)
@@ -136,5 +142,5 @@ def test_every_method_makes_a_stream(name: str, teacher: Path, folder: Path) -> 
 
 def test_sounds_that_are_not_two_chunks_are_refused(folder: Path, tmp_path: Path) -> None:
     config = stream_config(folder)
-    with pytest.raises(ValueError, match=r"not two chunks of this stream's frames; use --data.seconds 0.128"):
+    with pytest.raises(ValueError, match=r"not two chunks of whole frames; use --data.seconds 0.128"):
         run(replace(config, data=replace(config.data, seconds=0.125)), tmp_path / "run")

@@ -256,7 +256,7 @@ def _usual_sounds(model: Generator, modality: AudioModality) -> str:
     known = _learned(model, "notes", "drums", "phrases", "spoken-digits", "folder")
     if known:
         return known
-    if modality.chunk:
+    if model.config.context is not None:
         return "phrases"
     if "pitch" in model.config.fields:
         return "notes"
@@ -265,12 +265,7 @@ def _usual_sounds(model: Generator, modality: AudioModality) -> str:
 
 def usual_features(model: Generator) -> str:
     """The shipped network that fits what a model makes: of notes that for notes, of other sounds none that learned."""
-    from unistep.modalities.audio import AudioModality
-
-    if not isinstance(model.modality, AudioModality):
-        return "fashion"
-    like_notes = model.signal_shape == (1, 16_000) and model.modality.sample_rate == 16_000
-    return "notes" if like_notes and "pitch" in model.config.fields else "spectrum"
+    return model.modality.default_features(model.config.fields)
 
 
 def data_for(model: Generator, source: str | None) -> DataConfig:
@@ -288,7 +283,7 @@ def data_for(model: Generator, source: str | None) -> DataConfig:
     modality = model.modality
     if isinstance(modality, AudioModality):
         shape = {"channels": modality.channels, "sample_rate": modality.sample_rate, "seconds": modality.seconds}
-        cut = "windows" if modality.chunk else "start"
+        cut = "windows" if model.config.context is not None else "start"
         return DataConfig(source=source or _usual_sounds(model, modality), kind="sound", cut=cut, **shape)
     source = source or _learned(model, "folder") or "fashion-mnist"
     if source.partition(":")[0] == "fashion-mnist":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from unistep.cli.parse import parse
 
 if TYPE_CHECKING:
-    from unistep.modalities import AnyModality
+    from unistep.generation.model_config import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,22 +59,16 @@ def summary(folder: Path) -> dict[str, str]:
     sampler = f" {config.solver}" if config.kind == "denoiser" else ""
     return {
         "kind": "many-step teacher" if config.kind == "denoiser" else "one-step",
-        "shape": _shape(config.modality),
+        "shape": _shape(config),
         "parameters": f"{count_parameters(folder / WEIGHTS):,}",
         "conditions": ", ".join(conditions) or "none",
         "steps": f"{config.steps}{sampler}",
     }
 
 
-def _shape(modality: AnyModality) -> str:
-    """What comes out: a picture's channels and pixels, or the length and the rate of a sound."""
-    from unistep.modalities.audio import AudioModality
-
-    if not isinstance(modality, AudioModality):
-        return "x".join(map(str, modality.shape))
-    channels = {1: "mono", 2: "stereo"}.get(modality.channels, f"{modality.channels} channels")
-    length = f"chunks of {modality.seconds / 2:.4g} s" if modality.chunk else f"{modality.seconds:.4g} s"
-    return f"{length}, {modality.sample_rate:,} Hz, {channels}"
+def _shape(config: ModelConfig) -> str:
+    """What one sample is, or one chunk of a stream."""
+    return config.modality.described if config.context is None else f"chunks of {config.modality.chunk.described}"
 
 
 def count_parameters(weights: Path) -> int:

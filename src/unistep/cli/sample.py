@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError("--times needs one or more numbers, such as 80 2.5")
     out = Path(config.modality.example) if options.out is None else options.out
     config.modality.check_path(out)
-    check_samples(options.num, math.prod(config.modality.signal_shape), options.seed)
+    check_samples(options.num, math.prod(config.modality.shape), options.seed)
     _sample(options, out, {condition: getattr(options, condition) for condition in own})
     return 0
 

@@ -114,7 +114,7 @@ def _play(options: Any, path: Path | None, told: dict[str, Any]) -> int:
         seed=options.seed, steps=options.steps, solver=options.solver, guidance=options.guidance, **told
     )
     modality: Any = generator.modality
-    length = modality.chunk * modality.hop / modality.sample_rate
+    length = modality.chunk.seconds
     seconds = 60.0 if options.seconds is None and path is not None else options.seconds
     if seconds is not None:
         chunks = itertools.islice(chunks, min(max(1, -int(-seconds // length)), sys.maxsize))

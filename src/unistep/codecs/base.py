@@ -4,35 +4,90 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+class UnfitShapeError(ValueError):
+    """A signal whose shape a codec or network cannot take.
+
+    Args:
+        message: What is wrong, without the remedy.
+        nearest: The nearest shape that fits; the modality says with which option a person gets it.
+    """
+
+    def __init__(self, message: str, nearest: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.nearest = nearest
 
 
 class CodecConfig(ABC):
     """Options of a codec: a frozen dataclass, registered as a ``codec``."""
 
     REGISTRY_KIND: ClassVar[str] = "codec"
+    papers: ClassVar[tuple[str, ...]] = ()
+    """Keys of the papers that the codec follows."""
+
+    @abstractmethod
+    def shape(self, signal_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of what the network sees of one signal, ``(channels, *spatial)``.
+
+        Args:
+            signal_shape: Shape of one signal, channels first.
+
+        Raises:
+            ValueError: If the codec cannot take such signals.
+        """
 
     @abstractmethod
     def build(self, signal_shape: tuple[int, ...]) -> Codec:
         """The codec of signals of one shape, ``(channels, ...)``."""
 
+    @property
+    def past(self) -> int:
+        """How much of the previous chunk there is to condition on, along the last axis of what the network sees.
+
+        0 for a codec of whole signals. Otherwise a signal holds two chunks of a stream along its last axis, and the
+        network generates the second.
+        """
+        return 0
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the codec has weights, which lie beside those of the model."""
+        return False
+
     def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiple: int) -> Self:
         """The codec for a network that takes ``dims`` spatial dimensions whose sizes are multiples of ``multiple``.
 
+        Args:
+            signal_shape: Shape of one signal, channels first.
+            dims: Spatial dimensions that the network takes; ``None`` for any number.
+            multiple: What spatial sizes must be multiples of.
+
         Raises:
-            ValueError: If there is none; says which sizes fit.
+            ValueError: If there is none; an :class:`UnfitShapeError` where another shape would fit.
         """
-        del signal_shape, dims, multiple
+        shape = self.shape(signal_shape)
+        if dims is not None and len(shape) != dims + 1:
+            raise ValueError(f"this network takes {dims} spatial dimensions, and these signals have {len(shape) - 1}")
+        if any(size % multiple for size in shape[1:]):
+            near = tuple(max(multiple, round(size / multiple) * multiple) for size in signal_shape[1:])
+            raise UnfitShapeError(
+                f"signals of shape {'x'.join(map(str, shape[1:]))} do not fit this network, which needs multiples of "
+                f"{multiple}",
+                (signal_shape[0], *near),
+            )
         return self
 
     def calibrated(self, signals: Iterable[Float[Tensor, "b ..."]], sigma_data: float) -> Self:
         """The codec whose output has the standard deviation ``sigma_data`` on these signals, where it has such a scale.
 
         Args:
-            signals: Batches of signals in [-1, 1].
+            signals: Batches of signals.
             sigma_data: What the model expects.
 
         Raises:
@@ -41,54 +96,93 @@ class CodecConfig(ABC):
         del signals, sigma_data
         return self
 
+    def aligned(self, known: CodecConfig) -> Self:
+        """The codec that gives values like those of ``known``, whose model this one starts from or has as its teacher.
+
+        Raises:
+            ValueError: If the two are of different kinds.
+        """
+        if type(known) is not type(self):
+            raise ValueError(f"its codec is {type(known).__name__} instead of {type(self).__name__}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedCodecConfig(CodecConfig):
+    """Options of a codec with weights, which are trained before the model and frozen."""
+
+    weights: str = ""
+    """File of the weights, or a model's folder that has them; beside a model it is ``codec.safetensors``."""
+    sha256: str = ""
+    """SHA-256 of the weights, so that no others are taken; empty for any."""
+
+    @property
+    def has_weights(self) -> bool:
+        """Always."""
+        return True
+
 
 class Codec(nn.Module, ABC):
-    """Signals to what the network sees and back. It may carry weights, which are frozen.
+    """Signals to what the network sees and back. It may have weights, which are frozen.
 
     Args:
+        config: Its options.
         signal_shape: Shape of one signal.
     """
 
-    def __init__(self, signal_shape: tuple[int, ...]) -> None:
+    def __init__(self, config: CodecConfig, signal_shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.config: Any = config
         self.signal_shape = tuple(signal_shape)
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, ...]:
+        self.shape = config.shape(self.signal_shape)
         """Shape of what the network sees of one signal, ``(channels, *spatial)``."""
 
     @abstractmethod
     def encode(self, signal: Float[Tensor, "b *signal"]) -> Float[Tensor, "b *shape"]:
-        """Signals in [-1, 1] as the network sees them, differentiable."""
+        """Signals as the network sees them, differentiable; of two chunks the second."""
 
     @abstractmethod
     def decode(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *signal"]:
-        """Inverse of :meth:`encode`, clamped to [-1, 1]."""
+        """Inverse of :meth:`encode`, clamped to the range of signals.
+
+        Raises:
+            ValueError: If the codec is :attr:`chunked`: chunks are decoded in order, by :meth:`decode_next`.
+        """
 
     @property
     def chunked(self) -> bool:
-        """Whether a signal holds two chunks of an endless one: what came before, and what comes next."""
-        return False
+        """Whether a signal holds two chunks of a stream: the previous one, and the one to generate."""
+        return self.config.past > 0
 
     def split(self, signal: Float[Tensor, "b *signal"]) -> tuple[Tensor, Float[Tensor, "b *shape"]]:
-        """Two chunks of an endless signal as the network sees them: what came before, and the chunk of :attr:`shape`.
+        """Two chunks of a stream as the network sees them: the previous chunk, and the next one, of :attr:`shape`.
 
         Raises:
             ValueError: If the codec is not :attr:`chunked`.
         """
-        raise ValueError(f"{type(self).__name__} is of signals by themselves, not of chunks of a stream")
+        del signal
+        raise ValueError(f"{type(self).__name__} encodes whole signals; one with chunk above 0 has chunks to split")
 
-    def decode_next(
-        self, x: Float[Tensor, "b *shape"], state: Tensor | None
-    ) -> tuple[Float[Tensor, "b ..."], Tensor | None]:
-        """The next chunk of a stream as a signal, given what the chunk before left over.
+    def start(self, like: Float[Tensor, "b *shape"]) -> Tensor:
+        """The state of :meth:`decode_next` before the first chunk, one row for each stream in the batch ``like``."""
+        return like.new_zeros(len(like), 0)
+
+    def decode_next(self, x: Float[Tensor, "b *shape"], state: Tensor) -> tuple[Float[Tensor, "b ..."], Tensor]:
+        """The next chunk of a stream as a signal.
 
         Args:
             x: What the network made.
-            state: What this method returned for the chunk before, ``[b, ...]``; ``None`` at the beginning.
+            state: What :meth:`start`, or this method for the previous chunk, returned.
 
         Returns:
-            The signal of the chunk in [-1, 1], and the state for the next call.
+            The signal of the chunk, and the state for the next call.
         """
         return self.decode(x), state
+
+    def frozen(self) -> Self:
+        """Itself, in evaluation mode, with weights that are not trained."""
+        return self.eval().requires_grad_(False)
+
+    def extra_repr(self) -> str:
+        """Both shapes, for ``print``."""
+        return f"{'x'.join(map(str, self.signal_shape))} -> {'x'.join(map(str, self.shape))}"

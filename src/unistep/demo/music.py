@@ -123,7 +123,7 @@ def check_instrument(generator: Generator) -> tuple[AudioModality, LabelField]:
         isinstance(generator.modality, AudioModality) and isinstance(pitches, LabelField) and instruments is not None
     ):
         raise ValueError(f"{generator.name} cannot be played; it takes a model of sounds with instrument and pitch")
-    if generator.modality.chunk:
+    if generator.config.context is not None:
         raise ValueError(f"{generator.name} plays without end, not note by note; use unistep stream")
     return generator.modality, pitches
 

@@ -80,7 +80,7 @@ def times_faster(ratio: float) -> str:
 
 def mosaic(pictures: Tensor, columns: int, gap: int = 2) -> Image.Image:
     """Pictures at their own size, on black, ``columns`` in a row."""
-    pixels = ImageModality.to_uint8(pictures)
+    pixels = ImageModality.fitted(None, tuple(pictures.shape[1:])).to_stored(pictures)
     count, channels, height, width = pixels.shape
     rows = -(-count // columns)
     mode = "L" if channels == 1 else "RGB"

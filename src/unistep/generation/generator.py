@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 import torch
 from torch import Tensor
 
+from unistep.codecs.base import Codec
 from unistep.core.condition import (
     GUIDANCE,
     Condition,
@@ -26,9 +27,9 @@ from unistep.core.sampling_inputs import given_times
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
 from unistep.core.solvers import Solver, network_calls, sample_ode
 from unistep.core.timesteps import karras_grid
-from unistep.generation.model_config import MAX_STEPS, AnyModality, ModelConfig
+from unistep.generation.model_config import MAX_STEPS, ModelConfig
 from unistep.generation.session import ConditionSchedule, StreamSession, resolve_schedule
-from unistep.modalities.audio import AudioModality
+from unistep.modalities.base import Modality
 from unistep.precision import Precision, WantedPrecision, autocast, resolve_precision, set_memory_layout
 from unistep.registry import lookup
 
@@ -43,11 +44,13 @@ class Generator:
         model: The map; put in evaluation mode.
         config: What it was built from.
         name: How it was asked for.
+        codec: The codec with its weights; built from the configuration by default.
     """
 
-    def __init__(self, model: Map, config: ModelConfig, name: str = "model") -> None:
+    def __init__(self, model: Map, config: ModelConfig, name: str = "model", codec: Codec | None = None) -> None:
         self.map = model.eval()
         self.config = config
+        self.codec = config.build_codec().eval() if codec is None else codec.eval()
         self.name = name
         self.precision: Precision = "fp32"
 
@@ -58,17 +61,17 @@ class Generator:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of what the network makes of one sample: that of a picture, or of a sound's spectrum."""
-        return self.config.modality.shape
+        """Shape of what the network sees of one sample, ``(channels, *spatial)``."""
+        return self.codec.shape
 
     @property
     def signal_shape(self) -> tuple[int, ...]:
-        """Shape of one sample: channels, height and width of a picture, or channels and samples of a sound."""
-        return self.config.modality.signal_shape
+        """Shape of one sample, channels first."""
+        return self.config.modality.shape
 
     @property
-    def modality(self) -> AnyModality:
-        """What the samples are, with their size or sampling rate; it reads and writes files of them."""
+    def modality(self) -> Modality:
+        """What the samples are; it reads and writes files of them."""
         return self.config.modality
 
     @property
@@ -88,6 +91,7 @@ class Generator:
             ValueError: If there is no such arithmetic.
         """
         self.map.to(device)
+        self.codec.to(device)
         if precision is not None:
             self.precision = resolve_precision(precision, self.device)
             set_memory_layout(self.map, self.precision, self.device)
@@ -256,11 +260,10 @@ class Generator:
             with autocast(self.precision, self.device):
                 return self._run(noise, grid, solver, guidance, condition, items)
 
-        modality, context = self.config.modality, self.config.context
-        assert isinstance(modality, AudioModality)
+        context = self.config.context
         assert context is not None
         return StreamSession(
-            modality=modality,
+            codec=self.codec,
             context=context,
             sigma_data=self.config.sigma_data,
             fields=self.config.fields,
@@ -280,7 +283,7 @@ class Generator:
         condition = to_device(self._complete(told, seeds), self.device)
         with autocast(self.precision, self.device):
             x = self._run(noise, grid, solver, guidance, condition, items)
-        return self.config.modality.to_signal(x.float()).cpu()
+        return self.codec.decode(x.float()).cpu()
 
     def _run(
         self,

@@ -6,15 +6,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from unistep.codecs.base import Codec, CodecConfig
+from unistep.codecs.identity import IdentityConfig
+from unistep.codecs.weights import build_codec
 from unistep.core.condition import CONTEXT, AnyField, SignalField
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
 from unistep.core.solvers import Solver
 from unistep.generation.history import Context
-from unistep.modalities.audio import AudioModality
-from unistep.modalities.image import ImageModality
+from unistep.modalities.base import Modality
 from unistep.nets.config import NetworkConfig
 from unistep.registry import lookup
 from unistep.spelling import nearest
@@ -22,13 +25,12 @@ from unistep.spelling import nearest
 AnyPath = VarianceExploding | TrigFlow | LinearFlow | VariancePreserving
 """The paths that a configuration can name."""
 
-AnyModality = ImageModality | AudioModality
-"""The kinds of signal that a configuration can name; the first is meant where a file names none."""
-
 Kind = Literal["consistency", "flow_map", "denoiser"]
 """One-time map to the data, two-time map, or many-step teacher."""
 KINDS: dict[Kind, type[Map]] = {"consistency": ConsistencyModel, "flow_map": FlowMap, "denoiser": Denoiser}
 """The map of each kind."""
+
+_SPECTRUM = ("n_fft", "hop", "exponent", "scale", "dims", "multiple", "chunk")
 
 MAX_STEPS = 1000
 """More sampling steps than this are taken for a mistake."""
@@ -45,8 +47,10 @@ class ModelConfig:
     """Which map the network is read as."""
     network: NetworkConfig
     """The raw network."""
-    modality: AnyModality
-    """What the tensors stand for."""
+    modality: Modality
+    """What a signal is: its kind and shape."""
+    codec: CodecConfig = IdentityConfig()
+    """What the network sees of a signal."""
     path: AnyPath = VarianceExploding()
     """Path from data to noise."""
     sigma_data: float = 0.5
@@ -54,9 +58,9 @@ class ModelConfig:
     boundary: float = 0.0
     """Time at which a one-step model's jump ends; 0 is the data itself."""
     fields: dict[str, AnyField] = field(default_factory=dict)
-    """What the model can be told."""
+    """The conditions that the model takes."""
     context: Context | None = None
-    """How the last chunk is shown to a model of an endless sound; ``None`` for one of samples by themselves."""
+    """How a streaming model is conditioned on the previous chunk; ``None`` for a model of whole signals."""
     times: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Sampling times of a one-step model by number of steps, where a search has found them."""
     sigma_min_trained: float = 0.0
@@ -92,18 +96,32 @@ class ModelConfig:
         self._check_context()
 
     def _check_context(self) -> None:
-        """Network, modality and context must agree on what came before."""
-        frames = 0 if self.context is None else self.context.frames
+        """Network, codec and context must agree on the previous chunk; the codec must fit the signal."""
+        self.codec.shape(self.modality.shape)
+        frames, most = 0 if self.context is None else self.context.frames, self.codec.past
         known = self.network.previous_frames
         if known not in (None, frames):
             raise ValueError(f"the network must be shown the {frames} frames of context, not {known}")
-        spectra = self.modality if isinstance(self.modality, AudioModality) else None
-        chunk = 0 if spectra is None else spectra.chunk
-        if bool(chunk) != bool(frames):
-            raise ValueError(f"a model has both chunks and a context, or neither; got {chunk} and {frames} frames")
-        most = 0 if spectra is None else chunk + 1 - -(-spectra.n_fft // spectra.hop)
-        if chunk and frames > most:
-            raise ValueError(f"a chunk of {chunk} frames leaves at most {most} whole ones for a context, got {frames}")
+        if bool(most) != bool(frames):
+            raise ValueError(
+                f"a model has both a codec of chunks and a context, or neither; got {most} frames of the previous "
+                f"chunk and {frames} of context"
+            )
+        if frames > most:
+            raise ValueError(f"the previous chunk has {most} whole frames for a context, got {frames}")
+
+    @classmethod
+    def migrated(cls, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Plain data of a file of an earlier version in today's form; any other as it is.
+
+        Earlier versions had no codec: the options of the spectrum were those of the modality.
+        """
+        modality = plain.get("modality")
+        if "codec" in plain or not isinstance(modality, Mapping) or modality.get("type") != "AudioModality":
+            return plain
+        spectrum = {key: modality[key] for key in _SPECTRUM if key in modality}
+        rest = {key: value for key, value in modality.items() if key not in spectrum}
+        return {**plain, "modality": rest, "codec": {"type": "spectrum", **spectrum}}
 
     def fitted(self) -> ModelConfig:
         """The model with its network fitted to its signals and all its conditions, the previous frames among them.
@@ -111,10 +129,21 @@ class ModelConfig:
         Raises:
             ValueError: If the network cannot take them.
         """
-        shape, fields = self.modality.shape, dict[str, Any](self.fields)
+        shape, fields = self.codec.shape(self.modality.shape), dict[str, Any](self.fields)
         if self.context is not None:
             fields[CONTEXT] = SignalField(shape=(*shape[:-1], self.context.frames))
         return replace(self, network=self.network.fitted(shape, fields))
+
+    def build_codec(self, folder: Path | None = None) -> Codec:
+        """The codec, frozen, with the weights that its options name where it has any.
+
+        Args:
+            folder: The model's, which the name of the weights is relative to.
+
+        Raises:
+            ValueError: If they are missing, damaged or others.
+        """
+        return build_codec(self.codec, self.modality.shape, folder)
 
     def build(self) -> Map:
         """The map with fresh weights."""

@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.codecs.overlap import Overlap
+from unistep.codecs.base import Codec
 from unistep.core.condition import AnyField, Condition, ConditionValue, Value, parse_condition, to_device
 from unistep.core.fields import is_one
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
 from unistep.generation.history import Context
-from unistep.modalities.audio import AudioModality
 
 Draw = Callable[[Tensor, Condition, ItemGenerators], Tensor]
 """``draw(noise, condition, generators) -> spectra``: a model's sampler."""
@@ -34,7 +33,7 @@ class StreamSession:
     each chunk from seed and number.
     """
 
-    modality: AudioModality
+    codec: Codec
     """One of chunks."""
     context: Context
     """How the last chunk is shown."""
@@ -60,8 +59,8 @@ class StreamSession:
             told: Conditions of all chunks, shape ``[b]``.
             wishes: Conditions of each chunk.
         """
-        overlap = Overlap(self.modality)
         past: Tensor | None = None
+        state: Tensor | None = None
         for number in itertools.count():
             try:
                 given = {name: next(values) for name, values in (wishes or {}).items()}
@@ -70,13 +69,14 @@ class StreamSession:
             now = parse_condition(self.fields, given, len(seeds))
             past = self._next(seeds, number, {**told, **now}, past)
             with torch.inference_mode():
-                sound = overlap.next(past.cpu())
-            yield sound.clone()  # a plain tensor, which may be changed
+                state = self.codec.start(past) if state is None else state
+                signal, state = self.codec.decode_next(past, state)
+            yield signal.cpu().clone()  # a plain tensor, which may be changed
 
     @torch.inference_mode()
     def _next(self, seeds: Sequence[int], number: int, told: Condition, past: Tensor | None) -> Tensor:
         items = ItemGenerators([derived_seed("chunk", seed, number) for seed in seeds])
-        noise = normal((len(seeds), *self.modality.shape), items).to(self.device)
+        noise = normal((len(seeds), *self.codec.shape), items).to(self.device)
         full = to_device(self._complete(seeds, number, told), self.device)
         if past is None:
             condition = self.context.at_start(full, noise)

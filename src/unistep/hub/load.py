@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from unistep.devices import find_device
-from unistep.files import check_readable
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
-from unistep.hub.save import CHECKSUM, CONFIG, WEIGHTS, data_checksum, read_header
+from unistep.hub.save import CODEC_WEIGHTS, CONFIG, WEIGHTS
 from unistep.precision import WantedPrecision
 from unistep.serialization import read_json
 from unistep.spelling import nearest
+from unistep.weights import read_weights
 
 ZOO = Path(__file__).parent.parent / "zoo"
 """Where the models that ship with the package lie."""
@@ -59,40 +56,18 @@ def find(name: str | Path) -> Path:
 
 
 def _download(repository: str) -> Path:
-    """Fetch a repository from the hub into its cache: two files, nothing that runs."""
+    """Fetch a repository from the hub into its cache: configuration, weights and card, nothing that runs."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=[CONFIG, WEIGHTS, "README.md"]))
+        return Path(snapshot_download(repository, allow_patterns=[CONFIG, WEIGHTS, CODEC_WEIGHTS, "README.md"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
             f"there is no model {repository!r} here, and the hub did not give it ({reason}); "
             f"{nearest(repository, list(models()))}, or a folder"
         ) from None
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file; nothing in it is ever executed.
-
-    Raises:
-        ValueError: If the file is missing, unreadable or corrupt, or its tensors are not those of its checksum. A file
-            without a checksum, as other programs write it, is accepted.
-    """
-    check_readable(path)  # the library takes any failure for a missing file
-    try:
-        weights = load_file(path)
-        with path.open("rb") as file:
-            expected = json.loads(read_header(file)).get("__metadata__", {}).get(CHECKSUM)
-            whole = expected is None or data_checksum(file) == expected
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}); copy or train it again") from None
-    if not whole:
-        raise ValueError(
-            f"{path} is damaged: its tensors do not fit the checksum in its header; copy or train it again"
-        )
-    return weights
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu", precision: WantedPrecision = "fp32") -> Generator:
@@ -121,4 +96,5 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", precision: Wan
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {first}") from None
-    return Generator(model, config, str(name)).to(place, precision)
+    codec = config.build_codec(folder)
+    return Generator(model, config, str(name), codec).to(place, precision)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unistep.modalities.audio import AudioModality
     from unistep.modalities.image import ImageModality
+    from unistep.modalities.tensor import TensorModality
 
-__all__ = ["AudioModality", "ImageModality"]
+__all__ = ["AudioModality", "ImageModality", "TensorModality"]
 
-_HOMES = {"AudioModality": "audio", "ImageModality": "image"}
+_HOMES = {"AudioModality": "audio", "ImageModality": "image", "TensorModality": "tensor"}
 
 
 def __getattr__(name: str) -> object:

@@ -1,47 +1,35 @@
-"""Sounds: waveforms to spectra with compressed amplitude and back, files to waveforms, and pictures to look at."""
+"""Audio: files to waveforms in [-1, 1] and back, and pictures of them to look at."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from jaxtyping import Complex, Float, Int16
+from jaxtyping import Float, Int16
 from torch import Tensor
 
-from unistep.modalities.audio_reading import FULL, Loudness, UnusableSoundError, decode_sound
+from unistep.codecs.spectrum import SpectrumConfig
+from unistep.core.timesteps import LogNormal, RatioCurriculum
+from unistep.modalities.audio_options import AudioOptions, Loudness
+from unistep.modalities.audio_reading import FULL, SUFFIXES, UnusableSoundError, decode_sound
+from unistep.modalities.base import Decoded, Modality
+from unistep.modalities.signal_options import SignalOptions
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from unistep.nets.config import NetworkConfig
 
-MOST_VALUES = 2**30
-"""Most numbers in a spectrum, 4 GiB: more are taken for a mistake."""
+MOST_SAMPLES = 2**30
+"""Longest sound, 18 hours at 16 kHz: more samples are taken for a mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioModality:
-    r"""Sounds of one length, mono or stereo, which a network sees as short-time spectra.
-
-    The spectrum of a waveform :math:`x` in frames of :math:`N` samples, :math:`H` apart, under a Hann window :math:`w`
-    is :math:`X_{k,m} = \frac{2}{\sum_n w_n} \sum_n w_n x_{mH+n-N/2} e^{-2\pi i k n / N}`, in which a sine of full scale
-    has magnitude one. Its amplitude is compressed, its phase kept:
-
-    .. math:: Y_{k,m} = s \, |X_{k,m}|^{a - 1} X_{k,m} e^{-2\pi i k m H / N}
-
-    The last factor tells phases relative to that of a sine of the bin's own frequency, so that they turn slowly from
-    frame to frame. Real and imaginary part of each channel become two planes. The spectrum of a real signal is real at
-    frequency zero and at half the sampling rate; the latter is stored as the former's imaginary part, so that the
-    planes have :math:`N/2` rows and nothing is lost. :meth:`waveform` is the exact inverse, by overlap and add.
-
-    References:
-        Pasini, Lattner & Fazekas 2024, "Music2Latent", arXiv 2408.06500, section 3: complex spectra of compressed
-        amplitude as what a consistency model generates.
-    """
+class AudioModality(Modality):
+    """Sounds of one length, mono or stereo."""
 
     sample_rate: int = 16_000
     """Samples per second."""
@@ -49,27 +37,12 @@ class AudioModality:
     """Length of a sound."""
     channels: int = 1
     """1 for mono, 2 for stereo."""
-    n_fft: int = 512
-    """Length of a frame, :math:`N`, in samples."""
-    hop: int = 256
-    """Samples from one frame to the next, :math:`H`."""
-    exponent: float = 0.4
-    """Compression of the amplitude, :math:`a`; 1 is none."""
-    scale: float = 13.0
-    """Factor :math:`s`, which brings the standard deviation to what a model expects; a run takes it from its data."""
-    dims: Literal[1, 2] = 2
-    """What a network sees: 2 is a picture of each plane, frequencies by frames; 1 is a row of frames, in which each
-    frequency of each plane is a channel."""
-    multiple: int = 16
-    """The number of frames is rounded up to a multiple of this, for networks that halve it."""
-    chunk: int = 0
-    """Frames of a chunk of an endless sound, of which ``samples`` hold two, the last and the next; 0 for sounds by
-    themselves. See :mod:`unistep.codecs.overlap`."""
 
+    noun: ClassVar[str] = "sound"
+    suffixes: ClassVar[frozenset[str]] = SUFFIXES
+    options: ClassVar[type[SignalOptions]] = AudioOptions
     previews: ClassVar[int] = 9
-    """Number of samples that a training run shows."""
     example: ClassVar[str] = "samples.wav"
-    """Where samples go when nobody says where."""
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -79,51 +52,14 @@ class AudioModality:
         """
         if not 1_000 <= self.sample_rate <= 768_000:
             raise ValueError(f"sample_rate must be from 1000 to 768000 Hz, got {self.sample_rate}")
-        if self.samples < 1:
-            raise ValueError(f"samples must be at least 1, got {self.samples}")
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise ValueError(f"samples must be at least 1 and at most {MOST_SAMPLES:,}, got {self.samples}")
         if self.channels not in (1, 2):
             raise ValueError(f"channels must be 1 (mono) or 2 (stereo), got {self.channels}")
-        if self.n_fft < 4 or self.n_fft % 2 or not 1 <= self.hop <= self.n_fft // 2:
-            raise ValueError(
-                f"n_fft must be even and at least 4, and hop at most half of it, got {self.n_fft} and {self.hop}"
-            )
-        if not 0 < self.exponent <= 1 or not 0 < self.scale < math.inf:
-            raise ValueError(f"exponent must be in (0, 1] and scale positive, got {self.exponent} and {self.scale}")
-        if self.dims not in (1, 2):
-            raise ValueError(f"dims must be 1 (frequencies are channels) or 2 (they are places), got {self.dims}")
-        if self.multiple < 1:
-            raise ValueError(f"multiple must be at least 1, got {self.multiple}")
-        values = math.prod(self.shape)
-        if max(values, self.samples) > MOST_VALUES:
-            raise ValueError(
-                f"a spectrum must have at most {MOST_VALUES:,} values, got {values:,}: samples {self.samples}, n_fft "
-                f"{self.n_fft}, hop {self.hop}, multiple {self.multiple}, chunk {self.chunk}"
-            )
-        if self.chunk and (self.samples != 2 * self.chunk * self.hop or self.chunk % self.period):
-            raise ValueError(
-                f"chunk must be 0 or a multiple of {self.period} frames of which the samples hold two, "
-                f"{2 * self.chunk * self.hop}, got {self.chunk} and {self.samples}"
-            )
 
     @property
-    def period(self) -> int:
-        """Frames after which the phases that others are told relative to come back."""
-        return self.n_fft // math.gcd(self.n_fft, self.hop)
-
-    @property
-    def frames(self) -> int:
-        """Number of frames that cover a sound, or of a chunk of one that is endless."""
-        return self.chunk or -(-(1 + -(-self.samples // self.hop)) // self.multiple) * self.multiple
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """What a network sees of a sound: planes (two for each channel), frequencies and frames."""
-        planes, frequencies = 2 * self.channels, self.n_fft // 2
-        return (planes, frequencies, self.frames) if self.dims == 2 else (planes * frequencies, self.frames)
-
-    @property
-    def signal_shape(self) -> tuple[int, int]:
-        """What a person gets: channels and samples; of an endless sound, its beginning of two chunks."""
+    def shape(self) -> tuple[int, int]:
+        """Channels and samples."""
         return self.channels, self.samples
 
     @property
@@ -131,108 +67,74 @@ class AudioModality:
         """Length of a sound."""
         return self.samples / self.sample_rate
 
-    def to_tensor(self, stored: Int16[Tensor, "b c n"]) -> Float[Tensor, "b *shape"]:
-        """16-bit samples as spectra, float32 on the same device; of two chunks the second."""
-        if self.chunk:
-            return self.split(stored)[1]
-        return self.spectrum(stored.float() / FULL)
-
-    def split(self, stored: Int16[Tensor, "b c n"]) -> tuple[Float[Tensor, "b *past"], Float[Tensor, "b *shape"]]:
-        """Two chunks in 16-bit samples as the spectra of what came before and of the chunk that goes on from there.
-
-        Returns:
-            The whole frames before the second chunk, of which the very first would begin before the sound, and that
-            chunk.
+    @property
+    def chunk(self) -> AudioModality:
+        """Sounds of half the length.
 
         Raises:
-            ValueError: If the modality has no chunks.
+            ValueError: If there is no half of them.
         """
-        from unistep.codecs.overlap import split
+        if self.samples % 2:
+            raise ValueError(f"sounds of {self.samples} samples are not two chunks; an even number is needed")
+        return replace(self, samples=self.samples // 2)
 
-        return split(self, stored)
+    @property
+    def described(self) -> str:
+        """Length, sampling rate and channels in words."""
+        return f"{self.seconds:.4g} s, {self.sample_rate:,} Hz, {'mono' if self.channels == 1 else 'stereo'}"
 
-    def to_signal(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c n"]:
-        """Spectra as a network makes them as waveforms in [-1, 1].
+    def to_signal(self, stored: Int16[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """16-bit samples as waveforms in [-1, 1], float32 on the same device."""
+        return stored.float() / FULL
+
+    def to_stored(self, signal: Float[Tensor, "*shape"]) -> Int16[Tensor, "*shape"]:
+        """Inverse of :meth:`to_signal`: rounded and clamped to 16 bits.
 
         Raises:
-            ValueError: If they are chunks of an endless sound, which are heard one after the other.
+            ValueError: If there are values that are not numbers.
         """
-        return self.waveform(x).clamp(-1, 1)
+        if not signal.isfinite().all():
+            bad = int((~signal.isfinite()).sum())
+            raise ValueError(f"{bad} of {signal.numel()} samples are not numbers; the model is broken")
+        return (signal * FULL).round().clamp(-FULL, FULL - 1).to(torch.int16)
 
-    def spectrum(self, waveform: Float[Tensor, "b c n"]) -> Float[Tensor, "b *shape"]:
-        """Waveforms of :attr:`signal_shape` as planes of :attr:`shape`, differentiable.
+    @classmethod
+    def fitted(cls, options: AudioOptions, shape: tuple[int, ...]) -> AudioModality:
+        """The modality of sounds ``[c, samples]`` at the rate of the options."""
+        channels, samples = shape
+        return cls(sample_rate=options.rate, samples=samples, channels=channels)
+
+    @classmethod
+    def item_shape(cls, options: AudioOptions) -> tuple[int, int]:
+        """Mono, one second at 16 kHz, where the options do not say otherwise."""
+        return options.channels or 1, options.samples
+
+    def as_options(self) -> AudioOptions:
+        """Rate, length and channels."""
+        return AudioOptions(sample_rate=self.sample_rate, seconds=self.seconds, channels=self.channels)
+
+    def shape_option(self, shape: tuple[int, ...]) -> str:
+        """The length in seconds."""
+        return f"--data.seconds {shape[-1] / self.sample_rate:.10g}"
+
+    @classmethod
+    def read(cls, path: Path, options: AudioOptions) -> Decoded:
+        """Read a sound file and bring it to :meth:`item_shape`.
 
         Raises:
-            ValueError: If the waveforms have another shape, or belong to an endless sound.
+            UnusableFileError: If it is none, with the reason.
         """
-        self._check_whole()
-        if tuple(waveform.shape[1:]) != self.signal_shape:
-            raise ValueError(f"waveforms must have shape [b, {self.channels}, {self.samples}], got {[*waveform.shape]}")
-        padded = torch.nn.functional.pad(waveform.flatten(0, 1), (0, (self.frames - 1) * self.hop - self.samples))
-        window = self.window(waveform)
-        spectrum = torch.stft(
-            padded, self.n_fft, self.hop, window=window, center=True, pad_mode="constant", return_complex=True
+        sound = decode_sound(
+            path,
+            sample_rate=options.rate,
+            samples=options.samples,
+            channels=2 if options.channels == 2 else 1,
+            loudness=options.loudness or "peak",
         )
-        return self.compress(spectrum).reshape(len(waveform), *self.shape)
-
-    def compress(self, spectrum: Complex[Tensor, "n f m"], first: int = 0) -> Float[Tensor, "n 2 half m"]:
-        """Short-time spectra as planes.
-
-        Args:
-            spectrum: Fourier transforms of windowed frames, one channel each, with :math:`N/2 + 1` frequencies.
-            first: Number of the first frame, from which the phases count.
-        """
-        planes = torch.view_as_real(spectrum).permute(0, 3, 1, 2).contiguous() * (2 / self.window(spectrum.real).sum())
-        # Half the sampling rate, which is real, goes where frequency zero has no imaginary part.
-        edge = torch.stack([planes[:, 0, 0], planes[:, 0, -1]], dim=1)[:, :, None]
-        body = planes[:, :, 1:-1]
-        edge = edge * _power(edge.square(), self.exponent - 1)
-        body = body * _power(_square(body), self.exponent - 1)
-        return self.scale * torch.cat([edge, self._turn(body, -1, first)], dim=2)
-
-    def waveform(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c n"]:
-        """Inverse of :meth:`spectrum`; planes that are no spectrum of any sound give the nearest one's sound.
-
-        Raises:
-            ValueError: If the planes have another shape, or belong to an endless sound.
-        """
-        self._check_whole()
-        if tuple(x.shape[1:]) != self.shape:
-            wanted = ", ".join(map(str, self.shape))
-            raise ValueError(f"spectra must have shape [b, {wanted}], got {[*x.shape]}")
-        spectrum, window = self.expand(x), self.window(x)
-        sound = torch.istft(spectrum, self.n_fft, self.hop, window=window, center=True, length=self.samples)
-        return sound.reshape(len(x), *self.signal_shape)
-
-    def expand(self, x: Float[Tensor, "b *shape"]) -> Complex[Tensor, "n f m"]:
-        """Inverse of :meth:`compress`, for spectra of :attr:`shape` with any number of frames."""
-        planes = x.reshape(-1, 2, self.n_fft // 2, x.shape[-1]) / self.scale
-        edge, body = planes[:, :, :1], self._turn(planes[:, :, 1:], 1)
-        edge = edge * _power(edge.square(), 1 / self.exponent - 1)
-        body = body * _power(_square(body), 1 / self.exponent - 1)
-        first, last = (torch.cat([part, torch.zeros_like(part)], dim=1) for part in edge.split(1, dim=1))
-        whole = torch.cat([first, body, last], dim=2).permute(0, 2, 3, 1).contiguous()
-        return torch.view_as_complex(whole) * (self.window(x).sum() / 2)
-
-    def _turn(self, body: Float[Tensor, "b 2 f m"], way: int, first: int = 0) -> Float[Tensor, "b 2 f m"]:
-        """Turn the phases of all frequencies but the first by those of sines of their own, forth (1) or back (-1)."""
-        k = torch.arange(1, self.n_fft // 2, device=body.device)[:, None]
-        m = torch.arange(first, first + body.shape[-1], device=body.device)
-        angle = (k * m * self.hop % self.n_fft).to(body) * (way * 2 * math.pi / self.n_fft)
-        cos, sin = angle.cos(), angle.sin()
-        real, imaginary = body[:, 0], body[:, 1]
-        return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=1)
-
-    def _check_whole(self) -> None:
-        if self.chunk:
-            raise ValueError("an endless sound goes to spectra and back by chunks; use unistep.codecs.overlap")
-
-    def window(self, like: Tensor) -> Float[Tensor, " n_fft"]:
-        """What each frame is weighted with, of the type and on the device of ``like``."""
-        return torch.hann_window(self.n_fft, dtype=like.dtype, device=like.device)
+        return Decoded(values=sound.values, notes=sound.notes)
 
     def load(self, path: str | Path, *, loudness: Loudness = "peak") -> Float[Tensor, "c n"]:
-        """Read a sound file and bring it to :attr:`signal_shape`, by the rules of
+        """Read a sound file and bring it to :attr:`shape`, by the rules of
         :func:`unistep.modalities.audio_reading.decode_sound`.
 
         Args:
@@ -275,8 +177,24 @@ class AudioModality:
 
         sound_output.write(self._waveforms(x).numpy(), self.sample_rate, path, labels=labels)
 
-    @staticmethod
-    def check_path(path: str | Path) -> None:
+    def encode(self, x: Tensor, format: str) -> bytes:
+        """Sounds as the bytes of one file.
+
+        Args:
+            x: Waveforms in [-1, 1], of shape ``[n, c, samples]`` or ``[c, samples]``; several are joined with a quarter
+                of a second of silence between them.
+            format: ``wav``, ``flac``, ``ogg``, ``npz``, or ``png``, ``jpg`` and ``webp`` for a picture.
+
+        Raises:
+            ValueError: For an unknown format, or if what it needs is not installed.
+        """
+        from unistep.modalities import audio_writing
+        from unistep.modalities.writing import suffix_of
+
+        suffix = suffix_of(format, audio_writing.SOUNDS)
+        return audio_writing.encode(self._waveforms(x).numpy(), self.sample_rate, suffix)
+
+    def check_path(self, path: str | Path) -> None:
         """Raise now what :meth:`save` would raise after the work is done.
 
         Raises:
@@ -321,51 +239,6 @@ class AudioModality:
 
         return draw_rows([(title, self._pictures(x)) for title, x in rows])
 
-    @classmethod
-    def usual(cls) -> AudioModality:
-        """Sounds of a usual shape, for a configuration whose data is not known yet."""
-        return cls(sample_rate=16_000, samples=16_000, dims=1)
-
-    def default_networks(self) -> tuple[NetworkConfig, ...]:
-        """U-Nets over time, in which each frequency is two channels: 3.3 and 10.7 million parameters at one second."""
-        from unistep.nets.unet import UNetConfig
-
-        small = UNetConfig(
-            channels=512,
-            dims=1,
-            patch=1,
-            widths=(192, 192),
-            blocks=(1, 1),
-            embedding_dim=256,
-            position_sizes=(self.frames,),
-            gated_skip=True,
-        )
-        return small, replace(small, widths=(256, 256), embedding_dim=512, basis_functions=2048)
-
-    @classmethod
-    def tuning(cls, objective: str) -> dict[str, Any]:
-        """More weight at high noise, where most of a sound is decided, smaller batches and lower rates."""
-        from unistep.core.timesteps import LogNormal, RatioCurriculum
-
-        if objective == "denoising":
-            return {"objective": {"times": LogNormal(mean=0.5, std=2.0)}, "batch_size": 32}
-        if objective == "ect":
-            # Few and wide gaps: the errors of many narrow ones add up, and the weight 1/(t - r) forgets what the
-            # teacher knows at high noise.
-            few = {
-                "curriculum": RatioCurriculum(q=2.0, stages=2),
-                "weighting": "one",
-                "target": "data",
-                "guidance": 1.0,
-            }
-            return {
-                "objective": {"times": LogNormal(mean=1.0, std=2.0), **few},
-                "optimizer": {"lr": 3e-4, "adam_lr": 1e-4},
-                "schedule": {"decay": 0.5},
-                "batch_size": 32,
-            }
-        return {}
-
     def _pictures(self, x: Tensor) -> list[Any]:
         from unistep.modalities.audio_preview import draw_sound
 
@@ -384,12 +257,50 @@ class AudioModality:
             raise ValueError(f"{bad} of {batch.numel()} samples are not numbers; the model is broken")
         return batch.float().clamp(-1, 1).cpu()
 
+    def default_codec(self) -> SpectrumConfig:
+        """A network sees short-time spectra, each frequency a channel."""
+        return SpectrumConfig(dims=1)
 
-def _square(planes: Tensor) -> Tensor:
-    """Squared magnitude of real and imaginary planes, ``[b, 1, ...]``."""
-    return planes[:, :1].square() + planes[:, 1:].square()
+    def default_features(self, fields: Mapping[str, Any]) -> str:
+        """The shipped network of notes where it fits, else statistics of the spectrum that were not trained."""
+        like_notes = self.shape == (1, 16_000) and self.sample_rate == 16_000
+        return "notes" if like_notes and "pitch" in fields else "spectrum"
 
+    def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
+        """U-Nets over time, in which each frequency is two channels: 3.3 and 10.7 million parameters at one second."""
+        from unistep.nets.unet import UNetConfig
 
-def _power(square: Tensor, exponent: float) -> Tensor:
-    """Power of what ``square`` is the square of, finite at zero in value and derivative."""
-    return square.clamp_min(1e-24) ** (exponent / 2)
+        dims = len(shape) - 1
+        small = UNetConfig(
+            channels=shape[0],
+            dims=dims,
+            patch=1 if dims == 1 else 2,
+            widths=(192, 192),
+            blocks=(1, 1),
+            embedding_dim=256,
+            position_sizes=shape[1:],
+            gated_skip=True,
+        )
+        return small, replace(small, widths=(256, 256), embedding_dim=512, basis_functions=2048)
+
+    @classmethod
+    def tuning(cls, objective: str) -> dict[str, Any]:
+        """More weight at high noise, where most of a sound is decided, smaller batches and lower rates."""
+        if objective == "denoising":
+            return {"objective": {"times": LogNormal(mean=0.5, std=2.0)}, "batch_size": 32}
+        if objective == "ect":
+            # Few and wide gaps: the errors of many narrow ones add up, and the weight 1/(t - r) forgets what the
+            # teacher knows at high noise.
+            few = {
+                "curriculum": RatioCurriculum(q=2.0, stages=2),
+                "weighting": "one",
+                "target": "data",
+                "guidance": 1.0,
+            }
+            return {
+                "objective": {"times": LogNormal(mean=1.0, std=2.0), **few},
+                "optimizer": {"lr": 3e-4, "adam_lr": 1e-4},
+                "schedule": {"decay": 0.5},
+                "batch_size": 32,
+            }
+        return {}

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unistep.modalities import writing as output
 from unistep.modalities.audio_reading import libraries, quantise
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 """Sound files by how their name ends: container and code."""
@@ -48,19 +52,40 @@ def write(sounds: np.ndarray, sample_rate: int, path: str | Path, *, labels: Seq
     if output.is_folder(path):
         writers = [partial(_write_wav, quantise(sound.T), sample_rate) for sound in sounds]
         output.fill_folder(writers, path, ".wav")
-    elif suffix == ".npz":
-        output.write_npz(quantise(sounds), labels, path, sample_rate=np.asarray(sample_rate))
-    elif suffix in FORMATS:
-        joined = quantise(join(sounds, sample_rate))
-        output.write_whole(path, lambda file: file.write(_encoded(joined, sample_rate, suffix)))
+    elif suffix in output.FORMATS:
+        output.write_picture(_picture(sounds, sample_rate), path)
     else:
-        import torch
+        content = encode(sounds, sample_rate, suffix, labels=labels)
+        output.write_whole(path, lambda file: file.write(content))
 
-        from unistep.modalities.audio_preview import draw_sound
-        from unistep.modalities.contact_sheet import draw_grid
 
-        pictures = [draw_sound(torch.from_numpy(sound), sample_rate) for sound in sounds]
-        output.write_picture(pictures[0] if len(pictures) == 1 else draw_grid(pictures), path)
+def encode(sounds: np.ndarray, sample_rate: int, suffix: str, *, labels: Sequence[int] | None = None) -> bytes:
+    """The bytes of one file of sounds ``[n, c, samples]``, float32 in [-1, 1].
+
+    Args:
+        sounds: The samples.
+        sample_rate: Samples per second.
+        suffix: How the name of such a file ends.
+        labels: Classes, shape ``[n]``, for ``.npz``.
+
+    Raises:
+        ValueError: If a picture of them is too large for its format.
+    """
+    if suffix == ".npz":
+        return output.encode_npz(quantise(sounds), labels, sample_rate=np.asarray(sample_rate))
+    if suffix in FORMATS:
+        return _encoded(quantise(join(sounds, sample_rate)), sample_rate, suffix)
+    return output.encode_picture(_picture(sounds, sample_rate), suffix)
+
+
+def _picture(sounds: np.ndarray, sample_rate: int) -> Image.Image:
+    import torch
+
+    from unistep.modalities.audio_preview import draw_sound
+    from unistep.modalities.contact_sheet import draw_grid
+
+    pictures = [draw_sound(torch.from_numpy(sound), sample_rate) for sound in sounds]
+    return pictures[0] if len(pictures) == 1 else draw_grid(pictures)
 
 
 def _encoded(samples: np.ndarray, sample_rate: int, suffix: str) -> bytes:

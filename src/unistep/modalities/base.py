@@ -1,4 +1,4 @@
-"""What a kind of signal knows: files to signals and back, previews, and which codec and features suit it."""
+"""What a kind of signal knows: files to signals and back, previews, and which codec, network and features suit it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from torch import Tensor
-
 from unistep.modalities.signal_options import SignalOptions
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
+    from torch import Tensor
 
     from unistep.codecs.base import CodecConfig
     from unistep.nets.config import NetworkConfig
@@ -60,6 +59,20 @@ class Modality(ABC):
     def described(self) -> str:
         """The shape in words, such as ``28 x 28 pixels, grey``."""
 
+    @property
+    def seconds(self) -> float | None:
+        """How long one signal lasts; ``None`` for a kind of signal without time."""
+        return None
+
+    @property
+    def chunk(self) -> Modality:
+        """The same kind of signal half as long: one chunk of a stream, of which :attr:`shape` holds two.
+
+        Raises:
+            ValueError: If there are no streams of such signals.
+        """
+        raise ValueError(f"there are no streams of {self.noun}s: they have no last axis that could be time")
+
     @abstractmethod
     def to_signal(self, stored: Tensor) -> Tensor:
         """Stored items as float32 signals in [-1, 1], on the same device."""
@@ -92,7 +105,20 @@ class Modality(ABC):
     @classmethod
     @abstractmethod
     def item_shape(cls, options: Any) -> tuple[int, ...]:
-        """Shape of what :meth:`read` gives by these options."""
+        """Shape of what :meth:`read` gives by these options.
+
+        Raises:
+            ValueError: If the options do not say it.
+        """
+
+    @abstractmethod
+    def as_options(self) -> Any:
+        """The options by which :meth:`read` gives items of this modality: for data to compare its samples with."""
+
+    def shape_option(self, shape: tuple[int, ...]) -> str:
+        """What a person types to get signals of ``shape``, such as ``--data.size 32``; empty where nothing does."""
+        del shape
+        return ""
 
     @classmethod
     @abstractmethod
@@ -111,7 +137,7 @@ class Modality(ABC):
             ValueError: If it cannot be read, with the reason.
         """
 
-    # To files and eyes.
+    # To files and previews.
 
     @abstractmethod
     def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
@@ -135,7 +161,7 @@ class Modality(ABC):
 
     @abstractmethod
     def save_preview(self, x: Tensor, folder: Path, name: str) -> None:
-        """Write files that show (and sound) what samples are like, named after ``name``."""
+        """Write files that show (or play) what samples are like, named after ``name``."""
 
     @abstractmethod
     def grid(self, x: Tensor, columns: int | None = None, labels: Sequence[str] | None = None) -> Image.Image:
@@ -162,8 +188,12 @@ class Modality(ABC):
         return cls.fitted(options, cls.item_shape(options))
 
     @abstractmethod
-    def default_networks(self) -> Sequence[NetworkConfig]:
-        """Networks that suit such signals, from cheap to large."""
+    def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
+        """Networks that suit a new model, from cheap to large, before they are fitted to ``shape``.
+
+        Args:
+            shape: What the codec makes of one signal, ``(channels, *spatial)``.
+        """
 
     @classmethod
     def tuning(cls, objective: str) -> Mapping[str, Any]:

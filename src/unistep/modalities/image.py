@@ -1,8 +1,8 @@
-"""Pictures: files to tensors in [-1, 1] and back, and grids to look at."""
+"""Images: files to tensors in [-1, 1] and back, and grids to look at."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +11,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from unistep.modalities.image_reading import Fit, UnusablePictureError, decode
+from unistep.codecs.identity import IdentityConfig
+from unistep.modalities.base import Decoded, Modality
+from unistep.modalities.image_options import ImageOptions
+from unistep.modalities.image_reading import SUFFIXES, Fit, UnusablePictureError, decode
+from unistep.modalities.signal_options import SignalOptions
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,22 +23,26 @@ if TYPE_CHECKING:
     from unistep.nets.config import NetworkConfig
 
 LARGEST_SIDE = 8192
-"""Longest side of a picture, in pixels, as of those that can be trained on."""
+"""Longest side of an image, in pixels, as of those that can be trained on."""
+DEFAULT_SIZE = 32
+"""Side of images from files of many sizes, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageModality:
-    """Pictures of one size, grey or RGB."""
+class ImageModality(Modality):
+    """Images of one size, grey or RGB."""
 
     size: int | tuple[int, int]
     """Side of a square, or height and width, in pixels."""
     channels: int
     """1 for grey, 3 for RGB."""
 
+    noun: ClassVar[str] = "image"
+    suffixes: ClassVar[frozenset[str]] = SUFFIXES
+    options: ClassVar[type[SignalOptions]] = ImageOptions
     previews: ClassVar[int] = 25
-    """Number of samples that a training run shows."""
     example: ClassVar[str] = "samples.png"
-    """Where samples go when nobody says where."""
+    default_source: ClassVar[str | None] = "fashion-mnist"
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -54,30 +62,64 @@ class ImageModality:
         return self.channels, height, width
 
     @property
-    def signal_shape(self) -> tuple[int, int, int]:
-        """The same: a network sees pictures as they are."""
-        return self.shape
+    def described(self) -> str:
+        """Width, height and colours in words."""
+        _, height, width = self.shape
+        return f"{width} x {height} pixels, {'grey' if self.channels == 1 else 'RGB'}"
 
-    @staticmethod
-    def to_tensor(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def to_signal(self, stored: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Pixels 0 to 255 as values in [-1, 1], ``x / 127.5 - 1``, float32 on the same device."""
-        return pixels.float() / 127.5 - 1
+        return stored.float() / 127.5 - 1
 
-    @staticmethod
-    def to_signal(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """What a network makes as values in [-1, 1]."""
-        return x.clamp(-1, 1)
-
-    @staticmethod
-    def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
-        """Inverse of :meth:`to_tensor`: rounded to the nearest pixel value and clamped to 0 to 255.
+    def to_stored(self, signal: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
+        """Inverse of :meth:`to_signal`: rounded to the nearest pixel value and clamped to 0 to 255.
 
         Raises:
             ValueError: If there are values that are not numbers.
         """
-        if x.isnan().any():
-            raise ValueError(f"{int(x.isnan().sum())} of {x.numel()} pixel values are not numbers; the model is broken")
-        return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        if signal.isnan().any():
+            bad = int(signal.isnan().sum())
+            raise ValueError(f"{bad} of {signal.numel()} pixel values are not numbers; the model is broken")
+        return ((signal.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+    @classmethod
+    def fitted(cls, options: Any, shape: tuple[int, ...]) -> ImageModality:
+        """The modality of images ``[c, h, w]``."""
+        del options
+        channels, height, width = shape
+        return cls(size=height if height == width else (height, width), channels=channels)
+
+    @classmethod
+    def item_shape(cls, options: ImageOptions) -> tuple[int, int, int]:
+        """RGB, and squares of 32 pixels, where the options do not say otherwise."""
+        side = options.size or DEFAULT_SIZE
+        return options.channels or 3, side, side
+
+    def as_options(self) -> ImageOptions:
+        """Size and colours; of images that are not square the source has to have the size."""
+        _, height, width = self.shape
+        return ImageOptions(channels=self.channels, size=height if height == width else None)
+
+    def shape_option(self, shape: tuple[int, ...]) -> str:
+        """The size of a square."""
+        return f"--data.size {shape[1]}"
+
+    @classmethod
+    def read(cls, path: Path, options: ImageOptions) -> Decoded:
+        """Read an image file and bring it to :meth:`item_shape`.
+
+        Raises:
+            UnusableFileError: If it is none, with the reason.
+        """
+        channels, *size = cls.item_shape(options)
+        image = decode(
+            path,
+            size=(size[0], size[1]),
+            channels=1 if channels == 1 else 3,
+            fit=options.fit,
+            background=options.background,
+        )
+        return Decoded(values=image.pixels, notes=image.notes)
 
     def load(self, path: str | Path, *, fit: Fit = "crop", background: str = "white") -> Float[Tensor, "c h w"]:
         """Read a picture file and bring it to :attr:`shape`.
@@ -100,7 +142,7 @@ class ImageModality:
             )
         except UnusablePictureError as error:
             raise ValueError(f"cannot read the picture {path}: {error}") from error
-        return self.to_tensor(torch.from_numpy(picture.pixels.copy()))
+        return self.to_signal(torch.from_numpy(picture.pixels.copy()))
 
     def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
         """Write pictures; what is written depends on how ``path`` ends.
@@ -129,8 +171,24 @@ class ImageModality:
         else:
             output.write_picture(_picture(pixels[0]) if len(pixels) == 1 else self.grid(pixels), path)
 
-    @staticmethod
-    def check_path(path: str | Path) -> None:
+    def encode(self, x: Tensor, format: str) -> bytes:
+        """Images as the bytes of one file: several as :meth:`grid`, or all in an ``npz``.
+
+        Args:
+            x: Values in [-1, 1], or uint8 pixels, of shape ``[n, c, h, w]`` or ``[c, h, w]``.
+            format: ``png``, ``jpg``, ``webp`` or ``npz``.
+
+        Raises:
+            ValueError: For an unknown format, or an image that is too large for it.
+        """
+        from unistep.modalities import writing as output
+
+        suffix, pixels = output.suffix_of(format, output.PICTURES), self._pixels(x)
+        if suffix == ".npz":
+            return output.encode_npz(pixels.permute(0, 2, 3, 1).numpy())
+        return output.encode_picture(_picture(pixels[0]) if len(pixels) == 1 else self.grid(pixels), suffix)
+
+    def check_path(self, path: str | Path) -> None:
         """Raise now what :meth:`save` would raise after the work is done.
 
         Raises:
@@ -170,24 +228,6 @@ class ImageModality:
 
         return draw_rows([(title, [_picture(image) for image in self._pixels(x)]) for title, x in rows])
 
-    @classmethod
-    def usual(cls) -> ImageModality:
-        """Images of a usual shape, for a configuration whose data is not known yet."""
-        return cls(size=28, channels=1)
-
-    def default_networks(self) -> tuple[NetworkConfig, ...]:
-        """U-Nets for small images, from cheap to large."""
-        from unistep.nets.presets import presets
-
-        known = presets()
-        return tuple(known[name] for name in ("fashion", "small", "medium"))
-
-    @classmethod
-    def tuning(cls, objective: str) -> dict[str, Any]:
-        """Nothing: the methods' own defaults were found on images."""
-        del objective
-        return {}
-
     def _pixels(self, x: Tensor) -> UInt8[Tensor, "n c h w"]:
         """Pixels on the CPU, as a batch, once they are known to be pictures."""
         if not isinstance(x, Tensor):
@@ -196,7 +236,29 @@ class ImageModality:
         batch = x[None] if x.ndim == 3 else x
         if batch.ndim != 4 or batch.shape[1] not in (1, 3) or 0 in batch.shape:
             raise ValueError(f"pictures must have shape [n, c, h, w] with c 1 or 3, got {list(x.shape)}")
-        return (batch if batch.dtype == torch.uint8 else self.to_uint8(batch)).cpu()
+        return (batch if batch.dtype == torch.uint8 else self.to_stored(batch)).cpu()
+
+    def default_codec(self) -> IdentityConfig:
+        """A network sees the pixels."""
+        return IdentityConfig()
+
+    def default_features(self, fields: Mapping[str, Any]) -> str:
+        """The classifier of Fashion-MNIST, which takes grey images of its size."""
+        del fields
+        return "fashion"
+
+    def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
+        """U-Nets that work at 7 to 16 pixels a side inside, cheaper with more space-to-depth."""
+        from unistep.nets.unet import UNetConfig
+
+        folds = [fold for fold in (8, 4, 2, 1) if all(size % (2 * fold) == 0 for size in shape[1:])]
+        side = min(shape[1:])
+        folds = [fold for fold in folds if 7 <= side // fold <= 32] or folds[-1:] or [1]
+        shapes = {8: (128, 256), 4: (96, 256), 2: (48, 128), 1: (48, 96)}
+        networks = [UNetConfig(patch=fold, widths=shapes[fold], blocks=(1, 2)) for fold in folds]
+        finest = folds[-1]
+        wide = tuple(2 * width for width in shapes[finest])
+        return [*networks, UNetConfig(patch=finest, widths=wide, blocks=(2, 2), embedding_dim=512)]
 
 
 def _picture(pixels: UInt8[Tensor, "c h w"]) -> Image.Image:

@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from unistep.files import unwritable
-from unistep.spelling import closest
+from unistep.spelling import closest, nearest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,26 +104,65 @@ def write_picture(image: Image.Image, path: str | Path) -> None:
     Raises:
         ValueError: If it is too large for the format, or cannot be written.
     """
-    kind = FORMATS[Path(path).suffix.lower()]
+    try:
+        content = encode_picture(image, Path(path).suffix)
+    except ValueError as error:
+        raise ValueError(f"cannot write {path}: {error}; use .png or a folder") from None
+    write_whole(path, lambda file: file.write(content))
+
+
+def encode_picture(image: Image.Image, suffix: str) -> bytes:
+    """One image as the bytes of a file of the format that ``suffix`` stands for.
+
+    Raises:
+        ValueError: If it is too large for the format.
+    """
+    kind = FORMATS[suffix.lower()]
     if max(image.size) > LARGEST.get(kind, max(image.size)):
-        size = f"{image.width} x {image.height}"
-        raise ValueError(f"cannot write {path}: {size} pixels are too many for {kind}; use .png or a folder")
+        raise ValueError(f"{image.width} x {image.height} pixels are too many for {kind}")
     options = {"PNG": {"optimize": True}, "JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}[kind]
-    write_whole(path, lambda file: image.save(file, kind, **options))
+    content = BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+def suffix_of(format: str, endings: Endings) -> str:
+    """The ending of a format that a person names, with or without the dot.
+
+    Raises:
+        ValueError: If there is no such format; names the nearest and all.
+    """
+    suffix = f".{str(format).lower().lstrip('.')}"
+    if suffix not in endings.all:
+        names = [ending.lstrip(".") for ending in endings.all]
+        raise ValueError(f"unknown format {format!r} of {endings.noun}; {nearest(str(format), names)}")
+    return suffix
 
 
 def write_npz(batch: np.ndarray, labels: Sequence[int] | None, path: str | Path, **further: Any) -> None:
-    """Write a batch, such as uint8 pictures ``[n, h, w, c]``, as ``arr_0``, and labels ``[n]`` as ``arr_1``.
+    """Write a batch, such as uint8 images ``[n, h, w, c]``, as ``arr_0``, and labels ``[n]`` as ``arr_1``.
 
     Raises:
         ValueError: If there is not one label for each item, or the file cannot be written.
+    """
+    content = encode_npz(batch, labels, **further)
+    write_whole(path, lambda file: file.write(content))
+
+
+def encode_npz(batch: np.ndarray, labels: Sequence[int] | None = None, **further: Any) -> bytes:
+    """The bytes of such a file.
+
+    Raises:
+        ValueError: If there is not one label for each item.
     """
     arrays = [np.ascontiguousarray(batch)]
     if labels is not None:
         if len(labels) != len(batch):
             raise ValueError(f"{len(labels)} labels cannot serve {len(batch)} samples")
         arrays.append(np.asarray(labels, dtype=np.int64))
-    write_whole(path, lambda file: np.savez(file, *arrays, **further))
+    content = BytesIO()
+    np.savez(content, *arrays, **further)
+    return content.getvalue()
 
 
 def write_folder(images: Sequence[Image.Image], path: str | Path) -> None:

@@ -93,7 +93,7 @@ def recipe(name: str, data: str | DataConfig | None = None, **changes: Any) -> R
             )
         modality = modality_of(given)
         tuned = made.tuned(modality.tuning(registry.name_of("objective", made.objective)))
-        network = modality.default_networks()[0]
+        network = modality.default_networks(modality.default_codec().shape(modality.shape))[0]
         config = tuned.run(name, given, modality, network, auto=tuned.auto)
     else:
         config = made if given is None else replace(made, data=given)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from unistep.citations import bibtex
-from unistep.modalities.audio import AudioModality
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.recipes import find_recipe
 from unistep.recipes.method import Method
@@ -40,8 +39,7 @@ def papers(config: Method | RunConfig) -> tuple[str, ...]:
 
 def _signal_papers(config: RunConfig) -> list[str]:
     keys = ["xiao2017fashion"] if config.data.source.startswith("fashion-mnist") else []
-    if isinstance(config.model.modality, AudioModality):
-        keys.append("pasini2024music2latent")
+    keys += config.model.codec.papers
     if config.model.context is not None:
         keys += ["valevski2024gamengen", "chen2024diffusionforcing"]
     return keys

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
+from unistep.codecs.base import CodecConfig
 from unistep.core.path import VarianceExploding
 from unistep.data import DataConfig
 from unistep.generation.history import Context
@@ -57,6 +58,7 @@ class Method:
         modality: Modality,
         network: NetworkConfig,
         *,
+        codec: CodecConfig | None = None,
         context: Context | None = None,
         **changes: Any,
     ) -> RunConfig:
@@ -67,10 +69,10 @@ class Method:
             data: Training data.
             modality: The kind of signal; its shape is filled in from the data.
             network: The network; channels and conditions are filled in from the data.
+            codec: What the network sees of a signal; the modality's default by default.
             context: How a model for streaming generation sees the previous chunk.
             **changes: Other fields of :class:`~unistep.training.run_config.RunConfig`.
         """
-        signal: dict[str, Any] = {"modality": modality}  # the union of a model's modalities is closed in the types only
         model = ModelConfig(
             kind=self.kind,
             network=network.with_second_time(self.objective.two_times),
@@ -78,7 +80,8 @@ class Method:
             boundary=self.boundary,
             context=context,
             steps=self.steps,
-            **signal,
+            modality=modality,
+            codec=modality.default_codec() if codec is None else codec,
         )
         fields: dict[str, Any] = {
             "objective": self.objective,

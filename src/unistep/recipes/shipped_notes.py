@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.timesteps import LogNormal, RatioCurriculum
 from unistep.data import DataConfig
 from unistep.modalities.audio import AudioModality
@@ -16,7 +17,7 @@ from unistep.training.optim import MuonConfig
 from unistep.training.run_config import RunConfig
 
 NOTES = DataConfig(source="notes", kind="sound")
-SOUNDS = AudioModality(sample_rate=16_000, samples=16_000, dims=1)
+SOUNDS = AudioModality(sample_rate=16_000, samples=16_000)
 NETWORK = UNetConfig(
     channels=512,
     dims=1,
@@ -24,7 +25,7 @@ NETWORK = UNetConfig(
     widths=(256, 256),
     blocks=(1, 1),
     embedding_dim=512,
-    position_sizes=(SOUNDS.frames,),
+    position_sizes=SpectrumConfig(dims=1).shape(SOUNDS.shape)[1:],
     gated_skip=True,
     basis_functions=2048,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.timesteps import LogNormal
 from unistep.data import DataConfig
 from unistep.generation.history import Context
@@ -16,7 +17,8 @@ from unistep.training.run_config import RunConfig
 
 CHUNK = 32
 """Frames of a chunk: 0.512 s."""
-CHUNKS = AudioModality(sample_rate=16_000, samples=2 * CHUNK * 256, dims=1, multiple=2, chunk=CHUNK)
+SPECTRA = SpectrumConfig(dims=1, multiple=2, chunk=CHUNK)
+CHUNKS = AudioModality(sample_rate=16_000, samples=2 * CHUNK * SPECTRA.hop)
 CONTEXT = Context(frames=16)
 """A quarter of a second of the previous chunk."""
 NETWORK = replace(NOTES, basis_functions=0, position_sizes=(CHUNK,), context=CONTEXT.frames, margin=4)
@@ -46,7 +48,7 @@ def denoising() -> RunConfig:
         batch_size=32,
         budget="30m",
     )
-    return method.run("phrases/denoising", PHRASES, CHUNKS, NETWORK, context=CONTEXT)
+    return method.run("phrases/denoising", PHRASES, CHUNKS, NETWORK, codec=SPECTRA, context=CONTEXT)
 
 
 def ect() -> RunConfig:
@@ -66,4 +68,4 @@ def ect() -> RunConfig:
     Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/ect.py`. The noised context as in Valevski et
     al. 2024 (arXiv 2408.14837), spectra as in Pasini et al. 2024 (arXiv 2408.06500).
     """
-    return replace(TUNED_SOUNDS, budget="20m").run("phrases/ect", PHRASES, CHUNKS, NETWORK, context=CONTEXT)
+    return replace(TUNED_SOUNDS, budget="20m").run("phrases/ect", PHRASES, CHUNKS, NETWORK, codec=SPECTRA, context=CONTEXT)

@@ -3,97 +3,71 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import math
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from unistep.codecs.base import UnfitShapeError
 from unistep.core.condition import GUIDANCE
 from unistep.core.flowmap import Map
 from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
 from unistep.generation.generator import Generator
-from unistep.generation.model_config import KINDS, AnyModality, ModelConfig
+from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub.load import load
 from unistep.modalities.audio import AudioModality
+from unistep.modalities.base import Modality
 from unistep.modalities.image import ImageModality
-from unistep.nets.config import NetworkConfig
 from unistep.nets.discriminator import DiscriminatorConfig
 from unistep.objectives.adversarial import AdversarialMethodConfig
 from unistep.objectives.base import Objective, ObjectiveConfig
 from unistep.precision import resolve_precision, set_memory_layout
+from unistep.serialization import to_plain
 from unistep.training.parallel import World
 from unistep.training.run_config import RunConfig
 
-_LOOKED_AT = 256  # sounds that the scale of their spectra is taken from
+_LOOKED_AT = 256  # signals that the scale of the codec is taken from
 _AT_ONCE = 8  # of them, as they may be long
 
 
 def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
-    """The model with the signal shape and the conditions of the data.
+    """The model with the signal shape and the conditions of the data, and a codec of that shape and its scale.
 
     Raises:
         ValueError: If the network cannot take signals of that size, or the model makes another kind of signal.
     """
-    modality = _modality(model.modality, dataset, model.network, model.sigma_data)
-    return replace(model, modality=modality, fields=dict(dataset.fields)).fitted()
+    modality = modality_of(dataset)
+    if type(modality) is not type(model.modality):
+        ours, theirs = model.modality.noun, modality.noun
+        raise ValueError(f"this recipe is for {ours}s, and {dataset.source} has {theirs}s; use one for {theirs}s")
+    try:
+        codec = model.codec.fitted(modality.shape, dims=model.network.dims, multiple=model.network.multiple)
+    except UnfitShapeError as error:
+        option = modality.shape_option(error.nearest)
+        raise ValueError(f"{error}; use {option}" if option else str(error)) from None
+    try:
+        codec = codec.calibrated(_some_signals(dataset, modality), model.sigma_data)
+    except ValueError as error:
+        raise ValueError(f"{dataset.source} cannot be learned: {error}") from None
+    return replace(model, modality=modality, codec=codec, fields=dict(dataset.fields)).fitted()
 
 
-def _modality(modality: AnyModality, dataset: Dataset, network: NetworkConfig, sigma_data: float) -> AnyModality:
-    """The model's modality with the shape of the data, which must fit the network."""
-    dims, multiple = network.dims, network.multiple
-    if isinstance(modality, AudioModality):
-        if dataset.sample_rate is None:
-            raise ValueError(f"this recipe is for sounds, and {dataset.source} has pictures; use one for pictures")
-        channels, samples = dataset.shape
-        if dims == 2 and modality.n_fft // 2 % multiple:
-            raise ValueError(f"this network needs half of n_fft to be a multiple of {multiple}, got {modality.n_fft}")
-        shape = {"sample_rate": dataset.sample_rate, "samples": samples, "channels": channels, "scale": 1.0}
-        if modality.chunk:
-            shape["chunk"] = _frames_of_chunk(modality, dataset, multiple)
-        return _scaled(replace(modality, **shape, dims=dims, multiple=multiple), dataset, sigma_data)
-    if dataset.sample_rate is not None:
-        raise ValueError(f"this recipe is for pictures, and {dataset.source} has sounds; use one for sounds")
-    channels, height, width = dataset.shape
-    if height % multiple or width % multiple:
-        near = max(multiple, round(height / multiple) * multiple)
-        raise ValueError(
-            f"images of {height}x{width} do not fit this network, which needs multiples of {multiple}; "
-            f"use --data.size {near}"
-        )
-    return ImageModality(size=height if height == width else (height, width), channels=channels)
+def modality_of(dataset: Dataset) -> Modality:
+    """The modality of a data set's items."""
+    if dataset.sample_rate is None:
+        return ImageModality.fitted(None, dataset.shape)
+    channels, samples = dataset.shape
+    return AudioModality(sample_rate=dataset.sample_rate, samples=samples, channels=channels)
 
 
-def _frames_of_chunk(modality: AudioModality, dataset: Dataset, multiple: int) -> int:
-    """Frames of half of a sound, which must be a whole number of them that fits phases and network."""
-    samples, rate = dataset.shape[1], dataset.sample_rate or 0
-    unit = math.lcm(modality.period, multiple)
-    chunk = max(1, round(samples / (2 * modality.hop * unit))) * unit
-    if samples != 2 * chunk * modality.hop:
-        seconds = 2 * chunk * modality.hop / rate
-        raise ValueError(
-            f"sounds of {samples} samples are not two chunks of this stream's frames; use --data.seconds {seconds:.10g}"
-        )
-    return chunk
-
-
-def _scaled(modality: AudioModality, dataset: Dataset, sigma_data: float) -> AudioModality:
-    """The modality with the scale at which spectra of the data have the standard deviation that the model expects."""
+def _some_signals(dataset: Dataset, modality: Modality) -> Iterator[Tensor]:
+    """Signals spread over the data, some at once, for statistics."""
     chosen = [i * len(dataset) // _LOOKED_AT for i in range(_LOOKED_AT)] if len(dataset) > _LOOKED_AT else slice(None)
-    moments = torch.zeros(3, dtype=torch.float64)
     for part in torch.from_numpy(np.array(dataset.values[chosen])).split(_AT_ONCE):
-        x = modality.to_tensor(part).double()
-        moments += torch.stack([torch.tensor(float(x.numel()), dtype=x.dtype), x.sum(), x.square().sum()])
-    count, total, squares = moments.tolist()
-    spread = math.sqrt(max(squares / count - (total / count) ** 2, 0.0))
-    if spread == 0:
-        what = "second halves of these sounds, which are what comes next," if modality.chunk else "sounds"
-        raise ValueError(f"the {what} are silent, so that there is nothing to learn from {dataset.source}")
-    return replace(modality, scale=float(f"{sigma_data / spread:.3g}"))
+        yield modality.to_signal(part)
 
 
 def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:
@@ -143,7 +117,7 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
 
 
 def fit_model_to_start(model: ModelConfig, start: Generator | None, teacher: Generator | None) -> ModelConfig:
-    """The model with spectra as those that its first weights know, where it makes sounds.
+    """The model with a codec that gives values like those that its first weights and its teacher know.
 
     Args:
         model: What is to be trained.
@@ -151,22 +125,17 @@ def fit_model_to_start(model: ModelConfig, start: Generator | None, teacher: Gen
         teacher: What is asked in training.
 
     Raises:
-        ValueError: If start and teacher know spectra of different scales, so that no data fits both.
+        ValueError: If start and teacher know different codecs, so that no data fits both.
     """
-    if not isinstance(model.modality, AudioModality):
-        return model
-    known = [_spectra(found.modality) for found in (start, teacher) if found is not None]
+    known = [found for found in (start, teacher) if found is not None]
     if not known:
         return model
-    if known[0] != known[-1]:
-        apart = [f"{key} {ours} and {known[-1][key]}" for key, ours in known[0].items() if ours != known[-1][key]]
-        raise ValueError(f"init and teacher know sounds by other spectra ({', '.join(apart)}); use two of one family")
-    return replace(model, modality=replace(model.modality, **known[0]))
-
-
-def _spectra(modality: AnyModality) -> dict[str, Any]:
-    assert isinstance(modality, AudioModality)  # load_fitting has compared the networks
-    return {"n_fft": modality.n_fft, "hop": modality.hop, "exponent": modality.exponent, "scale": modality.scale}
+    codecs = [model.codec.aligned(found.config.codec) for found in known]
+    if codecs[0] != codecs[-1]:
+        one, other = (to_plain(codec) for codec in codecs)
+        apart = [f"{key} {one[key]} and {other[key]}" for key in one if one[key] != other[key]]
+        raise ValueError(f"init and teacher know signals by other codecs ({', '.join(apart)}); use two of one family")
+    return replace(model, codec=codecs[0])
 
 
 def build_student(config: RunConfig, model: ModelConfig, start: Generator | None) -> Map:
@@ -211,18 +180,9 @@ def _around(config: RunConfig, student: Map, teacher: Map | None) -> Objective:
     if isinstance(objective, AdversarialMethodConfig) and objective.adversarial.weight > 0:
         torch.manual_seed(derived_seed(config.seed, "discriminator"))
         discriminator = DiscriminatorConfig(widths=objective.adversarial.widths)
-        discriminator = discriminator.fitted(config.model.modality.shape, config.model.fields)
+        discriminator = discriminator.fitted(config.model.codec.shape(config.model.modality.shape), config.model.fields)
         return objective.build(student, teacher, discriminator.build())  # type: ignore[arg-type]
     return objective.build(student, teacher)  # type: ignore[arg-type]
-
-
-def weights_hash(module: nn.Module | None) -> str:
-    """SHA-256 of the weights of a network that is not trained; empty for none."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items() if module is not None else ()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest() if module is not None else ""
 
 
 def place(objective: nn.Module, config: RunConfig, world: World) -> None:

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from unistep.files import remove_folder, replacing_folder
-from unistep.hub.load import read_weights
-from unistep.hub.save import write_weights
 from unistep.training.ema import EMA
 from unistep.training.parallel import like_shard, whole
+from unistep.weights import read_weights, write_weights
 
 STATE = "state.json"
 

@@ -88,9 +88,11 @@ def start_warnings(model: ModelConfig, known: Generator | None, role: str) -> li
                 f"the {role} {known.name!r} was told {name} as {_shortened(theirs.table)}, and this data has "
                 f"{_shortened(spec.table)}"
             )
-    ours, rate = (getattr(modality, "sample_rate", None) for modality in (model.modality, known.modality))
-    if ours != rate:
-        found.append(f"the {role} {known.name!r} makes sounds at {rate:,} Hz, and this data has {ours:,} Hz")
+    if model.modality != known.modality:
+        found.append(
+            f"the {role} {known.name!r} makes {known.modality.noun}s of {known.modality.described}, and this data has "
+            f"{model.modality.described}"
+        )
     return found
 
 

@@ -22,7 +22,6 @@ from unistep.training.build import (
     fit_sampling_to_objective,
     load_fitting,
     place,
-    weights_hash,
 )
 from unistep.training.checkpoint import TrainingState, checkpoints, read_checkpoint
 from unistep.training.compiled import compile_networks, keep_if_faster, worth_compiling
@@ -38,6 +37,7 @@ from unistep.training.run_directory import missing_folders, open_run, run_lock, 
 from unistep.training.run_paths import teacher_of
 from unistep.training.step import TrainStep
 from unistep.training.trainer import Trainer
+from unistep.weights import weights_hash
 
 
 def train(
@@ -108,7 +108,7 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     place(objective, config, world)
     module = wrap(objective, world, config.parallel)
     loader = Loader(dataset, config.batch_size, config.seed, rank=world.rank, world=world.size)
-    train_step = TrainStep(module, loader, model.modality, config, world)
+    train_step = TrainStep(module, loader, model.modality, model.build_codec(), config, world)
     if config.compile:
         compile_networks(objective, train_step)
     optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
@@ -123,7 +123,8 @@ def _train_held(config: RunConfig, out: Path, world: World, console: Console) ->
     train_step.config = config
     warnings = [*network_warnings(config, rate), *budget_warnings(config)]
     warnings += start_warnings(model, teacher, "teacher") + start_warnings(model, start, "init")
-    identity = {"data": dataset.fingerprint, "teacher": weights_hash(objective.teacher)}
+    frozen = objective.teacher
+    identity = {"data": dataset.fingerprint, "teacher": "" if frozen is None else weights_hash(frozen.state_dict())}
     progress = _restore(config, state, out, identity, world, console)
     assert config.max_steps is not None
     if progress.get("step", 0) > config.max_steps:

@@ -104,7 +104,7 @@ def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
 
 def _with_data_of(asked: ModelConfig, stored: ModelConfig) -> ModelConfig:
     """What was asked for, with all that the data and the objective filled in when the run began."""
-    return replace(asked, modality=stored.modality, fields=stored.fields).fitted()
+    return replace(asked, modality=stored.modality, codec=stored.codec, fields=stored.fields).fitted()
 
 
 def missing_folders(out: Path) -> list[Path]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unistep.codecs.base import Codec
 from unistep.core.condition import Condition, select, to_device
 from unistep.core.seeding import ShardGenerator, derived_seed
 from unistep.data import Loader
-from unistep.generation.model_config import AnyModality
-from unistep.modalities.audio import AudioModality
+from unistep.modalities.base import Modality
 from unistep.objectives.base import Loss
 from unistep.precision import Precision, autocast, resolve_precision
 from unistep.training.optim import clip_gradients
@@ -58,12 +58,13 @@ class TrainStep:
         module: The objective, wrapped for the processes.
         loader: Data; gives each process its share of the batch.
         modality: Turns what the cache holds into signals.
+        codec: Turns signals into what the network sees.
         config: The run.
         world: The processes.
     """
 
     def __init__(
-        self, module: nn.Module, loader: Loader, modality: AnyModality, config: RunConfig, world: World
+        self, module: nn.Module, loader: Loader, modality: Modality, codec: Codec, config: RunConfig, world: World
     ) -> None:
         share, rest = divmod(config.batch_size, world.size * config.accumulation)
         if rest:
@@ -72,6 +73,7 @@ class TrainStep:
                 f"{config.accumulation} accumulation"
             )
         self.module, self.loader, self.modality, self.config, self.world = module, loader, modality, config, world
+        self.codec = codec.to(world.device)
         self.share = share
         self.precision: Precision = resolve_precision(config.precision, world.device)
         self.trainable = [p for p in module.parameters() if p.requires_grad]
@@ -91,9 +93,8 @@ class TrainStep:
         condition = to_device(select(told, rows), device, non_blocking=True)
         model = self.config.model
         if model.context is None:
-            return self.modality.to_tensor(stored), condition
-        assert isinstance(self.modality, AudioModality)
-        past, x0 = self.modality.split(stored)
+            return self.codec.encode(self.modality.to_signal(stored)), condition
+        past, x0 = self.codec.split(self.modality.to_signal(stored))
         return x0, model.context.in_training(condition, past, model.sigma_data, generator)
 
     def gradient(self, step: int, progress: float, *, stop: bool = False) -> Gradient:

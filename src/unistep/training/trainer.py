@@ -215,7 +215,7 @@ class Trainer:
     def _write_model(self, snapshot: Snapshot) -> None:
         net, average = self.objective.student.net, snapshot.files[self.config.emas[0].name]
         weights = net.state_dict() | {name: average[str(i)] for i, (name, _) in enumerate(net.named_parameters())}
-        save(self._described(), weights, self.out / "model", self._card())
+        save(self._described(), weights, self.out / "model", self._card(), codec=self.train_step.codec)
 
     def _described(self) -> ModelConfig:
         provenance = {
@@ -253,7 +253,7 @@ class Trainer:
         if self.config.parallel == "ddp" and not self.world.is_rank_zero:
             return
         with self._averaged():
-            generator = Generator(self.objective.student, self.model)
+            generator = Generator(self.objective.student, self.model, codec=self.train_step.codec)
             steps = 8 if self.model.kind == "denoiser" else 1
             solver = "dpmpp2m" if self.model.kind == "denoiser" else None
             x = generator.sample(self.model.modality.previews, steps=steps, solver=solver)
