@@ -211,7 +211,7 @@ def test_weights_of_another_network(folder: Path) -> None:
         ({"kind": "denoisr"}, "kind: unknown value 'denoisr'; did you mean 'denoiser'"),
         ({"steps": "4"}, "steps: expected int, got '4'"),
         ({"steps": 0}, "steps must be from 1 to 1000, got 0"),
-        ({"solver": "heum"}, "solver: unknown value 'heum'; did you mean 'heun'"),
+        ({"solver": "heum"}, "unknown solver 'heum'; did you mean 'heun'"),
         ({"network": {"width": [8]}}, "network: UNetConfig has no key 'width'; did you mean 'widths'"),
         ({"network": {"widths": [8], "blocks": [1, 1]}}, "network: widths and blocks need the same length"),
         ({"network": None}, "network: needs a mapping"),
