@@ -55,8 +55,7 @@ def write(sounds: np.ndarray, sample_rate: int, path: str | Path, *, labels: Seq
     elif suffix in output.FORMATS:
         output.write_picture(_picture(sounds, sample_rate), path)
     else:
-        content = encode(sounds, sample_rate, suffix, labels=labels)
-        output.write_whole(path, lambda file: file.write(content))
+        output.write_whole(path, lambda file: file.write(encode(sounds, sample_rate, suffix, labels=labels)))
 
 
 def encode(sounds: np.ndarray, sample_rate: int, suffix: str, *, labels: Sequence[int] | None = None) -> bytes:

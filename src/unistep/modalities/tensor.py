@@ -182,8 +182,8 @@ class TensorModality(Modality):
             writers = [lambda file, item=item: np.save(file, item) for item in batch.numpy()]
             writing.fill_folder(writers, path, ".npy")
             return
-        content = self._encoded(batch, Path(path).suffix.lower(), labels)
-        writing.write_whole(path, lambda file: file.write(content))
+        suffix = Path(path).suffix.lower()
+        writing.write_whole(path, lambda file: file.write(self._encoded(batch, suffix, labels)))
 
     def encode(self, x: Tensor, format: str) -> bytes:
         """Tensors as the bytes of one file: ``npy``, ``npz``, or a plot as ``png``, ``jpg`` or ``webp``.

@@ -27,6 +27,10 @@ LARGEST = {"JPEG": 65_535, "WEBP": 16_383}
 """Longest side that a format can hold, in pixels."""
 
 
+class TooLargeError(ValueError):
+    """An image of more pixels than its format can hold."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Endings:
     """The files that a kind of signal can be written to."""
@@ -105,21 +109,20 @@ def write_picture(image: Image.Image, path: str | Path) -> None:
         ValueError: If it is too large for the format, or cannot be written.
     """
     try:
-        content = encode_picture(image, Path(path).suffix)
-    except ValueError as error:
+        write_whole(path, lambda file: file.write(encode_picture(image, Path(path).suffix)))
+    except TooLargeError as error:
         raise ValueError(f"cannot write {path}: {error}; use .png or a folder") from None
-    write_whole(path, lambda file: file.write(content))
 
 
 def encode_picture(image: Image.Image, suffix: str) -> bytes:
     """One image as the bytes of a file of the format that ``suffix`` stands for.
 
     Raises:
-        ValueError: If it is too large for the format.
+        TooLargeError: If it is too large for the format.
     """
     kind = FORMATS[suffix.lower()]
     if max(image.size) > LARGEST.get(kind, max(image.size)):
-        raise ValueError(f"{image.width} x {image.height} pixels are too many for {kind}")
+        raise TooLargeError(f"{image.width} x {image.height} pixels are too many for {kind}")
     options = {"PNG": {"optimize": True}, "JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}[kind]
     content = BytesIO()
     image.save(content, kind, **options)
@@ -145,8 +148,7 @@ def write_npz(batch: np.ndarray, labels: Sequence[int] | None, path: str | Path,
     Raises:
         ValueError: If there is not one label for each item, or the file cannot be written.
     """
-    content = encode_npz(batch, labels, **further)
-    write_whole(path, lambda file: file.write(content))
+    write_whole(path, lambda file: file.write(encode_npz(batch, labels, **further)))
 
 
 def encode_npz(batch: np.ndarray, labels: Sequence[int] | None = None, **further: Any) -> bytes:
