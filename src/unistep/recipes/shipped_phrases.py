@@ -68,4 +68,6 @@ def ect() -> RunConfig:
     Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/ect.py`. The noised context as in Valevski et
     al. 2024 (arXiv 2408.14837), spectra as in Pasini et al. 2024 (arXiv 2408.06500).
     """
-    return replace(TUNED_SOUNDS, budget="20m").run("phrases/ect", PHRASES, CHUNKS, NETWORK, codec=SPECTRA, context=CONTEXT)
+    return replace(TUNED_SOUNDS, budget="20m").run(
+        "phrases/ect", PHRASES, CHUNKS, NETWORK, codec=SPECTRA, context=CONTEXT
+    )
