@@ -27,7 +27,7 @@ LIMITS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 NUMERICAL := tests/core tests/nets tests/codecs tests/objectives tests/parity tests/contracts tests/generation \
 	tests/training/test_step.py tests/training/test_parallel.py tests/training/test_every_method.py tests/training/test_muon.py
 
-.PHONY: help demo test test-portable setup format lint types imports pytest wheel freeze clean
+.PHONY: help demo test test-portable setup format lint types imports pytest docs gallery wheel freeze clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; \
@@ -60,6 +60,13 @@ test-portable: $(READY) ## the numerical tests with each set of vector instructi
 		echo "== $$isa (this processor: $$($(BIN)/python -c 'import torch; print(torch.backends.cpu.get_cpu_capability())'))"; \
 		env $$isa OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(or $(TESTS),$(NUMERICAL)); \
 	done
+
+docs: $(READY) ## the documentation as HTML in docs/_build/html; tutorials run, warnings are errors
+	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -j auto -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+gallery: $(READY) ## draw the gallery of the documentation from the shipped models
+	@$(BIN)/python docs/gallery.py
 
 format: $(READY) ## let ruff rewrite the sources
 	@$(BIN)/ruff check --fix .

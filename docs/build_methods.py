@@ -61,8 +61,8 @@ def own_options(kind: type) -> Iterator[tuple[str, str, str]]:
     for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
-        told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        meaning = to_markdown(inspect.cleandoc(str(after.value.value))) if told else ""  # type: ignore[union-attr]
+        documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+        meaning = to_markdown(inspect.cleandoc(str(after.value.value))) if documented else ""  # type: ignore[union-attr]
         default = ast.unparse(node.value) if node.value else ""
         yield node.target.id, default, " ".join(meaning.split())
 
@@ -91,9 +91,9 @@ def page(kinds: list[type], users: dict[str, Recipe]) -> str:
     lines = [f"# {title}", "", f"In [`{source}`](../../src/unistep/objectives/{source})."]
     references: list[str] = []
     for made in dict.fromkeys(base for kind in kinds for base in objectives_of(kind)):
-        told = sections(inspect.getdoc(made) or "")
-        lines += ["", f"## `{made.__name__}`", "", to_markdown(told[""])]
-        references += [to_markdown(told["References"])] if "References" in told else []
+        parts = sections(inspect.getdoc(made) or "")
+        lines += ["", f"## `{made.__name__}`", "", to_markdown(parts[""])]
+        references += [to_markdown(parts["References"])] if "References" in parts else []
     for kind in kinds:
         lines += ["", f"## Options of `{kind.__name__}`", "", (inspect.getdoc(kind) or "").splitlines()[0], ""]
         lines += ["| option | default | meaning |", "|---|---|---|"]
@@ -124,9 +124,10 @@ def pages() -> dict[str, str]:
         title = written[f"{file}.md"].partition("\n")[0].removeprefix("# ")
         summary = " ".join(to_markdown((inspect.getdoc(kind) or "").splitlines()[0]) for kind in kinds)
         rows.append(f"| [{title}]({file}.md) | {', '.join(f'`{name}`' for name in users)} | {summary} |")
-    head = ["# Methods", "", "One page each, written from the docstrings by `docs/build_methods.py`.", ""]
+    head = ["# Methods", "", "One page for each method, written from the docstrings by `docs/build_methods.py`.", ""]
     table = ["| method | recipes | what it does |", "|---|---|---|", *rows]
-    written["index.md"] = "\n".join([*head, *table]) + "\n"
+    tree = ["", "```{toctree}", ":hidden:", "", *(Path(file).stem for file in written), "```"]
+    written["index.md"] = "\n".join([*head, *table, *tree]) + "\n"
     return written
 
 

@@ -66,8 +66,9 @@ def show_sources(app: Sphinx, doctree: nodes.document) -> None:
         node.replace_self(nodes.inline("", "", *node.children))
 
 
-def setup(app: Sphinx) -> None:
+def setup(app: Sphinx) -> dict[str, bool]:
     """Write the pages of the reference before the documents are read, and check them afterwards."""
     app.connect("builder-inited", lambda app: build_reference.write(Path(app.srcdir) / "reference" / "api"))
     app.connect("doctree-read", show_sources)
     app.connect("env-check-consistency", build_reference.check)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

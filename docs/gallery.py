@@ -1,0 +1,49 @@
+"""Draw the gallery, `docs/gallery.md` with its images, from the shipped models: `make gallery`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import unistep
+
+DOCS = Path(__file__).parent
+CLASSES = {"label": [label for _ in range(6) for label in range(10)]}
+SAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "fashion": ("Fashion-MNIST in one network call; each column is a class.", {"num": 60, "steps": 1, **CLASSES}),
+    "fashion-teacher": (
+        "The teacher from the same noise: 18 Heun steps, 35 calls, guidance 1.2.",
+        {"num": 60, "steps": 18, "solver": "heun", "guidance": 1.2, **CLASSES},
+    ),
+    "notes": (
+        "A piano, a flute, a vibraphone and an organ play C4, one call each: waveform and spectrogram.",
+        {"num": 4, "steps": 1, "pitch": "C4", "instrument": ["piano", "flute", "vibraphone", "organ"]},
+    ),
+    "drums": (
+        "Kick, snare, hihat and tom, one call each.",
+        {"num": 4, "steps": 1, "label": ["kick", "snare", "hihat", "tom"]},
+    ),
+    "phrases": ("The first second of two streams, one call for each half second.", {"num": 2, "steps": 1}),
+}
+"""What is drawn of each model, with its caption."""
+
+
+def main() -> None:
+    """Write the images and the page."""
+    images = DOCS / "images" / "gallery"
+    images.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "# Gallery",
+        "",
+        "Samples of the shipped models, seeds from 0 upwards, none selected. `make gallery` draws this page again.",
+    ]
+    for name, (caption, options) in SAMPLES.items():
+        generator = unistep.load(name)
+        generator.save(generator.sample(**options), images / f"{name}.png")
+        card = f"../src/unistep/zoo/{name}/README.md"
+        lines += ["", f"## {name}", "", f"{caption} [Card]({card}).", "", f"![{name}](images/gallery/{name}.png)"]
+    (DOCS / "gallery.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
