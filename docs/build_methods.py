@@ -73,7 +73,8 @@ def options(kind: type) -> list[tuple[str, str, str]]:
     for base in kind.__mro__:
         if dataclasses.is_dataclass(base):
             found |= {option[0]: option for option in own_options(base) if option[0] not in found}
-    return list(found.values())
+    given = {field.name for field in dataclasses.fields(kind) if field.init}
+    return [option for name, option in found.items() if name in given]
 
 
 def objectives_of(kind: type) -> list[type[Objective]]:

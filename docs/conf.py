@@ -41,6 +41,7 @@ myst_links_external_new_tab = False
 # The tutorials run when they have changed; their outputs are kept in the cache below `_build`.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(Path(__file__).parent / "_build" / "notebooks")
+nb_execution_in_temp = True
 nb_execution_timeout = 180
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
