@@ -16,13 +16,13 @@ from unistep.cli import memory
 from unistep.hub.save import WEIGHTS
 
 MISTAKES = [
-    ("smaple fashion", "there is no verb 'smaple', did you mean 'sample'?"),
+    ("smaple fashion", "there is no verb 'smaple'; did you mean 'sample'?"),
     ("--hlep", "there is no option '--hlep'"),
     # sample
     ("sample", "MODEL is missing"),
     ("sample fasion", "there is no model 'fasion'; did you mean 'fashion'?"),
     ("sample no/where/at.all", "there is no model 'no/where/at.all'"),
-    ("sample fashion --nmu 3", "unknown option '--nmu', did you mean '--num'?"),
+    ("sample fashion --nmu 3", "unknown option '--nmu'; did you mean '--num'?"),
     ("sample fashion extra", "unexpected 'extra'"),
     ("sample fashion -n", "-n/--num needs a value"),
     ("sample fashion -n many", "-n/--num must be a whole number, got 'many'"),
@@ -36,7 +36,7 @@ MISTAKES = [
     ("sample fashion --label 10", "label must be 0 to 9"),
     ("sample fashion --label -1", "label must be 0 to 9"),
     ("sample fashion --label sneeker", "did you mean 'sneaker'"),
-    ("sample fashion --labels 3", "unknown option '--labels', did you mean '--label'?"),
+    ("sample fashion --labels 3", "unknown option '--labels'; did you mean '--label'?"),
     ("sample fashion --pitch C4", "the model fashion takes no --pitch; it takes --label"),
     ("sample FASHION", "there is no model 'FASHION'; did you mean 'fashion'?"),
     ("sample fashion -n 100000000000", "GiB of memory at once", "in several runs, such as -n", "--seed 0, then --seed"),
@@ -116,7 +116,7 @@ MISTAKES = [
     ("evaluate fashion --label sneeker", "did you mean 'sneaker'"),
     ("evaluate fashion --label 10", "label must be 0 to 9"),
     ("evaluate fashion --instrument=piano", "the model fashion takes no --instrument; it takes --label"),
-    ("evaluate fashion --labels 3", "unknown option '--labels', did you mean '--label'?"),
+    ("evaluate fashion --labels 3", "unknown option '--labels'; did you mean '--label'?"),
     ("evaluate --steps 1 2", "there is no model '2'"),
     ("evaluate fashion --seed -1", "--seed must be from 0"),
     ("evaluate fashion --batch-size 0", "--batch-size must be at least 1, got 0"),

@@ -77,7 +77,7 @@ def test_help_names_every_verb(capsys):
 def test_the_module_is_the_command():
     answer = subprocess.run([sys.executable, "-m", "unistep", "smaple"], capture_output=True, text=True, check=False)
     assert answer.returncode == 2
-    assert answer.stderr.startswith("unistep: error: there is no verb 'smaple', did you mean 'sample'?")
+    assert answer.stderr.startswith("unistep: error: there is no verb 'smaple'; did you mean 'sample'?")
     assert answer.stderr.count("\n") == 1
 
 

@@ -14,7 +14,7 @@ from unistep import __version__
 from unistep.cli.errors import INTERRUPTED, CommandError
 from unistep.cli.extras import extra_of
 from unistep.files import DiskError
-from unistep.spelling import nearest_hint
+from unistep.spelling import nearest
 
 VERBS = {
     "demo": "see what Unistep can do, in minutes, on this computer",
@@ -101,7 +101,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if verb not in VERBS:
         what = "option" if verb.startswith("-") else "verb"
-        raise ValueError(f"there is no {what} {verb!r}{nearest_hint(verb, VERBS)}; one of {', '.join(VERBS)}, --help")
+        raise ValueError(f"there is no {what} {verb!r}; {nearest(verb, VERBS)}, --help")
     return importlib.import_module(f"unistep.cli.{verb}").run(rest)
 
 

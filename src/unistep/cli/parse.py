@@ -1,29 +1,27 @@
-"""Options from dataclasses and from what a model can be told, by tyro, with its boxed messages made into one line."""
+"""Options from dataclasses and from a model's conditions, by tyro; its structured errors become one line."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 from unistep.spelling import nearest_hint
 
 if TYPE_CHECKING:
+    from tyro._errors import ParseErrorEvent
+
     from unistep.generation.model_config import ModelConfig
 
 T = TypeVar("T")
 
-_UNBROKEN = 100_000
-"""Columns of a terminal so wide that a message has no line breaks, and can be read back as it was written."""
-_PAGE = 80
-"""Columns in which help is set one option after the other."""
-_FLAG = re.compile(r"(?<![\w-])--?[A-Za-z][\w.-]*")
+_FLAG = re.compile(r"--?[A-Za-z][\w.-]*")
 
 
 def parse(
@@ -49,21 +47,22 @@ def parse(
         ValueError: If the words do not fit: one line with the value, what was expected, and the nearest choice.
         SystemExit: With code 0, after the help that was asked for is printed.
     """
+    import tyro
+
     prog = f"unistep {verb}"
+    settings: dict[str, Any] = {"prog": prog, "config": (tyro.conf.FlagCreatePairsOff, *markers)}
+    if default is not None:
+        settings["default"] = default
     if any(word in ("-h", "--help") for word in arguments):
-        print(_tidy(_help(kind, prog, default, markers, terminal=True)), end="")
+        print(_help(kind, settings), end="")
         raise SystemExit(0)
-    errors = _Page()
-    with _columns(_UNBROKEN), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(_Page()):
-        try:
-            options, unknown = _tyro(kind, prog, arguments, default, markers)
-        except SystemExit:
-            options, unknown = None, []
-    if options is None:
-        raise ValueError(_sentence(errors.getvalue(), prog))
-    if unknown:
-        raise ValueError(_unknown(unknown, prog, flags(_help(kind, prog, default, markers)), instead))
-    return cast(T, options)
+
+    def refuse(event: ParseErrorEvent) -> None:
+        raise ValueError(_sentence(event, arguments, lambda: _flags(kind, settings), instead))
+
+    # The one place where tyro says in data what is wrong; private, so that pyproject.toml pins its version.
+    with tyro._errors.on_parse_error(refuse):
+        return tyro.cli(kind, args=list(arguments), **settings)
 
 
 def model_word(arguments: Sequence[str], kind: type[Any]) -> str | None:
@@ -145,131 +144,103 @@ def check_conditions(arguments: Sequence[str], kind: type[Any], config: ModelCon
             raise ValueError(f"the model {model} takes no --{name}; it takes {taken or 'no condition'}")
 
 
-def _tyro(
-    kind: type[Any], prog: str, arguments: Sequence[str], default: Any, markers: tuple[Any, ...]
-) -> tuple[Any, list[str]]:
-    import tyro
-
-    given = {} if default is None else {"default": default}
-    config = (tyro.conf.FlagCreatePairsOff, *markers)
-    return tyro.cli(kind, prog=prog, args=list(arguments), return_unknown_args=True, config=config, **given)
-
-
 class _Page(io.StringIO):
-    """Collects text, in UTF-8 where nobody sees it; for a terminal, it passes for standard output."""
-
-    def __init__(self, *, terminal: bool = False) -> None:
-        super().__init__()
-        self._terminal = terminal
+    """Collects help, and passes for standard output, which decides about colours and how boxes are drawn."""
 
     @property
     def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What decides whether boxes are drawn in lines or in ASCII."""
-        return getattr(sys.__stdout__, "encoding", None) or "ascii" if self._terminal else "utf-8"
+        return getattr(sys.__stdout__, "encoding", None) or "ascii"
 
     def isatty(self) -> bool:
-        return self._terminal and sys.__stdout__ is not None and sys.__stdout__.isatty()
+        return sys.__stdout__ is not None and sys.__stdout__.isatty()
 
 
-def _help(kind: type[Any], prog: str, default: Any, markers: tuple[Any, ...], *, terminal: bool = False) -> str:
-    """The help text of a dataclass; for a terminal, in its width and colours."""
-    text = _Page(terminal=terminal)
-    width = contextlib.nullcontext() if terminal else _columns(_PAGE)
-    # tyro leaves the program after the help; here it is only read.
-    with width, contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        _tyro(kind, prog, ["--help"], default, markers)
-    return text.getvalue()
+def _help(kind: type[Any], settings: dict[str, Any]) -> str:
+    """The help of a dataclass, without the marks of reStructuredText that docstrings have."""
+    import tyro
 
+    page = _Page()
+    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):  # tyro leaves the program after the help
+        tyro.cli(kind, args=["--help"], **settings)
 
-@contextlib.contextmanager
-def _columns(count: int) -> Iterator[None]:
-    """A terminal of a known width."""
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = str(count)
-    try:
-        yield
-    finally:
-        del os.environ["COLUMNS"]
-        if before is not None:
-            os.environ["COLUMNS"] = before
-
-
-def _tidy(text: str) -> str:
-    """Help without the marks of reStructuredText that docstrings have; boxes keep their right edge."""
-
-    def line(old: str) -> str:
+    def tidy(old: str) -> str:
         new = re.sub(r":\w+:`([^`]*)`", r"\1", old).replace("``", "")
-        lost = len(old) - len(new)
+        lost = len(old) - len(new)  # boxes keep their right edge
         return f"{new[:-1]}{' ' * lost}{new[-1]}" if lost and new.endswith("│") else new
 
-    return "\n".join(map(line, text.split("\n")))
+    return "\n".join(map(tidy, page.getvalue().split("\n")))
 
 
-def flags(help_text: str) -> list[str]:
-    """The options that a help text names, in order."""
-    found: dict[str, None] = {}
-    for line in help_text.splitlines():
-        words = line.strip("│ ")
-        if words.startswith("-"):
-            # `-n INT, --num INT    How many`: the options stand before the first word of the description.
-            for flag in _FLAG.findall(words.split("   ")[0]):
-                found.setdefault(flag)
-    return list(found)
+def _flags(kind: type[Any], settings: dict[str, Any]) -> list[str]:
+    """The options of a dataclass."""
+    import tyro
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # nothing else lists them; the version is pinned
+        return list(tyro.extras.get_parser(kind, **settings)._option_string_actions)
 
 
-def _unknown(words: list[str], prog: str, known: list[str], instead: Mapping[str, str]) -> str:
-    word = words[0].partition("=")[0]
+def _sentence(
+    event: Any, arguments: Sequence[str], known: Callable[[], Sequence[str]], instead: Mapping[str, str]
+) -> str:
+    """What tyro says is wrong, in one line."""
+    from tyro import _errors as errors
+
+    see = f"; see {event.prog} --help"
+    unknown = getattr(event, "tokens", None) or getattr(event, "unrecognized_tokens", None)
+    if unknown:
+        return _unknown(unknown[0], known(), instead, see)
+    if isinstance(event, errors.MissingArgs):
+        return f"{' and '.join(_name(missing.arg) for missing in event.missing_arguments)} is missing{see}"
+    if isinstance(event, errors.InvalidChoice):
+        choices = [choice for choice in event.choices if choice != "None"]
+        hint = nearest_hint(event.value, choices)
+        return f"{_name(event.argument)} must be one of {', '.join(choices)}, got {event.value!r}{hint}"
+    if isinstance(event, errors.BadValue):
+        return f"{_name(event.argument)} needs a value"
+    if isinstance(event, errors.InstantiationFailure):
+        return event.message if event.argument is None else _bad_value(event.argument, arguments, event.message, see)
+    return f"these options do not go together{see}"
+
+
+def _name(argument: Any) -> str:
+    """An option as a person writes it."""
+    return argument.lowered.metavar if argument.is_positional() else argument.display_name()
+
+
+def _bad_value(argument: Any, arguments: Sequence[str], message: str, see: str) -> str:
+    """A value that is no number, or not as many as there should be."""
+    name, given = _name(argument), _values(arguments, argument.lowered.name_or_flags)
+    kind = argument.field.type_stripped
+    kinds = {kind, *get_args(kind)}
+    if len(given) == 1 and kinds & {int, float}:
+        return f"{name} must be a {'number' if float in kinds else 'whole number'}, got {given[0]!r}"
+    if not given:
+        return f"{name}: {message}"
+    return f"{name} cannot be {' '.join(map(repr, given))}{see}"
+
+
+def _values(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The words that follow the last mention of an option."""
+    found: list[str] = []
+    taking = False
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if _FLAG.fullmatch(name):
+            taking = name.replace("_", "-") in names
+            found = [value] if taking and equals else [] if taking else found
+        elif taking:
+            found.append(word)
+    return found
+
+
+def _unknown(word: str, known: Sequence[str], instead: Mapping[str, str], see: str) -> str:
+    """A word that is no option, with the nearest one that is."""
     if not word.startswith("-"):
-        return f"unexpected {words[0]!r}; see {prog} --help"
-    word = word.replace("_", "-")
+        return f"unexpected {word!r}{see}"
+    word = word.partition("=")[0].replace("_", "-")
     if word in instead:
         return f"unknown option {word!r}: use {instead[word]}"
     nested = [flag for flag in known if flag.rpartition(".")[2] == word.lstrip("-")]
     hint = f"; did you mean {' or '.join(map(repr, nested))}?" if nested else nearest_hint(word, known)
-    return f"unknown option {word!r}{hint or f'; see {prog} --help'}"
-
-
-_OPTIONAL = r"Error parsing (?:\S+: )?(?P<name>-\S+): no type matching \{None\}\|"
-_RULES = (
-    (r"invalid choice '(?P<got>.*)' for argument '(?P<name>.*?)'\. Expected one of \((?P<choices>.*)\)\.?", "choice"),
-    (r"Missing value for argument '(?P<name>.*?)'.*", "{name} needs a value"),
-    (rf"{_OPTIONAL}INT could be instantiated from \[(?P<got>'.*?')\]\..*", "whole number"),
-    (rf"{_OPTIONAL}FLOAT could be instantiated from \[(?P<got>'.*?')\]\..*", "number"),
-    (rf"{_OPTIONAL}.* could be instantiated from \[(?P<got>.*?)\]\..*", "other"),
-    (r"Error parsing (?P<name>\S+): invalid literal for int\(\) with base 10: (?P<got>.*)", "whole number"),
-    (r"Error parsing (?P<name>\S+): could not convert string to float: (?P<got>.*)", "number"),
-    (r"Error parsing (?P<name>\S+): Could not find valid parse for arguments: \[(?P<got>.*)\]", "other"),
-    (r"Error parsing (?P<name>-\S+): (?P<rest>.*)", "{name}: {rest}"),
-    (r"Error parsing \S+: (?P<rest>.*)", "{rest}"),
-)
-
-
-def _sentence(boxed: str, prog: str) -> str:
-    """What one of tyro's boxes says, in one line."""
-    lines = [line.strip("│ ") for line in boxed.splitlines() if not line.lstrip().startswith(("╭", "╰"))]
-    text = " ".join(line for line in _before_rule(lines) if line)
-    missing = re.match(r"Missing from .*?: (.*)", text)
-    if missing:
-        names = [line.split()[0] for line in _before_rule(lines)[1:] if line and "(required)" not in line]
-        return f"{' and '.join(names) or missing[1]} is missing; see {prog} --help"
-    for pattern, form in _RULES:
-        match = re.fullmatch(pattern, text)
-        if match is None:
-            continue
-        parts = match.groupdict()
-        if form == "choice":
-            choices = [choice for choice in re.findall(r"'([^']*)'", parts["choices"]) if choice != "None"]
-            hint = nearest_hint(parts["got"], choices)
-            return f"{parts['name']} must be one of {', '.join(choices)}, got {parts['got']!r}{hint}"
-        if form in ("number", "whole number"):
-            return f"{parts['name']} must be a {form}, got {parts['got']}"
-        if form == "other":
-            return f"{parts['name']} cannot be {parts['got'].replace(',', '')}; see {prog} --help"
-        return form.format(**parts)
-    return f"{text}; see {prog} --help"
-
-
-def _before_rule(lines: list[str]) -> list[str]:
-    """The lines of a box before its first horizontal rule, where the message ends and the help begins."""
-    end = next((i for i, line in enumerate(lines) if line.startswith("───")), len(lines))
-    return lines[:end]
+    return f"unknown option {word!r}{hint or see}"
