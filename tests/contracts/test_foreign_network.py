@@ -18,9 +18,11 @@ import unistep
 from unistep import registry
 from unistep.core.flowmap import ConsistencyModel
 from unistep.core.path import VarianceExploding
+from unistep.generation.model_config import ModelConfig
 from unistep.modalities.image import ImageModality
 from unistep.nets.config import NetworkConfig
 from unistep.nets.unet import UNetConfig
+from unistep.objectives import ECTConfig
 from unistep.serialization import from_plain, to_plain
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
@@ -50,7 +52,8 @@ def network(**options: Any) -> NetworkConfig:
 def config_of(method: str, folder: Path, **changes: Any) -> Any:
     """A tiny run of a method with the foreign network in the place of ours, without a teacher that is ours."""
     config = run_config(method, folder, teacher=None, checkpoint_every="4", keep=9, **changes)
-    return replace(config, model=replace(config.model, network=network()))
+    objective = ECTConfig(target="data") if method == "ect" else config.objective
+    return replace(config, model=replace(config.model, network=network()), objective=objective)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +66,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_is_found_by_name_only() -> None:
-    plain = to_plain(network(hidden=3))
-    assert plain["type"] == "perceptron"
-    assert from_plain(NetworkConfig, plain) == network(hidden=3)  # type: ignore[type-abstract]
+    config = ModelConfig(kind="consistency", network=network(hidden=3), modality=ImageModality(size=8, channels=1))
+    plain = to_plain(config)
+    assert plain["network"]["type"] == "perceptron"
+    assert from_plain(ModelConfig, plain) == config
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -110,7 +114,7 @@ def test_it_is_used_from_the_command_line(trained: Path, tmp_path: Path) -> None
     commands = (
         ["info", trained],
         ["sample", trained, "-n", "2", "--label", "1", "-o", tmp_path / "out.png"],
-        ["evaluate", trained, "--data", f"npz:{data}", "--num", "64", "--features", "pixels", "--out", tmp_path / "r"],
+        ["evaluate", trained, "--data", f"npz:{data}", "--num", "64", "--features", "pixels"],
     )
     for words in commands:
         done = subprocess.run(

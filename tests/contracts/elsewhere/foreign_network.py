@@ -50,11 +50,13 @@ class Perceptron(nn.Module):
         h = self.read(x.flatten(1)) + self.clock(torch.cat([*wide, wide[0].sin(), wide[1].sin()], dim=1))
         for name, table in self.tables.items():
             if name in condition:
-                label = getattr(condition[name], "index", condition[name])
+                given = condition[name]
+                label = given if isinstance(given, Tensor) else given.index
                 h = h + table[torch.where(label < 0, len(table) - 1, label)]
         for name, dial in self.dials.items():
             if name in condition:
-                number = getattr(condition[name], "value", condition[name])
+                given = condition[name]
+                number = given if isinstance(given, Tensor) else given.value
                 h = h + (torch.where(number.isnan(), 0, number) / self.numbers[name])[:, None] * dial
         return self.write(h * torch.sigmoid(h)).view_as(x)
 
@@ -81,9 +83,7 @@ class PerceptronConfig(NetworkConfig):
             self,
             size=math.prod(shape),
             classes={name: spec.size for name, spec in fields.items() if spec.kind == "label"},
-            numbers={
-                name: max(abs(spec.low), abs(spec.high)) for name, spec in fields.items() if spec.kind == "scalar"
-            },
+            numbers={name: max(-spec.low, spec.high) for name, spec in fields.items() if spec.kind == "scalar"},
         )
 
     def build(self) -> Perceptron:
