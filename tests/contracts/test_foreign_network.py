@@ -16,6 +16,7 @@ import torch
 
 import unistep
 from unistep import registry
+from unistep.core.condition import Label, Scalar, Signal, Tokens
 from unistep.core.flowmap import ConsistencyModel
 from unistep.core.path import VarianceExploding
 from unistep.generation.model_config import ModelConfig
@@ -167,6 +168,8 @@ def unet(**options: Any) -> UNetConfig:
         (unet(), unet(second_time=True)),
         (unet(position_sizes=(8, 8)), unet(position_sizes=(8, 8), basis_functions=4)),
         (unet(num_classes=3), unet(num_classes=3, dropout=0.2)),
+        (unet(num_classes=3), unet(num_classes=3, tokens={"text": 6})),
+        (unet(num_classes=3), unet(num_classes=3, signals={"source": 3})),
     ],
 )
 def test_a_wider_network_begins_as_the_one_it_starts_from(base: UNetConfig, wider: UNetConfig) -> None:
@@ -178,7 +181,12 @@ def test_a_wider_network_begins_as_the_one_it_starts_from(base: UNetConfig, wide
     assert wider.differences(base) == []
     wider.start_from(ours, theirs.state_dict(), base)
     x, t = torch.randn(4, 1, 8, 8), torch.linspace(-1, 1, 4)
-    told: dict[str, Any] = {"label": torch.tensor([0, 1, 2, -1])}
-    new = {"pitch": torch.tensor([0, 4, -1, 2]), "guidance": torch.tensor([1.0, 2.0, torch.nan, 4.0])}
+    told: dict[str, Any] = {"label": Label(torch.tensor([0, 1, 2, -1]))}
+    new = {
+        "pitch": Label(torch.tensor([0, 4, -1, 2])),
+        "guidance": Scalar(torch.tensor([1.0, 2.0, torch.nan, 4.0])),
+        "text": Tokens(torch.randn(4, 5, 6), torch.ones(4, 5, dtype=torch.bool)),
+        "source": Signal(torch.randn(4, 3, 8, 8), torch.zeros(4)),
+    }
     with torch.no_grad():
-        assert torch.equal(theirs(x, t, None, told), ours(x, t, t - 1, told | new))
+        torch.testing.assert_close(ours(x, t, t - 1, told | new), theirs(x, t, None, told), rtol=0, atol=1e-6)

@@ -89,7 +89,7 @@ class TrainingState:
                 p = flat[int(index)]
                 if isinstance(value, Tensor):
                     # Tensors shaped like the parameter follow its layout; step counters stay where they were.
-                    shaped = value.shape == p.shape and value.ndim > 0
+                    shaped = value.shape == p.shape and p.ndim > 0
                     value = torch.empty_like(p).copy_(like_shard(value, p)) if shaped else value.clone()
                 self.optimizer.state[p][name] = value
 
