@@ -1,6 +1,7 @@
-"""Unistep: models that go from noise to data in one step.
+"""Unistep: generative models that go from noise to data in one step.
 
-Names are imported when first used, so that ``import unistep`` costs nothing.
+The names of a notebook, from paths to trained models. Each is imported when it is first used, so that
+``import unistep`` costs nothing.
 """
 
 from __future__ import annotations
@@ -9,49 +10,96 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unistep.data import DataConfig, Dataset, prepare
-    from unistep.evaluation import evaluate, load_features
+    from unistep.core.condition import as_condition
+    from unistep.core.fields import LabelField, ScalarField
+    from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
+    from unistep.core.path import LinearFlow, Path, TrigFlow, VarianceExploding, VariancePreserving, match_snr
+    from unistep.core.sampling import sample_gamma, sample_multistep, sample_one_step
+    from unistep.core.signal_fields import SignalField, TokensField
+    from unistep.core.solvers import sample_ode
+    from unistep.core.time_search import search_times
+    from unistep.core.timesteps import karras_grid
+    from unistep.core.values import Label, Scalar, Signal, Tokens, Value
+    from unistep.data import DataConfig, Dataset, Loader, prepare
+    from unistep.evaluation import evaluate, load_features, quick_fd
     from unistep.generation.generator import Generator
     from unistep.generation.model_config import ModelConfig
     from unistep.hub import load, models, save
+    from unistep.modalities import AudioModality, ImageModality, TensorModality
+    from unistep.nets.config import NetworkConfig
+    from unistep.nets.unet import UNet, UNetConfig
+    from unistep.objectives.base import Loss, Objective, ObjectiveConfig
+    from unistep.recipes import recipe
     from unistep.recipes.cite import citation
+    from unistep.registry import register
     from unistep.training.run_config import RunConfig
     from unistep.training.stages import train_stages as train
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "DataConfig",
-    "Dataset",
-    "Generator",
-    "ModelConfig",
-    "RunConfig",
-    "__version__",
-    "citation",
-    "evaluate",
-    "load",
-    "load_features",
-    "models",
-    "prepare",
-    "save",
-    "train",
-]
-
 _HOMES = {
-    "DataConfig": ("unistep.data", "DataConfig"),
-    "Dataset": ("unistep.data", "Dataset"),
-    "Generator": ("unistep.generation.generator", "Generator"),
-    "ModelConfig": ("unistep.generation.model_config", "ModelConfig"),
-    "RunConfig": ("unistep.training.run_config", "RunConfig"),
-    "citation": ("unistep.recipes.cite", "citation"),
-    "evaluate": ("unistep.evaluation", "evaluate"),
-    "load": ("unistep.hub", "load"),
-    "load_features": ("unistep.evaluation", "load_features"),
-    "models": ("unistep.hub", "models"),
-    "prepare": ("unistep.data", "prepare"),
-    "save": ("unistep.hub", "save"),
-    "train": ("unistep.training.stages", "train_stages"),
+    # paths
+    "LinearFlow": "core.path",
+    "Path": "core.path",
+    "TrigFlow": "core.path",
+    "VarianceExploding": "core.path",
+    "VariancePreserving": "core.path",
+    "match_snr": "core.path",
+    # maps
+    "ConsistencyModel": "core.flowmap",
+    "Denoiser": "core.flowmap",
+    "FlowMap": "core.flowmap",
+    "GuidedDenoiser": "core.flowmap",
+    "Map": "core.flowmap",
+    # samplers
+    "karras_grid": "core.timesteps",
+    "sample_gamma": "core.sampling",
+    "sample_multistep": "core.sampling",
+    "sample_ode": "core.solvers",
+    "sample_one_step": "core.sampling",
+    "search_times": "core.time_search",
+    # conditions
+    "Label": "core.values",
+    "LabelField": "core.fields",
+    "Scalar": "core.values",
+    "ScalarField": "core.fields",
+    "Signal": "core.values",
+    "SignalField": "core.signal_fields",
+    "Tokens": "core.values",
+    "TokensField": "core.signal_fields",
+    "Value": "core.values",
+    "as_condition": "core.condition",
+    # networks, objectives, signals
+    "AudioModality": "modalities",
+    "ImageModality": "modalities",
+    "Loss": "objectives.base",
+    "NetworkConfig": "nets.config",
+    "Objective": "objectives.base",
+    "ObjectiveConfig": "objectives.base",
+    "TensorModality": "modalities",
+    "UNet": "nets.unet",
+    "UNetConfig": "nets.unet",
+    # data
+    "DataConfig": "data",
+    "Dataset": "data",
+    "Loader": "data",
+    "prepare": "data",
+    # training, models, evaluation
+    "Generator": "generation.generator",
+    "ModelConfig": "generation.model_config",
+    "RunConfig": "training.run_config",
+    "citation": "recipes.cite",
+    "evaluate": "evaluation",
+    "load": "hub",
+    "load_features": "evaluation",
+    "models": "hub",
+    "quick_fd": "evaluation",
+    "recipe": "recipes",
+    "register": "registry",
+    "save": "hub",
+    "train": "training.stages:train_stages",
 }
+"""Where each name lives: a module, and the name there if it is another."""
 _ROOMS = (
     "codecs",
     "core",
@@ -63,8 +111,66 @@ _ROOMS = (
     "nets",
     "objectives",
     "recipes",
+    "registry",
     "training",
 )
+
+__all__ = [  # a test compares it with the table above
+    "AudioModality",
+    "ConsistencyModel",
+    "DataConfig",
+    "Dataset",
+    "Denoiser",
+    "FlowMap",
+    "Generator",
+    "GuidedDenoiser",
+    "ImageModality",
+    "Label",
+    "LabelField",
+    "LinearFlow",
+    "Loader",
+    "Loss",
+    "Map",
+    "ModelConfig",
+    "NetworkConfig",
+    "Objective",
+    "ObjectiveConfig",
+    "Path",
+    "RunConfig",
+    "Scalar",
+    "ScalarField",
+    "Signal",
+    "SignalField",
+    "TensorModality",
+    "Tokens",
+    "TokensField",
+    "TrigFlow",
+    "UNet",
+    "UNetConfig",
+    "Value",
+    "VarianceExploding",
+    "VariancePreserving",
+    "__version__",
+    "as_condition",
+    "citation",
+    "evaluate",
+    "karras_grid",
+    "load",
+    "load_features",
+    "match_snr",
+    "models",
+    "prepare",
+    "quick_fd",
+    "recipe",
+    "register",
+    "sample_gamma",
+    "sample_multistep",
+    "sample_ode",
+    "sample_one_step",
+    "save",
+    "search_times",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -72,8 +178,8 @@ def __getattr__(name: str) -> object:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(module), attribute)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
 
 
 def __dir__() -> list[str]:
