@@ -23,7 +23,7 @@ GROUP = "unistep.plugins"
 """Entry-point group of packages that add to the registry."""
 
 _BUILT_IN: dict[str, dict[str, str]] = {
-    "network": {"unet": "unistep.nets.unet:UNetConfig"},
+    "network": {"unet": "unistep.nets.unet_config:UNetConfig"},
     "codec": {
         "identity": "unistep.codecs.identity:IdentityConfig",
         "spectrum": "unistep.codecs.spectrum:SpectrumConfig",

@@ -268,7 +268,7 @@ class AudioModality(Modality):
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """U-Nets over time, in which each frequency is two channels: 3.3 and 10.7 million parameters at one second."""
-        from unistep.nets.unet import UNetConfig
+        from unistep.nets.unet_config import UNetConfig
 
         dims = len(shape) - 1
         small = UNetConfig(

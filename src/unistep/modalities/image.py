@@ -249,7 +249,7 @@ class ImageModality(Modality):
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """U-Nets that work at 7 to 16 pixels a side inside, cheaper with more space-to-depth."""
-        from unistep.nets.unet import UNetConfig
+        from unistep.nets.unet_config import UNetConfig
 
         folds = [fold for fold in (8, 4, 2, 1) if all(size % (2 * fold) == 0 for size in shape[1:])]
         side = min(shape[1:])

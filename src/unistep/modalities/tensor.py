@@ -228,7 +228,7 @@ class TensorModality(Modality):
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """U-Nets over the axes after the first, where there are one to three of even size."""
-        from unistep.nets.unet import UNetConfig
+        from unistep.nets.unet_config import UNetConfig
 
         dims = len(shape) - 1
         if not 1 <= dims <= 3:

@@ -16,7 +16,7 @@ channels and classes change the first and last layer and the label table only, l
 
 from __future__ import annotations
 
-from unistep.nets.unet import UNetConfig
+from unistep.nets.unet_config import UNetConfig
 
 PARAMETERS = {
     "tiny": 1_906_484,

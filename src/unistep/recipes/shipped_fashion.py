@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unistep.data import DataConfig
 from unistep.modalities.image import ImageModality
-from unistep.nets.unet import UNetConfig
+from unistep.nets.unet_config import UNetConfig
 from unistep.recipes import consistency_methods
 from unistep.training.run_config import RunConfig
 

@@ -8,7 +8,7 @@ from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.timesteps import LogNormal, RatioCurriculum
 from unistep.data import DataConfig
 from unistep.modalities.audio import AudioModality
-from unistep.nets.unet import UNetConfig
+from unistep.nets.unet_config import UNetConfig
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.objectives.ect import ECTConfig
 from unistep.recipes import consistency_methods
