@@ -17,6 +17,7 @@ from unistep.objectives.adversarial import RATIO_RANGE, AdversarialConfig, Adver
 from unistep.objectives.ctm import ConsistencyTrajectory, CTMConfig, CTMTrainingConfig
 from unistep.objectives.distance import SquaredL2
 from unistep.objectives.pcm import PCMConfig
+from unistep.optimizers import AdamConfig
 
 VE = VarianceExploding()
 
@@ -164,7 +165,9 @@ def test_the_phases_compare_answers_with_targets_on_their_edges() -> None:
     assert not wanted.requires_grad
     torch.testing.assert_close(answer, detached)
     assert loss.logs["adversarial/discriminator"] > 0
-    assert [rate for _, rate in objective.param_groups()] == [1e-3]
+    (group,) = objective.param_groups()
+    assert group.optimizer == AdamConfig(lr=1e-3, betas=(0.5, 0.99))
+    assert group.module is objective.adversary
     assert PCMConfig().build(FlowMap(PlanarNet(8), VE), None).param_groups() == []
 
 
@@ -183,7 +186,7 @@ def test_alone_it_moves_samples_to_the_data() -> None:
     student = FlowMap(TwoTimesNet(64), TOY)
     objective = ConsistencyTrajectory(student, None, config, lambda x, y: 0 * SquaredL2()(x, y), Judge(64))
     optimizer = torch.optim.Adam(
-        [p for part, _ in objective.param_groups() for p in part.parameters()], 3e-3, (0.5, 0.99)
+        [p for group in objective.param_groups() for p in group.module.parameters()], 3e-3, (0.5, 0.99)
     )
     ema_update = objective.after_step
 

@@ -1,4 +1,4 @@
-"""Muon against the singular value decomposition and against PyTorch's own; its other half against Adam."""
+"""Muon against the singular value decomposition and against PyTorch's own, and which parameters it gets."""
 
 from __future__ import annotations
 
@@ -46,29 +46,20 @@ def test_a_zero_gradient_gives_a_zero_update() -> None:
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 24), (24, 8)])
 def test_it_is_pytorchs_muon(shape: tuple[int, int], generator: torch.Generator) -> None:
-    """PyTorch's (from 2.9 on) runs the iteration in bfloat16 and knows matrices only; else it is the same formula."""
-    theirs = getattr(torch.optim, "Muon", None)
+    """PyTorch's runs the iteration in bfloat16 and knows matrices only; else it is the same formula."""
     start, steps = torch.randn(shape, generator=generator), 6
     gradients = torch.randn(steps, *shape, generator=generator)
     ours = nn.Parameter(start.clone())
-    optimizer = Muon([ours], [], lr=0.02, momentum=0.9, weight_decay=0.1)
+    optimizer = Muon([ours], lr=0.02, momentum=0.9, weight_decay=0.1)
     for gradient in gradients:
         ours.grad = gradient.clone()
         optimizer.step()
-    expected = start.clone()
-    if theirs is not None:
-        other = nn.Parameter(start.clone())
-        reference = theirs([other], lr=0.02, momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-        for gradient in gradients:
-            other.grad = gradient.clone()
-            reference.step()
-        expected = other.detach()
-    else:  # the formula by hand, with the exact polar factor's neighbour from the same iteration
-        momentum = torch.zeros(shape)
-        for gradient in gradients:
-            momentum = 0.9 * momentum + 0.1 * gradient
-            update = orthogonalise((0.1 * gradient + 0.9 * momentum)[None])[0]
-            expected = expected * (1 - 0.02 * 0.1) - 0.02 * 0.2 * max(shape) ** 0.5 * update
+    other = nn.Parameter(start.clone())
+    reference = torch.optim.Muon([other], lr=0.02, momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for gradient in gradients:
+        other.grad = gradient.clone()
+        reference.step()
+    expected = other.detach()
     moved = (expected - start).norm()
     assert (ours.detach() - expected).norm() < 0.02 * moved
 
@@ -81,42 +72,39 @@ def test_a_convolution_is_a_matrix_of_its_filters(generator: torch.Generator) ->
         p.grad = gradient.view(p.shape).contiguous(
             memory_format=torch.channels_last if p.ndim == 4 else torch.contiguous_format
         )
-        Muon([p], []).step()
+        Muon([p]).step()
     assert torch.allclose(kernel.flatten(1), matrix, atol=1e-6)
     # The root mean square of the update is a fifth of the rate, as Adam's typically is.
     change = (kernel.detach() - start * (1 - 3e-3 * 0.01)).square().mean().sqrt()
     assert float(change) == pytest.approx(0.2 * 3e-3, rel=0.2)
 
 
-def test_the_other_parameters_get_adam(generator: torch.Generator) -> None:
-    start = torch.randn(30, generator=generator)
-    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    optimizer = Muon([], [ours], adam_lr=0.01, betas=(0.8, 0.95))
-    reference = torch.optim.Adam([theirs], lr=0.01, betas=(0.8, 0.95), eps=1e-8)
-    for _ in range(10):
-        gradient = torch.randn(30, generator=generator)
-        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
-        optimizer.step()
-        reference.step()
-    assert torch.allclose(ours, theirs, atol=1e-7)
-
-
-def test_parameters_without_a_gradient_stay(generator: torch.Generator) -> None:
-    matrix, bias = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3))
-    optimizer = Muon([matrix], [bias])
+def test_parameters_without_a_gradient_stay() -> None:
+    matrix = nn.Parameter(torch.ones(3, 3))
+    optimizer = Muon([matrix])
     assert optimizer.step(lambda: 1.5) == 1.5
     assert torch.equal(matrix, torch.ones(3, 3))
-    assert torch.equal(bias, torch.ones(3))
     assert not optimizer.state
 
 
-def test_the_edges_of_the_network_are_left_to_adam() -> None:
+def test_the_boundary_layers_of_a_network_are_left_to_adam() -> None:
     net = UNetConfig(widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16, num_classes=3).build()
-    hidden = {id(p) for p in hidden_matrices(net, net.edges)}
+    hidden = {id(p) for p in hidden_matrices(net)}
     inside = {name for name, p in net.named_parameters() if id(p) in hidden}
     assert inside
     assert all(name.split(".")[0] in ("down", "middle", "up") for name in inside)
     assert all(p.ndim < 2 for name, p in net.named_parameters() if name not in inside and name.startswith("middle"))
+
+
+def test_a_network_that_names_no_boundary_keeps_its_ends_tables_and_norms_from_muon() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.LayerNorm([8, 4, 4]), nn.Embedding(5, 8), nn.Conv2d(8, 8, 3), nn.Linear(8, 6),
+        nn.Linear(6, 2),
+    )  # fmt: skip
+    net.register_parameter("positions", nn.Parameter(torch.ones(1, 7, 8)))
+    hidden = {id(p) for p in hidden_matrices(net)}
+    assert {name for name, p in net.named_parameters() if id(p) in hidden} == {"3.weight", "4.weight"}
+    assert hidden_matrices(nn.Linear(3, 3)) == []
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 40])
@@ -142,11 +130,11 @@ SHAPES = [(8, 24), (8, 24), (16, 4, 3, 3), (16, 8, 3, 3), (12, 12), (20, 6)]
 
 
 def trained(shapes: list[tuple[int, ...]], *, shared: bool = True) -> dict[str, Tensor]:
-    """Matrices and a bias after four steps with seeded gradients."""
+    """Matrices after four steps with seeded gradients, and a bias that Muon does not get."""
     source = torch.Generator().manual_seed(5)
     params = [nn.Parameter(torch.randn(shape, generator=source)) for shape in [*shapes, (7,)]]
     params = [nn.Parameter(p.detach().to(memory_format=torch.channels_last)) if p.ndim == 4 else p for p in params]
-    optimizer = Muon(params[:-1], params[-1:], lr=0.02, shared=shared)
+    optimizer = Muon(params[:-1], lr=0.02, shared=shared)
     for _ in range(4):
         for p in params:
             p.grad = torch.randn(p.shape, generator=source)

@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from unistep.training.muon import Muon
-from unistep.training.optim import AdamConfig, MuonConfig, Schedule, build_optimizer, clip_gradients, set_rates
+from unistep.training.optim import (
+    AdamConfig,
+    MuonConfig,
+    Schedule,
+    build_optimizer,
+    clip_gradients,
+    set_rates,
+)
 
 
 def test_the_schedule_climbs_stays_and_descends() -> None:
@@ -33,7 +40,8 @@ def test_impossible_schedules(wrong) -> None:
 
 
 def test_every_group_keeps_its_own_peak() -> None:
-    optimizer = Muon([nn.Parameter(torch.ones(2, 2))], [nn.Parameter(torch.ones(2))], lr=0.2, adam_lr=0.03)
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = build_optimizer(MuonConfig(lr=0.2, adam_lr=0.03), net, net)
     for factor in (0.5, 0.1, 1.0):
         set_rates(optimizer, factor)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.2 * factor, 0.03 * factor])
@@ -62,21 +70,18 @@ def test_bad_gradients_are_reported_not_hidden(bad: float) -> None:
 
 
 def test_optimizers_by_configuration() -> None:
-    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, bias=False))
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, bias=False), nn.Linear(3, 3), nn.Linear(3, 3))
     net[1].requires_grad_(False)
-    for config, kind in (
-        (AdamConfig(lr=0.1, betas=(0.5, 0.6), weight_decay=0.2), torch.optim.AdamW),
-        (AdamConfig(kind="radam"), torch.optim.RAdam),
-        (MuonConfig(lr=0.3, adam_lr=0.4), Muon),
+    for config, kinds in (
+        (AdamConfig(lr=0.1, betas=(0.5, 0.6), weight_decay=0.2), [torch.optim.AdamW]),
+        (AdamConfig(kind="radam"), [torch.optim.RAdam]),
+        (MuonConfig(lr=0.3, adam_lr=0.4), [Muon, torch.optim.AdamW]),
     ):
         optimizer = build_optimizer(config, net, net)
-        assert type(optimizer) is kind
-        held = [p for group in optimizer.param_groups for p in group["params"]]
-        assert {id(p) for p in held} == {id(p) for p in net[0].parameters()}
-        assert len(held) == 2
-    adam = build_optimizer(AdamConfig(lr=0.1, betas=(0.5, 0.6), weight_decay=0.2), net, net)
-    assert {key: adam.defaults[key] for key in ("lr", "betas", "weight_decay")} == {
-        "lr": 0.1,
-        "betas": (0.5, 0.6),
-        "weight_decay": 0.2,
-    }
+        (group,) = optimizer.groups
+        assert [type(inner) for inner in group.optimizers] == kinds
+        held = [p for entry in optimizer.param_groups for p in entry["params"]]
+        assert {id(p) for p in held} == {id(p) for p in net.parameters() if p.requires_grad}
+        assert len(held) == 6
+    ((adam,),) = [group.optimizers for group in build_optimizer(AdamConfig(lr=0.1, betas=(0.5, 0.6)), net, net).groups]
+    assert (adam.defaults["lr"], adam.defaults["betas"], adam.defaults["weight_decay"]) == (0.1, (0.5, 0.6), 0.0)

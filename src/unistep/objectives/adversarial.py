@@ -1,4 +1,4 @@
-"""An adversarial term: a discriminator, trained beside the student, that tells its answers from real signals."""
+"""An adversarial term: a discriminator, trained beside the student, that tells its samples from real signals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from torch.func import functional_call
 
 from unistep.core.condition import Condition
 from unistep.core.flowmap import Denoiser, Map
-from unistep.objectives.base import Objective, ObjectiveConfig
+from unistep.objectives.base import Objective, ObjectiveConfig, ParamGroup
+from unistep.optimizers import AdamConfig
 
 RATIO_RANGE = (0.01, 10.0)
 """Bounds of the adaptive weight, those of the authors of consistency trajectory models."""
@@ -31,7 +32,7 @@ class AdversarialConfig:
     balance: Literal["adaptive", "fixed"] = "adaptive"
     """``adaptive`` multiplies the weight by the ratio of the two gradients in the last layer; not with FSDP2."""
     start: float = 0.0
-    """Share of the training from which the student is told; the discriminator learns from the first step."""
+    """Share of the training from which the student gets the term; the discriminator learns from the first step."""
     kind: Literal["logistic", "hinge"] = "logistic"
     """Loss: the paper's logarithms (for the student in the form that does not saturate), or the hinge."""
     lr: float = 1e-3
@@ -141,7 +142,7 @@ class Adversary(nn.Module):
             loss: The consistency loss, which sets the scale.
             fake: The student's answers, with their graph.
             real: What they should look like.
-            condition: What both are told.
+            condition: Fields of the batch, for both.
             net: The student's network, whose last weights :math:`w` are.
             progress: Share of the training that is done.
         """
@@ -155,6 +156,11 @@ class Adversary(nn.Module):
             "adversarial/weight": weight.detach(),
         }
         return weight.to(loss) * student + itself, logs
+
+    def param_group(self) -> ParamGroup:
+        """The discriminator with its optimizer: Adam with a short memory, as adversarial training has it."""
+        optimizer = AdamConfig(lr=self.config.lr, betas=(0.5, 0.99))
+        return ParamGroup(name="discriminator", module=self, optimizer=optimizer)
 
 
 def gradient_ratio(first: Float[Tensor, " b"], second: Float[Tensor, " b"], net: nn.Module) -> Float[Tensor, ""]:

@@ -16,6 +16,7 @@ from unistep.core.condition import AnyField, Condition, ConditionLike, as_condit
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import Path
 from unistep.core.seeding import Randomness
+from unistep.optimizers import OptimizerConfig, OptimizerMaker
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,30 @@ class Loss:
     """Scalars to show, detached."""
     level: Float[Tensor, " b"] | None = None
     """Noise to signal ratio of each example, so that the loss can be shown by noise level; see :func:`item_level`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParamGroup:
+    """A part of an objective, such as a second network, that is trained in its own way."""
+
+    name: str
+    """Name in logs."""
+    module: nn.Module
+    """The part: a child of the objective, whose trainable parameters the group holds."""
+    optimizer: OptimizerConfig | OptimizerMaker | None = None
+    """Its optimizer: a configuration, or a function of a list of parameters; ``None`` for one like the run's."""
+    lr_scale: float = 1.0
+    """Factor of the optimizer's learning rates."""
+    clip: float | None = None
+    """Largest norm of its gradient, which is clipped by itself; ``None`` for the run's number."""
+    every: int = 1
+    """It steps at every so many steps of the run, from the first on."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1, got {self.every}")
+        if not (self.lr_scale > 0 and (self.clip is None or self.clip > 0)):
+            raise ValueError(f"lr_scale and clip must be positive, got {self.lr_scale} and {self.clip}")
 
 
 class Objective(nn.Module, ABC):
@@ -75,8 +100,8 @@ class Objective(nn.Module, ABC):
             progress: Share of the training that is done, in [0, 1].
         """
 
-    def param_groups(self) -> list[tuple[nn.Module, float]]:
-        """Parts that learn at a peak rate of their own, in place of the student's; each is a child of the objective."""
+    def param_groups(self) -> list[ParamGroup]:
+        """Parts that have an optimizer, a rate, a clipping or a cadence of their own; all others have the run's."""
         return []
 
     def after_step(self, progress: float) -> None:

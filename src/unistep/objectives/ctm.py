@@ -16,7 +16,16 @@ from unistep.core.seeding import Randomness, ShardGenerator, multinomial, randin
 from unistep.core.solvers import STEPS
 from unistep.core.timesteps import LogNormal, karras_grid
 from unistep.objectives.adversarial import AdversarialMethodConfig, gradient_ratio
-from unistep.objectives.base import Loss, Objective, ema_update, expects, frozen_copy, item_level, with_same_dropout
+from unistep.objectives.base import (
+    Loss,
+    Objective,
+    ParamGroup,
+    ema_update,
+    expects,
+    frozen_copy,
+    item_level,
+    with_same_dropout,
+)
 from unistep.objectives.distance import Distance, Metric, SquaredL2, weighted_distance
 from unistep.objectives.guidance import GuidedTeacherConfig
 
@@ -194,9 +203,9 @@ class ConsistencyTrajectory(Objective):
         self.target = frozen_copy(student)
         self.adversary = config.adversary(discriminator)
 
-    def param_groups(self) -> list[tuple[nn.Module, float]]:
-        """The discriminator, where there is one, with its rate."""
-        return [] if self.adversary is None else [(self.adversary, self.config.adversarial.lr)]
+    def param_groups(self) -> list[ParamGroup]:
+        """The discriminator, where there is one."""
+        return [] if self.adversary is None else [self.adversary.param_group()]
 
     def solved(
         self, x_t: Tensor, x0: Tensor, noise: Tensor, times: list[Float[Tensor, "b *levels"]], condition: Condition

@@ -17,7 +17,7 @@ from unistep.core.path import Path, expand_to
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.timesteps import LogNormal, RatioCurriculum
 from unistep.objectives.adversarial import AdversarialMethodConfig
-from unistep.objectives.base import Loss, Objective, expects, item_level, with_same_dropout
+from unistep.objectives.base import Loss, Objective, ParamGroup, expects, item_level, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, PseudoHuber, weighted_distance
 from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.targets import TargetSource, target_point, validate_teacher
@@ -155,9 +155,9 @@ class PhasedConsistency(Objective):
             raise ValueError(f"edges must lie between the noise levels {bottom:g} and {top:g}, got {inner}")
         self.lower_edges = (bottom, *reversed(inner))
 
-    def param_groups(self) -> list[tuple[nn.Module, float]]:
-        """The discriminator, where there is one, with its rate."""
-        return [] if self.adversary is None else [(self.adversary, self.config.adversarial.lr)]
+    def param_groups(self) -> list[ParamGroup]:
+        """The discriminator, where there is one."""
+        return [] if self.adversary is None else [self.adversary.param_group()]
 
     def lower_edge(self, sigma: Float[Tensor, "b *levels"]) -> Float[Tensor, "b *levels"]:
         """Noise level at which the phase of each level ends; an edge itself belongs to the phase below it."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unistep.files import remove_folder, replacing_folder
 from unistep.training.ema import EMA
+from unistep.training.optim import RunOptimizer
 from unistep.training.parallel import like_shard, whole
 from unistep.weights import read_weights, write_weights
 
@@ -34,7 +35,7 @@ class TrainingState:
 
     module: nn.Module
     """The objective: student, and target network if there is one; frozen teachers are left out."""
-    optimizer: torch.optim.Optimizer
+    optimizer: RunOptimizer
     """The optimizer."""
     emas: list[EMA]
     """The averages of the weights."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from unistep.core.flowmap import Map
 from unistep.training.checkpoint import checkpoints
+from unistep.training.optim import RunOptimizer
 from unistep.training.parallel import whole
 from unistep.training.plan import images_per_second
 from unistep.training.run_config import RunConfig
@@ -48,9 +49,7 @@ def worth_compiling(config: RunConfig, seconds: float, train_step: TrainStep, ou
     return able and train_step.world.size == 1 and "exact" not in derivatives
 
 
-def keep_if_faster(
-    objective: nn.Module, train_step: TrainStep, optimizer: torch.optim.Optimizer, speed: float
-) -> float:
+def keep_if_faster(objective: nn.Module, train_step: TrainStep, optimizer: RunOptimizer, speed: float) -> float:
     """Compile, and take it back unless training is faster for it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Muon: momentum whose update of each hidden weight matrix is orthogonalised; Adam for everything else."""
+"""Muon: momentum whose update of each hidden weight matrix is orthogonalised."""
 
 from __future__ import annotations
 
@@ -104,36 +104,43 @@ def orthogonalise_shared(matrices: Sequence[Tensor], iterations: int = 5) -> lis
     return [found[index] for index in range(len(matrices))]
 
 
-def hidden_matrices(net: nn.Module, edges: Iterable[str]) -> list[nn.Parameter]:
-    """Weight matrices between the first and the last layer; embeddings, norms, biases and the edges stay with Adam.
+NOT_MATRICES = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
+"""Modules whose weights are no maps from one vector to another, whatever their shape."""
+
+
+def hidden_matrices(net: nn.Module) -> list[nn.Parameter]:
+    """Weight matrices between the first and the last layer; everything else stays with Adam.
+
+    A network may name the submodules at its boundary, which read the input, embed times and conditions or write the
+    output, as ``boundary_layers``. Of a network without that attribute, the first and the last matrix that it registers
+    are taken to be its boundary, and the weights of embeddings and normalisations are left out.
 
     Args:
         net: A network.
-        edges: Names of its submodules that read the input, embed the condition or write the output.
     """
-    prefixes = tuple(f"{edge}." for edge in edges)
-    return [
-        p for name, p in net.named_parameters() if p.requires_grad and p.ndim >= 2 and not name.startswith(prefixes)
-    ]
+    matrices = {name: p for name, p in net.named_parameters() if p.requires_grad and p.ndim >= 2}
+    boundary = getattr(net, "boundary_layers", None)
+    if boundary is not None:
+        return [p for name, p in matrices.items() if not name.startswith(tuple(f"{layer}." for layer in boundary))]
+    others = {
+        id(p) for module in net.modules() if isinstance(module, NOT_MATRICES) for p in module.parameters(recurse=False)
+    }
+    return [p for p in matrices.values() if id(p) not in others and 1 < len(p) < p.numel()][1:-1]
 
 
 class Muon(torch.optim.Optimizer):
-    r"""Muon for the hidden matrices and Adam for the other parameters, in one optimizer.
+    r"""Muon for weight matrices; a convolution's weight counts as the matrix ``[out, in * kernel]``.
 
-    A convolution's weight counts as the matrix ``[out, in * kernel]``. The update is scaled by
-    :math:`0.2\sqrt{\max(\text{rows}, \text{columns})}`, so that its root mean square is that of a typical Adam update
-    (Liu et al. 2025, arXiv 2502.16982, equation 4).
+    The update is scaled by :math:`0.2\sqrt{\max(\text{rows}, \text{columns})}`, so that its root mean square is that of
+    a typical Adam update (Liu et al. 2025, arXiv 2502.16982, equation 4).
 
     Several processes of ``torch.distributed`` share the orthogonalisation out among them.
 
     Args:
-        matrices: Parameters for Muon, of two or more dimensions.
-        others: Parameters for Adam.
-        lr: Learning rate of Muon.
-        adam_lr: Learning rate of Adam.
-        momentum: Decay of Muon's (Nesterov) momentum.
-        betas: Decays of Adam's moments.
-        weight_decay: Decoupled weight decay of the matrices.
+        params: Parameters of two or more dimensions.
+        lr: Learning rate.
+        momentum: Decay of the (Nesterov) momentum.
+        weight_decay: Decoupled weight decay.
         shared: Whether several processes train one model, with the same gradients on each, as DDP and FSDP2 have it.
             ``False`` for processes with a model each.
         dtype: Arithmetic of the orthogonalisation, which needs no more than bfloat16 (Jordan et al. 2024); the
@@ -142,22 +149,15 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        matrices: Iterable[nn.Parameter],
-        others: Iterable[nn.Parameter],
+        params: Iterable[nn.Parameter],
         *,
         lr: float = 3e-3,
-        adam_lr: float = 1e-3,
         momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.01,
         shared: bool = True,
         dtype: torch.dtype | None = None,
     ) -> None:
-        groups: list[dict[str, Any]] = [
-            {"params": list(matrices), "lr": lr, "momentum": momentum, "weight_decay": weight_decay, "muon": True},
-            {"params": list(others), "lr": adam_lr, "betas": betas, "muon": False},
-        ]
-        super().__init__([group for group in groups if group["params"]], {})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.shared = shared
         self.dtype = dtype
 
@@ -175,19 +175,18 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if group["muon"]:
-                self._muon(params, group)
-            else:
-                self._adam(params, group)
+            self._update([p for p in group["params"] if p.grad is not None], group)
         return loss
 
-    def _muon(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+    def _update(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
         if not params:
             return
         weights: list[Tensor] = [*params]
         gradients = [p.grad for p in params if p.grad is not None]
-        momenta = self._states("momentum", params)
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        momenta = [self.state[p]["momentum"] for p in params]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         directions = torch._foreach_lerp(gradients, momenta, group["momentum"])
         matrices = [whole(d.to(self.dtype or d.dtype)).flatten(1) for d in directions]
@@ -198,16 +197,6 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(weights, changes)
 
-    def _states(self, name: str, params: list[nn.Parameter]) -> list[Tensor]:
-        """A state of each parameter, zero to begin with."""
-        return [self._state(name, p, torch.zeros_like) for p in params]
-
-    def _state(self, name: str, p: nn.Parameter, first: Callable[[Tensor], Tensor]) -> Tensor:
-        state = self.state[p]
-        if name not in state:
-            state[name] = first(p)
-        return state[name]
-
     def _together(self, params: list[nn.Parameter]) -> bool:
         """Whether there are other processes, all of which have these parameters."""
         if not (self.shared and params and dist.is_initialized()):
@@ -215,21 +204,3 @@ class Muon(torch.optim.Optimizer):
         processes = dist.get_world_size()
         meshes = [p.device_mesh for p in params if isinstance(p, DTensor)]
         return processes > 1 and all(mesh.size() == processes for mesh in meshes)
-
-    def _adam(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
-        if not params:
-            return
-        beta1, beta2 = group["betas"]
-        weights: list[Tensor] = [*params]
-        gradients = [p.grad for p in params if p.grad is not None]
-        counts = [self._state("step", p, lambda _: torch.zeros(())) for p in params]
-        means, squares = self._states("mean", params), self._states("square", params)
-        torch._foreach_add_(counts, 1)
-        torch._foreach_lerp_(means, gradients, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        steps = [float(count) for count in counts]  # a parameter may have gone without gradients for a while
-        roots = torch._foreach_div(squares, [1 - beta2**step for step in steps])
-        torch._foreach_sqrt_(roots)
-        torch._foreach_add_(roots, 1e-8)
-        torch._foreach_addcdiv_(weights, means, roots, [-group["lr"] / (1 - beta1**step) for step in steps])

@@ -1,63 +1,36 @@
-"""Optimizers by configuration, and the learning rate along training."""
+"""Building the optimizers of a run, the learning rate along training, and clipping."""
 
 from __future__ import annotations
 
-import math
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unistep.objectives.base import Objective
+from unistep.core.flowmap import Map
+from unistep.objectives.base import Objective, ParamGroup
+from unistep.optimizers import AdamConfig, MuonConfig, OptimizerConfig
 from unistep.precision import Precision
 from unistep.training.muon import Muon, hidden_matrices
-from unistep.training.parallel import whole
+from unistep.training.parallel import unwrapped, whole
 
-LARGEST_RATE = 1e3
-"""No weight survives a larger one."""
+__all__ = [
+    "AdamConfig",
+    "MuonConfig",
+    "OptimizerConfig",
+    "RunOptimizer",
+    "Schedule",
+    "build_optimizer",
+    "clip_gradients",
+    "clip_groups",
+    "set_rates",
+]
 
-
-@dataclass(frozen=True, kw_only=True)
-class MuonConfig:
-    """Muon for hidden matrices, Adam for the rest: the fewest images for a given quality in our measurements."""
-
-    lr: float = 3e-3
-    """Peak learning rate of the hidden matrices."""
-    adam_lr: float = 1e-3
-    """Peak learning rate of the other parameters."""
-    momentum: float = 0.95
-    """Decay of the momentum."""
-    weight_decay: float = 0.01
-    """Decoupled weight decay of the hidden matrices."""
-
-    def __post_init__(self) -> None:
-        _check_rates(lr=self.lr, adam_lr=self.adam_lr)
-        _check_shares(momentum=self.momentum)
-        _check_decay(self.weight_decay)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdamConfig:
-    """Adam, AdamW or RAdam, as the papers use them."""
-
-    kind: Literal["adamw", "radam"] = "adamw"
-    """``adamw`` (Adam with decoupled decay) or ``radam`` (CT, iCT and ECT)."""
-    lr: float = 1e-3
-    """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Decays of the moments."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay."""
-
-    def __post_init__(self) -> None:
-        _check_rates(lr=self.lr)
-        _check_shares(**{f"betas[{i}]": beta for i, beta in enumerate(self.betas)})
-        _check_decay(self.weight_decay)
-
-
-OptimizerConfig = MuonConfig | AdamConfig
-"""The optimizers that a configuration can name."""
+REST = "rest"
+"""Name of the group of all parameters that no group of the objective holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,69 +52,134 @@ class Schedule:
         return warm * (min(1.0, (1 - progress) / self.decay) if self.decay else 1.0)
 
 
+@dataclass(frozen=True)
+class SteppedGroup:
+    """The optimizers of one parameter group."""
+
+    name: str
+    """Name of the group."""
+    optimizers: Sequence[torch.optim.Optimizer]
+    """What steps it: one, or Muon and Adam."""
+    every: int = 1
+    """It steps at every so many steps of the run, from the first on."""
+
+
+class RunOptimizer:
+    """All optimizers of a run, each group with its cadence; what a run saves and restores of them is in one place.
+
+    Args:
+        groups: The parameter groups.
+    """
+
+    def __init__(self, groups: Sequence[SteppedGroup]) -> None:
+        self.groups = list(groups)
+        self.state: defaultdict[Tensor, Any] = defaultdict(dict)
+        """State of each parameter, shared with the optimizers."""
+        for optimizer in self._optimizers():
+            optimizer.state = self.state
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [optimizer for group in self.groups for optimizer in group.optimizers]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The parameter groups of all optimizers, in a fixed order."""
+        return [group for optimizer in self._optimizers() for group in optimizer.param_groups]
+
+    def step(self, step: int = 0) -> None:
+        """Let the groups whose turn it is at a step of the run (from 0) take a step; at step 0 it is everyone's."""
+        for group in self.groups:
+            if step % group.every == 0:
+                for optimizer in group.optimizers:
+                    optimizer.step()
+
+
 def build_optimizer(
     config: OptimizerConfig, net: nn.Module, module: nn.Module, precision: Precision = "fp32"
-) -> torch.optim.Optimizer:
-    """The optimizer of the trainable parameters of ``module``, an objective around the raw network ``net``.
+) -> RunOptimizer:
+    """The optimizers of the trainable parameters of ``module``, an objective around the raw network ``net``.
 
-    Muon orthogonalises in ``precision``, the arithmetic of the run; momentum and weights stay in float32.
-
-    Parts with a rate of their own get it in a group of their own: of Adam, and without decay.
+    Args:
+        config: The run's optimizer, for all parameters whose group has none of its own.
+        net: The student's network, which names its boundary layers for Muon.
+        module: The objective.
+        precision: Arithmetic of Muon's orthogonalisation; momentum and weights stay in float32.
     """
-    parts = [(list(part.parameters()), rate) for part, rate in _param_groups(module)]
-    apart = {id(p) for parameters, _ in parts for p in parameters}
-    trainable = [p for p in module.parameters() if p.requires_grad and id(p) not in apart]
-    optimizer = _build(config, net, trainable, precision)
-    for parameters, rate in parts:
-        group = {"params": parameters, "lr": rate, "betas": (0.5, 0.99)}
-        optimizer.add_param_group(group | ({"muon": False} if isinstance(config, MuonConfig) else {"weight_decay": 0}))
-    return optimizer
+    groups = _groups(module)
+    apart = {id(p) for _, parameters in groups for p in parameters}
+    rest = [p for p in module.parameters() if p.requires_grad and id(p) not in apart]
+    stepped = [SteppedGroup(REST, _build(config, net, rest, precision))] if rest else []
+    for group, parameters in groups:
+        if group.optimizer is None or isinstance(group.optimizer, OptimizerConfig):
+            own = group.module.net if isinstance(group.module, Map) else group.module
+            optimizers = _build(group.optimizer or config, own, parameters, precision)
+        else:
+            optimizers = [group.optimizer(parameters)]
+        for entry in (entry for optimizer in optimizers for entry in optimizer.param_groups):
+            entry["lr"] *= group.lr_scale
+        stepped.append(SteppedGroup(group.name, optimizers, group.every))
+    return RunOptimizer(stepped)
 
 
-def _param_groups(module: nn.Module) -> list[tuple[nn.Module, float]]:
-    return module.param_groups() if isinstance(module, Objective) else []
+def _groups(module: nn.Module) -> list[tuple[ParamGroup, list[nn.Parameter]]]:
+    """The parameter groups that an objective names, each with its trainable parameters.
+
+    Raises:
+        ValueError: If two groups share a name or a parameter.
+    """
+    objective = unwrapped(module)
+    groups = objective.param_groups() if isinstance(objective, Objective) else []
+    found = [(group, [p for p in group.module.parameters() if p.requires_grad]) for group in groups]
+    names = [REST, *(group.name for group in groups)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"parameter groups need names of their own, other than {REST!r}, got {names[1:]}")
+    held = [id(p) for _, parameters in found for p in parameters]
+    if len(set(held)) < len(held):
+        raise ValueError(f"the parameter groups {', '.join(names[1:])} share a parameter; each belongs to one group")
+    return [(group, parameters) for group, parameters in found if parameters]
 
 
 def _build(
-    config: OptimizerConfig, net: nn.Module, trainable: list[nn.Parameter], precision: Precision
-) -> torch.optim.Optimizer:
+    config: OptimizerConfig, net: nn.Module, parameters: list[nn.Parameter], precision: Precision
+) -> list[torch.optim.Optimizer]:
     if isinstance(config, AdamConfig):
         maker = torch.optim.AdamW if config.kind == "adamw" else torch.optim.RAdam
-        return maker(trainable, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
-    matrices = hidden_matrices(net, getattr(net, "boundary_layers", ()))
-    hidden = {id(p) for p in matrices}
-    return Muon(
-        matrices,
-        [p for p in trainable if id(p) not in hidden],
-        lr=config.lr,
-        adam_lr=config.adam_lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        dtype=torch.bfloat16 if precision == "bf16" else None,
-    )
+        return [maker(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)]
+    hidden = {id(p) for p in hidden_matrices(net)}
+    matrices = [p for p in parameters if id(p) in hidden]
+    others = [p for p in parameters if id(p) not in hidden]
+    optimizers: list[torch.optim.Optimizer] = []
+    if matrices:
+        dtype = torch.bfloat16 if precision == "bf16" else None
+        optimizers.append(
+            Muon(matrices, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, dtype=dtype)
+        )
+    if others:
+        # One call for all tensors; left to itself PyTorch loops over them on a CPU.
+        optimizers.append(
+            torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.99), weight_decay=0.0, foreach=True)
+        )
+    return optimizers
 
 
-def _check_rates(**rates: float) -> None:
-    for name, rate in rates.items():
-        if not 0 < rate <= LARGEST_RATE:
-            raise ValueError(f"{name} must be above 0 and at most {LARGEST_RATE:g}, got {rate}")
-
-
-def _check_shares(**shares: float) -> None:
-    for name, share in shares.items():
-        if not 0 <= share < 1:
-            raise ValueError(f"{name} must be from 0 to below 1, got {share}")
-
-
-def _check_decay(decay: float) -> None:
-    if not 0 <= decay < math.inf:
-        raise ValueError(f"weight_decay must be a finite number, 0 or more, got {decay}")
-
-
-def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+def set_rates(optimizer: RunOptimizer | torch.optim.Optimizer, factor: float) -> None:
     """Set every group's rate to its peak times ``factor``."""
     for group in optimizer.param_groups:
         group["lr"] = group.setdefault("peak_lr", group["lr"]) * factor
+
+
+def clip_groups(module: nn.Module, largest: float) -> dict[str, tuple[list[nn.Parameter], float]]:
+    """The parameters that are clipped together, by the name of their group, and the largest norm of their gradient.
+
+    Args:
+        module: The objective, wrapped or not.
+        largest: The run's largest norm, of the groups that have none of their own.
+    """
+    groups = _groups(module)
+    apart = {id(p) for _, parameters in groups for p in parameters}
+    rest = [p for p in module.parameters() if p.requires_grad and id(p) not in apart]
+    named = {group.name: (parameters, largest if group.clip is None else group.clip) for group, parameters in groups}
+    return ({REST: (rest, largest)} if rest else {}) | named
 
 
 def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Tensor:

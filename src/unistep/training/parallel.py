@@ -142,6 +142,11 @@ def wrap(objective: nn.Module, world: World, how: Literal["ddp", "fsdp"]) -> nn.
     return DistributedDataParallel(objective, device_ids=ids)
 
 
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The objective inside what :func:`wrap` returned."""
+    return module.module if isinstance(module, DistributedDataParallel) else module
+
+
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[None]:
     """Plain whole parameters in a sharded module for the block, as they are now; every process must enter it.

@@ -14,7 +14,7 @@ import torch
 from unistep.data import Dataset
 from unistep.training.budget import parse_amount
 from unistep.training.display import duration
-from unistep.training.optim import set_rates
+from unistep.training.optim import RunOptimizer, set_rates
 from unistep.training.run_config import RunConfig
 from unistep.training.run_paths import teacher_of
 from unistep.training.step import TrainStep
@@ -23,7 +23,7 @@ TIMING_SECONDS = 4.0
 """How long the timing run goes on, after two steps of warm-up."""
 
 
-def images_per_second(train_step: TrainStep, optimizer: torch.optim.Optimizer) -> float:
+def images_per_second(train_step: TrainStep, optimizer: RunOptimizer) -> float:
     """Training speed over all processes, from steps at a rate of zero, which leave weights and optimizer as new.
 
     Args:

@@ -28,7 +28,7 @@ from unistep.training.compiled import compile_networks, keep_if_faster, worth_co
 from unistep.training.display import Display, duration, show_table
 from unistep.training.ema import EMA
 from unistep.training.log import MetricsLog
-from unistep.training.optim import build_optimizer
+from unistep.training.optim import RunOptimizer, build_optimizer
 from unistep.training.parallel import World, start_world, stop_world, wrap
 from unistep.training.plan import describe, images_per_second, resolve_steps
 from unistep.training.preflight import budget_warnings, network_warnings, start_warnings, time_embedding_slope
@@ -157,7 +157,7 @@ def _compiled_if_long(
     config: RunConfig,
     objective: Objective,
     train_step: TrainStep,
-    optimizer: torch.optim.Optimizer,
+    optimizer: RunOptimizer,
     speed: float,
     out: Path,
     console: Console,

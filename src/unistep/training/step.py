@@ -14,7 +14,7 @@ from unistep.data import Loader
 from unistep.modalities.base import Modality
 from unistep.objectives.base import Loss
 from unistep.precision import Precision, autocast, resolve_precision
-from unistep.training.optim import clip_gradients
+from unistep.training.optim import clip_gradients, clip_groups
 from unistep.training.parallel import World, without_sync
 from unistep.training.run_config import RunConfig
 
@@ -77,6 +77,7 @@ class TrainStep:
         self.share = share
         self.precision: Precision = resolve_precision(config.precision, world.device)
         self.trainable = [p for p in module.parameters() if p.requires_grad]
+        self.groups = clip_groups(module, config.clip)
 
     def _generator(self, step: int, part: int) -> ShardGenerator:
         first = (self.world.rank * self.config.accumulation + part) * self.share
@@ -125,9 +126,12 @@ class TrainStep:
             ranges += by_level(loss)
             for name, value in loss.logs.items():
                 logs[name] = logs.get(name, torch.zeros_like(total)) + value.to(total) / self.config.accumulation
-        norm = clip_gradients(self.trainable, self.config.clip)
+        norms = {name: clip_gradients(*group).to(total) for name, group in self.groups.items()}
+        norm = next(iter(norms.values())) if len(norms) == 1 else torch.stack([*norms.values()]).norm()
+        if len(norms) > 1:
+            logs |= {f"gradient_norm/{name}": value for name, value in norms.items()}
         # All in one transfer: each of them would make the processor wait until the GPU has done what it was told.
-        numbers = torch.cat([torch.stack([norm.to(total), total, *logs.values()]), ranges.flatten()]).tolist()
+        numbers = torch.cat([torch.stack([norm, total, *logs.values()]), ranges.flatten()]).tolist()
         averaged = self.world.mean([numbers[1], float(stop), *numbers[2:]])
         shown = dict(zip(logs, averaged[2:], strict=False))
         sums, counts = averaged[2 + len(logs) :][: len(LEVEL_NAMES)], averaged[-len(LEVEL_NAMES) :]

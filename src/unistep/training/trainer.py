@@ -137,7 +137,7 @@ class Trainer:
         gradient = self.train_step.gradient(self.step, progress, stop=self._stop)
         set_rates(self.state.optimizer, self.config.schedule.factor(self.step, progress))
         if self.health.accept(self.step, gradient.loss, gradient.norm, self.saved):
-            self.state.optimizer.step()
+            self.state.optimizer.step(self.step)
             self._follow(progress)
         self.step += 1
         for ema in self.state.emas:
