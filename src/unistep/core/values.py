@@ -19,7 +19,7 @@ Rows = slice | Tensor | Sequence[int]
 """Which items of a batch: a slice, a mask or indices."""
 
 
-def _flattened_with_keys(value: Value) -> tuple[list[tuple[pytree.KeyEntry, Any]], Any]:
+def _flattened_with_keys(value: Value) -> tuple[list[tuple[Any, Any]], Any]:
     return [(pytree.GetAttrKey(name), tensor) for name, tensor in value.tensors.items()], None
 
 
@@ -109,7 +109,7 @@ class Value(ABC):
         return cls(**{name: torch.from_numpy(np.require(arrays[name], requirements="W")) for name in _names(cls)})
 
     @classmethod
-    def _aligned(cls, values: Sequence[Self]) -> Sequence[Self]:
+    def _aligned(cls, values: Sequence[Any]) -> Sequence[Any]:
         """The values with tensors that differ in the batch size alone."""
         return values
 
@@ -192,7 +192,7 @@ class Tokens(Value):
         return _same_rows(torch.where(self.mask[..., None], self.tokens, 0), self.mask)
 
     @classmethod
-    def _aligned(cls, values: Sequence[Self]) -> Sequence[Self]:
+    def _aligned(cls, values: Sequence[Any]) -> Sequence[Any]:
         longest = max(value.mask.shape[1] for value in values)
         return [value._padded(longest - value.mask.shape[1]) for value in values]
 
