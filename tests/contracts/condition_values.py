@@ -1,0 +1,76 @@
+"""Values of every type, built-in and from outside the package, and a network that uses any of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from unistep.core.condition import Label, Scalar, Signal, Tokens, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Direction(Value):
+    """A value that the package does not know: a unit vector in the plane, all zeros for none."""
+
+    kind: ClassVar[str] = "direction"
+
+    vector: Tensor
+
+    def null(self) -> Direction:
+        return Direction(torch.zeros_like(self.vector))
+
+    def has_condition(self) -> Tensor:
+        return self.vector.any(dim=1)
+
+    def matches(self) -> Tensor:
+        return (self.vector[:, None] == self.vector[None]).all(dim=-1)
+
+
+def _tokens(num: int, generator: torch.Generator) -> Tokens:
+    lengths = torch.randint(1, 4, (num,), generator=generator)
+    return Tokens(torch.randn(num, 3, 2, generator=generator), torch.arange(3) < lengths[:, None])
+
+
+def _direction(num: int, generator: torch.Generator) -> Direction:
+    angle = 2 * math.pi * torch.rand(num, generator=generator)
+    return Direction(torch.stack([angle.cos(), angle.sin()], dim=1))
+
+
+MAKE: dict[str, Callable[[int, torch.Generator], Value]] = {
+    "label": lambda num, generator: Label(torch.randint(3, (num,), generator=generator)),
+    "scalar": lambda num, generator: Scalar(torch.rand(num, generator=generator)),
+    "tokens": _tokens,
+    "signal": lambda num, generator: Signal.clean(torch.randn(num, 2, 2, generator=generator)),
+    "direction": _direction,
+}
+"""``make(num, generator)`` by type; the last is from outside the package."""
+
+FEATURES = {"label": 1, "scalar": 1, "tokens": 2, "signal": 4, "direction": 2}
+
+
+def features(value: Value) -> Tensor:
+    """The items as plain features ``[b, n]``, zeros for the null condition."""
+    if isinstance(value, Tokens):
+        return (value.tokens * value.mask[..., None]).sum(dim=1)
+    if isinstance(value, Signal):
+        return value.signal.flatten(1)
+    (tensor,) = value.tensors.values()
+    wide = tensor.float() + 1 if isinstance(value, Label) else tensor
+    return wide.nan_to_num(0.0).view(len(tensor), -1)
+
+
+class Reader(nn.Module):
+    """A small network for signals ``[b, 2]`` that depends on the condition ``c``, whatever its type."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3 + FEATURES[kind], 16), nn.SiLU(), nn.Linear(16, 2))
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: dict[str, Any]) -> Tensor:
+        assert isinstance(condition["c"], Value)
+        return self.body(torch.cat([x, t[:, None], features(condition["c"])], dim=1))

@@ -1,0 +1,146 @@
+"""What a typed condition must do, for every built-in type of value and for one from outside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from contracts.condition_values import MAKE, Reader
+from contracts.condition_worker import NUM, gradient, objective, work
+from unistep.core.condition import Value, concat, drop, null_condition, select
+from unistep.core.flowmap import Denoiser, GuidedDenoiser
+from unistep.core.path import VarianceExploding
+from unistep.objectives.pairing import paired
+
+VE = VarianceExploding()
+
+
+@pytest.fixture(params=MAKE)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def value(kind: str, generator: torch.Generator) -> Value:
+    return MAKE[kind](NUM, generator)
+
+
+def same(a: Value, b: Value) -> bool:
+    """Whether two batches are equal, NaN included."""
+    return type(a) is type(b) and all(
+        torch.equal(x.nan_to_num(-7.0), y.nan_to_num(-7.0))
+        for x, y in zip(a.tensors.values(), b.tensors.values(), strict=True)
+    )
+
+
+def test_the_null_condition_has_no_condition(value: Value) -> None:
+    assert value.has_condition().all()
+    null = value.null()
+    assert len(null) == NUM
+    assert type(null) is type(value)
+    assert not null.has_condition().any()
+    assert same(null.null(), null)
+
+
+def test_where_takes_whole_items(value: Value) -> None:
+    keep = torch.arange(NUM) % 3 > 0
+    mixed = value.where(keep, value.null())
+    assert torch.equal(mixed.has_condition(), keep)
+    assert same(mixed.select(keep), value.select(keep))
+    assert same(mixed.select(~keep), value.null().select(~keep))
+
+
+def test_dropping_takes_all_values_of_an_item_together(generator: torch.Generator) -> None:
+    condition = {kind: make(400, generator) for kind, make in MAKE.items()}
+    dropped = drop(condition, 0.25, generator)
+    kept = dropped["label"].has_condition()
+    assert 60 < int((~kept).sum()) < 140
+    for name, value in dropped.items():
+        assert torch.equal(value.has_condition(), kept), name
+        assert same(value.select(kept), condition[name].select(kept)), name
+
+
+@pytest.mark.parametrize("rows", [slice(2, 5), [4, 0], torch.tensor([1, 1, 6]), torch.arange(NUM) > 4])
+def test_selecting_and_concatenating_keep_the_items(value: Value, rows: slice | list[int] | Tensor) -> None:
+    picked = value.select(rows)
+    index = torch.arange(NUM)[rows]
+    assert len(picked) == len(index)
+    assert same(picked, type(value).concat([value.select([int(i)]) for i in index]))
+    assert same(concat([select({"c": value}, slice(0, 3)), select({"c": value}, slice(3, NUM))])["c"], value)
+
+
+def test_values_are_stored_in_columns(value: Value, tmp_path: Path) -> None:
+    value = value.where(torch.arange(NUM) != 2, value.null())
+    for name, column in value.arrays().items():
+        assert len(column) == NUM
+        np.save(tmp_path / f"{name}.npy", column)
+    read = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in value.arrays()}
+    assert same(type(value).from_arrays(read), value)
+    assert same(type(value).from_arrays({n: c[np.array([5, 2])] for n, c in read.items()}), value.select([5, 2]))
+
+
+def test_values_move(value: Value) -> None:
+    assert value.to("meta").device.type == "meta"
+    assert same(value.to("cpu"), value)
+
+
+def test_values_are_trees_of_tensors(value: Value) -> None:
+    leaves, spec = pytree.tree_flatten({"c": value})
+    assert len(leaves) == len(value.tensors)
+    assert all(isinstance(leaf, Tensor) for leaf in leaves)
+    assert same(pytree.tree_unflatten(leaves, spec)["c"], value)
+
+
+def test_equal_items_match(value: Value) -> None:
+    twice = type(value).concat([value.select([0, 1]), value.select([1, 0]), value.null().select([0, 1])])
+    two = twice.select([0, 1]).matches()
+    assert two.diagonal().all()
+    wanted = torch.zeros(6, 6, dtype=torch.bool)
+    for i, j in [(0, 3), (1, 2), (4, 5)]:
+        wanted[i, j] = wanted[j, i] = True
+    wanted |= torch.eye(6, dtype=torch.bool)
+    if two[0, 1]:  # two draws of one class
+        wanted[:4, :4] = True
+    assert torch.equal(twice.matches(), wanted)
+
+
+@torch.no_grad()
+def test_guidance_goes_from_the_null_condition_to_the_condition(
+    kind: str, value: Value, generator: torch.Generator
+) -> None:
+    torch.manual_seed(0)
+    denoiser = Denoiser(Reader(kind), VE)
+    x, t = torch.randn(NUM, 2, generator=generator), torch.full((NUM,), 1.5)
+    conditional = denoiser(x, t, None, {"c": value})
+    unconditional = denoiser(x, t, None, null_condition({"c": value}))
+    assert (conditional - unconditional).abs().amax(dim=1).min() > 1e-4
+    guided = GuidedDenoiser(denoiser, 3.0)(x, t, None, {"c": value})
+    torch.testing.assert_close(guided, unconditional + 3 * (conditional - unconditional))
+
+
+def test_only_noise_of_items_with_the_same_condition_is_exchanged(value: Value, generator: torch.Generator) -> None:
+    order = [0, 1, 2, 0, 1, 2, 0, 1]
+    condition = {"c": value.select(order)}
+    noise, x0 = (torch.randn(NUM, 2, generator=generator) for _ in range(2))
+    found = paired(noise, x0, condition, "optimal_transport")
+    came_from = (found[:, None] == noise[None]).all(dim=-1).int().argmax(dim=1)
+    assert sorted(came_from.tolist()) == list(range(NUM))
+    same_condition = condition["c"].matches()
+    assert all(bool(same_condition[i, j]) for i, j in enumerate(came_from.tolist()))
+    assert came_from.tolist() != list(range(NUM))
+
+
+def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(work, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    for kind in MAKE:
+        whole = gradient(objective(kind), kind, slice(0, NUM))
+        scale = whole.abs().max().item()
+        # Means of two halves against one mean: a few roundings of sums of eight terms.
+        assert torch.equal(first[kind], second[kind])
+        torch.testing.assert_close(first[kind], whole, rtol=1e-4, atol=32 * torch.finfo(torch.float32).eps * scale)
