@@ -2,25 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from pathlib import Path
-
-PER_VALUE = 16
-"""Bytes for each value of a sample, measured: float32 in batches, joined, and brought to what a file holds."""
-
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
-
-def memory() -> int | None:
-    """Bytes of memory that this process may use, by the machine and by its container; ``None`` where nobody says."""
-    found = []
-    with suppress(AttributeError, OSError, ValueError):  # not every system has these names
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for limit in _LIMITS:
-        with suppress(OSError, ValueError):  # no container, or one without a limit, which then is a word
-            found.append(int(Path(limit).read_text()))
-    return min((size for size in found if size > 0), default=None)
+from unistep.generation.memory import PER_VALUE, memory
 
 
 def check_samples(num: int, values: int, seed: int) -> None:

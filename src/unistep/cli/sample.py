@@ -69,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _sample(options: Any, out: Path, told: dict[str, str | None]) -> None:
+def _sample(options: Any, out: Path, told: dict[str, Any]) -> None:
     from unistep.cli.devices import choose_device
     from unistep.hub.load import load
 

@@ -149,6 +149,11 @@ class Codec(nn.Module, ABC):
             ValueError: If the codec is :attr:`chunked`: chunks are decoded in order, by :meth:`decode_next`.
         """
 
+    def encode_reference(self, signal: Float[Tensor, "b ..."]) -> Tensor:
+        """Reference signals as the network sees them; they may have another shape, if the codec has no weights."""
+        shape = tuple(signal.shape[1:])
+        return (self if shape == self.signal_shape else self.config.build(shape)).encode(signal)
+
     @property
     def chunked(self) -> bool:
         """Whether a signal holds two chunks of a stream: the previous one, and the one to generate."""

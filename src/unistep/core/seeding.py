@@ -34,6 +34,12 @@ class ItemGenerators:
     def __len__(self) -> int:
         return len(self.items)
 
+    def select(self, rows: Sequence[int]) -> ItemGenerators:
+        """The generators of some items, which go on from where they are."""
+        chosen = ItemGenerators([])
+        chosen.items = [self.items[row] for row in rows]
+        return chosen
+
 
 @dataclass(frozen=True)
 class ShardGenerator:

@@ -56,7 +56,7 @@ def best_times(
 
     def with_times(times: tuple[float, ...]) -> Generator:
         found = {**config.times, str(len(times)): times}
-        return Generator(generator.map, replace(config, times=found), generator.name)
+        return Generator(generator.map, replace(config, times=found), generator.name, generator.codec)
 
     def score(times: tuple[float, ...]) -> float:
         x = with_times(times).sample(num, steps=len(times), seed=seed)

@@ -3,56 +3,106 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path as FilePath
+from typing import IO, Any
 
 import torch
 from torch import Tensor
 
-from unistep.codecs.base import Codec
+from unistep.codecs.base import Codec, CodecConfig
 from unistep.core.condition import (
     GUIDANCE,
+    AnyField,
     Condition,
     ConditionValue,
     ScalarField,
     Value,
     parse_condition,
-    select,
     to_device,
 )
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
-from unistep.core.sampling import sample_gamma, sample_multistep
-from unistep.core.sampling_inputs import given_times
+from unistep.core.sampling import trace_gamma, trace_multistep
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
-from unistep.core.solvers import Solver, network_calls, sample_ode
+from unistep.core.solvers import Solver, network_calls, trace_ode
 from unistep.core.timesteps import karras_grid
-from unistep.generation.model_config import MAX_STEPS, ModelConfig
+from unistep.generation.live import describe
+from unistep.generation.memory import check_fits
+from unistep.generation.model_config import ModelConfig
+from unistep.generation.requests import (
+    Cancel,
+    Plan,
+    Progress,
+    Request,
+    Watch,
+    check_number,
+    check_seed,
+    plan_of,
+    sample_requests,
+    sample_seeds,
+    seeds_of,
+)
 from unistep.generation.session import ConditionSchedule, StreamSession, resolve_schedule
 from unistep.modalities.base import Modality
 from unistep.precision import Precision, WantedPrecision, autocast, resolve_precision, set_memory_layout
-from unistep.registry import lookup
 
 Guidance = float | Sequence[float]
 """A guidance weight for all samples, or one for each."""
 
 
 class Generator:
-    """A model with its modality, its sampling defaults and its name.
+    """A model with its modality, its codec, its sampling defaults and its name.
+
+    From a file ``unistep.load`` makes it; by hand, ``Generator(ConsistencyModel(net, path), modality=...)`` does.
+    Sampling changes nothing in it, so that several threads may sample from one generator at once.
 
     Args:
         model: The map; put in evaluation mode.
-        config: What it was built from.
+        config: What it was built from; without, it is described by the arguments below.
         name: How it was asked for.
-        codec: The codec with its weights; built from the configuration by default.
+        codec: The codec, with its weights, or its options; built from the configuration, or the modality's own, by
+            default.
+        modality: What a sample is; tensors of ``shape`` by default.
+        fields: Conditions that the network takes, by name.
+        shape: Shape of a sample, channels first, where there is no modality.
+        **settings: Other fields of :class:`ModelConfig` for a model made by hand, such as ``steps`` or ``times``.
+
+    Raises:
+        ValueError: If there is both a configuration and a description, or neither says what a sample is.
     """
 
-    def __init__(self, model: Map, config: ModelConfig, name: str = "model", codec: Codec | None = None) -> None:
+    def __init__(
+        self,
+        model: Map,
+        config: ModelConfig | None = None,
+        name: str = "model",
+        codec: Codec | CodecConfig | None = None,
+        *,
+        modality: Modality | None = None,
+        fields: Mapping[str, AnyField] | None = None,
+        shape: Sequence[int] | None = None,
+        **settings: Any,
+    ) -> None:
+        if config is None:
+            config = describe(model, modality, codec, fields, shape, **settings)
+        elif modality is not None or fields is not None or shape is not None or settings:
+            raise ValueError("a generator takes a configuration, or modality, fields and settings, not both")
         self.map = model.eval()
         self.config = config
-        self.codec = config.build_codec().eval() if codec is None else codec.eval()
+        self.codec = (codec if isinstance(codec, Codec) else config.build_codec()).frozen().to(self.device)
         self.name = name
         self.precision: Precision = "fp32"
+
+    def __repr__(self) -> str:
+        """What it is, in one line."""
+        conditions = ", ".join(f"{name} ({spec.extent})" for name, spec in self.config.fields.items())
+        count = sum(parameter.numel() for parameter in self.map.parameters())
+        return (
+            f"<Generator {self.name!r}: {self.kind.replace('_', ' ')} model of {self.modality.noun}s, "
+            f"{self.modality.described}; conditions: {conditions or 'none'}; {self.config.steps} "
+            f"step{'s' if self.config.steps > 1 else ''}; {count:,} parameters on {self.device}, {self.precision}>"
+        )
 
     @property
     def kind(self) -> str:
@@ -110,15 +160,14 @@ class Generator:
     ) -> int:
         """Network calls that :meth:`sample` makes for each sample.
 
-        With guidance a denoiser's call is of two items; a model that is told the weight answers in one. A sample of
-        an endless sound is two chunks.
+        With guidance a denoiser's call is of two items; a model that takes the weight as a condition needs one. A
+        sample of a streaming model is two chunks.
         """
         steps = self.config.steps if steps is None else steps
-        chunks = 1 if self.config.context is None else 2
         if self.kind != "denoiser":
-            return chunks * steps
+            return self.chunks * steps
         plain = guidance is None or guidance == 1 or GUIDANCE in self.config.fields
-        return chunks * network_calls(solver or self.config.solver, steps) * (1 if plain else 2)
+        return self.chunks * network_calls(solver or self.config.solver, steps) * (1 if plain else 2)
 
     def times(self, steps: int) -> Tensor:
         """Sampling times for a number of steps, shape ``[steps]``: those found by search, else a Karras grid."""
@@ -138,81 +187,86 @@ class Generator:
         times[0] = path.t_max
         return times
 
+    @property
+    def chunks(self) -> int:
+        """Passes through the sampler for one sample: two for a streaming model, whose sample is two chunks."""
+        return 1 if self.config.context is None else 2
+
     def sample(
         self,
-        num: int = 1,
+        num: int | None = None,
         *,
         steps: int | None = None,
-        seed: int = 0,
+        seed: int | Iterable[int] = 0,
         solver: Solver | None = None,
         guidance: Guidance | None = None,
         times: Sequence[float] | Tensor | None = None,
         batch_size: int = 64,
+        callback: Progress = None,
+        cancel: Cancel = None,
         **condition: ConditionValue | Sequence[ConditionValue] | None,
     ) -> Tensor:
-        """Draw samples; item ``i`` belongs to ``seed + i`` and is the same in any batch.
+        """Draw samples; each belongs to its seed and is the same in any batch.
 
-        Fields that are not given have their default, or are drawn for each item from its seed. An item of a model of an
-        endless sound is the first two chunks of :meth:`stream`.
+        Fields that are not given have their default, or are drawn for each item from its seed. An item of a streaming
+        model is the first two chunks of :meth:`stream`.
 
         Args:
-            num: Number of samples.
+            num: Number of samples; 1, or one for each seed, by default.
             steps: Sampling steps; the model's default without.
-            seed: Seed of the first item.
-            solver: ``heun``, ``euler`` or ``dpmpp2m``; denoisers only.
+            seed: Seed of the first item, of which the others have those that follow; or a seed for each item.
+            solver: ``heun``, ``euler``, ``dpmpp2m`` or another registered one; denoisers only.
             guidance: Classifier-free guidance weight of a denoiser, 1 (none) without; or the weight, one for all or a
                 sequence, of a model that declares the field ``guidance``, the field's default without.
             times: Decreasing times on the model's path, one for each step, in place of those of :meth:`times`.
             batch_size: Items that go through the network together.
+            callback: Called with the share of the work that is done, in (0, 1], after each step of each batch.
+            cancel: A function that returns whether to stop, or a :class:`threading.Event`; looked at after each step.
             **condition: The model's fields by name, one value for all items or a sequence.
 
         Returns:
-            Float32 tensor in [-1, 1], on the CPU: pictures ``[num, channels, height, width]``, or waveforms
-            ``[num, channels, samples]`` at ``modality.sample_rate``.
+            Float32 tensor ``[num, *signal_shape]`` on the CPU; images and audio are in [-1, 1].
 
         Raises:
-            ValueError: For a bad number, an unknown field or solver, or a value out of range.
+            ValueError: For a bad number, more samples than memory holds, an unknown field or solver, or a value out of
+                range.
+            CancelledError: If sampling was cancelled.
         """
-        grid = None if times is None else given_times(times, steps, self.config.path, self.config.sigma_min_trained)
-        steps = (self.config.steps if steps is None else steps) if grid is None else len(grid)
-        self._check(num, steps, seed, solver, guidance, batch_size)
-        grid = self.times(steps) if grid is None else grid
-        if GUIDANCE in self.config.fields:
-            condition = {**condition, GUIDANCE: guidance}
-        scale = 1.0 if GUIDANCE in self.config.fields or not isinstance(guidance, int | float) else guidance
-        told = parse_condition(self.config.fields, condition, num, self._read)
-        pieces = []
-        for start in range(0, num, batch_size):
-            stop = min(start + batch_size, num)
-            part = select(told, slice(start, stop))
-            pieces.append(self._batch(range(seed + start, seed + stop), grid, solver, scale, part))
-        return torch.cat(pieces)
+        check_number("batch_size", batch_size, 1)
+        plan, given = plan_of(self, steps, times, solver, guidance, condition)
+        if num is not None:
+            check_number("num", num, 1)
+            check_fits(int(num), math.prod(self.signal_shape))
+        seeds = seeds_of(num, seed)
+        parsed = parse_condition(self.config.fields, given, len(seeds), self.modality.load)
+        return sample_seeds(self, seeds, plan, parsed, batch_size=int(batch_size), callback=callback, cancel=cancel)
 
-    def _check(
-        self, num: int, steps: int, seed: int, solver: str | None, guidance: Guidance | None, batch_size: int
-    ) -> None:
-        for name, value in (("num", num), ("batch_size", batch_size), ("steps", steps), ("seed", seed)):
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise ValueError(f"{name} must be a whole number, got {value!r}")
-            if value < 1 and name != "seed":
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if steps > MAX_STEPS:
-            raise ValueError(f"steps must be at most {MAX_STEPS}, got {steps}")
-        if not 0 <= seed <= 2**63 - 1 - num:
-            raise ValueError(f"seed must be from 0 to 2**63 - 1 - num, got {seed}")
-        if solver is not None:
-            lookup("solver", solver)
-        if GUIDANCE in self.config.fields:  # which is checked with the other conditions
-            if self.kind != "denoiser" and solver is not None:
-                raise ValueError(f"{self.name} is a one-step model: it takes no solver, only steps and guidance")
-            return
-        guidance = 1.0 if guidance is None else guidance
-        if isinstance(guidance, str) or not isinstance(guidance, int | float) or not math.isfinite(guidance):
-            raise ValueError(f"guidance must be a finite number, got {guidance}")
-        if self.kind != "denoiser" and (solver is not None or guidance != 1):
-            raise ValueError(f"{self.name} is a one-step model: it takes neither a solver nor guidance, only steps")
-        if guidance != 1 and not self.config.fields:
-            raise ValueError(f"{self.name} takes no condition that guidance could strengthen; leave it at 1")
+    def sample_requests(
+        self,
+        requests: Sequence[Request],
+        *,
+        batch_size: int = 64,
+        callback: Progress = None,
+        cancel: Cancel = None,
+    ) -> Tensor:
+        """Draw what several clients ask for; see :func:`unistep.generation.requests.sample_requests`."""
+        return sample_requests(self, requests, batch_size=batch_size, callback=callback, cancel=cancel)
+
+    def session(
+        self, *, steps: int | None = None, solver: Solver | None = None, guidance: Guidance | None = None
+    ) -> StreamSession:
+        """What makes the next chunk of streams from their states: for servers, whose clients join and leave a batch.
+
+        Args:
+            steps: Sampling steps for each chunk; the model's default without.
+            solver: As in :meth:`sample`.
+            guidance: As in :meth:`sample`, for a denoiser; of a model that declares the field ``guidance`` it is a
+                condition of each step.
+
+        Raises:
+            ValueError: For a model that does not stream, or a mistake as in :meth:`sample`.
+        """
+        return self._session(plan_of(self, steps, None, solver, guidance, {})[0])
 
     def stream(
         self,
@@ -223,7 +277,7 @@ class Generator:
         guidance: Guidance | None = None,
         **condition: ConditionSchedule,
     ) -> Iterator[Tensor]:
-        """Play without end: chunk after chunk, each given the last, in constant memory.
+        """Generate without end: chunk after chunk, each conditioned on the previous one, in constant memory.
 
         Args:
             seed: Seed of the stream, of which :meth:`sample` with that seed gives the first two chunks.
@@ -231,37 +285,36 @@ class Generator:
             solver: As in :meth:`sample`.
             guidance: As in :meth:`sample`.
             **condition: The model's fields by name: a value for all chunks; an iterable with one for each, with which
-                the stream ends; or a function of the chunk's number, from 0. Those that are not told are drawn from the
-                seed: once, or for each chunk where they are among the context's ``changing``.
+                the stream ends; or a function of the chunk's number, from 0. Those that are not given are drawn from
+                the seed: once, or for each chunk where they are among the context's ``changing``.
 
         Returns:
-            Iterator of float32 tensors ``[channels, samples]`` in [-1, 1], on the CPU.
+            Iterator of float32 tensors on the CPU, each half of a sample along its last axis, such as
+            ``[channels, samples]`` of audio.
 
         Raises:
-            ValueError: At once for a model that makes no endless sound, or a mistake as in :meth:`sample`; at its chunk
-                for a value of an iterable or a function.
+            ValueError: At once for a model that does not stream, or a mistake as in :meth:`sample`; at its chunk for a
+                value of an iterable or a function.
         """
-        if self.config.context is None:
-            raise ValueError(f"{self.name} makes samples by themselves, no stream; phrases does")
-        steps = self.config.steps if steps is None else steps
-        self._check(1, steps, seed, solver, guidance, 1)
-        if GUIDANCE in self.config.fields:
-            condition = {**condition, GUIDANCE: guidance}  # type: ignore[dict-item]
-        scale = 1.0 if GUIDANCE in self.config.fields or not isinstance(guidance, int | float) else guidance
-        wishes = {name: values for name, wish in condition.items() if (values := resolve_schedule(wish)) is not None}
-        parse_condition(self.config.fields, dict.fromkeys(wishes, ()), 0)  # are there such fields?
-        constant = {name: wish for name, wish in condition.items() if name not in wishes}
-        told = parse_condition(self.config.fields, constant, 1, self._read)  # type: ignore[arg-type]
-        sounds = self._session(self.times(steps), solver, scale).chunks([seed], told, wishes)
-        return (sound[0] for sound in sounds)
+        plan, given = plan_of(self, steps, None, solver, guidance, condition)
+        session = self._session(plan)
+        check_seed(seed, 1)
+        schedules = {name: found for name, one in given.items() if (found := resolve_schedule(one)) is not None}
+        parse_condition(self.config.fields, dict.fromkeys(schedules, ()), 0)  # are there such fields?
+        constant = {name: one for name, one in given.items() if name not in schedules}
+        parsed = parse_condition(self.config.fields, constant, 1, self.modality.load)
+        return (chunk[0] for chunk in session.chunks([int(seed)], parsed, schedules))
 
-    def _session(self, grid: Tensor, solver: Solver | None, guidance: float) -> StreamSession:
+    def _session(self, plan: Plan, watch: Watch | None = None) -> StreamSession:
+        context = self.config.context
+        if context is None:
+            raise ValueError(f"{self.name} makes samples by themselves, no stream; phrases does")
+        held = Watch(1) if watch is None else watch
+
         def draw(noise: Tensor, condition: Condition, items: ItemGenerators) -> Tensor:
             with autocast(self.precision, self.device):
-                return self._run(noise, grid, solver, guidance, condition, items)
+                return held.last_of(self._trace(noise, plan, condition, items))
 
-        context = self.config.context
-        assert context is not None
         return StreamSession(
             codec=self.codec,
             context=context,
@@ -269,52 +322,74 @@ class Generator:
             fields=self.config.fields,
             draw=draw,
             device=self.device,
+            read=self.modality.load,
         )
 
     @torch.inference_mode()
-    def _batch(
-        self, seeds: range, grid: Tensor, solver: Solver | None, guidance: float, told: dict[str, Value]
-    ) -> Tensor:
+    def batch(self, seeds: Sequence[int], plan: Plan, condition: Condition, watch: Watch) -> Tensor:
+        """One batch of samples, shape ``[len(seeds), *signal_shape]``.
+
+        Args:
+            seeds: One for each item.
+            plan: How they are sampled.
+            condition: All conditions of the items; of a streaming model those that are given.
+            watch: Looks at each step.
+        """
         if self.config.context is not None:
-            chunks = self._session(grid, solver, guidance).chunks(list(seeds), told)
+            chunks = self._session(plan, watch).chunks(seeds, condition)
             return torch.cat(list(islice(chunks, 2)), dim=-1)
         items = ItemGenerators(list(seeds))
         noise = normal((len(seeds), *self.shape), items).to(self.device)
-        condition = to_device(self._complete(told, seeds), self.device)
+        encoded = {name: value.encoded(self.codec.encode_reference) for name, value in condition.items()}
         with autocast(self.precision, self.device):
-            x = self._run(noise, grid, solver, guidance, condition, items)
+            x = watch.last_of(self._trace(noise, plan, to_device(encoded, self.device), items))
         return self.codec.decode(x.float()).cpu()
 
-    def _run(
-        self,
-        noise: Tensor,
-        grid: Tensor,
-        solver: Solver | None,
-        guidance: float,
-        condition: Condition,
-        items: ItemGenerators,
-    ) -> Tensor:
-        """The sampler of this kind of model."""
+    def _trace(self, noise: Tensor, plan: Plan, condition: Condition, items: ItemGenerators) -> Iterator[Tensor]:
+        """The sampler of this kind of model, step by step."""
         if isinstance(self.map, ConsistencyModel):
-            return sample_multistep(self.map, noise, grid, condition, generator=items)
+            return trace_multistep(self.map, noise, plan.grid, condition, generator=items)
         if isinstance(self.map, FlowMap):
-            return sample_gamma(self.map, noise, grid, condition, gamma=self.config.gamma, generator=items)
+            return trace_gamma(self.map, noise, plan.grid, condition, gamma=self.config.gamma, generator=items)
         assert isinstance(self.map, Denoiser)
-        teacher = self.map if guidance == 1 else GuidedDenoiser(self.map, guidance)
-        return sample_ode(teacher, noise, grid, condition, solver=solver or self.config.solver)
+        teacher = self.map if plan.guidance == 1 else GuidedDenoiser(self.map, plan.guidance)
+        return trace_ode(teacher, noise, plan.grid, condition, solver=plan.solver or self.config.solver)  # type: ignore[arg-type]
 
-    def _complete(self, told: dict[str, Value], seeds: range) -> dict[str, Value]:
-        """Draw the fields that were not given, each from a stream of its own so that the noise does not move."""
-        full = dict(told)
-        for name, spec in self.config.fields.items():
+    def completed(self, given: Mapping[str, Value], seeds: Sequence[int]) -> dict[str, Value]:
+        """The condition with the fields drawn that are not given, each from random numbers of its own.
+
+        A streaming model draws its own for each chunk.
+
+        Args:
+            given: Values of ``len(seeds)`` items.
+            seeds: One for each item.
+        """
+        full = dict(given)
+        for name, spec in self.config.fields.items() if self.config.context is None else ():
             if name not in full:
-                full[name] = spec.draw(len(seeds), ItemGenerators([derived_seed(name, s) for s in seeds]))
+                full[name] = spec.draw(len(seeds), ItemGenerators([derived_seed(name, seed) for seed in seeds]))
         return full
 
-    def _read(self, path: FilePath) -> Tensor:
-        """A file as one reference signal."""
-        return self.config.modality.load(path)
+    def encode(self, x: Tensor, format: str) -> bytes:
+        """Samples as the bytes of one file of a ``format`` such as ``png`` or ``wav``, for a web handler."""
+        return self.modality.encode(x, format)
 
-    def save(self, x: Tensor, path: str | FilePath) -> None:
-        """Write samples where the modality knows how: a picture, a grid, a sound, an ``.npz`` or a folder."""
-        self.config.modality.save(x, FilePath(path))
+    def save(self, x: Tensor, path: str | FilePath | IO[bytes], *, format: str | None = None) -> None:
+        """Write samples to a file, a folder or an open binary file.
+
+        Args:
+            x: Samples.
+            path: Where to; what is written depends on how it ends. Or a binary file that is open for writing.
+            format: Such as ``png``; needed for an open file.
+
+        Raises:
+            ValueError: If it cannot be written, or the format is missing or unknown.
+        """
+        if isinstance(path, str | FilePath):
+            if format is not None:
+                raise ValueError(f"the format of {path} is that of its name; leave format out")
+            self.modality.save(x, FilePath(path))
+            return
+        if format is None:
+            raise ValueError("an open file has no name that says its format; give one, such as format='png'")
+        path.write(self.encode(x, format))

@@ -130,6 +130,9 @@ class ModelConfig:
             ValueError: If the network cannot take them.
         """
         shape, fields = self.codec.shape(self.modality.shape), dict[str, Any](self.fields)
+        for name, spec in fields.items():
+            if spec.kind == "signal":
+                fields[name] = replace(spec, shape=self.codec.shape(spec.shape))
         if self.context is not None:
             fields[CONTEXT] = SignalField(shape=(*shape[:-1], self.context.frames))
         return replace(self, network=self.network.fitted(shape, fields))

@@ -1,110 +1,231 @@
-"""An endless sound: the next chunk given the last, one after the other for as long as somebody listens."""
+"""Streams as values: the next chunk of each stream in a batch, given the state that the last one left."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unistep.codecs.base import Codec
-from unistep.core.condition import AnyField, Condition, ConditionValue, Value, parse_condition, to_device
-from unistep.core.fields import is_one
+from unistep.core.condition import CONTEXT, AnyField, Condition, ConditionValue, Value, concat, parse_condition
+from unistep.core.condition import to_device as condition_to
+from unistep.core.fields import ReadSignal, is_one
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
+from unistep.core.values import Rows
 from unistep.generation.history import Context
 
 Draw = Callable[[Tensor, Condition, ItemGenerators], Tensor]
-"""``draw(noise, condition, generators) -> spectra``: a model's sampler."""
+"""``draw(noise, condition, generators) -> x``: a model's sampler."""
 
 ConditionSchedule = ConditionValue | Iterable[ConditionValue] | Callable[[int], ConditionValue] | None
-"""What one field of a stream is told: a value for all chunks; one for each, with which the stream ends; or a function
-of the chunk's number, from 0. ``None`` leaves it to the seed."""
+"""The condition of a stream: a value for all chunks; one for each, with which the stream ends; or a function of the
+chunk's number, from 0. ``None`` leaves it to the seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class StreamState:
+    """Where a batch of streams stands: tensors and nothing else, so that states are stacked, split, moved and stored.
+
+    Streams that began at different times may be in one batch.
+    """
+
+    seed: Int[Tensor, " b"]
+    """Seeds of the streams."""
+    number: Int[Tensor, " b"]
+    """Chunks that each has had."""
+    past: Float[Tensor, "b *shape"]
+    """The previous chunk as the network sees it; zeros before the first."""
+    tail: Float[Tensor, "b ..."]
+    """What the codec needs of the previous chunk."""
+
+    def __len__(self) -> int:
+        """Number of streams."""
+        return len(self.seed)
+
+    @classmethod
+    def stack(cls, states: Sequence[StreamState]) -> StreamState:
+        """The streams of several states in one batch."""
+        return cls(*(torch.cat([getattr(state, name) for state in states]) for name in _names(cls)))
+
+    def unstack(self) -> list[StreamState]:
+        """A state for each stream."""
+        return [self.select([row]) for row in range(len(self))]
+
+    def select(self, rows: Rows) -> StreamState:
+        """The streams ``rows`` (a slice, a mask or indices)."""
+        index = rows if isinstance(rows, slice | Tensor) else torch.as_tensor(rows, dtype=torch.long)
+        return self._map(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device | str) -> StreamState:
+        """The state on a device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> StreamState:
+        return replace(self, **{name: function(getattr(self, name)) for name in _names(type(self))})
+
+
+def _names(kind: type[StreamState]) -> list[str]:
+    return [field.name for field in fields(kind)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamSession:
-    """Draws chunk after chunk of one or several streams at once; what it holds does not grow.
+    """Draws the next chunks of streams; it holds nothing of any of them.
 
     Chunk :math:`j` of a stream has noise that follows from the stream's seed and :math:`j` alone. A condition that is
-    not told is drawn once for each stream, from its seed, except those of :attr:`Context.changing`, which are drawn for
-    each chunk from seed and number.
+    not given is drawn once for each stream, from its seed, except those of :attr:`Context.changing`, which are drawn
+    for each chunk from seed and number.
     """
 
     codec: Codec
     """One of chunks."""
     context: Context
-    """How the last chunk is shown."""
+    """How the model is conditioned on the previous chunk."""
     sigma_data: float
     """Standard deviation of the data."""
     fields: Mapping[str, AnyField]
-    """What the model can be told."""
+    """The conditions that the model takes."""
     draw: Draw
     """The model's sampler."""
     device: torch.device
     """Where the model is."""
+    read: ReadSignal | None = None
+    """Reads files that hold a condition."""
+
+    def start(self, seeds: Sequence[int]) -> StreamState:
+        """The state of streams that begin.
+
+        Args:
+            seeds: One for each stream.
+
+        Raises:
+            ValueError: If there is none, or one is out of range.
+        """
+        ItemGenerators(list(seeds))  # checks them
+        if len(seeds) == 0:
+            raise ValueError("a session needs one seed or more: one for each stream")
+        past = torch.zeros(len(seeds), *self.codec.shape, device=self.device)
+        number = torch.zeros(len(seeds), dtype=torch.long)
+        return StreamState(torch.tensor(list(seeds), dtype=torch.long), number, past, self.codec.start(past))
+
+    @torch.inference_mode()
+    def step(
+        self, state: StreamState, condition: Mapping[str, Any] | None = None
+    ) -> tuple[StreamState, Float[Tensor, "b ..."]]:
+        """The next chunk of each stream.
+
+        Args:
+            state: Where they stand.
+            condition: Values of the model's fields by name: one for all streams, or a sequence with one for each, in
+                which ``None`` leaves the field of that stream to its seed.
+
+        Returns:
+            The state after the chunk, and the chunks as signals, on the CPU: half of the modality's shape each.
+
+        Raises:
+            ValueError: For an unknown field, or a value out of range.
+        """
+        seeds, numbers = state.seed.tolist(), state.number.tolist()
+        given = self._completed(seeds, numbers, condition or {})
+        keys = zip(seeds, numbers, strict=True)
+        items = ItemGenerators([derived_seed("chunk", seed, number) for seed, number in keys])
+        noise = normal((len(seeds), *self.codec.shape), items).to(self.device)
+        full = condition_to(given, self.device)
+        context = self._context(state.past.to(self.device), numbers, items)
+        x = self.draw(noise, {**full, CONTEXT: context}, items).float()
+        signal, tail = self.codec.decode_next(x, state.tail.to(self.device))
+        # Plain tensors, which may be changed.
+        after = StreamState(state.seed, state.number + 1, x.clone(), tail.clone())
+        return _plain(after), _plain_tensor(signal.cpu())
 
     def chunks(
         self,
         seeds: Sequence[int],
-        told: Condition,
-        wishes: Mapping[str, Iterator[ConditionValue]] | None = None,
-    ) -> Iterator[Float[Tensor, "b c n"]]:
-        """Waveforms in [-1, 1], on the CPU, of ``chunk`` hops each; ends when a wish has no further value.
+        given: Condition,
+        schedules: Mapping[str, Iterator[ConditionValue]] | None = None,
+    ) -> Iterator[Float[Tensor, "b ..."]]:
+        """The chunks of streams one after the other; ends when a schedule has no further value.
 
         Args:
-            seeds: Seeds of the streams.
-            told: Conditions of all chunks, shape ``[b]``.
-            wishes: Conditions of each chunk.
+            seeds: One for each stream.
+            given: Conditions of all chunks.
+            schedules: Conditions of each chunk.
         """
-        past: Tensor | None = None
-        state: Tensor | None = None
-        for number in itertools.count():
+        state = self.start(seeds)
+        while True:
             try:
-                given = {name: next(values) for name, values in (wishes or {}).items()}
+                now = {name: next(values) for name, values in (schedules or {}).items()}
             except StopIteration:
                 return
-            now = parse_condition(self.fields, given, len(seeds))
-            past = self._next(seeds, number, {**told, **now}, past)
-            with torch.inference_mode():
-                state = self.codec.start(past) if state is None else state
-                signal, state = self.codec.decode_next(past, state)
-            yield signal.cpu().clone()  # a plain tensor, which may be changed
+            state, signal = self.step(state, {**given, **now})
+            yield signal
 
-    @torch.inference_mode()
-    def _next(self, seeds: Sequence[int], number: int, told: Condition, past: Tensor | None) -> Tensor:
-        items = ItemGenerators([derived_seed("chunk", seed, number) for seed in seeds])
-        noise = normal((len(seeds), *self.codec.shape), items).to(self.device)
-        full = to_device(self._complete(seeds, number, told), self.device)
-        if past is None:
-            condition = self.context.at_start(full, noise)
-        else:
-            condition = self.context.in_stream(full, past, self.sigma_data, items)
-        return self.draw(noise, condition, items).float()
+    def _context(self, past: Tensor, numbers: Sequence[int], items: ItemGenerators) -> Value:
+        """The previous chunk of the streams that have one; the null condition for those that begin.
 
-    def _complete(self, seeds: Sequence[int], number: int, told: Condition) -> dict[str, Value]:
-        """Draw what was not told, each field from a stream of its own so that the noise does not move."""
-        full = dict(told)
+        Streams that begin draw no noise for it, as if they were alone.
+        """
+        running = [row for row, number in enumerate(numbers) if number > 0]
+        beginning = [row for row, number in enumerate(numbers) if number == 0]
+        parts = []
+        if running:
+            shown = self.context.in_stream({}, past[running], self.sigma_data, items.select(running))
+            parts.append(shown)
+        if beginning:
+            parts.append(self.context.at_start({}, past[beginning]))
+        order = torch.argsort(torch.tensor([*running, *beginning]))
+        return concat(parts)[CONTEXT].select(order.to(past.device))
+
+    def _completed(
+        self, seeds: Sequence[int], numbers: Sequence[int], condition: Mapping[str, Any]
+    ) -> dict[str, Value]:
+        """The condition with the fields drawn that are not given, each from random numbers of its own."""
+        full: dict[str, Value] = parse_condition(self.fields, condition, len(seeds), self.read)
         for name, spec in self.fields.items():
-            if name not in full:
-                parts = [(number,) if name in self.context.changing else () for _ in seeds]
-                drawn = [derived_seed(name, seed, *part) for seed, part in zip(seeds, parts, strict=True)]
-                full[name] = spec.draw(len(seeds), ItemGenerators(drawn))
+            missing = _missing(condition.get(name), len(seeds))
+            if not any(missing):
+                continue
+            changing = name in self.context.changing
+            keys = [
+                (name, seed, number) if changing else (name, seed) for seed, number in zip(seeds, numbers, strict=True)
+            ]
+            drawn: Any = spec.draw(len(seeds), ItemGenerators([derived_seed(*key) for key in keys]))
+            full[name] = drawn if name not in full else full[name].where(~torch.tensor(missing), drawn)
         return full
 
 
-def resolve_schedule(wish: ConditionSchedule) -> Iterator[ConditionValue] | None:
-    """The values of a wish chunk by chunk, or ``None`` for one value, or none, for all of them.
+def _missing(given: Any, count: int) -> list[bool]:
+    """Which of ``count`` streams are given no value."""
+    if isinstance(given, list | tuple) and len(given) == count:
+        return [value is None for value in given]
+    return [given is None] * count
+
+
+def _plain_tensor(x: Tensor) -> Tensor:
+    """A tensor as code outside of inference mode may use it."""
+    with torch.inference_mode(mode=False):
+        return x.clone()
+
+
+def _plain(state: StreamState) -> StreamState:
+    return StreamState(*(_plain_tensor(getattr(state, name)) for name in _names(StreamState)))
+
+
+def resolve_schedule(schedule: ConditionSchedule) -> Iterator[ConditionValue] | None:
+    """The values of a schedule chunk by chunk, or ``None`` for one value, or none, for all of them.
 
     Raises:
         ValueError: If it is neither a value, nor several, nor a function.
     """
-    if wish is None or is_one(wish):
+    if schedule is None or is_one(schedule):
         return None
-    if callable(wish):
-        return map(wish, itertools.count())
-    if not isinstance(wish, Iterable):
-        raise ValueError(f"a condition is a number, a text, several of them or a function, got {wish!r}")
-    return iter(wish)
+    if callable(schedule):
+        return map(schedule, itertools.count())
+    if not isinstance(schedule, Iterable):
+        raise ValueError(f"a condition is a number, a text, several of them or a function, got {schedule!r}")
+    return iter(schedule)

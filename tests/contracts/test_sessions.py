@@ -1,0 +1,122 @@
+"""Streams as values: whoever steps together, each stream is what it is alone; and nothing in them is about audio."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from cli.standins import save_stream
+from unistep.codecs.identity import IdentityConfig
+from unistep.core.condition import LabelField
+from unistep.generation.generator import Generator
+from unistep.generation.history import Context
+from unistep.generation.model_config import ModelConfig
+from unistep.generation.session import StreamState
+from unistep.hub import load
+from unistep.modalities.tensor import TensorModality
+from unistep.nets.unet import UNetConfig
+
+
+def frames_model() -> Generator:
+    """A model of frames along the last axis of tensors, with random weights: 2 channels of 6 rows, 8 frames a chunk."""
+    config = ModelConfig(
+        kind="consistency",
+        network=UNetConfig(
+            dims=2, patch=1, widths=(8,), blocks=(1,), middle_blocks=1, head_dim=8, embedding_dim=16, context=4
+        ),
+        modality=TensorModality(shape=(2, 6, 16)),
+        codec=IdentityConfig(chunk=8, bounded=False, scale=0.5),
+        context=Context(frames=4, changing=("label",)),
+        fields={"label": LabelField(size=5)},
+        steps=2,
+    ).fitted()
+    torch.manual_seed(0)
+    model = config.build()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return Generator(model, config, "frames")
+
+
+@pytest.fixture(scope="module", params=["audio", "frames of tensors"])
+def g(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator:
+    if request.param == "audio":
+        return load(save_stream(tmp_path_factory.mktemp("stream") / "phrases"))
+    return frames_model()
+
+
+def alone(g: Generator, seed: int, count: int) -> Tensor:
+    """The first chunks of one stream, stepped by itself."""
+    session = g.session()
+    state, chunks = session.start([seed]), []
+    for _ in range(count):
+        state, chunk = session.step(state)
+        chunks.append(chunk)
+    return torch.cat(chunks)
+
+
+def test_four_sessions_begun_at_different_moments_step_as_one_batch(g: Generator) -> None:
+    """One more joins before each step; the second leaves in the middle, and goes on elsewhere."""
+    session, seeds, made = g.session(), [3, 11, 7, 2**62], dict[int, list[Tensor]]()
+    states: dict[int, StreamState] = {}
+    left = session.start([11])
+    for moment in range(6):
+        if moment < 4:
+            states[seeds[moment]] = session.start([seeds[moment]])
+        if moment == 4:
+            left = states.pop(11)
+        batch, chunks = session.step(StreamState.stack(list(states.values())))
+        states = dict(zip(states, batch.unstack(), strict=True))
+        for seed, chunk in zip(states, chunks, strict=True):
+            made.setdefault(seed, []).append(chunk)
+    _, chunk = g.session().step(left)
+    made[11].append(chunk[0])
+    assert [len(made[seed]) for seed in seeds] == [6, 4, 4, 3]
+    for seed, chunks in made.items():
+        assert (torch.stack(chunks) - alone(g, seed, len(chunks))).abs().max() < 1e-5
+
+
+def test_a_stream_is_its_session_and_a_sample_its_beginning(g: Generator) -> None:
+    stream = g.stream(seed=5)
+    chunks = torch.stack([next(stream) for _ in range(3)])
+    assert torch.equal(chunks, alone(g, 5, 3))
+    assert torch.equal(g.sample(seed=5)[0], torch.cat(list(chunks[:2]), dim=-1))
+    assert chunks.shape[1:] == g.modality.chunk.shape
+
+
+def test_a_state_is_tensors_only_and_stepping_leaves_it_as_it_was(g: Generator, tmp_path: Path) -> None:
+    session = g.session()
+    state, _ = session.step(session.start([1, 2]))
+    tensors = {field.name: getattr(state, field.name) for field in fields(state)}
+    assert all(isinstance(value, Tensor) and not value.is_inference() for value in tensors.values())
+    torch.save(tensors, tmp_path / "state.pt")
+    once, twice = session.step(state)[1], session.step(state)[1]
+    assert torch.equal(once, twice)
+    stored = StreamState(**torch.load(tmp_path / "state.pt", weights_only=True))
+    assert torch.equal(session.step(stored)[1], once)
+
+
+def test_each_stream_of_a_batch_has_its_own_condition(g: Generator) -> None:
+    session, field = g.session(), "label" if "label" in g.config.fields else "instrument"
+    start = session.start([4, 5, 6])
+    _, given = session.step(start, {field: [1, None, 2]})
+    for row, (seed, value) in enumerate(((4, 1), (5, None), (6, 2))):
+        _, one = session.step(session.start([seed]), {field: value})
+        assert (given[row] - one[0]).abs().max() < 1e-5
+    with pytest.raises(ValueError, match="2 values for 3 samples"):
+        session.step(start, {field: [1, 2]})
+    with pytest.raises(ValueError, match="no condition 'tempo'"):
+        session.step(start, {"tempo": 1})
+
+
+def test_mistakes_are_named(g: Generator) -> None:
+    with pytest.raises(ValueError, match="needs one seed or more"):
+        g.session().start([])
+    with pytest.raises(ValueError, match="a seed must be from 0"):
+        g.session().start([-1])
+    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+        g.session(steps=0)
