@@ -110,7 +110,7 @@ def test_a_label_that_is_not_given_is_drawn_from_the_seed() -> None:
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"seed": -1}, r"seed must be from 0 to 2\*\*63"),
         ({"seed": 2**63}, r"seed must be from 0 to 2\*\*63"),
-        ({"seed": 1.0}, "seed must be a whole number, got 1.0"),
+        ({"seed": 1.0}, "seed must be a whole number, or one for each sample, got 1.0"),
         ({"label": 4}, r"label must be 0 to 3 \(0 shirt, 1 coat, 2 bag, 3 boot\), got 4"),
         ({"label": -1}, "label must be 0 to 3"),
         (

@@ -280,7 +280,7 @@ def test_an_empty_zoo(tmp_path: Path, monkeypatch) -> None:
             find("fashion")
 
 
-def test_the_hub_is_asked_for_three_files_and_its_refusal_is_one_line(folder: Path, monkeypatch) -> None:
+def test_the_hub_is_asked_for_the_files_of_a_model_and_its_refusal_is_one_line(folder: Path, monkeypatch) -> None:
     import huggingface_hub
 
     asked = []
@@ -293,7 +293,7 @@ def test_the_hub_is_asked_for_three_files_and_its_refusal_is_one_line(folder: Pa
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert load("someone/model").config == CONFIG
-    assert asked == [("someone/model", ["config.json", "model.safetensors", "README.md"])]
+    assert asked == [("someone/model", ["config.json", "model.safetensors", "codec.safetensors", "README.md"])]
     with pytest.raises(
         ValueError, match=r"there is no model 'someone/gone' here, and the hub did not give it \(no\)"
     ) as caught:
