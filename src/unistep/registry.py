@@ -8,6 +8,7 @@ it is imported, or a function without arguments that does.
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, get_args, overload
@@ -189,16 +190,17 @@ def name_of(kind: Kind, value: Any) -> str:
         ValueError: If it is not.
     """
     made = value if isinstance(value, type) or not hasattr(type(value), "__dataclass_fields__") else type(value)
-    where = f"{getattr(made, '__module__', '')}:{getattr(made, '__qualname__', '')}"
     for name, target in _BUILT_IN[kind].items():
-        if target == where:
+        module, _, attribute = target.partition(":")  # what exists comes from a module that has been imported
+        if getattr(sys.modules.get(module), attribute, None) is made:
             return name
     for name, known in _added[kind].items():
         if known is made:
             return name
+    shown = getattr(made, "__qualname__", repr(made))
     raise ValueError(
-        f"{where.partition(':')[2] or made!r} is not registered: unistep.registry.register({kind!r}, 'NAME') on it "
-        "gives it a name, which a file can hold"
+        f"{shown} is not registered: unistep.registry.register({kind!r}, 'NAME') on it gives it a name, which a file "
+        "can hold"
     )
 
 
