@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ __all__ = [
     "as_condition",
     "concat",
     "drop",
+    "encoded",
     "labels",
     "matches",
     "null_condition",
@@ -156,6 +157,11 @@ def concat(conditions: Sequence[Condition]) -> dict[str, Value]:
 def to_device(condition: Condition, device: torch.device | str, *, non_blocking: bool = False) -> dict[str, Value]:
     """A condition on a device."""
     return {name: value.to(device, non_blocking=non_blocking) for name, value in condition.items()}
+
+
+def encoded(condition: Condition, encode: Callable[[Tensor], Tensor]) -> dict[str, Value]:
+    """A condition with its reference signals as the network sees them; see :meth:`Codec.encode_reference`."""
+    return {name: value.encoded(encode) for name, value in condition.items()}
 
 
 def matches(condition: Condition, num: int, device: torch.device | str = "cpu") -> Bool[Tensor, "b b"]:

@@ -19,6 +19,7 @@ from unistep.core.condition import (
     ConditionValue,
     ScalarField,
     Value,
+    encoded,
     parse_condition,
     to_device,
 )
@@ -299,7 +300,9 @@ class Generator:
         plan, given = plan_of(self, steps, None, solver, guidance, condition)
         session = self._session(plan)
         check_seed(seed, 1)
-        schedules = {name: found for name, one in given.items() if (found := resolve_schedule(one)) is not None}
+        fields = self.config.fields
+        varying = {name: one for name, one in given.items() if name not in fields or not fields[name].is_one(one)}
+        schedules = {name: found for name, one in varying.items() if (found := resolve_schedule(one)) is not None}
         parse_condition(self.config.fields, dict.fromkeys(schedules, ()), 0)  # are there such fields?
         constant = {name: one for name, one in given.items() if name not in schedules}
         parsed = parse_condition(self.config.fields, constant, 1, self.modality.load)
@@ -340,9 +343,9 @@ class Generator:
             return torch.cat(list(islice(chunks, 2)), dim=-1)
         items = ItemGenerators(list(seeds))
         noise = normal((len(seeds), *self.shape), items).to(self.device)
-        encoded = {name: value.encoded(self.codec.encode_reference) for name, value in condition.items()}
+        seen = encoded(to_device(condition, self.device), self.codec.encode_reference)
         with autocast(self.precision, self.device):
-            x = watch.last_of(self._trace(noise, plan, to_device(encoded, self.device), items))
+            x = watch.last_of(self._trace(noise, plan, seen, items))
         return self.codec.decode(x.float()).cpu()
 
     def _trace(self, noise: Tensor, plan: Plan, condition: Condition, items: ItemGenerators) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unistep.codecs.base import Codec
-from unistep.core.condition import CONTEXT, AnyField, Condition, ConditionValue, Value, concat, parse_condition
+from unistep.core.condition import CONTEXT, AnyField, Condition, ConditionValue, Value, concat, encoded, parse_condition
 from unistep.core.condition import to_device as condition_to
 from unistep.core.fields import ReadSignal, is_one
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
@@ -135,7 +135,7 @@ class StreamSession:
         keys = zip(seeds, numbers, strict=True)
         items = ItemGenerators([derived_seed("chunk", seed, number) for seed, number in keys])
         noise = normal((len(seeds), *self.codec.shape), items).to(self.device)
-        full = condition_to(given, self.device)
+        full = encoded(condition_to(given, self.device), self.codec.encode_reference)
         context = self._context(state.past.to(self.device), numbers, items)
         x = self.draw(noise, {**full, CONTEXT: context}, items).float()
         signal, tail = self.codec.decode_next(x, state.tail.to(self.device))
@@ -222,7 +222,7 @@ def resolve_schedule(schedule: ConditionSchedule) -> Iterator[ConditionValue] | 
     Raises:
         ValueError: If it is neither a value, nor several, nor a function.
     """
-    if schedule is None or is_one(schedule):
+    if schedule is None or is_one(schedule) or isinstance(schedule, Value):
         return None
     if callable(schedule):
         return map(schedule, itertools.count())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unistep.codecs.base import Codec
-from unistep.core.condition import Condition, select, to_device
+from unistep.core.condition import Condition, encoded, select, to_device
 from unistep.core.seeding import ShardGenerator, derived_seed
 from unistep.data import Loader
 from unistep.modalities.base import Modality
@@ -92,6 +92,7 @@ class TrainStep:
         device = self.world.device
         stored = values[rows].to(device, non_blocking=True)
         condition = to_device(select(told, rows), device, non_blocking=True)
+        condition = encoded(condition, self.codec.encode_reference)
         model = self.config.model
         if model.context is None:
             return self.codec.encode(self.modality.to_signal(stored)), condition
