@@ -20,6 +20,8 @@ from unistep.hub.load import load
 from unistep.hub.save import save
 from unistep.training.build import build_objective, build_student, fit_model_to_data, place
 from unistep.training.ema import EMA
+from unistep.training.examples import Examples
+from unistep.training.loop_options import LoopOptions
 from unistep.training.optim import build_optimizer, set_rates
 from unistep.training.parallel import World
 from unistep.training.run_config import RunConfig
@@ -119,14 +121,9 @@ def race(
     objective = build_objective(config, student, asked)
     place(objective, replace(config, model=model), world)
     passes = count_passes(objective)
-    train_step = TrainStep(
-        objective,
-        Loader(dataset, config.batch_size, config.seed),
-        model.modality,
-        model.build_codec(),
-        config,
-        world,
-    )
+    loader, options = Loader(dataset, config.batch_size, config.seed), LoopOptions.of(config)
+    examples = Examples(model.modality, model.build_codec(), model.context, model.sigma_data)
+    train_step = TrainStep(objective, loader, examples, options, world)
     optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
     emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
     objective.train()

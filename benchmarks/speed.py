@@ -35,6 +35,8 @@ from unistep.precision import has_fast_bf16
 from unistep.recipes.shipped_fashion import denoising, ect
 from unistep.training.build import build_objective, build_student, place
 from unistep.training.ema import EMA
+from unistep.training.examples import Examples
+from unistep.training.loop_options import LoopOptions
 from unistep.training.optim import build_optimizer, set_rates
 from unistep.training.parallel import World
 from unistep.training.run_config import RunConfig
@@ -96,7 +98,9 @@ def package_step(config: RunConfig, loader: Loader, *, compiled: bool) -> tuple[
     place(objective, config, World())
     if compiled:
         student.net.compile()
-    train_step = TrainStep(objective, loader, config.model.modality, config.model.build_codec(), config, World())
+    model = config.model
+    examples = Examples(model.modality, model.build_codec(), model.context, model.sigma_data)
+    train_step = TrainStep(objective, loader, examples, LoopOptions.of(config), World())
     optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
     emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
     steps = itertools.count()

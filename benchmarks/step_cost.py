@@ -24,6 +24,8 @@ from unistep.evaluation.hardware import hardware
 from unistep.hub.load import load
 from unistep.recipes import reproductions
 from unistep.training.build import build_objective, build_student, place
+from unistep.training.examples import Examples
+from unistep.training.loop_options import LoopOptions
 from unistep.training.parallel import World
 from unistep.training.step import TrainStep
 
@@ -40,7 +42,8 @@ def stepper_of(name: str, batch: int, world: World) -> TrainStep:
     place(objective, replace(config, model=model), world)
     objective.train()
     loader = Loader(prepare(config.data, progress=False), batch, config.seed)
-    return TrainStep(objective, loader, model.modality, model.build_codec(), config, world)
+    examples = Examples(model.modality, model.build_codec(), model.context, model.sigma_data)
+    return TrainStep(objective, loader, examples, LoopOptions.of(config), world)
 
 
 def main() -> None:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from unistep.recipes import recipe
     from unistep.recipes.cite import citation
     from unistep.registry import register
+    from unistep.training.run import train
     from unistep.training.run_config import RunConfig
-    from unistep.training.stages import train_stages as train
 
 __version__ = "0.1.0"
 
@@ -97,7 +97,7 @@ _HOMES = {
     "recipe": "recipes",
     "register": "registry",
     "save": "hub",
-    "train": "training.stages:train_stages",
+    "train": "training.run",
 }
 """Where each name lives: a module, and the name there if it is another."""
 _ROOMS = (

@@ -40,7 +40,7 @@ from unistep.evaluation.note_metrics import NoteMetrics
 from unistep.evaluation.reference import to_float
 from unistep.generation import generator
 from unistep.training import build as training_build
-from unistep.training import run as run_module
+from unistep.training import resolve as resolve_module
 from unistep.training.run import train
 from unistep.training.run_config import RunConfig
 
@@ -167,8 +167,8 @@ def outcome(part: Callable[[], None]) -> str:
 
 def main(device: str, folder: Path) -> None:
     """Do everything."""
-    measured, commands = run_module.images_per_second, dict(COMMANDS)
-    run_module.images_per_second = lambda *_: 100.0
+    measured, commands = resolve_module.images_per_second, dict(COMMANDS)
+    resolve_module.images_per_second = lambda *_: 100.0
     if device == SIMULATED:
         (folder / "build").mkdir()
         try:
@@ -184,7 +184,7 @@ def main(device: str, folder: Path) -> None:
     found["hear notes"] = outcome(lambda: hear(device))
     if device == CUDA:
         found |= {f"{name}, resumed": outcome(lambda name=name: resumed(name, device, folder)) for name in METHODS}
-        run_module.images_per_second = measured
+        resolve_module.images_per_second = measured
         commands |= ON_CUDA
     found |= {name: outcome(lambda line=line: command(line, folder)) for name, line in commands.items()}
     print(json.dumps(found))

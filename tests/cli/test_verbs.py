@@ -183,7 +183,7 @@ def test_train_from_pictures_to_samples(run, place):
 
 
 def test_an_interrupted_training_has_its_own_exit_code(run, place, monkeypatch):
-    monkeypatch.setattr("unistep.training.stages.train_stages", lambda *a, **k: False)
+    monkeypatch.setattr("unistep.training.run.train", lambda *a, **k: False)
     assert run("train fashion/denoising").code == 130
 
 
@@ -193,7 +193,7 @@ def test_a_training_that_diverges_is_one_line(run, monkeypatch):
     def diverge(*a, **k):
         raise TrainingStoppedError("20 steps in a row")
 
-    monkeypatch.setattr("unistep.training.stages.train_stages", diverge)
+    monkeypatch.setattr("unistep.training.run.train", diverge)
     outcome = run("train fashion/denoising")
     assert (outcome.code, outcome.err) == (1, "unistep: error: 20 steps in a row\n")
 
@@ -212,7 +212,7 @@ def test_a_training_that_diverges_is_one_line(run, monkeypatch):
 )
 def test_what_the_options_of_train_mean(options, teacher, max_steps, run, monkeypatch):
     seen = []
-    monkeypatch.setattr("unistep.training.stages.train_stages", lambda *a, **k: seen.append(a) or True)
+    monkeypatch.setattr("unistep.training.run.train", lambda *a, **k: seen.append(a) or True)
     assert run(f"train fashion/ect {options}").code == 0
     config, out = seen[0]
     assert (config.teacher, config.max_steps) == (teacher, max_steps)

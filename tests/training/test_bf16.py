@@ -12,7 +12,7 @@ from tiny import checkpoint, metrics, run, run_config
 
 @pytest.mark.parametrize("objective", ["denoising", "ect"])
 def test_bf16_trains_with_weights_in_fp32(objective: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("unistep.training.trainer.LOG_EVERY", 1)
+    monkeypatch.setattr("unistep.training.loop.LOG_EVERY", 1)
     config = run_config(objective, tmp_path, max_steps=3, precision="bf16", checkpoint_every="100")
     done, text = run(config, tmp_path / "run")
     assert done

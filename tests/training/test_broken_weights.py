@@ -14,17 +14,17 @@ from tiny import checkpoint, run, run_config
 
 from unistep.hub import load
 from unistep.training.health import TrainingStoppedError
+from unistep.training.loop import Loop
 from unistep.training.step import Gradient
-from unistep.training.trainer import Trainer
 
 REMEDY = r"In another --out, try a lower learning rate or --precision fp32$"
 
 
 def break_weights(monkeypatch, step: int, value: float = math.nan, *, stop: bool = False) -> None:
     """Let one weight and its averages be ``value`` from ``step`` on, as a step that overflows leaves them."""
-    proceed = Trainer._one_step
+    proceed = Loop._one_step
 
-    def stepped(self: Trainer) -> Gradient:
+    def stepped(self: Loop) -> Gradient:
         gradient = proceed(self)
         if self.step == step:
             with torch.no_grad():
@@ -34,7 +34,7 @@ def break_weights(monkeypatch, step: int, value: float = math.nan, *, stop: bool
             gradient = replace(gradient, stop=stop)
         return gradient
 
-    monkeypatch.setattr(Trainer, "_one_step", stepped)
+    monkeypatch.setattr(Loop, "_one_step", stepped)
 
 
 def files(out: Path) -> dict[str, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,7 @@ from tiny import run_config
 
 from unistep.training.budget import Amount, parse_amount
 from unistep.training.ema import PowerEMA
-from unistep.training.plan import resolve_steps
-from unistep.training.trainer import Interval
+from unistep.training.loop import Interval
 
 
 @pytest.mark.parametrize(
@@ -56,11 +54,17 @@ def test_no_text_is_read_as_nothing_or_crashes(text: str) -> None:
     assert amount.steps(64, 100.0) >= 1
 
 
-def test_steps_of_a_budget(tmp_path: Path) -> None:
-    config = run_config("denoising", tmp_path, max_steps=None, batch_size=8)
+def test_steps_of_a_budget() -> None:
     for budget, steps in (("10s", 125), ("2m", 1500), ("1k", 125), ("77", 77), ("0.001s", 1)):
-        assert resolve_steps(replace(config, budget=budget), 100.0).max_steps == steps
-    assert resolve_steps(replace(config, max_steps=5), 100.0).max_steps == 5
+        assert parse_amount(budget, "budget").steps(8, 100.0) == steps
+
+
+@pytest.mark.parametrize("number", ["10", " 2.5 "])
+def test_a_budget_without_a_unit_is_refused_with_both_spellings(number: str) -> None:
+    bare = number.strip()
+    message = rf"^budget {bare} has no unit: write {bare}m for minutes, or --max-steps {bare} for optimizer steps$"
+    with pytest.raises(ValueError, match=message):
+        parse_amount(number, "budget", steps=False)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +85,7 @@ def test_steps_of_a_budget(tmp_path: Path) -> None:
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),
         ({"parallel": "fdsp"}, "unknown parallel 'fdsp'; did you mean 'fsdp'"),
         ({"budget": "soon"}, "budget must be a time"),
+        ({"budget": "10"}, "budget 10 has no unit"),
         ({"checkpoint_every": "often"}, "checkpoint_every must be a time"),
         ({"sample_every": "0m"}, "sample_every must be a time"),
     ],
@@ -92,7 +97,7 @@ def test_configurations_are_checked_when_they_are_made(tmp_path: Path, changes, 
 
 def test_intervals_in_steps_images_and_time(monkeypatch) -> None:
     now = 100.0
-    monkeypatch.setattr("unistep.training.trainer.time.monotonic", lambda: now)
+    monkeypatch.setattr("unistep.training.pace.now", lambda: now)
     steps, images, time = (Interval(text, "sample_every", 8) for text in ("5", "0.08k", "30s"))
     assert [step for step in range(1, 21) if steps.due(step)] == [5, 10, 15, 20]
     assert [step for step in range(1, 21) if images.due(step)] == [10, 20]

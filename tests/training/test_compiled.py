@@ -20,7 +20,8 @@ from unistep.nets.blocks import depth_to_space, double, halve, space_to_depth
 from unistep.objectives import ECTConfig, SCMConfig
 from unistep.precision import WantedPrecision
 from unistep.training import compiled
-from unistep.training import run as run_module
+from unistep.training import resolve as resolve_module
+from unistep.training import stage as stage_module
 
 
 class WithoutGradient(torch.autograd.Function):
@@ -82,10 +83,10 @@ def test_long_runs_are_worth_compiling(changes: dict[str, Any], wanted: bool, tm
         tried.append(speed)
         raise ValueError("it was only a try")
 
-    monkeypatch.setattr(run_module, "keep_if_faster", keep_if_faster)
+    monkeypatch.setattr(resolve_module, "keep_if_faster", keep_if_faster)
     monkeypatch.setattr(compiled.shutil, "which", lambda name: name)
     monkeypatch.setattr(nn.Module, "compile", lambda self: None)
-    monkeypatch.setattr(run_module.Trainer, "run", lambda *_: True)
+    monkeypatch.setattr(stage_module.Loop, "run", lambda *_: True)
     config = run_config("sct" if "objective" in changes else "denoising", tmp_path, max_steps=8000)
     _, shown = run(replace(config, **changes), tmp_path / "run")
     assert tried == ([100.0] if wanted else [])
@@ -100,10 +101,10 @@ def test_a_compiled_network_stays_if_it_is_faster(speed: float, kept: bool, tmp_
     monkeypatch.setattr(nn.Module, "compile", compile_well)
     monkeypatch.setattr(compiled, "images_per_second", lambda *_: 100.0)
     found: list[float] = []
-    monkeypatch.setattr(run_module, "worth_compiling", lambda *_: True)
-    monkeypatch.setattr(run_module.Trainer, "run", lambda *_: True)
+    monkeypatch.setattr(resolve_module, "worth_compiling", lambda *_: True)
+    monkeypatch.setattr(stage_module.Loop, "run", lambda *_: True)
     monkeypatch.setattr(
-        run_module,
+        resolve_module,
         "keep_if_faster",
         lambda objective, train_step, optimizer, _: (
             found.append(compiled.keep_if_faster(objective, train_step, optimizer, speed)) or found[-1]
@@ -119,7 +120,7 @@ def test_a_compiler_that_fails_leaves_the_network_as_it_was(tmp_path: Path, monk
         raise RuntimeError("no compiler here\nand much more to read")
 
     monkeypatch.setattr(nn.Module, "compile", fail)
-    monkeypatch.setattr(run_module, "worth_compiling", lambda *_: True)
+    monkeypatch.setattr(resolve_module, "worth_compiling", lambda *_: True)
     done, shown = run(run_config("denoising", tmp_path, max_steps=2), tmp_path / "run")
     assert done
     assert "not compiled: no compiler here\n" in shown

@@ -16,25 +16,25 @@ from tiny import assert_same, checkpoint, make_teacher, run, run_config
 from worker import stop_after
 
 from unistep.data import DataConfig, prepare
-from unistep.training import run as run_module
+from unistep.training import resolve as resolve_module
+from unistep.training.loop import Loop
+from unistep.training.run import train
 from unistep.training.run_config import RunConfig
-from unistep.training.stages import train_stages
-from unistep.training.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
 def _no_timing(monkeypatch) -> None:
-    monkeypatch.setattr(run_module, "images_per_second", lambda *_: 100.0)
+    monkeypatch.setattr(resolve_module, "images_per_second", lambda *_: 100.0)
 
 
 def staged(config: RunConfig, out: Path, **options) -> bool:
-    return train_stages(config, out, device="cpu", console=Console(file=io.StringIO()), **options)
+    return train(config, out, device="cpu", console=Console(file=io.StringIO()), **options)
 
 
 def stopped(config: RunConfig, out: Path, step: int, monkeypatch) -> Path:
     """A run of one stage or two whose part under way was asked to stop at ``step``."""
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_one_step", Trainer._one_step)  # put back at the end
+        patch.setattr(Loop, "_one_step", Loop._one_step)  # put back at the end
         stop_after(step)
         assert not staged(config, out)
     return out

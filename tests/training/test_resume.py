@@ -20,7 +20,7 @@ from worker import attempt, do
 
 from unistep.hub import load
 from unistep.training import checkpoint as checkpoint_module
-from unistep.training import trainer
+from unistep.training import loop
 from unistep.training.log import read_metrics
 
 STEPS = 12
@@ -107,9 +107,9 @@ MOMENTS = {
     "as the folder is synced": ("unistep.files", "sync", 3, 5),
     "before it gets its name": ("unistep.files", "remove_folder", 1, 5),
     "as an old one is deleted": ("unistep.training.checkpoint", "remove_folder", 1, 5),
-    "before the model is written": ("unistep.training.trainer", "save", 1, 5),
+    "before the model is written": ("unistep.training.run_files", "save", 1, 5),
     "between the old model and the new": ("pathlib:Path", "rename", 4, 5),
-    "when all is done but the model": ("unistep.training.trainer", "save", 1, STEPS),
+    "when all is done but the model": ("unistep.training.run_files", "save", 1, STEPS),
 }
 """Instants within the writing of a checkpoint, as the count of a function's calls after a step."""
 
@@ -166,7 +166,7 @@ def stopped(objective: str, folder: Path, out: str, step: int) -> Path:
 
 
 def test_a_torn_last_line_of_the_log_is_dropped(whole: Path, monkeypatch) -> None:
-    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
     out = stopped("denoising", whole, "torn", 6)
     with (out / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "loss": 0.5}\n{"step": 8, "lo')

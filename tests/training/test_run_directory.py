@@ -21,12 +21,13 @@ from worker import do
 from unistep import files
 from unistep.data import prepare
 from unistep.hub import load
-from unistep.training import trainer
+from unistep.training import loop, run_files
 from unistep.training.ema import PowerEMA
 from unistep.training.health import TrainingStoppedError
 from unistep.training.optim import AdamConfig
 from unistep.training.parallel import World
 from unistep.training.plan import describe
+from unistep.training.resolve import ResolvedRun
 from unistep.training.run_directory import differences
 
 
@@ -61,7 +62,6 @@ def test_another_run_does_not_go_on(begun: Path) -> None:
     for changed, message in (
         (run_config("ct", begun, max_steps=6), r"recipe: 'tiny-denoising' -> 'tiny-ct'"),
         (replace(c, batch_size=16), r"batch_size: 8 -> 16"),
-        (replace(c, max_steps=None, budget="1h"), r"budget: '30m' -> '1h'"),
         (replace(c, optimizer=AdamConfig()), r"optimizer.type: 'MuonConfig' -> 'AdamConfig'"),
         (replace(c, emas=(PowerEMA(sigma_rel=0.2),)), r"emas"),
         (replace(c, seed=1), r"seed: 0 -> 1"),
@@ -91,25 +91,23 @@ def test_another_teacher_does_not_go_on_unnoticed(tmp_path: Path) -> None:
         run(run_config("ect", tmp_path, checkpoint_every="1"), tmp_path / "run", resume=True)
 
 
-def test_a_budget_is_settled_once(tmp_path: Path) -> None:
-    """The steps of a time budget are measured when the run begins, and stay when it goes on at another speed."""
-    settings = {"max_steps": None, "budget": "0.2s", "batch_size": 4, "checkpoint_every": "1000"}
+def test_a_budget_of_images_is_resolved_once(tmp_path: Path) -> None:
+    settings = {"max_steps": None, "budget": "0.02k", "batch_size": 4, "checkpoint_every": "1000"}
     job = {"objective": "denoising", "out": tmp_path / "run", "stop_at": 1, "changes": settings}
     assert do(job, tmp_path)[0] is False
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert stored["budget"] == "0.2s"
-    assert stored["max_steps"] == 5  # at the 100 images/s that the tests pretend
-    stored["max_steps"] = 3  # as if the machine had been slower on that day
-    (tmp_path / "run" / "config.json").write_text(json.dumps(stored))
+    assert stored["budget"] == "0.02k"
+    assert stored["max_steps"] == 5
     _, text = run(run_config("denoising", tmp_path, **settings), tmp_path / "run", resume=True)
-    assert "2 of 3 left, each of 4 images: 8 images" in text
-    assert checkpoint(tmp_path / "run")[0] == 3
+    assert "4 of 5 left, each of 4 images: 16 images" in text
+    assert checkpoint(tmp_path / "run")[0] == 5
 
 
 def test_a_run_of_another_length_keeps_its_budget(begun: Path) -> None:
     c, out = config(begun, budget="1h"), begun / "run"
-    stored = json.loads((out / "config.json").read_text())
-    (out / "config.json").write_text(json.dumps({**stored, "budget": "1h"}))
+    for name in ("asked.json", "config.json"):
+        stored = json.loads((out / name).read_text())
+        (out / name).write_text(json.dumps({**stored, "budget": "1h"}))
     assert run(replace(c, max_steps=4, budget="30m"), out, resume=True)[0]  # a recipe's own, nobody typed it
     assert json.loads((out / "config.json").read_text())["budget"] == "1h"
     assert run(replace(c, max_steps=None), out, resume=True)[0]  # as it was begun
@@ -141,10 +139,10 @@ def test_the_plan_is_of_what_is_left(begun: Path) -> None:
 
 @pytest.mark.parametrize(("done", "expected"), [(0, "0:09:00"), (4200, "0:02:00"), (5400, "0:00:00")])
 def test_the_expected_time_is_that_of_what_is_left(begun: Path, done: int, expected: str) -> None:
-    train_step = SimpleNamespace(world=World(), trainable=[], precision="fp32")
+    train_step = SimpleNamespace(world=World(), trainable=[], precision="fp32", options=SimpleNamespace(batch_size=8))
     dataset = prepare(config(begun).data, progress=False)
-    long = replace(config(begun), max_steps=5400)
-    rows = describe(long, train_step, dataset, 80.0, begun, done)  # type: ignore[arg-type]
+    long = ResolvedRun(config=config(begun), data=dataset, steps=5400, seconds=None, speed=80.0, parts=None)  # type: ignore[arg-type]
+    rows = describe(long, train_step, begun, done)  # type: ignore[arg-type]
     assert rows["expected time"] == expected
     assert rows["steps"].startswith(f"{5400 - done:,} of 5,400 left" if done else "5,400 of 8 images")
 
@@ -160,13 +158,15 @@ def test_the_expected_time_is_that_of_what_is_left(begun: Path, done: int, expec
     ],
 )
 def test_a_corrupt_config_is_named(begun: Path, content: str, message: str) -> None:
-    (begun / "run" / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=rf"run/config.json: .*{message}"):
-        run(config(begun), begun / "run", resume=True)
+    for name in ("config.json", "asked.json"):
+        (begun / "run" / name).write_text(content)
+        with pytest.raises(ValueError, match=rf"run/{name}: .*{message}"):
+            run(config(begun), begun / "run", resume=True)
 
 
 def test_checkpoints_without_a_config_are_left_alone(begun: Path) -> None:
     (begun / "run" / "config.json").unlink()
+    (begun / "run" / "asked.json").unlink()
     with pytest.raises(ValueError, match=r"has checkpoints but no config.json; give another folder with --out"):
         run(config(begun), begun / "run", resume=True)
     assert checkpoint(begun / "run")[0] == 2
@@ -222,14 +222,12 @@ def test_a_missing_teacher_or_one_that_does_not_fit(tmp_path: Path) -> None:
     c = run_config("cd", tmp_path)
     with pytest.raises(ValueError, match="there is no model 'nowhere'"):
         run(replace(c, teacher="nowhere"), tmp_path / "a")
-    with pytest.raises(ValueError, match="distillation needs a teacher; name one with --teacher"):
-        run(replace(c, teacher=None), tmp_path / "b")
     wider = replace(c.model, network=replace(c.model.network, widths=(8, 32)))
     with pytest.raises(
         ValueError, match=r"does not fit this data and network: it has widths \(8, 16\) instead of \(8, 32\)"
     ):
         run(replace(c, model=wider), tmp_path / "c")
-    assert not [out for out in "abc" if (tmp_path / out).exists()]  # nothing half-begun is left
+    assert not [out for out in "ac" if (tmp_path / out).exists()]  # nothing half-begun is left
 
 
 def test_wrong_kinds_and_sizes_are_refused_before_training(tmp_path: Path) -> None:
@@ -239,7 +237,7 @@ def test_wrong_kinds_and_sizes_are_refused_before_training(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="ECTConfig trains a model of kind 'consistency'"):
         run(replace(run_config("ect", tmp_path), model=c.model), tmp_path / "b")
     blind = replace(run_config("shortcut", tmp_path).model, network=c.model.network)
-    with pytest.raises(ValueError, match=r"told where a jump ends; set --model\.network\.second-time"):
+    with pytest.raises(ValueError, match=r"at which a jump ends; set --model\.network\.second-time"):
         run(replace(run_config("shortcut", tmp_path), model=blind), tmp_path / "e")
     with pytest.raises(ValueError, match="batch_size 8 must be a multiple of 1 processes times 3 accumulation"):
         run(replace(c, accumulation=3), tmp_path / "c")
@@ -280,7 +278,7 @@ def test_a_disk_that_is_full_at_the_end_stops_with_one_line(tmp_path: Path, monk
     disk = {"full": True}
     fill(
         monkeypatch,
-        trainer,
+        run_files,
         "save_checkpoint",
         lambda snapshot, folder, progress: disk["full"] and progress["step"] > 3,
     )
@@ -300,7 +298,7 @@ def test_a_disk_that_is_full_at_the_end_stops_with_one_line(tmp_path: Path, monk
 def test_a_disk_without_room_for_the_model_keeps_the_checkpoint(tmp_path: Path, monkeypatch) -> None:
     disk = {"full": True}
 
-    fill(monkeypatch, trainer, "save", lambda *args: disk["full"])
+    fill(monkeypatch, run_files, "save", lambda *args: disk["full"])
     with pytest.raises(
         TrainingStoppedError, match=r"the checkpoint of step 6 is whole, its model is not written: .*No space"
     ):
@@ -329,7 +327,7 @@ def test_samples_that_cannot_be_written_stop_nothing(tmp_path: Path, monkeypatch
 
 
 def test_lines_of_the_log_wait_for_room(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(trainer, "LOG_EVERY", 1)
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
     write, calls = os.write, {"count": 0}
 
     def scarce(handle: int, content: bytes) -> int:

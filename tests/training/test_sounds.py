@@ -23,8 +23,8 @@ from unistep.hub import load
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives import DenoisingConfig, ECTConfig
-from unistep.training import trainer
 from unistep.training.build import fit_model_to_data, fit_model_to_start
+from unistep.training.loop import Loop
 from unistep.training.optim import Schedule
 from unistep.training.preflight import start_warnings
 from unistep.training.run_config import RunConfig
@@ -73,12 +73,12 @@ def test_the_model_takes_its_shape_and_its_conditions_from_the_sounds(teacher: P
 
 
 def test_a_stopped_run_goes_on_to_the_last_bit(teacher: Path, tmp_path: Path, monkeypatch) -> None:
-    proceed = trainer.Trainer._one_step
+    proceed = Loop._one_step
     stop_after(3)
     try:
         assert not run(sound_config(), tmp_path / "stopped")[0]
     finally:
-        trainer.Trainer._one_step = proceed  # type: ignore[method-assign]
+        Loop._one_step = proceed  # type: ignore[method-assign]
     done, text = run(sound_config(), tmp_path / "stopped", resume=True)
     assert done
     assert "going on after step 3" in text

@@ -14,20 +14,19 @@ from tiny import TAUGHT, checkpoint, run_config
 from worker import stop_after
 
 from unistep.hub import load
-from unistep.training import run as run_module
+from unistep.training import resolve as resolve_module
+from unistep.training.loop import Loop
 from unistep.training.run import train
 from unistep.training.run_config import RunConfig
-from unistep.training.stages import train_stages
-from unistep.training.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
 def _no_timing(monkeypatch) -> None:
-    monkeypatch.setattr(run_module, "images_per_second", lambda *_: 100.0)
+    monkeypatch.setattr(resolve_module, "images_per_second", lambda *_: 100.0)
 
 
 def staged(config: RunConfig, out: Path, **options) -> bool:
-    return train_stages(config, out, device="cpu", console=Console(file=io.StringIO()), **options)
+    return train(config, out, device="cpu", console=Console(file=io.StringIO()), **options)
 
 
 def steps_of(run: Path) -> tuple[int, int]:
@@ -82,10 +81,11 @@ def test_a_teacher_that_is_under_way_takes_its_share_of_another_length(
 ) -> None:
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_one_step", Trainer._one_step)  # put back at the end
+        patch.setattr(Loop, "_one_step", Loop._one_step)  # put back at the end
         stop_after(2)
         assert not staged(config, out)
     assert not (out / "config.json").exists()
+    assert (out / "asked.json").exists()
     assert staged(replace(config, max_steps=20), out, resume=True)
     assert steps_of(out / "teacher") == (12, 12)
     assert steps_of(out) == (8, 8)
@@ -106,7 +106,7 @@ def test_every_method_that_starts_from_a_teacher_may_train_its_own(name: str, tm
 def told(config: RunConfig, out: Path) -> str:
     """What is printed as a run is to go on."""
     text = io.StringIO()
-    assert train_stages(config, out, resume=True, device="cpu", console=Console(file=text, width=40))
+    assert train(config, out, resume=True, device="cpu", console=Console(file=text, width=40))
     return text.getvalue()
 
 
@@ -126,7 +126,7 @@ def test_resuming_where_there_is_no_run_begins_one_and_says_so(config: RunConfig
 
 def test_a_run_whose_teacher_is_under_way_is_one_to_go_on_with(config: RunConfig, tmp_path: Path, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_one_step", Trainer._one_step)  # put back at the end
+        patch.setattr(Loop, "_one_step", Loop._one_step)  # put back at the end
         stop_after(2)
         assert not staged(config, tmp_path / "run")
     assert "to go on with" not in told(config, tmp_path / "run")
@@ -134,7 +134,7 @@ def test_a_run_whose_teacher_is_under_way_is_one_to_go_on_with(config: RunConfig
 
 def test_one_process_speaks_for_all(config: RunConfig, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr("unistep.training.stages.train", lambda *args, **options: False)
+    monkeypatch.setattr("unistep.training.run._stages", lambda *args: False)
     text = io.StringIO()
-    assert not train_stages(config, tmp_path / "run", resume=True, console=Console(file=text))
+    assert not train(config, tmp_path / "run", resume=True, console=Console(file=text))
     assert text.getvalue() == ""

@@ -18,9 +18,12 @@ from unistep.objectives.base import Loss
 from unistep.training import plan
 from unistep.training.build import build_objective, build_student, fit_model_to_data
 from unistep.training.checkpoint import read_checkpoint
+from unistep.training.examples import Examples
 from unistep.training.health import Health, TrainingStoppedError
+from unistep.training.loop_options import LoopOptions
 from unistep.training.optim import build_optimizer
 from unistep.training.parallel import World
+from unistep.training.resolve import resolve
 from unistep.training.run_config import RunConfig
 from unistep.training.step import Gradient, TrainStep
 
@@ -34,7 +37,8 @@ def stepper_for(config: RunConfig, folder: Path) -> TrainStep:
     objective = build_objective(config, build_student(config, model, teacher), teacher)
     objective.train()
     loader = Loader(dataset, config.batch_size, config.seed)
-    return TrainStep(objective, loader, model.modality, model.build_codec(), config, World())
+    examples = Examples(model.modality, model.build_codec(), model.context, model.sigma_data)
+    return TrainStep(objective, loader, examples, LoopOptions.of(config), World())
 
 
 def gradient_of(config: RunConfig, folder: Path, step: int = 3) -> tuple[Gradient, dict[str, Tensor]]:
@@ -92,7 +96,7 @@ def test_the_timing_run_leaves_no_trace(tmp_path: Path, monkeypatch) -> None:
     assert 0 < speed < 1e6
     assert all(p.grad is None for p in timed.trainable)
     assert timed.gradient(0, 0.0) == fresh.gradient(0, 0.0)
-    rows = plan.describe(config, timed, timed.loader.dataset, speed, tmp_path / "out")
+    rows = plan.describe(resolve(config, timed.loader.dataset), timed, tmp_path / "out")
     assert rows["steps"] == "12 of 8 images: 96 images, 2.4 passes"
     assert "40 images of 8 x 8 pixels, grey, each with label" in rows["data"]
     assert rows["memory"].endswith(" MiB")
@@ -126,7 +130,7 @@ def poisoned(monkeypatch):
                 monkeypatch.setattr(self.module, "forward", forward)
 
         monkeypatch.setattr(TrainStep, "gradient", gradient)
-        monkeypatch.setattr("unistep.training.trainer.LOG_EVERY", 1)
+        monkeypatch.setattr("unistep.training.loop.LOG_EVERY", 1)
 
     return poison
 
@@ -222,7 +226,7 @@ def test_tensorboard_has_the_numbers(tmp_path: Path, monkeypatch) -> None:
             written.append(("closed", 0.0, 0))
 
     monkeypatch.setattr("unistep.training.log._event_writer", lambda folder, start: Writer())
-    monkeypatch.setattr("unistep.training.trainer.LOG_EVERY", 1)
+    monkeypatch.setattr("unistep.training.loop.LOG_EVERY", 1)
     _, text = run(run_config("denoising", tmp_path, max_steps=2, checkpoint_every="100"), tmp_path / "run")
     assert "tensorboard --logdir" in text
     rows = metrics(tmp_path / "run")

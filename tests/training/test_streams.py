@@ -23,7 +23,7 @@ from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub import load
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig
-from unistep.training import trainer
+from unistep.training.loop import Loop
 from unistep.training.optim import Schedule
 from unistep.training.run_config import RunConfig
 
@@ -95,12 +95,12 @@ def test_the_model_takes_its_chunks_from_the_data_and_plays(teacher: Path) -> No
 
 
 def test_a_stopped_run_goes_on_to_the_last_bit(teacher: Path, folder: Path) -> None:
-    proceed = trainer.Trainer._one_step
+    proceed = Loop._one_step
     stop_after(3)
     try:
         assert not run(stream_config(folder), folder / "stopped")[0]
     finally:
-        trainer.Trainer._one_step = proceed  # type: ignore[method-assign]
+        Loop._one_step = proceed  # type: ignore[method-assign]
     assert run(stream_config(folder), folder / "stopped", resume=True)[0]
     assert_same(folder / "stopped", teacher)
 

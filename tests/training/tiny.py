@@ -43,7 +43,7 @@ from unistep.objectives import (
 from unistep.objectives.adversarial import AdversarialConfig
 from unistep.objectives.distance import PseudoHuber
 from unistep.objectives.meanflow import TargetGuidance
-from unistep.training import run as run_module
+from unistep.training import resolve as resolve_module
 from unistep.training.ema import ConstantEMA, PowerEMA
 from unistep.training.optim import Schedule
 from unistep.training.run import train
@@ -146,12 +146,12 @@ def run_config(objective: str, folder: Path, **changes: Any) -> RunConfig:
 
 def run(config: RunConfig, out: Path, **options: Any) -> tuple[bool, str]:
     """Train without the timing run, as if it had found 100 images/s; whether it was done, and what was printed."""
-    text, measure = io.StringIO(), run_module.images_per_second
-    run_module.images_per_second = lambda *_: 100.0
+    text, measure = io.StringIO(), resolve_module.images_per_second
+    resolve_module.images_per_second = lambda *_: 100.0
     try:
         done = train(config, out, device="cpu", console=Console(file=text, width=400), **options)
     finally:
-        run_module.images_per_second = measure
+        resolve_module.images_per_second = measure
     return done, text.getvalue()
 
 

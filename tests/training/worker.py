@@ -26,13 +26,13 @@ import torch
 from safetensors.torch import save_file
 from tiny import run, run_config
 
-from unistep.training import log, trainer
+from unistep.training import log, loop, run_files
 from unistep.training import run as run_module
 from unistep.training.checkpoint import Snapshot
+from unistep.training.loop import Loop
 from unistep.training.optim import AdamConfig, MuonConfig
 from unistep.training.parallel import whole
 from unistep.training.step import Gradient, TrainStep
-from unistep.training.trainer import Trainer
 
 OPTIMIZERS = {"adam": AdamConfig(lr=1e-3), "radam": AdamConfig(kind="radam", lr=1e-3), "muon": MuonConfig()}
 
@@ -55,30 +55,30 @@ def record_gradients(path: str) -> None:
 
 def stop_after(step: int) -> None:
     """Ask the run to stop, as Ctrl-C does, when it has taken so many steps."""
-    proceed = Trainer._one_step
+    proceed = Loop._one_step
 
-    def stepped(self: Trainer) -> Gradient:
-        self._stop = self.step + 1 == step
+    def stepped(self: Loop) -> Gradient:
+        self.stop.signalled = self.step + 1 == step
         return proceed(self)
 
-    Trainer._one_step = stepped  # type: ignore[method-assign]
+    Loop._one_step = stepped  # type: ignore[method-assign]
 
 
 def fill_disk_at(step: int) -> None:
     """Let the checkpoint of one step fail as it does on a full disk."""
-    write = trainer.save_checkpoint
+    write = run_files.save_checkpoint
 
     def full(snapshot: Snapshot, folder: Path, progress: dict[str, Any]) -> None:
         if progress["step"] == step:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(snapshot, folder, progress)
 
-    trainer.save_checkpoint = full
+    run_files.save_checkpoint = full
 
 
 def do(job: dict[str, Any], folder: Path) -> tuple[bool, str]:
     """Run one job."""
-    kept = TrainStep.gradient, Trainer._one_step, trainer.save_checkpoint
+    kept = TrainStep.gradient, Loop._one_step, run_files.save_checkpoint
     if job.get("gradient"):
         record_gradients(job["gradient"])
     if job.get("stop_at"):
@@ -95,29 +95,29 @@ def do(job: dict[str, Any], folder: Path) -> tuple[bool, str]:
     try:
         return run(replace(config, **changes), Path(job["out"]), resume=job.get("resume", False))
     finally:
-        TrainStep.gradient, Trainer._one_step, trainer.save_checkpoint = kept  # type: ignore[method-assign]
+        TrainStep.gradient, Loop._one_step, run_files.save_checkpoint = kept  # type: ignore[method-assign]
 
 
 def limit_file_size(bytes_: int, steps: range) -> None:
     """Let the system refuse files larger than so many bytes while the steps of ``steps`` are taken."""
-    proceed = Trainer._one_step
+    proceed = Loop._one_step
 
-    def stepped(self: Trainer) -> Gradient:
+    def stepped(self: Loop) -> Gradient:
         soft = bytes_ if self.step + 1 in steps else resource.RLIM_INFINITY
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
         return proceed(self)
 
-    Trainer._one_step = stepped  # type: ignore[method-assign]
+    Loop._one_step = stepped  # type: ignore[method-assign]
 
 
 def die_at(place: str, name: str, count: int, step: int) -> None:
     """Let the process be killed as it makes the ``count``-th call of a function after so many steps."""
     owner = pkgutil.resolve_name(place)
     call, calls = getattr(owner, name), 0
-    proceed = Trainer._one_step
+    proceed = Loop._one_step
     now = 0
 
-    def stepped(self: Trainer) -> Gradient:
+    def stepped(self: Loop) -> Gradient:
         nonlocal now
         now = self.step + 1
         return proceed(self)
@@ -129,14 +129,14 @@ def die_at(place: str, name: str, count: int, step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return call(*args, **options)
 
-    Trainer._one_step = stepped  # type: ignore[method-assign]
+    Loop._one_step = stepped  # type: ignore[method-assign]
     setattr(owner, name, deadly)
 
 
 def attempt(job: dict[str, Any], folder: Path, text: Path) -> None:
     """One process's try at a run; exits with 0 if it reached the last step, with 3 if it was stopped."""
     torch.set_num_threads(1)
-    trainer.LOG_EVERY = 1
+    loop.LOG_EVERY = 1
     log._event_writer = lambda folder, start: None
     if "limit" in job:
         limit_file_size(job["limit"], range(*job["limit_steps"]))

@@ -56,11 +56,10 @@ def print_card(text: str) -> None:
 
 def _print_rows(title: str, rows: dict[str, str]) -> None:
     from rich.console import Console
-    from rich.markup import escape
 
     from unistep.training.display import show_table
 
-    show_table(Console(), escape(title), {name: escape(value) for name, value in rows.items()})
+    show_table(Console(), title, dict(rows))
 
 
 def installation() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
@@ -74,14 +75,37 @@ def run(arguments: Sequence[str]) -> int:
             return 0
         raise ValueError(f"the recipe comes first: unistep train RECIPE [options], RECIPE one of {methods}")
     name, words = arguments[0], spell_out(arguments[1:])
-    default = recipe_for(name, words, helping=asked)
+    out = Path("runs") / name.replace("/", "-")
+    default = begun_by(name, words, out) or recipe_for(name, words, helping=asked)
     kind = with_config(type(default))
-    filled = kind(config=default, out=Path("runs") / name.replace("/", "-"))
+    filled = kind(config=default, out=out)
     options: Any = parse(
         kind, f"train {name}", words, default=filled, markers=(tyro.conf.AvoidSubcommands,), instead=INSTEAD
     )
     config = resolve_options(options.config, default, words)
     return _train(config, options)
+
+
+def begun_by(name: str, words: Sequence[str], out: Path) -> RunConfig | None:
+    """What the run to resume was begun with, so that an option that is not given again keeps its value.
+
+    Args:
+        name: The recipe.
+        words: The options as typed.
+        out: The run's folder where ``--out`` gives no other.
+
+    Raises:
+        ValueError: If the folder holds a run by another recipe.
+    """
+    from unistep.training.run_directory import begun_with
+
+    if "--resume" not in words:
+        return None
+    folder = Path(option_value(words, "--out") or out).expanduser()
+    begun = begun_with(folder)
+    if begun is not None and begun.recipe != name:
+        raise ValueError(f"{folder} holds another run, by {begun.recipe!r} and not {name!r}; give its name, or --out")
+    return begun
 
 
 def recipe_for(name: str, words: Sequence[str], *, helping: bool = False) -> RunConfig:
@@ -120,14 +144,21 @@ def option_value(words: Sequence[str], option: str) -> str | None:
 def _train(config: RunConfig, options: Any) -> int:
     from unistep.cli.devices import choose_device
     from unistep.training.health import TrainingStoppedError
-    from unistep.training.stages import train_stages
+    from unistep.training.run import train
 
     device = None if options.device is None else choose_device(options.device)
     try:
-        done = train_stages(config, options.out.expanduser(), resume=options.resume, device=device)
+        done = train(config, options.out, resume=options.resume, device=device, command=resume_command(options))
     except TrainingStoppedError as error:
         raise CommandError(str(error)) from None
     return 0 if done else INTERRUPTED
+
+
+def resume_command(options: Any) -> str:
+    """The command that goes on with a run; all else that it needs to know lies in the run's folder."""
+    device = [] if options.device is None else ["--device", options.device]
+    words = ["unistep", "train", options.config.recipe, "--out", str(options.out), *device, "--resume"]
+    return shlex.join(words)
 
 
 def with_config(kind: type) -> type:
@@ -155,15 +186,12 @@ def resolve_options(config: RunConfig, recipe: RunConfig, words: Sequence[str]) 
         ValueError: If a quantity cannot be read, or a teacher or the data cannot be found, before any work.
     """
     from unistep.hub.load import find
-    from unistep.training.budget import parse_amount
 
     typed = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
     if config.recipe != recipe.recipe:
         raise ValueError(f"--recipe is the name of the recipe, {recipe.recipe}, and cannot be changed")
     if "--budget" in typed and "--max-steps" not in typed:
         config = replace(config, max_steps=None)
-    for name in ("budget", "checkpoint_every", "sample_every"):
-        parse_amount(getattr(config, name), name)
     own = {"network": "--model.network", "batch_size": "--batch-size"}
     still = tuple(part for part in config.auto if not any(word.startswith(own[part]) for word in typed))
     config = replace(config, auto=still)

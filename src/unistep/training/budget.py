@@ -1,4 +1,4 @@
-"""Budgets as people write them: ``90s``, ``30m``, ``2h`` of time, ``500k`` or ``2M`` images, or optimizer steps."""
+"""Budgets as people write them: ``90s``, ``30m``, ``2h`` of time, ``500k`` or ``2M`` items; intervals also in steps."""
 
 from __future__ import annotations
 
@@ -27,20 +27,28 @@ class Amount:
         return max(1, round(self.value if self.unit == "steps" else images / batch_size))
 
 
-def parse_amount(text: str, name: str) -> Amount:
+def parse_amount(text: str, name: str, *, steps: bool = True) -> Amount:
     """Read a quantity such as ``30m``, ``2M`` or ``500``.
 
     Args:
-        text: What was written: a positive number and a unit; a bare number counts optimizer steps.
+        text: A positive number and a unit; a bare number counts optimizer steps.
         name: The option, for the error message.
+        steps: Whether a bare number may be given. For a budget it may not: people mean minutes by it.
 
     Raises:
         ValueError: If it is nothing of the kind.
     """
     match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d+)?)\s*(s|m|min|h|k|M)?\s*", text, flags=re.ASCII)
     if match is None or float(match[1]) <= 0:
-        raise ValueError(f"{name} must be a time (90s, 30m, 2h), images (500k, 2M) or steps (500), got {text!r}")
+        expected = "a time (90s, 30m, 2h), images (500k, 2M) or steps (500)"
+        expected = expected if steps else "a time (90s, 30m, 2h) or images (500k, 2M)"
+        raise ValueError(f"{name} must be {expected}, got {text!r}")
     value, unit = float(match[1]), match[2]
+    if unit is None and not steps:
+        number = match[1]
+        raise ValueError(
+            f"{name} {number} has no unit: write {number}m for minutes, or --max-steps {number} for optimizer steps"
+        )
     if unit in SECONDS:
         amount = Amount(value * SECONDS[unit], "seconds")
     elif unit in IMAGES:

@@ -26,7 +26,7 @@ class Snapshot:
     files: dict[str, dict[str, Tensor]]
     """Tensors by the name of their file: ``weights``, ``optimizer``, and one for each average."""
     progress: dict[str, Any]
-    """What is no tensor: step, counters, and the scalars of the optimizer under ``optimizer``."""
+    """What is not a tensor: step, counters, and the scalars of the optimizer under ``optimizer``."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class TrainingState:
         return [name for name, _ in self.module.named_parameters() if not name.startswith("teacher.")]
 
     def _optimizer_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The optimizer's state as flat tensors, and what is no tensor as JSON."""
+        """The optimizer's state as flat tensors, and the rest of it as JSON."""
         tensors, scalars = {}, {}
         for index, p in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
             for key, value in self.optimizer.state.get(p, {}).items():
@@ -135,16 +135,22 @@ def read_checkpoint(folder: Path) -> Snapshot:
     return Snapshot(files, progress)
 
 
-def fingerprint_of_data(folder: Path) -> str | None:
-    """The fingerprint of the data in the newest of the checkpoints in ``folder`` that can be read and has one."""
+def newest_progress(folder: Path) -> dict[str, Any] | None:
+    """The counters of the newest of the checkpoints in ``folder`` that can be read, ``None`` where there is none."""
     for checkpoint in reversed(checkpoints(folder)):
         try:
             progress = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # restoring tells of it
-        if isinstance(progress, dict) and isinstance(progress.get("data"), str):
-            return progress["data"]
+            continue  # restoring reports it
+        if isinstance(progress, dict):
+            return progress
     return None
+
+
+def fingerprint_of_data(folder: Path) -> str | None:
+    """The fingerprint of the data in the newest of the checkpoints in ``folder`` that can be read, if it has one."""
+    found = (newest_progress(folder) or {}).get("data")
+    return found if isinstance(found, str) else None
 
 
 def prune(folder: Path, keep: int) -> None:

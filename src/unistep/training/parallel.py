@@ -36,7 +36,7 @@ class World:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this process is_rank_zero and writes for all."""
+        """Whether this process reports and writes for all."""
         return self.rank == 0
 
     def mean(self, values: list[float]) -> list[float]:
@@ -50,6 +50,12 @@ class World:
     def any_rank(self, flag: bool) -> bool:
         """Whether any process raised the flag."""
         return self.mean([float(flag)])[0] > 0
+
+    def from_rank_zero(self, values: list[float]) -> list[float]:
+        """The main process's numbers, on every process."""
+        if self.size == 1:
+            return values
+        return [self.size * value for value in self.mean(values if self.is_rank_zero else [0.0] * len(values))]
 
     def broadcast(self, value: Any) -> Any:
         """The main process's value, on every process."""
@@ -85,7 +91,7 @@ class World:
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the one that is_rank_zero for all, before they have joined."""
+    """Whether this process reports for all, before they have joined."""
     return int(os.environ.get("RANK", 0)) == 0
 
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from unistep.data import Dataset
-from unistep.training.budget import parse_amount
 from unistep.training.display import duration
 from unistep.training.optim import RunOptimizer, set_rates
-from unistep.training.run_config import RunConfig
 from unistep.training.run_paths import teacher_of
 from unistep.training.step import TrainStep
+
+if TYPE_CHECKING:
+    from unistep.training.resolve import ResolvedRun
 
 TIMING_SECONDS = 4.0
 """How long the timing run goes on, after two steps of warm-up."""
 
 
-def images_per_second(train_step: TrainStep, optimizer: RunOptimizer) -> float:
+def images_per_second(train_step: TrainStep, optimizer: RunOptimizer, longest: float | None = None) -> float:
     """Training speed over all processes, from steps at a rate of zero, which leave weights and optimizer as new.
 
     Args:
         train_step: Computes gradients.
         optimizer: One that has taken no step.
+        longest: Seconds that it may go on after the warm-up, in place of :data:`TIMING_SECONDS`.
     """
     set_rates(optimizer, 0.0)
 
@@ -43,7 +43,7 @@ def images_per_second(train_step: TrainStep, optimizer: RunOptimizer) -> float:
     for _ in range(2):
         timed()
     seconds, count = 0.0, 0
-    while seconds < TIMING_SECONDS and count < 50:
+    while seconds < min(TIMING_SECONDS, longest or TIMING_SECONDS) and count < 50:
         seconds += timed()
         count += 1
         seconds = train_step.world.mean([seconds])[0]
@@ -51,14 +51,7 @@ def images_per_second(train_step: TrainStep, optimizer: RunOptimizer) -> float:
     set_rates(optimizer, 1.0)
     for p in train_step.trainable:
         p.grad = None
-    return train_step.config.batch_size * count / seconds
-
-
-def resolve_steps(config: RunConfig, speed: float) -> RunConfig:
-    """The configuration with its budget turned into optimizer steps, so that a resumed run has the same schedule."""
-    if config.max_steps is not None:
-        return config
-    return replace(config, max_steps=parse_amount(config.budget, "budget").steps(config.batch_size, speed))
+    return train_step.options.batch_size * count / seconds
 
 
 def peak_memory(device: torch.device) -> str:
@@ -69,47 +62,47 @@ def peak_memory(device: torch.device) -> str:
 
 
 def describe(
-    config: RunConfig,
+    resolved: ResolvedRun,
     train_step: TrainStep,
-    dataset: Dataset,
-    speed: float,
     out: Path,
     done: int = 0,
-    warnings: Sequence[str] = (),
 ) -> dict[str, str]:
     """The plan as rows of a table.
 
     Args:
-        config: The run, with its number of steps.
+        resolved: The run, with every choice made.
         train_step: Computes its gradients.
-        dataset: What it trains on.
-        speed: Images per second.
         out: Its folder.
-        done: Steps that an earlier part of the run has taken; the plan is of those that are left.
-        warnings: What does not go together in this run.
+        done: Steps that an earlier session of the run has taken; the plan is of those that are left.
     """
-    assert config.max_steps is not None
-    world = train_step.world
-    left = config.max_steps - done
-    images = left * config.batch_size
+    config, dataset, world = resolved.config, resolved.data, train_step.world
+    batch, noun = train_step.options.batch_size, resolved.noun
+    left = resolved.steps - done
+    items = left * batch
     trainable = sum(p.numel() for p in train_step.trainable)
-    n, noun = len(dataset), "images" if dataset.sample_rate is None else "sounds"
+    n = len(dataset)
     first = config.init or teacher_of(config, out)
     start = f"weights of {first}" if first else "fresh weights"
-    steps = f"{left:,} of {config.max_steps:,} left, each of" if done else f"{left:,} of"
-    told = f", each with {', '.join(dataset.fields)}" if dataset.fields else ""
+    steps = f"{left:,} of {resolved.steps:,} left, each of" if done else f"{left:,} of"
+    about = "about " if resolved.seconds is not None else ""
+    given = f", each with {', '.join(dataset.fields)}" if dataset.fields else ""
     processes = f", {world.size} processes ({config.parallel})" if world.size > 1 else ""
     compiled = ", compiled" if config.compile else ""
+    measured = "so far" if resolved.resumed else "in a timing run"
     rows = {
         "recipe": config.recipe,
-        "data": f"{n:,} {noun if n != 1 else noun[:-1]} of {dataset.summary.each}{told}, from {config.data.source}",
+        "data": f"{n:,} {noun}{'s' if n != 1 else ''} of {dataset.summary.each}{given}, from {config.data.source}",
         "model": f"{trainable:,} trainable parameters, {config.model.kind}",
         "start": f"the checkpoint of step {done:,}" if done else start,
-        "steps": f"{steps} {config.batch_size} {noun}: {images:,} {noun}, {images / n:.1f} passes",
+        "steps": f"{about}{steps} {batch} {noun}s: {items:,} {noun}s, {items / n:.1f} passes",
         "arithmetic": f"{train_step.precision} on {world.device}{processes}{compiled}",
-        "speed": f"{speed:.1f} {noun}/s in a timing run",
-        "expected time": duration(images / speed),
+        "speed": f"{resolved.speed:.1f} {noun}s/s {measured}",
+        "expected time": duration(items / resolved.speed),
         "memory": peak_memory(world.device),
         "folder": str(out),
     }
-    return rows | {"warning" if i == 1 else f"warning {i}": text for i, text in enumerate(warnings, 1)}
+    if resolved.seconds is not None:
+        rows["deadline"] = f"{config.budget}; the number of steps adapts to the clock"
+    rows |= {f"chosen: {name}": why for name, why in resolved.reasons.items()}
+    numbered = {"warning" if i == 1 else f"warning {i}": text for i, text in enumerate(resolved.warnings, 1)}
+    return rows | numbered

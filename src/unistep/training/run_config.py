@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from unistep.data import DataConfig
 from unistep.generation.model_config import ModelConfig
 from unistep.objectives.base import ObjectiveConfig
 from unistep.precision import WantedPrecision
-from unistep.spelling import nearest
 from unistep.training.budget import parse_amount
 from unistep.training.ema import EMAConfig, PowerEMA
+from unistep.training.loop_options import LoopOptions
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
 
 
@@ -41,11 +41,12 @@ class RunConfig:
     emas: tuple[EMAConfig, ...] = field(default=(PowerEMA(sigma_rel=0.1),))
     """Averages of the weights; the first is the one that is sampled and shipped."""
     budget: str = "30m"
-    """How long: seconds, minutes or hours (``90s``, ``30m``, ``2h``) or images (``500k``, ``2M``)."""
+    """How long: seconds, minutes or hours (``90s``, ``30m``, ``2h``), which are a deadline that the number of steps
+    adapts to, or items (``500k``, ``2M``)."""
     max_steps: int | None = None
-    """Number of optimizer steps, in place of a budget."""
+    """Number of optimizer steps, in place of a budget; such a run is the same on every day."""
     batch_size: int = 64
-    """Images per optimizer step, over all processes."""
+    """Items per optimizer step, over all processes."""
     auto: tuple[Literal["network", "batch_size"], ...] = ()
     """What is chosen from the data, the budget and a timing run before training begins, in place of what stands here.
     A method's recipe leaves the network and the batch size open; a value of your own settles it."""
@@ -75,25 +76,16 @@ class RunConfig:
     """Consecutive steps with a non-finite loss or gradient after which the run stops."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulation", "keep", "max_bad_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        """Check the fields.
+
+        Raises:
+            ValueError: Naming the field, its value and what was expected.
+        """
+        LoopOptions.of(self)
+        parse_amount(self.budget, "budget", steps=False)
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, got {self.max_steps}")
         if not 0 < self.teacher_share < 1:
             raise ValueError(f"teacher_share must be between 0 and 1, got {self.teacher_share}")
-        if not self.clip > 0:
-            raise ValueError(f"clip must be positive, got {self.clip}")
-        if not self.emas:
-            raise ValueError("a run needs at least one average of the weights: its samples come from the first")
-        if len({ema.name for ema in self.emas}) < len(self.emas):
-            raise ValueError(f"two averages are the same ({', '.join(ema.name for ema in self.emas)}); leave one out")
-        for name, choices in (("precision", get_args(WantedPrecision)), ("parallel", ("ddp", "fsdp"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; {nearest(getattr(self, name), choices)}")
-        for name in ("budget", "checkpoint_every", "sample_every"):
-            parse_amount(getattr(self, name), name)
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")

@@ -11,12 +11,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from unistep.files import remove_leftovers, unwritable, write_text
-from unistep.generation.model_config import ModelConfig
 from unistep.serialization import read_json, to_plain
 from unistep.spelling import closest
 from unistep.training.checkpoint import checkpoints
 from unistep.training.run_config import RunConfig
 from unistep.training.run_paths import (
+    OWN_TEACHER,
     TEACHER_FOLDER,
     check_moved_data,
     find_own_teacher,
@@ -24,13 +24,16 @@ from unistep.training.run_paths import (
     with_own_teacher,
 )
 
+ASKED, CONFIG = "asked.json", "config.json"
+"""What a run was asked for, written before anything else, and what that was resolved to, written before its first
+step."""
 LOOSE = ("checkpoint_every", "sample_every", "keep", "threads", "max_bad_steps")
 """What may change when a run goes on: it has no effect on the numbers."""
 
 
 def holds_run(out: Path) -> bool:
-    """Whether there is a run in ``out``, of whose two stages the first may be under way."""
-    return any((folder / "config.json").is_file() for folder in (out, out / TEACHER_FOLDER))
+    """Whether there is a run in ``out``, in any of its stages."""
+    return any(path.is_file() for path in (out / ASKED, out / CONFIG, out / TEACHER_FOLDER / CONFIG))
 
 
 def no_run_yet(out: Path) -> str:
@@ -55,56 +58,89 @@ def differences(old: object, new: object, prefix: str = "") -> list[str]:
     return [] if old == new else [f"{prefix}: {old!r} -> {new!r}"]
 
 
-def open_run(out: Path, config: RunConfig, *, resume: bool) -> RunConfig:
-    """Check that ``out`` can take this run, and return the configuration to go on with.
+def begun_with(out: Path) -> RunConfig | None:
+    """What the run in ``out`` was asked for when it began; ``None`` where there is no run.
+
+    Runs of earlier versions have only their resolved configuration.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    found = next((path for path in (out / ASKED, out / CONFIG) if path.is_file()), None)
+    return None if found is None else read_json(RunConfig, found)
+
+
+def open_run(out: Path, config: RunConfig | None, *, resume: bool) -> RunConfig:
+    """Check that ``out`` can take this run, and return what is asked of it.
 
     Args:
         out: The run's folder.
-        config: What was asked for.
+        config: What is asked for; ``None`` goes on with whatever lies in ``out``.
         resume: Whether to go on with a run that lies there.
 
     Returns:
-        ``config``, with the number of steps that was settled when the run began, unless ``config`` has one. Its data
-        may lie elsewhere than when the run began, and so may the folder itself, with its own teacher.
+        What the run was begun with, where it goes on, with a new length, if one is given, and new settings that have
+        no effect on the numbers. Its data may lie elsewhere than when it began, and so may the folder itself.
 
     Raises:
         ValueError: If there is a run already and ``resume`` is off, if it is another run, or if nothing can be written.
     """
-    config = with_own_teacher(config, out)
-    stored_path = out / "config.json"
-    if not stored_path.exists():
-        if out.exists() and not out.is_dir():
-            raise ValueError(f"{out} is a file; give a folder with --out")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; give a folder with --out")
+    stored = begun_with(out)
+    if stored is None:
+        if config is None:
+            raise ValueError(f"there is no run in {out} to go on with; give a configuration")
         if checkpoints(out / "checkpoints"):
             raise ValueError(f"{out} has checkpoints but no config.json; give another folder with --out")
         _check_writable(out)
-        return config
-    stored = read_json(RunConfig, stored_path)
+        return with_own_teacher(config, out)
     if not resume:
         raise ValueError(
             f"{out} already holds a run of {stored.recipe!r}; add --resume to go on, or give another --out"
         )
     _check_writable(out)
-    if config.max_steps is not None:  # a person may give a run another length than it began with
-        stored = replace(stored, max_steps=config.max_steps)
-        config = replace(config, budget=stored.budget)
-    elif config.budget == stored.budget:
-        config = replace(config, max_steps=stored.max_steps)
-    stored = find_own_teacher(stored, config, out)
-    moved = may_have_moved(stored.data, config.data)
-    same = replace(stored, **{key: getattr(config, key) for key in LOOSE}, data=config.data if moved else stored.data)
-    config = replace(config, model=_with_data_of(config.model, stored.model))
-    changed = differences(to_plain(same), to_plain(config))
+    return stored if config is None else _going_on(stored, with_own_teacher(config, out), out)
+
+
+def _going_on(stored: RunConfig, asked: RunConfig, out: Path) -> RunConfig:
+    """What a run was begun with, brought up to what may be changed.
+
+    Raises:
+        ValueError: If anything else differs.
+    """
+    stored = find_own_teacher(stored, asked, out)
+    if asked.teacher is None or stored.teacher is None:  # one that the run trains itself
+        asked, stored = (
+            replace(config, teacher=None) if config.teacher == OWN_TEACHER else config for config in (asked, stored)
+        )
+    if asked.max_steps is not None:  # a person may give a run another length than it began with
+        stored = replace(stored, max_steps=asked.max_steps)
+    elif asked.budget != stored.budget:
+        stored = replace(stored, max_steps=None, budget=asked.budget)
+    moved = may_have_moved(stored.data, asked.data)
+    data = asked.data if moved else stored.data
+    same = replace(stored, **{key: getattr(asked, key) for key in LOOSE}, data=data)
+    asked = replace(asked, max_steps=same.max_steps, budget=same.budget)
+    changed = differences(to_plain(same), to_plain(asked))
     if changed:
         raise ValueError(f"{out} holds another run, which cannot go on with changes ({'; '.join(changed[:3])})")
     if moved:
-        check_moved_data(stored.data, config.data, out)
+        check_moved_data(stored.data, asked.data, out)
     return same
 
 
-def _with_data_of(asked: ModelConfig, stored: ModelConfig) -> ModelConfig:
-    """What was asked for, with all that the data and the objective filled in when the run began."""
-    return replace(asked, modality=stored.modality, codec=stored.codec, fields=stored.fields).fitted()
+def going_on(resolved: RunConfig, asked: RunConfig) -> RunConfig:
+    """The resolved configuration of a run that goes on: every choice stays, but for what :func:`open_run` lets change.
+
+    Args:
+        resolved: What was resolved when the run began.
+        asked: What :func:`open_run` returned.
+    """
+    changed = {key: getattr(asked, key) for key in (*LOOSE, "data", "budget")}
+    # Where a budget in items was resolved into steps, it stays what it was resolved into.
+    same_length = asked.max_steps is None and asked.budget == resolved.budget
+    return replace(resolved, **changed, max_steps=resolved.max_steps if same_length else asked.max_steps)
 
 
 def missing_folders(out: Path) -> list[Path]:
@@ -130,20 +166,25 @@ def run_lock(out: Path, made: Sequence[Path] = ()) -> Iterator[None]:
         raise ValueError(f"another process is training in {out}; wait for it, or give another --out") from None
     except NotImplementedError:
         pass  # a file system without locks; all other guards hold there too
+    begun = holds_run(out)
     try:
         for folder in (out, out / "checkpoints"):
             remove_leftovers(folder)
         yield
+    except (ValueError, SystemExit):
+        if not begun and not any((folder / CONFIG).exists() for folder in (out, out / TEACHER_FOLDER)):
+            (out / ASKED).unlink(missing_ok=True)
+        raise
     finally:
         lock.release()
-        if not (out / "config.json").exists():
+        if not holds_run(out):
             _leave_nothing(out, made)
 
 
 def _leave_nothing(out: Path, made: Sequence[Path]) -> None:
-    """Take back the places of a run that was refused before it began."""
+    """Take back the folders of a run that was refused before it began."""
     (out / ".lock").unlink(missing_ok=True)
-    for folder in (out / "checkpoints", out / "samples", *made):
+    for folder in (out / "checkpoints", out / "samples", out / TEACHER_FOLDER, *made):
         with suppress(OSError):  # only an empty folder goes
             folder.rmdir()
 
@@ -162,6 +203,11 @@ def _check_writable(out: Path) -> None:
         (folder / ".writable").unlink()
 
 
+def write_asked(out: Path, config: RunConfig) -> None:
+    """Write what a run is asked for, at its very start."""
+    write_text(out / ASKED, json.dumps(to_plain(config), indent=2) + "\n")
+
+
 def write_config(out: Path, config: RunConfig) -> None:
     """Write the resolved configuration."""
-    write_text(out / "config.json", json.dumps(to_plain(config), indent=2) + "\n")
+    write_text(out / CONFIG, json.dumps(to_plain(config), indent=2) + "\n")

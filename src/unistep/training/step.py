@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unistep.codecs.base import Codec
-from unistep.core.condition import Condition, encoded, select, to_device
+from unistep.core.condition import select
 from unistep.core.seeding import ShardGenerator, derived_seed
 from unistep.data import Loader
-from unistep.modalities.base import Modality
 from unistep.objectives.base import Loss
 from unistep.precision import Precision, autocast, resolve_precision
+from unistep.training.examples import Examples
+from unistep.training.loop_options import LoopOptions
 from unistep.training.optim import clip_gradients, clip_groups
 from unistep.training.parallel import World, without_sync
-from unistep.training.run_config import RunConfig
 
 LEVELS = (0.1, 0.5, 2.0, 10.0)
 """Noise to signal ratios between which the loss is shown separately."""
@@ -50,54 +49,38 @@ def by_level(loss: Loss) -> Tensor:
 class TrainStep:
     """Computes the gradient of a step.
 
-    All randomness of a step follows from ``(seed, step)``: every share of the batch, on whichever process and in
-    whichever part, uses its slice of one common draw. So a run resumes exactly, and two processes have the gradient
-    of one. Dropout alone, which draws inside the network, is seeded by share.
+    All randomness of a step follows from ``(seed, step)``: every share of the batch, on any process and in any part,
+    uses its slice of one common draw. So a run resumes exactly, and two processes have the gradient of one. Dropout
+    alone, which draws inside the network, is seeded by share.
 
     Args:
         module: The objective, wrapped for the processes.
         loader: Data; gives each process its share of the batch.
-        modality: Turns what the cache holds into signals.
-        codec: Turns signals into what the network sees.
-        config: The run.
+        examples: Turns what the data set stores into what the network is trained on.
+        options: Options of the loop.
         world: The processes.
     """
 
     def __init__(
-        self, module: nn.Module, loader: Loader, modality: Modality, codec: Codec, config: RunConfig, world: World
+        self, module: nn.Module, loader: Loader, examples: Examples, options: LoopOptions, world: World
     ) -> None:
-        share, rest = divmod(config.batch_size, world.size * config.accumulation)
+        share, rest = divmod(options.batch_size, world.size * options.accumulation)
         if rest:
             raise ValueError(
-                f"batch_size {config.batch_size} must be a multiple of {world.size} processes times "
-                f"{config.accumulation} accumulation"
+                f"batch_size {options.batch_size} must be a multiple of {world.size} processes times "
+                f"{options.accumulation} accumulation"
             )
-        self.module, self.loader, self.modality, self.config, self.world = module, loader, modality, config, world
-        self.codec = codec.to(world.device)
+        self.module, self.loader, self.examples, self.options, self.world = module, loader, examples, options, world
         self.share = share
-        self.precision: Precision = resolve_precision(config.precision, world.device)
+        self.precision: Precision = resolve_precision(options.precision, world.device)
         self.trainable = [p for p in module.parameters() if p.requires_grad]
-        self.groups = clip_groups(module, config.clip)
+        self.groups = clip_groups(module, options.clip)
 
     def _generator(self, step: int, part: int) -> ShardGenerator:
-        first = (self.world.rank * self.config.accumulation + part) * self.share
-        shared = torch.Generator(self.world.device).manual_seed(derived_seed(self.config.seed, "noise", step))
-        torch.manual_seed(derived_seed(self.config.seed, "dropout", step, first))
-        return ShardGenerator(shared, first, first + self.share, self.config.batch_size)
-
-    def _examples(
-        self, values: Tensor, told: Condition, rows: slice, generator: ShardGenerator
-    ) -> tuple[Tensor, Condition]:
-        """Signals and what is told of them, on the device; of two chunks the second, told the first."""
-        device = self.world.device
-        stored = values[rows].to(device, non_blocking=True)
-        condition = to_device(select(told, rows), device, non_blocking=True)
-        condition = encoded(condition, self.codec.encode_reference)
-        model = self.config.model
-        if model.context is None:
-            return self.codec.encode(self.modality.to_signal(stored)), condition
-        past, x0 = self.codec.split(self.modality.to_signal(stored))
-        return x0, model.context.in_training(condition, past, model.sigma_data, generator)
+        first = (self.world.rank * self.options.accumulation + part) * self.share
+        shared = torch.Generator(self.world.device).manual_seed(derived_seed(self.options.seed, "noise", step))
+        torch.manual_seed(derived_seed(self.options.seed, "dropout", step, first))
+        return ShardGenerator(shared, first, first + self.share, self.options.batch_size)
 
     def gradient(self, step: int, progress: float, *, stop: bool = False) -> Gradient:
         """Leave the clipped gradient of the mean loss in the parameters.
@@ -107,31 +90,31 @@ class TrainStep:
             progress: Share of the training that is done.
             stop: Whether this process was asked to stop; passed on to the others.
         """
-        values, told = self.loader.batch(step)
+        stored, condition = self.loader.batch(step)
         device = self.world.device
         total, ranges = torch.zeros((), device=device), torch.zeros(2, len(LEVEL_NAMES), device=device)
         logs: dict[str, Tensor] = {}
         for p in self.trainable:
             p.grad = None
-        for part in range(self.config.accumulation):
+        for part in range(self.options.accumulation):
             rows = slice(part * self.share, (part + 1) * self.share)
             generator = self._generator(step, part)
-            x0, condition = self._examples(values, told, rows, generator)
-            last = part + 1 == self.config.accumulation
+            x0, known = self.examples(stored[rows], select(condition, rows), device, generator)
+            last = part + 1 == self.options.accumulation
             with without_sync(self.module, last=last):
                 with autocast(self.precision, self.world.device):
-                    loss = self.module(x0, condition, generator=generator, progress=progress)
-                mean = loss.per_example.mean() / self.config.accumulation
+                    loss = self.module(x0, known, generator=generator, progress=progress)
+                mean = loss.per_example.mean() / self.options.accumulation
                 mean.backward()
             total += mean.detach()
             ranges += by_level(loss)
             for name, value in loss.logs.items():
-                logs[name] = logs.get(name, torch.zeros_like(total)) + value.to(total) / self.config.accumulation
+                logs[name] = logs.get(name, torch.zeros_like(total)) + value.to(total) / self.options.accumulation
         norms = {name: clip_gradients(*group).to(total) for name, group in self.groups.items()}
         norm = next(iter(norms.values())) if len(norms) == 1 else torch.stack([*norms.values()]).norm()
         if len(norms) > 1:
             logs |= {f"gradient_norm/{name}": value for name, value in norms.items()}
-        # All in one transfer: each of them would make the processor wait until the GPU has done what it was told.
+        # All in one transfer: each of them would make the processor wait until the GPU has done its work.
         numbers = torch.cat([torch.stack([norm, total, *logs.values()]), ranges.flatten()]).tolist()
         averaged = self.world.mean([numbers[1], float(stop), *numbers[2:]])
         shown = dict(zip(logs, averaged[2:], strict=False))

@@ -1,0 +1,323 @@
+"""The training loop: every objective, one process or many, interrupted or not, from a recipe or from live objects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from unistep.objectives.base import Objective
+from unistep.training import pace as pace_module
+from unistep.training.budget import Amount, parse_amount
+from unistep.training.checkpoint import Snapshot, TrainingState
+from unistep.training.display import Display
+from unistep.training.health import Health, TrainingStoppedError, count_broken, refuse_broken
+from unistep.training.log import MetricsLog
+from unistep.training.loop_options import LoopOptions
+from unistep.training.optim import set_rates
+from unistep.training.pace import Clock, Deadline, Pace, write_plans
+from unistep.training.parallel import gathered
+from unistep.training.run_files import Previews, RunFiles
+from unistep.training.step import Gradient, TrainStep
+from unistep.training.stop import Stop
+
+LOG_EVERY = 10
+"""Optimizer steps between lines of the log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a training is: what a callback gets after every step."""
+
+    stage: str
+    """What is being trained, such as ``teacher`` or ``student``."""
+    step: int
+    """Optimizer steps taken."""
+    total: int
+    """Optimizer steps of the whole run, as planned now."""
+    share: float
+    """Share of the training that is done, in [0, 1]."""
+    loss: float
+    """Mean loss of the step."""
+    seconds: float
+    """Time that the run has taken."""
+
+
+Callback = Callable[[Progress], object]
+"""What is called after every step; what it returns is not looked at."""
+
+
+class Interval:
+    """Says when an interval, in seconds or in steps, has passed."""
+
+    def __init__(self, text: str, name: str, batch_size: int) -> None:
+        self.amount: Amount = parse_amount(text, name)
+        self._steps = self.amount.steps(batch_size, 1.0)
+        self._last = pace_module.now()
+
+    def due(self, step: int) -> bool:
+        """Whether it is time, after ``step`` steps; starts the next interval if so."""
+        if self.amount.unit != "seconds":
+            return step % self._steps == 0
+        if pace_module.now() - self._last < self.amount.value:
+            return False
+        self._last = pace_module.now()
+        return True
+
+
+class Loop:
+    """Trains an objective to its last step, or to an interruption.
+
+    Args:
+        options: Options of the loop.
+        objective: The bare objective.
+        train_step: Computes gradients.
+        state: What is trained.
+        pace: How far along the run is after each step.
+        progress: That of the checkpoint which was restored, if any.
+        clock: Seconds of the run.
+        deadline: Plans the number of steps anew where the run has a deadline.
+        files: Where the run is written; without, it stays in memory.
+        draw: Draws samples of the student for :attr:`modality`; without, there are none.
+        modality: Shows them.
+        stop: Says when to stop early.
+        callback: Called after every step, on the main process.
+        stage: What is trained, for the callback.
+        resume: How to go on after a stop, for messages.
+    """
+
+    def __init__(
+        self,
+        options: LoopOptions,
+        objective: Objective,
+        train_step: TrainStep,
+        state: TrainingState,
+        pace: Pace,
+        *,
+        progress: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
+        deadline: Deadline | None = None,
+        files: RunFiles | None = None,
+        draw: Callable[[], Tensor] | None = None,
+        modality: Previews | None = None,
+        stop: Stop | None = None,
+        callback: Callback | None = None,
+        stage: str = "student",
+        resume: str = "--resume",
+    ) -> None:
+        progress = progress or {}
+        self.options, self.objective, self.train_step, self.state = options, objective, train_step, state
+        self.pace, self.world, self.clock, self.deadline = pace, train_step.world, clock or Clock(), deadline
+        self.files, self.draw, self.modality = files, draw, modality
+        self.stop, self.callback, self.stage, self.resume = stop or Stop(), callback, stage, resume
+        self.step: int = progress.get("step", 0)
+        self.seconds: float = progress.get("seconds", 0.0)
+        self.health = Health(options.max_bad_steps, skipped=progress.get("skipped", 0))
+        self.saved: int | None = progress.get("step")
+        self._reserve = 0.0
+
+    @property
+    def total(self) -> int:
+        """Number of optimizer steps of the whole run, as planned now."""
+        return self.pace.total(self.step)
+
+    def run(self, display: Display, log: MetricsLog | None = None) -> bool:
+        """Train; returns whether the last step was reached.
+
+        Args:
+            display: Shows progress.
+            log: Where numbers go; only on the main process.
+
+        Raises:
+            TrainingStoppedError: When too many steps in a row, or the averaged weights, are not finite, or the final
+                state cannot be written.
+        """
+        batch_size = self.options.batch_size
+        checkpoint = Interval(self.options.checkpoint_every, "checkpoint_every", batch_size)
+        sample = Interval(self.options.sample_every, "sample_every", batch_size)
+        window_time, window_items = time.perf_counter(), 0
+        if self.deadline is not None:
+            self.deadline.begin(self.step, self.clock.elapsed())
+        self.objective.train()
+        with self.stop.on_signals(), display:
+            while self.step < self.total:
+                gradient = self._one_step()
+                window_items += batch_size
+                self.seconds = self.clock.elapsed()
+                self._replan()
+                if self.step % LOG_EVERY == 0 or self.step == self.total:
+                    moment = time.perf_counter()
+                    speed = window_items / max(moment - window_time, 1e-9)
+                    window_time, window_items = moment, 0
+                    self._log(log, gradient, speed, display)
+                    display.update(self.step, gradient.loss, speed, self.health.skipped, self.total)
+                self._call_back(gradient)
+                # While steps are being skipped the weights may be what is broken: the last good ones are kept.
+                wanted = [sample.due(self.step), self.health.streak == 0 and checkpoint.due(self.step)]
+                sampling, saving = self.world.from_rank_zero([float(flag) for flag in wanted])
+                if sampling and self.step < self.total:
+                    self._sample(display)
+                if gradient.stop:
+                    break
+                if saving and self.step < self.total:
+                    problem = self.save()
+                    if problem:
+                        display.warn(f"{problem}; training goes on")
+            # Also when a finished run is taken up again: it may have been killed before its model was written.
+            problem = self.save()
+            if problem:
+                raise TrainingStoppedError(f"{problem}. Make room, and go on with {self.resume}")
+            self._sample(display)
+        self.seconds = self.clock.elapsed()
+        return self.step >= self.total
+
+    def _one_step(self) -> Gradient:
+        progress = self.pace.progress(self.step)
+        gradient = self.train_step.gradient(self.step, progress, stop=self.stop.asked())
+        set_rates(self.state.optimizer, self.options.schedule.factor(self.step, progress))
+        if self.health.accept(self.step, gradient.loss, gradient.norm, self.saved):
+            self.state.optimizer.step(self.step)
+            self._after_step(progress)
+        self.step += 1
+        for ema in self.state.emas:
+            ema.update(self.step, self.options.batch_size)
+        return gradient
+
+    def _after_step(self, progress: float) -> None:
+        if type(self.objective).after_step is not Objective.after_step:
+            with gathered(self.objective.student.net):
+                self.objective.after_step(progress)
+
+    def _replan(self) -> None:
+        """Compare the plan with the clock; the main process decides, and the decision goes on record."""
+        if self.deadline is None:
+            return
+        leg = self.deadline.replan(self.step, self.seconds, self.pace, self._reserve)
+        decided, total = self.world.from_rank_zero([float(leg is not None), float(leg.total if leg else 0)])
+        if not decided:
+            return
+        self.pace.add(pace_module.Leg(self.step, self.pace.progress(self.step), int(total)))
+        if self.files is not None and self.world.is_rank_zero:
+            # Not on a full disk: the checkpoint has the plan, too.
+            self._try(lambda: write_plans(self.files.out, self.pace.legs) if self.files else None)
+
+    def _call_back(self, gradient: Gradient) -> None:
+        if self.callback is not None and self.world.is_rank_zero:
+            self.callback(
+                Progress(
+                    stage=self.stage,
+                    step=self.step,
+                    total=self.total,
+                    share=self.pace.progress(self.step),
+                    loss=gradient.loss,
+                    seconds=self.seconds,
+                )
+            )
+
+    def _log(self, log: MetricsLog | None, gradient: Gradient, speed: float, display: Display) -> None:
+        if log is None:
+            return
+        numbers = {
+            "images": self.step * self.options.batch_size,
+            "seconds": self.seconds,
+            "progress": self.pace.progress(self.step),
+            "loss": gradient.loss,
+            "gradient_norm": gradient.norm,
+            "learning_rate": self.state.optimizer.param_groups[0]["lr"],
+            "images_per_second": speed,
+            "skipped": self.health.skipped,
+        }
+        try:
+            log.write(self.step, numbers | gradient.logs)
+        except OSError as error:
+            display.warn(f"the numbers of step {self.step} are not on disk yet: {error}; training goes on")
+
+    def save(self) -> str:
+        """Write a checkpoint, unless this step has one, and the model that samples are drawn from.
+
+        Returns:
+            What could not be written and why, on every process; empty if all is well.
+
+        Raises:
+            TrainingStoppedError: If the weights of the model are not finite; what was written before stays.
+        """
+        began = pace_module.now()
+        snapshot = self.state.gather()
+        # Before the checkpoint, too: it would take the place of one that is whole.
+        average = snapshot.files[self.options.emas[0].name]
+        broken, count = self.world.broadcast(count_broken(average.values()) if self.world.is_rank_zero else None)
+        refuse_broken(broken, count, self.step, self.saved)
+        if self.files is None:
+            return ""
+        if self.saved is None or self.step > self.saved:
+            problem = self._on_main(lambda: self._write_checkpoint(snapshot))
+            if problem:
+                kept = "there is none yet" if self.saved is None else f"that of step {self.saved} is whole"
+                return f"checkpoint of step {self.step} not written: {problem}; {kept}"
+            self.saved = self.step
+        problem = self._on_main(lambda: self._write_model(average))
+        self._reserve = max(self._reserve, pace_module.now() - began)
+        return f"the checkpoint of step {self.step} is whole, its model is not written: {problem}" if problem else ""
+
+    def _on_main(self, write: Callable[[], None]) -> str:
+        """Let the main process write; the reason why it could not, on every process, so that all go on alike."""
+        return self.world.broadcast(self._try(write) if self.world.is_rank_zero else "")
+
+    @staticmethod
+    def _try(write: Callable[[], None]) -> str:
+        try:
+            write()
+        except (OSError, ValueError) as error:
+            return str(error)
+        return ""
+
+    def _write_checkpoint(self, snapshot: Snapshot) -> None:
+        assert self.files is not None
+        progress = {
+            "step": self.step,
+            "seconds": self.clock.elapsed(),
+            "skipped": self.health.skipped,
+            "plans": self.pace.up_to(self.step),
+        }
+        self.files.checkpoint(snapshot, progress)
+
+    def _write_model(self, average: Mapping[str, Tensor]) -> None:
+        assert self.files is not None
+        described = {
+            "steps": str(self.step),
+            "images": str(self.step * self.options.batch_size),
+            "seconds": f"{self.seconds:.0f}",
+            "weights": self.options.emas[0].name,
+        }
+        self.files.weights(self.objective.student.net, average, described)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The first average of the weights in place of the weights, for the block."""
+        ema = self.state.emas[0]
+        ema.swap()
+        try:
+            with gathered(self.objective.student.net):
+                yield
+        finally:
+            ema.swap()
+
+    def _sample(self, display: Display) -> None:
+        """Write samples of the averaged weights, always of the same seeds."""
+        if self.draw is None or self.files is None or self.modality is None:
+            return
+        if self.options.parallel == "ddp" and not self.world.is_rank_zero:
+            return
+        began = pace_module.now()
+        with self.averaged():
+            x = self.draw()
+        self.objective.train()
+        files, modality = self.files, self.modality
+        problem = self._try(lambda: files.samples(x, modality, self.step)) if self.world.is_rank_zero else ""
+        if problem:
+            display.warn(f"samples of step {self.step} not written: {problem}; training goes on")
+        self._reserve = max(self._reserve, pace_module.now() - began)

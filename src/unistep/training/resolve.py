@@ -1,0 +1,281 @@
+"""From what is asked to what is trained: every choice is made here, once, and nothing changes it later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from unistep.data import Dataset, Loader
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import ModelConfig
+from unistep.hub.load import load
+from unistep.nets.config import NetworkConfig
+from unistep.objectives.base import Objective
+from unistep.training.budget import parse_amount
+from unistep.training.build import (
+    build_objective,
+    build_student,
+    fit_model_to_data,
+    fit_model_to_objective,
+    fit_model_to_start,
+    fit_sampling_to_objective,
+    load_fitting,
+    modality_of,
+    place,
+)
+from unistep.training.choices import choose_batch, choose_network
+from unistep.training.compiled import compile_networks, keep_if_faster, worth_compiling
+from unistep.training.examples import Examples
+from unistep.training.loop_options import LoopOptions
+from unistep.training.optim import RunOptimizer, build_optimizer
+from unistep.training.pace import Clock, Deadline
+from unistep.training.parallel import World, wrap
+from unistep.training.plan import images_per_second
+from unistep.training.preflight import budget_warnings, network_warnings, start_warnings, time_embedding_slope
+from unistep.training.run_config import RunConfig
+from unistep.training.run_paths import teacher_of
+from unistep.training.step import TrainStep
+from unistep.weights import weights_hash
+
+TIMING_SHARE = 0.03
+"""Share of a deadline that a timing run may take."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parts:
+    """What is built from a resolved configuration."""
+
+    objective: Objective
+    """The objective, bare, on its device."""
+    train_step: TrainStep
+    """Computes gradients of the objective, wrapped for the processes."""
+    optimizer: RunOptimizer
+    """Its optimizer, which has taken no step."""
+    identity: Mapping[str, str]
+    """Hashes of the ``data`` and the ``teacher``, which must stay what they are when a run goes on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResolvedRun:
+    """A run with every choice made: its configuration is written as ``config.json``."""
+
+    config: RunConfig
+    """The configuration, with the network, codec, batch size and conditions filled in."""
+    data: Dataset
+    """Training data."""
+    steps: int
+    """Optimizer steps; with a deadline, as many as seem possible now."""
+    seconds: float | None
+    """Time for this stage; ``None`` where a number of steps is given."""
+    speed: float
+    """Items per second in training."""
+    resumed: bool = False
+    """Whether the speed is that of an earlier session."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """What was chosen, and why, for the plan."""
+    warnings: tuple[str, ...] = ()
+    """What does not go together."""
+    parts: Parts
+    """What was built on the way."""
+
+    @property
+    def noun(self) -> str:
+        """What one item is called."""
+        noun: str = getattr(self.config.model.modality, "noun", self.data.summary.noun)
+        return "image" if noun == "picture" else noun
+
+    def deadline(self) -> Deadline | None:
+        """What keeps the run within its time, where there is a limit."""
+        if self.seconds is None:
+            return None
+        return Deadline(self.seconds, self.parts.train_step.options.batch_size / self.speed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """Where and when a run is resolved: nothing here has an effect on the numbers."""
+
+    out: Path = Path()
+    """The run's folder, which its own teacher lies in."""
+    world: World = World()
+    """The processes."""
+    clock: Clock = field(default_factory=Clock)
+    """Seconds of this stage."""
+    spent: float = 0.0
+    """Seconds of the budget that an earlier stage took."""
+    earlier: Mapping[str, Any] | None = None
+    """Counters of the newest checkpoint, where the run goes on: its choices were made when it began."""
+    say: Callable[[str], None] = field(default=lambda text: None)
+    """Reports what takes long."""
+
+
+def resolve(config: RunConfig, data: Dataset, session: Session | None = None) -> ResolvedRun:
+    """Make every choice that a configuration leaves open, and build what is trained.
+
+    In this order: the network, by the data and the budget; the model's shape, codec and conditions; teacher and first
+    weights; the batch size; compiling; the number of steps. Where a network, a batch size or a number of steps depends
+    on the speed of this machine, a short timing run measures it.
+
+    Args:
+        config: What is asked for.
+        data: Training data.
+        session: Where and when; the current folder and this process alone by default.
+
+    Raises:
+        ValueError: If anything does not fit: the data, the network, the objective, the teacher.
+    """
+    session = session or Session()
+    resolver = _Resolver(config, data, session)
+    return resolver.run()
+
+
+class _Resolver:
+    """The state of one call of :func:`resolve`."""
+
+    def __init__(self, config: RunConfig, data: Dataset, session: Session) -> None:
+        self.asked, self.data, self.session, self.world = config, data, session, session.world
+        self.reasons: dict[str, str] = {}
+        amount = None if config.max_steps is not None else parse_amount(config.budget, "budget")
+        self.timed = amount is not None and amount.unit == "seconds"
+        self.seconds = amount.value - session.spent if amount is not None and self.timed else None
+
+    def run(self) -> ResolvedRun:
+        config = replace(self.asked, model=fit_sampling_to_objective(self.asked.model, self.asked.objective))
+        config = self._with_network(config)
+        config = self._with_batch(config)
+        model, teacher, start = self._fitted(config)
+        config = replace(config, model=model)
+        parts, slope = self._built(config, teacher, start)
+        speed = self._speed(parts)
+        config, speed = self._compiled(config, parts, speed)
+        speed, steps = self.world.broadcast((speed, self._steps(config, speed)))
+        if not self.timed:
+            config = replace(config, max_steps=steps)
+        counted = replace(config, max_steps=steps)
+        warnings = [*network_warnings(counted, slope), *budget_warnings(counted)]
+        warnings += start_warnings(model, teacher, "teacher") + start_warnings(model, start, "init")
+        return ResolvedRun(
+            config=config,
+            data=self.data,
+            steps=steps,
+            seconds=self.seconds,
+            speed=speed,
+            resumed=self._known_speed(config) is not None,
+            reasons=self.reasons,
+            warnings=tuple(warnings),
+            parts=parts,
+        )
+
+    def _left(self) -> float | None:
+        """Seconds that are left for training."""
+        return None if self.seconds is None else max(self.seconds - self.session.clock.elapsed(), 1.0)
+
+    def _with_network(self, config: RunConfig) -> RunConfig:
+        """The configuration with its network: that of its teacher or start, or one chosen by timing runs."""
+        if "network" not in config.auto:
+            return config
+        config = replace(config, auto=tuple(name for name in config.auto if name != "network"))
+        second = config.model.network.takes_second_time
+        known = config.init or teacher_of(config, self.session.out)
+        if known is not None:
+            self.reasons["network"] = f"that of {known}, whose weights training starts from"
+            network = load(known).config.network.with_second_time(second)
+            return replace(config, model=replace(config.model, network=network))
+
+        def speed(network: NetworkConfig) -> float:
+            tried = replace(config, model=replace(config.model, network=network), compile=False)
+            return self._timed(tried)
+
+        modality = modality_of(self.data)
+        shape = config.model.codec.shape(modality.shape)
+        candidates = [network.with_second_time(second) for network in modality.default_networks(shape)]
+        chosen = self.world.broadcast(choose_network(candidates, speed, self._left()))
+        self.reasons["network"] = chosen.reason
+        return replace(config, model=replace(config.model, network=chosen.value))
+
+    def _with_batch(self, config: RunConfig) -> RunConfig:
+        """The configuration with a batch size, chosen by a timing run where it is left open."""
+        if "batch_size" not in config.auto:
+            return config
+        config = replace(config, auto=())
+        left = self._left()
+        speed = self._timed(replace(config, compile=False)) if left is not None else 1.0
+        chosen = self.world.broadcast(choose_batch(speed, left))
+        self.reasons["batch size"] = f"{chosen.value}: {chosen.reason}"
+        return replace(config, batch_size=chosen.value)
+
+    def _timed(self, config: RunConfig) -> float:
+        """Items per second in training, by a timing run."""
+        model, teacher, start = self._fitted(config)
+        parts, _ = self._built(replace(config, model=model), teacher, start)
+        return images_per_second(parts.train_step, parts.optimizer, self._longest())
+
+    def _fitted(self, config: RunConfig) -> tuple[ModelConfig, Generator | None, Generator | None]:
+        """The model that fits the data, its teacher, and the model that its weights start from."""
+        model = fit_model_to_objective(fit_model_to_data(config.model, self.data), config.objective)
+        teacher = load_fitting(teacher_of(config, self.session.out), model, "teacher")
+        start = load_fitting(config.init, model, "init")
+        return fit_model_to_start(model, start, teacher), teacher, start
+
+    def _built(self, config: RunConfig, teacher: Generator | None, start: Generator | None) -> tuple[Parts, float]:
+        """What is trained, and the slope of its embedding of time."""
+        model = config.model
+        student = build_student(config, model, start or teacher)
+        slope = time_embedding_slope(student.net)
+        objective = build_objective(config, student, teacher)
+        place(objective, config, self.world)
+        module = wrap(objective, self.world, config.parallel)
+        options = LoopOptions.of(config)
+        loader = Loader(self.data, options.batch_size, config.seed, rank=self.world.rank, world=self.world.size)
+        codec = model.build_codec().to(self.world.device)
+        examples = Examples(model.modality, codec, model.context, model.sigma_data)
+        train_step = TrainStep(module, loader, examples, options, self.world)
+        if config.compile:
+            compile_networks(objective, train_step)
+        optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
+        frozen = objective.teacher
+        teacher_hash = "" if frozen is None else weights_hash(frozen.state_dict())
+        identity = {"data": self.data.fingerprint, "teacher": teacher_hash}
+        return Parts(objective=objective, train_step=train_step, optimizer=optimizer, identity=identity), slope
+
+    def _known_speed(self, config: RunConfig) -> float | None:
+        """Items per second of earlier sessions."""
+        earlier = self.session.earlier or {}
+        if earlier.get("step", 0) and earlier.get("seconds", 0.0) > 0:
+            return earlier["step"] * config.batch_size / earlier["seconds"]
+        return None
+
+    def _longest(self) -> float | None:
+        """Seconds that a timing run may take."""
+        return None if self.seconds is None else max(TIMING_SHARE * self.seconds, 0.1)
+
+    def _speed(self, parts: Parts) -> float:
+        known = self._known_speed(self.asked)
+        return images_per_second(parts.train_step, parts.optimizer, self._longest()) if known is None else known
+
+    def _compiled(self, config: RunConfig, parts: Parts, speed: float) -> tuple[RunConfig, float]:
+        """The run with its networks compiled where that is worth it, and its speed."""
+        seconds = self._steps(config, speed) * parts.train_step.options.batch_size / speed
+        if not worth_compiling(config, seconds, parts.train_step, self.session.out):
+            return config, speed
+        self.session.say("compiling the network, as this run is long (--no-auto-compile goes without)")
+        try:
+            faster = keep_if_faster(parts.objective, parts.train_step, parts.optimizer, speed)
+        except ValueError as error:
+            self.session.say(f"not compiled: {error}")
+            return config, speed
+        return (config, speed) if math.isnan(faster) else (replace(config, compile=True), faster)
+
+    def _steps(self, config: RunConfig, speed: float) -> int:
+        """Optimizer steps of the whole run, at this speed."""
+        if config.max_steps is not None:
+            return config.max_steps
+        batch_size = config.batch_size
+        left = self._left()
+        if left is None:
+            return parse_amount(config.budget, "budget").steps(batch_size, speed)
+        done = (self.session.earlier or {}).get("step", 0)
+        return max(1, done + round(left * speed / batch_size))

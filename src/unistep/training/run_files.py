@@ -1,0 +1,91 @@
+"""What a run writes into its folder while it trains: checkpoints, the model, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from unistep.codecs.base import Codec
+from unistep.generation.model_config import ModelConfig
+from unistep.hub.save import save
+from unistep.training.checkpoint import Snapshot, prune, save_checkpoint
+
+
+class Previews(Protocol):
+    """What shows samples: a modality."""
+
+    def save_preview(self, x: Tensor, folder: Path, name: str) -> None:
+        """Write files that show samples."""
+
+
+class RunFiles:
+    """Writes into the folder of a run.
+
+    Args:
+        out: The folder.
+        keep: Number of checkpoints that stay.
+        identity: Hashes of what the run depends on, such as its ``data`` and its ``teacher``; part of each checkpoint.
+        model: The model to write, with a title and where it comes from; without, only checkpoints are written.
+        title: Heading of the model's card.
+        provenance: Where the model comes from, for its configuration and card.
+        codec: The model's codec, whose weights, if it has any, lie beside the model's.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        keep: int = 2,
+        identity: Mapping[str, Any] | None = None,
+        model: ModelConfig | None = None,
+        title: str = "",
+        provenance: Mapping[str, str] | None = None,
+        codec: Codec | None = None,
+    ) -> None:
+        self.out, self.keep, self.identity = out, keep, dict(identity or {})
+        self.model, self.title, self.provenance, self.codec = model, title, dict(provenance or {}), codec
+
+    def checkpoint(self, snapshot: Snapshot, progress: Mapping[str, Any]) -> None:
+        """Write a checkpoint and delete the oldest.
+
+        Args:
+            snapshot: The state.
+            progress: Counters; ``step`` names the checkpoint.
+
+        Raises:
+            OSError: If the disk is full or cannot be written; earlier checkpoints are untouched.
+        """
+        save_checkpoint(snapshot, self.out / "checkpoints", {**progress, **self.identity})
+        prune(self.out / "checkpoints", self.keep)
+
+    def weights(self, net: nn.Module, average: Mapping[str, Tensor], described: Mapping[str, str]) -> None:
+        """Write the model with averaged weights, where there is one to write.
+
+        Args:
+            net: The network, for what is no parameter of it.
+            average: The averaged parameters by their number.
+            described: How far the training is, for the model's provenance.
+
+        Raises:
+            ValueError: If it cannot be written.
+        """
+        if self.model is None:
+            return
+        weights = net.state_dict() | {name: average[str(i)] for i, (name, _) in enumerate(net.named_parameters())}
+        provenance = {**self.provenance, **described}
+        lines = "\n".join(f"- {name}: {value}" for name, value in provenance.items())
+        card = f"---\nlibrary_name: unistep\n---\n# {self.title}\n\nTrained with Unistep.\n\n{lines}\n"
+        save(replace(self.model, provenance=provenance), weights, self.out / "model", card, codec=self.codec)
+
+    def samples(self, x: Tensor, modality: Previews, step: int) -> None:
+        """Write samples of the averaged weights.
+
+        Raises:
+            OSError: If the disk is full.
+            ValueError: If they cannot be written.
+        """
+        (self.out / "samples").mkdir(parents=True, exist_ok=True)
+        modality.save_preview(x, self.out / "samples", f"{step:08d}")

@@ -1,0 +1,232 @@
+"""One stage of a run: resolve what is asked, go back to the newest checkpoint, train, report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from torch import Tensor
+
+from unistep.data import Dataset, prepare
+from unistep.generation.generator import Generator
+from unistep.serialization import read_json
+from unistep.training.checkpoint import TrainingState, checkpoints, newest_progress, read_checkpoint
+from unistep.training.display import Display, duration, show_line, show_table
+from unistep.training.ema import EMA
+from unistep.training.log import MetricsLog
+from unistep.training.loop import Callback, Loop
+from unistep.training.pace import Clock, Leg, Pace, known_plans, write_plans
+from unistep.training.parallel import World
+from unistep.training.plan import describe
+from unistep.training.resolve import ResolvedRun, Session, resolve
+from unistep.training.run_config import RunConfig
+from unistep.training.run_directory import CONFIG, going_on, write_config
+from unistep.training.run_files import RunFiles
+from unistep.training.run_paths import teacher_of
+from unistep.training.stop import Stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What the stages of a run share."""
+
+    world: World
+    """The processes."""
+    console: Console
+    """Where to report."""
+    resume: str
+    """The command that goes on after a stop."""
+    stop: Stop = field(default_factory=Stop)
+    """Says when to stop early."""
+    callback: Callback | None = None
+    """Called after every step."""
+
+
+def train_stage(
+    asked: RunConfig, out: Path, around: Surroundings, *, stage: str = "student", spent: float = 0.0, last: bool = True
+) -> bool:
+    """Train one model in a folder that is held, or go on with it.
+
+    Args:
+        asked: What is asked for.
+        out: The folder.
+        around: What the stages share.
+        stage: What is trained.
+        spent: Seconds of the budget that an earlier stage took.
+        last: Whether no other stage follows, so that the end is reported.
+
+    Returns:
+        Whether the last step was reached.
+
+    Raises:
+        ValueError: For a mistake in the configuration or the data, before anything is trained.
+        TrainingStoppedError: When training diverges.
+    """
+    world, console = around.world, around.console
+    stored = read_json(RunConfig, out / CONFIG) if (out / CONFIG).is_file() else None
+    config = asked if stored is None else going_on(stored, asked)
+    dataset = _data(config, world)
+    if dataset.summary.skipped:
+        console.print(dataset.summary)
+    earlier = newest_progress(out / "checkpoints")
+    clock = Clock()
+    session = Session(
+        out=out, world=world, clock=clock, spent=spent, earlier=earlier, say=lambda text: show_line(console, text)
+    )
+    resolved = resolve(config, dataset, session)
+    config, parts = resolved.config, resolved.parts
+    emas = [EMA(ema, parts.objective.student.net.parameters()) for ema in config.emas]
+    state = TrainingState(parts.objective, parts.optimizer, emas)
+    progress = _restore(config, state, out, parts.identity, around)
+    clock.before = float(progress.get("seconds", 0.0))
+    step = int(progress.get("step", 0))
+    if config.max_steps is not None and step > config.max_steps:
+        raise ValueError(f"{out} has done {step} steps already; give at least as many with --max-steps")
+    pace = _pace(resolved, progress, out, clock)
+    if world.is_rank_zero:
+        write_config(out, config)
+        write_plans(out, pace.legs)
+    show_table(console, "plan", describe(resolved, parts.train_step, out, step))
+    if progress:
+        show_line(console, f"going on after step {step}")
+    provenance = {
+        "recipe": config.recipe,
+        "data": config.data.source,
+        **({"data licence": dataset.licence} if dataset.licence else {}),
+    }
+    files = RunFiles(
+        out,
+        config.keep,
+        {**parts.identity, "length": _length(config)},
+        config.model,
+        config.recipe,
+        provenance,
+        parts.train_step.examples.codec,
+    )
+    loop = Loop(
+        parts.train_step.options,
+        parts.objective,
+        parts.train_step,
+        state,
+        pace,
+        progress=progress,
+        clock=clock,
+        deadline=resolved.deadline(),
+        files=files,
+        draw=lambda: _draw(resolved),
+        modality=config.model.modality,
+        stop=around.stop,
+        callback=around.callback,
+        stage=stage,
+        resume=around.resume,
+    )
+    log = MetricsLog(out, loop.step, resolved.warnings) if world.is_rank_zero else None
+    display = Display(console, loop.total, loop.step, f"{resolved.noun}s")
+    try:
+        done = loop.run(display, log)
+    finally:
+        if log is not None:
+            try:
+                log.close()
+            except OSError as error:
+                display.warn(f"the last numbers are not on disk: {error}")
+    _report(around, loop, out, done=done, last=last, tensorboard=log is not None and log.has_tensorboard)
+    return done
+
+
+def _data(config: RunConfig, world: World) -> Dataset:
+    """The data, prepared once by the main process."""
+
+    def once() -> None:
+        prepare(config.data, progress=True)
+
+    world.run_on_rank_zero(once)
+    return prepare(config.data, progress=False)
+
+
+def _draw(resolved: ResolvedRun) -> Tensor:
+    """Samples of the student as it is, always of the same seeds."""
+    model = resolved.config.model
+    generator = Generator(resolved.parts.objective.student, model, codec=resolved.parts.train_step.examples.codec)
+    denoiser = model.kind == "denoiser"
+    return generator.sample(model.modality.previews, steps=8 if denoiser else 1, solver="dpmpp2m" if denoiser else None)
+
+
+def _length(config: RunConfig) -> str:
+    """How long the run is to be, as a checkpoint remembers it."""
+    return config.budget if config.max_steps is None else f"{config.max_steps} steps"
+
+
+def _pace(resolved: ResolvedRun, progress: Mapping[str, Any], out: Path, clock: Clock) -> Pace:
+    """The plans of the run: those that it had, unless it was given another length."""
+    config, deadline = resolved.config, resolved.deadline()
+    if deadline is None:
+        return Pace([Leg(0, 0.0, resolved.steps)])
+    if progress.get("plans") and progress.get("length") == _length(config):
+        return Pace(known_plans(progress["plans"], out))
+    step = int(progress.get("step", 0))
+    return Pace([Leg(step, min(clock.elapsed() / deadline.seconds, 1.0) if step else 0.0, resolved.steps)])
+
+
+def _restore(
+    config: RunConfig, state: TrainingState, out: Path, identity: Mapping[str, str], around: Surroundings
+) -> dict[str, Any]:
+    """Go back to the newest checkpoint that can be read; empty where there is none at all.
+
+    Raises:
+        ValueError: If there are checkpoints and none can be read, or the data or the teacher is not what it was.
+    """
+    found, problem = checkpoints(out / "checkpoints"), ""
+    for folder in reversed(found):
+        try:
+            snapshot, problem = read_checkpoint(folder), ""
+        except ValueError as error:
+            snapshot, problem = None, str(error)
+        # Restoring is done together, or not at all.
+        if around.world.any_rank(snapshot is None) or snapshot is None:
+            line = f"checkpoint {folder.name} cannot be read, going back to the one before it ({problem})"
+            show_line(around.console, line, "yellow")
+            continue
+        for name, value in identity.items():
+            if snapshot.progress.get(name, value) != value:
+                what = f"data of {config.data.source}" if name == "data" else f"teacher {teacher_of(config, out)}"
+                raise ValueError(f"the {what} has changed since the run in {out} began; start another with --out")
+        try:
+            state.restore(snapshot)
+        except ValueError as error:
+            raise ValueError(f"{folder} cannot be used: {error}; start another run with --out") from None
+        return snapshot.progress
+    if found:
+        raise ValueError(f"no checkpoint in {out} can be read ({problem}); start another run with --out")
+    return {}
+
+
+def _report(around: Surroundings, loop: Loop, out: Path, *, done: bool, last: bool, tensorboard: bool) -> None:
+    """Say how it ended, where everything is and what to do next."""
+    console = around.console
+    if done:
+        show_line(console, f"done: {loop.step} steps in {duration(loop.seconds)}")
+    else:
+        show_line(console, f"stopped after step {loop.step} of {loop.total}, saved; go on with:")
+        show_line(console, f"  {around.resume}")
+    if loop.health.skipped:
+        show_line(console, f"{loop.health.skipped} steps with a non-finite loss or gradient were skipped")
+    if done and not last:
+        return
+    rows = {
+        "model": str(out / "model"),
+        "samples": str(out / "samples"),
+        "numbers": str(out / "metrics.jsonl"),
+        "checkpoints": str(out / "checkpoints"),
+    }
+    show_table(console, "where everything is", rows)
+    name = shlex.quote(str(out))
+    following = {"draw samples": f"unistep sample {name}", "measure the quality": f"unistep evaluate {name}"}
+    if tensorboard:
+        following["see the curves"] = f"tensorboard --logdir {shlex.quote(str(out / 'tensorboard'))}"
+    if done:
+        show_table(console, "what to do next", following)
