@@ -149,7 +149,10 @@ def test_ctrl_c_and_a_polite_kill_save_and_leave(number: signal.Signals, whole: 
     step = newest(out)
     assert 2 < step < STEPS
     text = (whole / "killed.txt").read_text()
-    assert f"stopped after step {step} of {STEPS}, saved; go on with --resume" in text
+    assert (
+        f"stopped after step {step} of {STEPS}, saved; go on with:\n  unistep.train(None, {str(out)!r}, resume=True)"
+        in text
+    )
     assert load(out).config.provenance["steps"] == str(step)
     assert (out / "samples" / f"{step:08d}.png").exists()
     done, text = run(run_config("denoising", whole, checkpoint_every="100"), out, resume=True)
