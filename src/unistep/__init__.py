@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unistep.evaluation import evaluate, load_features, quick_fd
     from unistep.generation.generator import Generator
     from unistep.generation.model_config import ModelConfig
+    from unistep.generation.requests import Request
     from unistep.hub import load, models, save
     from unistep.modalities import AudioModality, ImageModality, TensorModality
     from unistep.nets.config import NetworkConfig
@@ -87,6 +88,7 @@ _HOMES = {
     # training, models, evaluation
     "Generator": "generation.generator",
     "ModelConfig": "generation.model_config",
+    "Request": "generation.requests",
     "RunConfig": "training.run_config",
     "citation": "recipes.cite",
     "evaluate": "evaluation",
@@ -136,6 +138,7 @@ __all__ = [  # a test compares it with the table above
     "Objective",
     "ObjectiveConfig",
     "Path",
+    "Request",
     "RunConfig",
     "Scalar",
     "ScalarField",
