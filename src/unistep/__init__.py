@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from unistep.recipes import recipe
     from unistep.recipes.cite import citation
     from unistep.registry import register
+    from unistep.training.autoencoder import train_autoencoder
     from unistep.training.run import train
     from unistep.training.run_config import RunConfig
 
@@ -100,6 +101,7 @@ _HOMES = {
     "register": "registry",
     "save": "hub",
     "train": "training.run",
+    "train_autoencoder": "training.autoencoder",
 }
 """Where each name lives: a module, and the name there if it is another."""
 _ROOMS = (
@@ -173,6 +175,7 @@ __all__ = [  # a test compares it with the table above
     "save",
     "search_times",
     "train",
+    "train_autoencoder",
 ]
 
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
+from training.tiny import run_config
 from unistep import registry
 from unistep.codecs.autoencoder import AutoencoderConfig
 from unistep.codecs.base import Codec, CodecConfig, UnfitShapeError, WeightedCodecConfig
 from unistep.codecs.identity import IdentityConfig
 from unistep.codecs.spectrum import SpectrumConfig
+from unistep.data import DataConfig, prepare
 from unistep.generation.model_config import ModelConfig
 from unistep.hub import load, save
 from unistep.modalities.tensor import TensorModality
 from unistep.nets.unet import UNetConfig
 from unistep.serialization import from_plain, to_plain
+from unistep.training.autoencoder import train_autoencoder
+from unistep.training.run import train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,3 +201,35 @@ def test_weights_lie_beside_the_model(config: CodecConfig, tmp_path: Path) -> No
     (tmp_path / "m" / "codec.safetensors").unlink()
     with pytest.raises(ValueError, match=r"codec\.safetensors: no such file"):
         load(tmp_path / "m")
+
+
+def test_an_autoencoder_learns_the_bundled_images() -> None:
+    """It explains most of the variance of images that it has not seen, in a quarter of their values."""
+    data = prepare(DataConfig(source="fashion-mnist:test", limit=400), progress=False)
+    x = torch.from_numpy(data.values.copy()).float() / 127.5 - 1
+    codec = train_autoencoder(x[:340], AutoencoderConfig(widths=(16,), latents=1), steps=80, batch_size=16, lr=5e-3)
+    unseen = x[340:]
+    z = codec.encode(unseen)
+    assert tuple(z.shape[1:]) == (1, 14, 14)
+    assert float((codec.decode(z) - unseen).square().mean()) < 0.3 * float(unseen.var())
+    assert float(z.std()) == pytest.approx(0.5, rel=0.15)
+
+
+def test_a_model_is_trained_in_latent_space_saved_loaded_and_sampled(tmp_path: Path) -> None:
+    config = run_config("denoising", tmp_path, max_steps=2)
+    data = prepare(config.data, progress=False)
+    codec = train_autoencoder(data, AUTOENCODER, steps=3, out=tmp_path / "codec.safetensors")
+    network = replace(config.model.network, position_sizes=())  # type: ignore[type-var]
+    config = replace(config, model=replace(config.model, network=network, codec=codec.config))
+    assert train(config, tmp_path / "run", device="cpu", console=Console(quiet=True))
+    g = load(tmp_path / "run")
+    assert g.shape == (2, 4, 4)
+    assert g.config.network.channels == 2  # type: ignore[attr-defined]
+    assert g.config.codec.weights == "codec.safetensors"  # type: ignore[attr-defined]
+    assert torch.equal(g.codec.decoder[0].weight, codec.decoder[0].weight)  # type: ignore[index,union-attr]
+    x = g.sample(2, steps=2)
+    assert tuple(x.shape) == (2, 1, 8, 8)
+    assert x.isfinite().all()
+    model = replace(g.config, codec=AUTOENCODER)
+    with pytest.raises(ValueError, match="names no weights; train them first"):
+        model.build_codec()

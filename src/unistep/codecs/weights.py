@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from unistep.codecs.base import Codec, CodecConfig
-from unistep.weights import read_weights, weights_hash
+from unistep.files import replacing
+from unistep.weights import read_weights, weights_hash, write_weights
 
 WEIGHTS = "codec.safetensors"
 """Name of a codec's weights in a model's folder."""
@@ -39,6 +41,20 @@ def build_codec(config: CodecConfig, signal_shape: tuple[int, ...], folder: Path
             first = str(error).splitlines()[-1].strip()
             raise ValueError(f"{path} does not fit the codec's options: {first}") from None
     return codec.frozen()
+
+
+def save_codec(codec: Codec, path: Path) -> None:
+    """Write the weights of a codec to a file, which its configuration names from then on.
+
+    Raises:
+        ValueError: If it has none, or the file cannot be written, naming it and the reason.
+    """
+    if not codec.config.has_weights:
+        raise ValueError(f"{type(codec).__name__} has no weights to save")
+    tensors = codec.state_dict()
+    with replacing(path) as temporary:
+        write_weights(tensors, temporary, metadata={"format": "pt"})
+    codec.config = replace(codec.config, weights=str(path.resolve()), sha256=weights_hash(tensors))
 
 
 def weights_path(config: Any, folder: Path | None) -> Path:
