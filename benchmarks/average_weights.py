@@ -43,8 +43,8 @@ def main() -> None:
         sampled = [mine.sample(args.num, steps=n, batch_size=100, seed=SEED) for n in args.steps if args.num]
         print(share, *(f"{quick_fd(x):.3f}" for x in sampled), flush=True)
     if args.out is not None:
-        told = mine.config.provenance | {"weights": f"{1 - share:g} of {args.model}, {share:g} of {args.other}"}
-        save(replace(mine.config, provenance=told), average, args.out, "# An average of two models\n")
+        provenance = mine.config.provenance | {"weights": f"{1 - share:g} of {args.model}, {share:g} of {args.other}"}
+        save(replace(mine.config, provenance=provenance), average, args.out, "# An average of two models\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where in the spectrum made notes differ from rendered ones that are told the same: level by instrument and band.
+"""Where in the spectrum generated notes differ from rendered ones with the same condition: level by instrument and band.
 
     python benchmarks/note_bands.py [--model notes] [--num 400] [--steps 1] [--picture notes.png]
 
@@ -54,11 +54,11 @@ def main() -> None:
         DataConfig(source="notes:test", seconds=modality.seconds, sample_rate=modality.sample_rate, loudness="keep")
     )
     chosen = [i * len(real) // args.num for i in range(args.num)]
-    told: dict[str, Any] = {name: real.condition[name][chosen].tolist() for name in generator.config.fields}
+    given: dict[str, Any] = {name: real.condition[name][chosen].tolist() for name in generator.config.fields}
     for name, field in generator.config.fields.items():
         if isinstance(field, LabelField):
-            told[name] = [field.written[value] for value in told[name]]
-    made = generator.sample(args.num, steps=args.steps, **told)[:, 0]
+            given[name] = [field.written[value] for value in given[name]]
+    made = generator.sample(args.num, steps=args.steps, **given)[:, 0]
     true = torch.from_numpy(real.values[chosen, 0].copy()).float() / 32_768
     if args.picture:
         numbers = torch.from_numpy(real.condition["instrument"][chosen])

@@ -2,8 +2,8 @@
 
     python benchmarks/notes_variants.py picture frames frames-places recipe [--data notes:piano] [--steps 500]
 
-Prints what the denoiser makes of pure noise in one call and in 18 Heun steps, told what held-out notes are: the
-log-spectral distance to the nearest of those that were told the same, in decibels, and the share of pitches that are
+Prints what the denoiser makes of pure noise in one call and in 18 Heun steps, with the conditions of held-out notes: the
+log-spectral distance to the nearest of those with the same condition, in decibels, and the share of pitches that are
 within 50 cents by YIN.
 Needs Debian's packages fluidsynth and fluid-soundfont-gm.
 """
@@ -78,10 +78,10 @@ def measure(name: str, data: str, steps: int, threads: int) -> None:
     features = load_features("spectrum", shape=model.signal_shape, sample_rate=test.sample_rate)
     cells = []
     for how in ({"steps": 1, "solver": "euler"}, {"steps": 18, "solver": "heun"}):
-        hearing = NoteMetrics(test, features, HEARD, seed=0)
-        listening = hearing.listen()
-        listening.update(model.sample(HEARD, **hearing.condition, **how), torch.empty(HEARD, 0))
-        heard = listening.compute()
+        metrics = NoteMetrics(test, features, HEARD, seed=0)
+        accumulator = metrics.listen()
+        accumulator.update(model.sample(HEARD, **metrics.condition, **how), torch.empty(HEARD, 0))
+        heard = accumulator.compute()
         cells.append(f"{heard['LSD ↓']:.2f} | {heard['tracker ↑']:.0%}")
     parameters = sum(p.numel() for p in model.map.parameters()) / 1e6
     print(f"| `{name}` | {parameters:.1f} M | {seconds:.0f} | {' | '.join(cells)} |", flush=True)

@@ -44,7 +44,7 @@ def count_passes(objective: nn.Module) -> Counter[str]:
 
 
 def fitted(config: RunConfig, dataset: Dataset, teacher: Generator | None) -> ModelConfig:
-    """The model of a run, with the size of the teacher's network and what the teacher can be told."""
+    """The model of a run, with the size of the teacher's network and the teacher's conditions."""
     if teacher is None:
         return fit_model_to_data(config.model, dataset)
     ours = config.model.network

@@ -75,8 +75,8 @@ def main() -> None:
             if turn:  # the first is a warm-up
                 seconds[name].append(clock() - begin)
     median = {name: statistics.median(found) for name, found in seconds.items()}
-    told = f"batch {args.batch_size}, {args.rounds} rounds; {YARDSTICK} {median[YARDSTICK]:.3f} s a step"
-    print(f"{hardware(world.device)}; {told}")
+    facts = f"batch {args.batch_size}, {args.rounds} rounds; {YARDSTICK} {median[YARDSTICK]:.3f} s a step"
+    print(f"{hardware(world.device)}; {facts}")
     for name, value in median.items():
         print(f"{name:<28}{value / median[YARDSTICK]:6.2f}")
     if args.json:

@@ -1,18 +1,17 @@
-"""Whether a stream keeps up, and whether its seams can be told from what lies between them.
+"""Whether a stream keeps up, and whether its chunk boundaries differ from what lies between them.
 
     python benchmarks/stream.py --model runs/phrases [--threads 2] [--seconds 60] [--long 3600] [--json FILE]
 
-- first sound: from ``unistep.load`` to the first chunk, once, as a person waits who starts a program;
-- in real time: deadlines dropped in ``--seconds`` of playing, each chunk due when the last has been played, and how
-  long a chunk takes, median and 95th percentile;
+- first sound: from ``unistep.load`` to the first chunk, once, as when a program starts;
+- in real time: deadlines missed in ``--seconds`` of playing, each chunk due when the last has been played, and the
+  time per chunk, median and 95th percentile;
 - at full speed: ``--long`` seconds of stream time without waiting, the real-time factor, and the process's memory after
   the first minute and at the end;
-- the next chunk: log-spectral distance of what one call makes of a real chunk and what is told to the true next one, in
-  decibels, over 128 examples of ``--data``;
-- seams: jumps in level and in colour (``unistep.evaluation.chunk_boundaries``) at seams and elsewhere, median and 95th
-  percentile,
-  of ``--seconds`` of stream for each of the model's first field's values, and of the data that it learned from. A ratio
-  of 1 is a seam that is no different from any other moment.
+- the next chunk: log-spectral distance, in decibels, between the chunk that one call makes from a real chunk and its
+  condition, and the true next one, over 128 examples of ``--data``;
+- boundaries: jumps in level and in spectrum (``unistep.evaluation.chunk_boundaries``) at chunk boundaries and elsewhere,
+  median and 95th percentile, of ``--seconds`` of stream for each value of the model's first field, and of the training
+  data. A ratio of 1 is a boundary that is no different from any other moment.
 """
 
 from __future__ import annotations
@@ -97,25 +96,25 @@ def real_sounds(generator: Generator, data: str) -> Dataset:
 
 @torch.inference_mode()
 def next_chunk(generator: Generator, real: Dataset) -> float:
-    """How far one call lands from the true next chunk, where the last one is real."""
+    """Distance of one call from the true next chunk, given a real previous one."""
     modality: Any = generator.modality
     codec = generator.codec
     config, flow = generator.config, generator.map.path
     count = min(HEARD, len(real))
     chosen = [i * len(real) // count for i in range(count)]
     past, x0 = codec.split(modality.to_signal(torch.from_numpy(real.values[chosen])))
-    told = {name: torch.from_numpy(real.condition[name][chosen]) for name in config.fields if name in real.condition}
+    given = {name: torch.from_numpy(real.condition[name][chosen]) for name in config.fields if name in real.condition}
     items = ItemGenerators(chosen)
     noise, t = normal(x0.shape, items), torch.full((len(x0),), flow.t_max)
-    condition = config.context.in_stream(told, past, config.sigma_data, items)  # type: ignore[union-attr]
+    condition = config.context.in_stream(given, past, config.sigma_data, items)  # type: ignore[union-attr]
     with autocast(generator.precision, generator.device):
         x = generator.map(expand_to(flow.sigma(t), noise) * noise, t, None, condition).float()
     made, true = (codec.decode_next(spectra, codec.start(spectra))[0][:, 0] for spectra in (x, x0))
     return float(log_spectral_distance(made, true, modality.sample_rate).mean())
 
 
-def seams(generator: Generator, data: str, real: Dataset, length: float, seconds: float) -> list[dict[str, Any]]:
-    """Jumps of the stream, for each of its voices, and of real data where that has them too."""
+def boundaries(generator: Generator, data: str, real: Dataset, length: float, seconds: float) -> list[dict[str, Any]]:
+    """Jumps of the stream, for each of its voices, and of real data if it has the same voices."""
     codec, context = generator.codec, generator.config.context
     assert context is not None
     name, names = next(
@@ -127,8 +126,8 @@ def seams(generator: Generator, data: str, real: Dataset, length: float, seconds
     waves = torch.from_numpy(real.values[:, 0].copy()).float() / 32_768
     heard, rows = [], []
     for number, voice in enumerate(names):
-        told = {name: voice} if name else {}
-        chunks = itertools.islice(generator.stream(seed=3, **told), round(seconds / length))
+        given = {name: voice} if name else {}
+        chunks = itertools.islice(generator.stream(seed=3, **given), round(seconds / length))
         heard.append(torch.cat(list(chunks), dim=-1)[:1])
         rows.append(row(f"stream, {voice}", heard[-1:], codec))
         own = waves[torch.from_numpy(real.condition[name] == number)] if name in real.condition else waves[:0]
@@ -140,21 +139,21 @@ def seams(generator: Generator, data: str, real: Dataset, length: float, seconds
 
 
 def row(name: str, sounds: list[Tensor], codec: Codec) -> dict[str, Any]:
-    """Medians and 95th percentiles at seams and inside, with their ratios."""
+    """Medians and 95th percentiles at boundaries and inside, with their ratios."""
     cells: dict[str, Any] = {"of": name}
     for measure, call in MEASURES.items():
         found = [call(sound, codec.config.chunk, codec.config.hop) for sound in sounds]
-        jumps = Jumps(seams=torch.cat([j.seams for j in found]), inside=torch.cat([j.inside for j in found]))
+        jumps = Jumps(boundaries=torch.cat([j.boundaries for j in found]), inside=torch.cat([j.inside for j in found]))
         for title, share in (("p50", 0.5), ("p95", 0.95)):
-            at_seams, inside = jumps.at(share)
-            cells[f"{measure} {title}"] = (at_seams, inside, at_seams / max(inside, 1e-9))
+            at_boundaries, inside = jumps.at(share)
+            cells[f"{measure} {title}"] = (at_boundaries, inside, at_boundaries / max(inside, 1e-9))
     return cells
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder of a model of an endless sound or of its run")
+    parser.add_argument("--model", required=True, help="folder of a streaming model or of its run")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--seconds", type=float, default=60)
@@ -175,20 +174,20 @@ def main() -> int:
         figures |= at_full_speed(generator, length, options.long)
         real = real_sounds(generator, options.data)
         figures["next chunk, dB"] = next_chunk(generator, real)
-        table = seams(generator, options.data, real, length, options.seconds)
+        table = boundaries(generator, options.data, real, length, options.seconds)
     except ValueError as error:
         print(f"stream: error: {error}", file=sys.stderr)
         return 2
     for name, value in figures.items():
         print(f"{name:32} {value:.3f}" if isinstance(value, float) else f"{name:32} {value}")
-    print(f"\n{'jumps in dB at seams / inside':32}" + "".join(f"{name:>24}" for name in list(table[0])[1:]))
+    print(f"\n{'jumps in dB, boundaries / inside':32}" + "".join(f"{name:>24}" for name in list(table[0])[1:]))
     for cells in table:
-        told = [f"{a:.2f} / {b:.2f} = {ratio:.2f}" for a, b, ratio in list(cells.values())[1:]]
-        print(f"{cells['of']:32}" + "".join(f"{text:>24}" for text in told))
+        shown = [f"{a:.2f} / {b:.2f} = {ratio:.2f}" for a, b, ratio in list(cells.values())[1:]]
+        print(f"{cells['of']:32}" + "".join(f"{text:>24}" for text in shown))
     facts = {"model": options.model, "hardware": hardware(), "torch": torch.__version__}
     print(f"{facts['hardware']}, {generator.precision}; PyTorch {facts['torch']}")
     if options.json is not None:
-        facts |= {"figures": figures, "seams": table}
+        facts |= {"figures": figures, "boundaries": table}
         options.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return 0
 

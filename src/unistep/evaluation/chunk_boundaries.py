@@ -1,10 +1,10 @@
-r"""Whether the seams of a stream can be heard or seen: how far sound moves across them, and between any two moments.
+r"""Whether the chunk boundaries of a stream are audible: how much the sound changes across them, and elsewhere.
 
 With :math:`E_m` the energy of hop :math:`m`, of :math:`H` samples, the jump in level is
 :math:`|10 \log_{10} E_{m+1} - 10 \log_{10} E_m|`, and with :math:`L_{k,m}` the levels in decibels of the frequencies of
-a frame of :math:`2H` samples, the jump in colour is :math:`\mathrm{mean}_k |L_{k,m+1} - L_{k,m}|`. Both chunks sound in
-the first hop after a seam, as their frames overlap there, so that a jump in level may be at its beginning or its end,
-and frames are laid so that they meet in its middle.
+a frame of :math:`2H` samples, the jump in spectrum is :math:`\mathrm{mean}_k |L_{k,m+1} - L_{k,m}|`. The frames of two
+chunks overlap in the first hop after their boundary, so a jump in level may be at either end of that hop, and frames for
+the spectrum meet in its middle.
 """
 
 from __future__ import annotations
@@ -16,47 +16,47 @@ from jaxtyping import Float
 from torch import Tensor
 
 FLOOR = -70.0
-"""Decibels of full scale below which level and colour make no difference: what nobody hears cannot jump."""
+"""Decibels of full scale below which level and spectrum are ignored, because such changes are inaudible."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Jumps:
-    """Jumps in decibels, at seams and elsewhere."""
+    """Jumps in decibels, at chunk boundaries and inside chunks."""
 
-    seams: Float[Tensor, " n"]
-    """Those at seams."""
+    boundaries: Float[Tensor, " n"]
+    """Those at chunk boundaries."""
     inside: Float[Tensor, " m"]
     """All others."""
 
     def at(self, share: float) -> tuple[float, float]:
-        """What that share of the jumps at seams does not exceed, and that of the others; 0.5 is the median."""
-        return float(self.seams.quantile(share)), float(self.inside.quantile(share))
+        """Quantiles of the jumps at boundaries and of the others; 0.5 is the median."""
+        return float(self.boundaries.quantile(share)), float(self.inside.quantile(share))
 
 
 def level_jumps(sound: Float[Tensor, "b n"], chunk: int, hop: int) -> Jumps:
     """Jumps in level from hop to hop.
 
     Args:
-        sound: Waveforms in [-1, 1], each beginning with a chunk.
-        chunk: Hops of a chunk.
-        hop: Samples of a hop.
+        sound: Waveforms in [-1, 1], each starting with a chunk.
+        chunk: Hops per chunk.
+        hop: Samples per hop.
     """
     energy = sound.unfold(1, hop, hop).double().square().mean(dim=2)
     level = 10 * (energy + 10 ** (FLOOR / 10)).log10()
     after = torch.arange(1, level.shape[1])
-    return _parted(level.diff(dim=1).abs(), (after >= chunk) & (after % chunk <= 1))
+    return _split(level.diff(dim=1).abs(), (after >= chunk) & (after % chunk <= 1))
 
 
 def colour_jumps(sound: Float[Tensor, "b n"], chunk: int, hop: int) -> Jumps:
-    """Jumps in colour from frame to frame; arguments as those of :func:`level_jumps`, with an even number of hops."""
+    """Jumps in spectrum from frame to frame; arguments as for :func:`level_jumps`, with an even number of hops."""
     length, half = 2 * hop, hop // 2
     frames = sound[:, half:].unfold(1, length, length).double()
     window = torch.hann_window(length, dtype=frames.dtype)
     power = (torch.fft.rfft(frames * window).abs() * (2 / window.sum())).square()
     level = 10 * (power + 10 ** (FLOOR / 10)).log10()
     after = 2 * torch.arange(1, level.shape[1])
-    return _parted(level.diff(dim=1).abs().mean(dim=2), after % chunk == 0)
+    return _split(level.diff(dim=1).abs().mean(dim=2), after % chunk == 0)
 
 
-def _parted(jumps: Tensor, at_seam: Tensor) -> Jumps:
-    return Jumps(seams=jumps[:, at_seam].flatten(), inside=jumps[:, ~at_seam].flatten())
+def _split(jumps: Tensor, at_boundary: Tensor) -> Jumps:
+    return Jumps(boundaries=jumps[:, at_boundary].flatten(), inside=jumps[:, ~at_boundary].flatten())

@@ -18,7 +18,17 @@ SANITY = "sanity"
 """The kind of a row that judges no model but gives its figures a scale."""
 REFERENCE = "reference"
 """The name of such a row where it holds the reference itself, and only what is heard in it means something."""
-_HEADERS = ("model", "sampler", "calls", "Fréchet ↓", "of noise", "KID·10³ ↓", "precision ↑", "recall ↑", "images/s ↑")
+_HEADERS = (
+    "model",
+    "sampler",
+    "calls",
+    "Fréchet ↓",
+    "relative to noise",
+    "KID·10³ ↓",
+    "precision ↑",
+    "recall ↑",
+    "images/s ↑",
+)
 _NARROW = ("model", "sampler", "calls", "Fréchet", "/ noise", "KID·10³", "prec.", "recall", "images/s")
 _WIDE_ENOUGH, _LONGEST_SAMPLER = 112, len("dpmpp2m 18")
 
