@@ -198,6 +198,8 @@ def name_of(kind: Kind, value: Any) -> str:
         if known is made:
             return name
     shown = getattr(made, "__qualname__", repr(made))
+    if hasattr(made, "UNNAMED"):
+        raise ValueError(made.UNNAMED)
     raise ValueError(
         f"{shown} is not registered: unistep.registry.register({kind!r}, 'NAME') on it gives it a name, which a file "
         "can hold"

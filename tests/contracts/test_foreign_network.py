@@ -155,6 +155,25 @@ def test_a_live_module_without_a_configuration_samples() -> None:
     assert model.sample(3, seed=2).shape == (3, 1, 4, 4)
 
 
+def test_a_live_module_that_knows_its_configuration_is_saved(tmp_path: Path) -> None:
+    config = network(hidden=4).fitted((1, 4, 4), {})
+    net = config.build()
+    net.config = config  # type: ignore[assignment]
+    model = unistep.Generator(ConsistencyModel(net, VarianceExploding()), modality=ImageModality(size=4, channels=1))
+    unistep.save(model.config, net.state_dict(), tmp_path / "model", "# live\n")
+    assert torch.equal(unistep.load(tmp_path / "model").sample(2), model.sample(2))
+
+
+def test_a_run_with_labels_starts_from_a_base_without(tmp_path: Path) -> None:
+    base = ModelConfig(kind="denoiser", network=unet(), modality=ImageModality(size=8, channels=1))
+    torch.manual_seed(3)
+    unistep.save(base, base.build().net.state_dict(), tmp_path / "base", "# a base\n")
+    config = run_config("denoising", tmp_path, init=str(tmp_path / "base"), max_steps=1)
+    done, text = run(replace(config, model=replace(config.model, network=unet())), tmp_path / "run")
+    assert done, text
+    assert unistep.load(tmp_path / "run").sample(1, label=2).shape == (1, 1, 8, 8)
+
+
 def unet(**options: Any) -> UNetConfig:
     return UNetConfig(widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16, **options)
 

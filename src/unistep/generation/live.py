@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -20,6 +20,12 @@ from unistep.nets.config import NetworkConfig
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LiveNetwork(NetworkConfig):
     """A network that exists already; it has no name under which a file could build it again."""
+
+    UNNAMED: ClassVar[str] = (
+        "a network that was handed over as a module cannot be written to a file: give it, as its attribute `config`, a "
+        "NetworkConfig with a name (unistep.registry.register)"
+    )
+    """Why no file can hold it."""
 
     net: nn.Module
     """The network."""
@@ -37,6 +43,12 @@ class LiveNetwork(NetworkConfig):
     def described(self) -> str:
         """Its class."""
         return type(self.net).__name__
+
+
+def _configuration(net: nn.Module) -> NetworkConfig:
+    """What a network was built from, where its attribute ``config`` says so."""
+    config = getattr(net, "config", None)
+    return config if isinstance(config, NetworkConfig) else LiveNetwork(net=net)
 
 
 def describe(
@@ -75,7 +87,7 @@ def describe(
         codec = modality.default_codec()
     return ModelConfig(
         kind=kind,
-        network=LiveNetwork(net=flow.net),
+        network=_configuration(flow.net),
         modality=modality,
         codec=codec.config if isinstance(codec, Codec) else codec,
         path=path,

@@ -20,9 +20,13 @@ class NetworkConfig(ABC):
     broadcasting against ``x``, such as ``[b, 1, frames, 1, 1]``), and ``condition`` a mapping of names to typed values.
     It must run under :func:`torch.func.jvp`, ``torch.compile`` and export, and its output should start at zero.
 
-    The module may have two attributes more: ``boundary_layers``, names of the submodules (embeddings, input and output
-    projections) that optimizers for hidden matrices leave alone, and a method ``embed_time(c_noise) -> [b, features]``,
-    whose slope is checked before a run that differentiates the network in time.
+    The module may have three attributes more:
+
+    - ``config``, this configuration, so that a generator made of the module can be saved;
+    - ``boundary_layers``, names of the submodules (embeddings, input and output projections) that optimizers for hidden
+      matrices leave alone;
+    - a method ``embed_time(c_noise) -> [b, features]``, whose slope is checked before a run that differentiates the
+      network in time.
     """
 
     REGISTRY_KIND: ClassVar[str] = "network"

@@ -44,7 +44,8 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
         ours, theirs = model.modality.noun, modality.noun
         raise ValueError(f"this recipe is for {ours}s, and {dataset.source} has {theirs}s; use one for {theirs}s")
     try:
-        codec = model.codec.fitted(modality.shape, dims=model.network.dims, multiple=model.network.multiple)
+        network = model.network
+        codec = model.codec.fitted(modality.shape, dims=network.dims, multiple=network.multiple)
     except UnfitShapeError as error:
         option = modality.shape_option(error.nearest)
         raise ValueError(f"{error}; use {option}" if option else str(error)) from None
