@@ -109,16 +109,24 @@ class Loop:
         stage: str = "student",
         resume: str = "--resume",
     ) -> None:
-        progress = progress or {}
         self.options, self.objective, self.train_step, self.state = options, objective, train_step, state
         self.pace, self.world, self.clock, self.deadline = pace, train_step.world, clock or Clock(), deadline
         self.files, self.draw, self.modality = files, draw, modality
         self.stop, self.callback, self.stage, self.resume = stop or Stop(), callback, stage, resume
+        self._reserve = 0.0
+        self.go_on(progress or {})
+
+    def go_on(self, progress: Mapping[str, Any]) -> None:
+        """Begin where a checkpoint was written, whose state is in place.
+
+        Args:
+            progress: The checkpoint's counters; empty for the beginning.
+        """
         self.step: int = progress.get("step", 0)
         self.seconds: float = progress.get("seconds", 0.0)
-        self.health = Health(options.max_bad_steps, skipped=progress.get("skipped", 0))
+        self.clock.before = self.seconds
+        self.health = Health(self.options.max_bad_steps, skipped=progress.get("skipped", 0))
         self.saved: int | None = progress.get("step")
-        self._reserve = 0.0
 
     @property
     def total(self) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from unistep.data import Dataset, prepare
 from unistep.generation.generator import Generator
 from unistep.serialization import read_json
-from unistep.training.checkpoint import TrainingState, checkpoints, newest_progress, read_checkpoint
+from unistep.training.checkpoint import TrainingState, newest_progress
 from unistep.training.display import Display, duration, show_line, show_table
 from unistep.training.ema import EMA
 from unistep.training.log import MetricsLog
@@ -23,6 +23,7 @@ from unistep.training.pace import Clock, Leg, Pace, known_plans, write_plans
 from unistep.training.parallel import World
 from unistep.training.plan import describe
 from unistep.training.resolve import ResolvedRun, Session, resolve
+from unistep.training.restore import restore
 from unistep.training.run_config import RunConfig
 from unistep.training.run_directory import CONFIG, going_on, write_config
 from unistep.training.run_files import RunFiles
@@ -81,7 +82,8 @@ def train_stage(
     config, parts = resolved.config, resolved.parts
     emas = [EMA(ema, parts.objective.student.net.parameters()) for ema in config.emas]
     state = TrainingState(parts.objective, parts.optimizer, emas)
-    progress = _restore(config, state, out, parts.identity, around)
+    described = {"data": f"data of {config.data.source}", "teacher": f"teacher {teacher_of(config, out)}"}
+    progress = restore(state, out, parts.identity, described, world, console)
     clock.before = float(progress.get("seconds", 0.0))
     step = int(progress.get("step", 0))
     if config.max_steps is not None and step > config.max_steps:
@@ -170,39 +172,6 @@ def _pace(resolved: ResolvedRun, progress: Mapping[str, Any], out: Path, clock: 
         return Pace(known_plans(progress["plans"], out))
     step = int(progress.get("step", 0))
     return Pace([Leg(step, min(clock.elapsed() / deadline.seconds, 1.0) if step else 0.0, resolved.steps)])
-
-
-def _restore(
-    config: RunConfig, state: TrainingState, out: Path, identity: Mapping[str, str], around: Surroundings
-) -> dict[str, Any]:
-    """Go back to the newest checkpoint that can be read; empty where there is none at all.
-
-    Raises:
-        ValueError: If there are checkpoints and none can be read, or the data or the teacher is not what it was.
-    """
-    found, problem = checkpoints(out / "checkpoints"), ""
-    for folder in reversed(found):
-        try:
-            snapshot, problem = read_checkpoint(folder), ""
-        except ValueError as error:
-            snapshot, problem = None, str(error)
-        # Restoring is done together, or not at all.
-        if around.world.any_rank(snapshot is None) or snapshot is None:
-            line = f"checkpoint {folder.name} cannot be read, going back to the one before it ({problem})"
-            show_line(around.console, line, "yellow")
-            continue
-        for name, value in identity.items():
-            if snapshot.progress.get(name, value) != value:
-                what = f"data of {config.data.source}" if name == "data" else f"teacher {teacher_of(config, out)}"
-                raise ValueError(f"the {what} has changed since the run in {out} began; start another with --out")
-        try:
-            state.restore(snapshot)
-        except ValueError as error:
-            raise ValueError(f"{folder} cannot be used: {error}; start another run with --out") from None
-        return snapshot.progress
-    if found:
-        raise ValueError(f"no checkpoint in {out} can be read ({problem}); start another run with --out")
-    return {}
 
 
 def _report(around: Surroundings, loop: Loop, out: Path, *, done: bool, last: bool, tensorboard: bool) -> None:
