@@ -13,6 +13,33 @@ _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, er
 """What can happen at any place, rightly named: no room, a quota, a broken disk, a system that has run out."""
 
 
+_LONGEST = 255
+"""Bytes that one part of a path may have, on every usual file system."""
+
+
+def checked_path(path: str | Path) -> Path:
+    """A path that a file can have, with ``~`` resolved.
+
+    Args:
+        path: What a person gave.
+
+    Raises:
+        ValueError: If no file can have that name: it is empty, has a NUL, or a part of it is too long.
+    """
+    text = str(path)
+    if not text.strip():
+        raise ValueError("a file name is empty; give one")
+    if "\0" in text:
+        raise ValueError(f"no file can have a NUL character in its name, got {text[:40]!r}")
+    longest = max((len(os.fsencode(part)), part) for part in text.split(os.sep))
+    if longest[0] > _LONGEST:
+        raise ValueError(f"the file name {longest[1][:20]}... has {longest[0]} bytes; at most {_LONGEST} are possible")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{text[:40]}: there is no such user's home folder") from None
+
+
 class DiskError(ValueError):
     """A file cannot be written though its place is a right one: the disk is full or broken. Exit code 1."""
 

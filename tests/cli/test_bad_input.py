@@ -249,6 +249,41 @@ def test_a_data_folder_that_cannot_be_read_is_named(run, place, monkeypatch):
     assert os.listdir(place) == ["pictures"]
 
 
+TAKING_NAMES = [
+    ["sample", "fashion", "-o"],
+    ["sample", "fashion", "--out"],
+    ["sample"],
+    ["info"],
+    ["evaluate", "fashion", "--json"],
+    ["evaluate", "fashion", "--plot"],
+    ["evaluate", "fashion", "--data"],
+    ["evaluate", "fashion", "--features"],
+    ["train", "fashion/ect", "--out"],
+    ["train", "fashion/ect", "--data"],
+    ["train", "ect", "--data"],
+    ["demo", "-o"],
+    ["demo", "audio", "-o"],
+    ["recipes"],
+]
+
+
+@pytest.mark.parametrize("before", TAKING_NAMES, ids=" ".join)
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("n" * 300, "n" * 10),  # which is named, and too long or unknown
+        (f"folder:{'n' * 300}/x.png", "n" * 10),
+        ("a\0b", "has a NUL character"),
+        ("", "is empty"),
+        ("  ", "is empty"),
+    ],
+    ids=["long", "long folder", "NUL", "empty", "blank"],
+)
+def test_a_name_that_no_file_can_have_is_one_line(before, name, part, run, place):
+    check_line(run(before, [name]), part)
+    assert os.listdir(place) == []
+
+
 @pytest.mark.parametrize("out", ["a.png", "pictures/"])
 def test_a_full_disk_is_no_mistake_in_the_command(out, run, place, monkeypatch):
     def full(*args, **options):

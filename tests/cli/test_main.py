@@ -93,6 +93,16 @@ def test_a_reader_that_leaves_is_no_error():
     assert process.wait() == cli.BROKEN_PIPE
 
 
+@pytest.mark.parametrize("words", ["--help", "recipes", "recipes ect", "recipes --cite ect", "models", "info fashion"])
+def test_every_verb_says_that_its_reader_left(words, monkeypatch, capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert cli.main(words.split()) == cli.BROKEN_PIPE
+    assert capsys.readouterr().err == ""
+
+
 def test_output_that_is_closed_is_no_error(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     assert cli.main(["--version"]) == 0

@@ -107,7 +107,7 @@ def test_models_are_listed_with_what_they_are(run):
     rows = {line.split()[0]: line for line in outcome.out.splitlines() if line.strip()}
     student, teacher = rows["fashion"], rows["fashion-teacher"]
     assert "one-step" in student
-    assert "1x28x28" in student
+    assert "28 x 28 pixels" in student
     assert "label (10)" in student
     assert "18 heun" in teacher
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from unistep.cli.console import make_console
 from unistep.cli.errors import INTERRUPTED
 from unistep.cli.extras import require
 from unistep.cli.outputs import check_file, check_folder
@@ -60,11 +61,9 @@ def run(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != "--no-open"]  # the default, spelled out
     options = parse(DemoOptions, "demo", words)
     check_folder(options.out)
-    from rich.console import Console
-
     from unistep.demo.show import DemoConfig, run_demo
 
-    console = Console()
+    console = make_console()
     page = run_demo(DemoConfig(out=options.out, seconds=options.seconds, seed=options.seed), console)
     if page is None:
         console.print(f"interrupted: no page was made; start again with unistep demo --out {options.out}", markup=False)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from unistep.cli.console import make_console
 from unistep.cli.extras import require
+from unistep.cli.model_options import parse_model_options
 from unistep.cli.outputs import check_file
-from unistep.cli.parse import check_conditions, model_word, parse, with_conditions
 
 if TYPE_CHECKING:
     from unistep.data import DataConfig, Dataset
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from unistep.modalities.audio import AudioModality
 
 SolverName = Literal["heun", "euler", "dpmpp2m"]
-
-
-UNFOLDED = 200
-"""Columns of what is printed where no terminal sets a limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,23 +74,11 @@ class EvaluateOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Evaluate, print the table, and write the files that were asked for."""
-    name = model_word(arguments, EvaluateOptions)
-    if name is None:
-        parse(EvaluateOptions, "evaluate", arguments)  # prints the help, or says what is missing
-        return 0
-    from unistep.generation.model_config import ModelConfig
-    from unistep.hub.load import find
-    from unistep.hub.save import CONFIG
-    from unistep.serialization import read_json
-
-    config = read_json(ModelConfig, find(name) / CONFIG)
-    kind, own = with_conditions(EvaluateOptions, config, "Judge a model against real data.")
-    check_conditions(arguments, EvaluateOptions, config, name)
-    options: Any = parse(kind, "evaluate", arguments)
+    given = parse_model_options(EvaluateOptions, "evaluate", arguments, "Evaluate a model against real data.")
+    options = given.options
     if "--guidance" in arguments and not options.guidance:
         raise ValueError("--guidance needs one or more numbers, such as 1 1.5")
-    told = {condition: getattr(options, condition) for condition in own if getattr(options, condition) is not None}
-    return _evaluate(options, told)
+    return _evaluate(options, given.condition)
 
 
 def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
@@ -104,8 +88,6 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
     require("eval", "unistep evaluate", ("torchmetrics", "sklearn", "scipy"))
     if plot is not None:
         require("eval", "--plot", ("matplotlib",))
-    from rich.console import Console
-
     from unistep.cli.devices import choose_device
     from unistep.data import prepare
     from unistep.evaluation import evaluate, load_features, save_plot
@@ -140,7 +122,7 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
         else NoteMetrics(test, features, options.num, options.seed),
         speech=None if networks is None else Speech(reference, networks),
     )
-    console = Console() if sys.stdout is not None and sys.stdout.isatty() else Console(width=UNFOLDED)
+    console = make_console(unfolded=True)
     for table in report.tables(console.width):
         console.print(table)
     if json is not None:

@@ -6,12 +6,9 @@ from importlib.util import find_spec
 
 EXTRAS = {
     "audio": ("soundfile", "soxr", "mido"),
-    "video": ("av",),
-    "data": ("datasets", "webdataset"),
+    "data": ("datasets",),
     "eval": ("torchmetrics", "sklearn", "scipy", "matplotlib"),
-    "track": ("tensorboard", "wandb", "trackio"),
-    "serve": ("fastapi", "uvicorn", "prometheus_client"),
-    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "track": ("tensorboard",),
     "diffusers": ("diffusers",),
     "speech": ("silero_vad", "librosa", "webrtcvad"),  # beside resemblyzer, which no extra can bring
 }

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import tyro
 
+from unistep.cli.console import make_console
 from unistep.cli.parse import parse
 
 
@@ -42,10 +43,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def print_card(text: str) -> None:
     """A card for the terminal; a table that is wider is printed as it is written, as its cells would be cut."""
-    from rich.console import Console
     from rich.markdown import Markdown
 
-    console = Console()
+    console = make_console()
     for is_table, lines in itertools.groupby(text.splitlines(), key=lambda line: line.startswith("|")):
         part = list(lines)
         if is_table and max(map(len, part)) > console.width:
@@ -55,11 +55,9 @@ def print_card(text: str) -> None:
 
 
 def _print_rows(title: str, rows: dict[str, str]) -> None:
-    from rich.console import Console
-
     from unistep.training.display import show_table
 
-    show_table(Console(), title, dict(rows))
+    show_table(make_console(), title, dict(rows))
 
 
 def installation() -> dict[str, str]:

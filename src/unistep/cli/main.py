@@ -6,6 +6,7 @@ Nothing heavy is imported before the verb is known, so that ``unistep --help`` a
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -66,7 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 where the work failed, 2 for a mistake in the command, 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line as it is printed
     try:
+        _check_words(arguments)
         code = _dispatch(arguments)
         print(end="", flush=True)  # unlike a flush of its own, no error where it is closed, as by >&-
         return code
@@ -87,6 +91,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"unistep: error: {line}", file=sys.stderr)
         return code
+
+
+def _check_words(arguments: list[str]) -> None:
+    """Refuse words that no option, model or file can be."""
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        name, _, value = word.rpartition("=") if word.startswith("--") and "=" in word else (before, "", word)
+        if not value.strip():
+            raise ValueError(f"the value of {name or 'an option'} is empty; leave it out or give one")
+        if "\0" in word:
+            raise ValueError(f"the value of {name or 'an option'} has a NUL character, got {word[:40]!r}")
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unistep.cli.console import make_console
 from unistep.cli.parse import parse
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ def run(arguments: Sequence[str]) -> int:
     """Print a table of the zoo."""
     parse(ModelsOptions, "models", arguments)
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     from unistep.hub.load import models
@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
         table.add_column(name, justify="right" if name in ("parameters", "steps") else "left", no_wrap=name == "name")
     for name, folder in shipped.items():
         table.add_row(name, *summary(folder).values())
-    console = Console()
+    console = make_console()
     console.print(table)
     console.print(
         "try one: unistep sample NAME -n 64 -o out.png      more about one: unistep info NAME", highlight=False

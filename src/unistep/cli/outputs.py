@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from unistep.files import unwritable
+from unistep.files import checked_path, unwritable
 from unistep.spelling import nearest_hint
 
 
@@ -23,7 +23,7 @@ def check_file(path: str | Path, endings: tuple[str, ...]) -> Path:
     Raises:
         ValueError: If it cannot, with the reason.
     """
-    target = Path(path).expanduser()
+    target = checked_path(path)
     if str(path).endswith(("/", os.sep)) or target.is_dir():
         raise ValueError(f"cannot write {path}: it is a folder, wanted a file such as out{endings[0]}")
     if target.suffix.lower() not in endings:
@@ -43,8 +43,8 @@ def check_folder(folder: Path, named: Path | None = None) -> Path:
     Raises:
         ValueError: If it cannot, with the reason.
     """
-    folder = folder.expanduser()
-    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    folder = checked_path(folder)
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not existing.is_dir():
         raise ValueError(f"cannot write {named or folder}: {existing} is a file, not a folder")
     try:

@@ -1,4 +1,4 @@
-"""Options from dataclasses and from a model's conditions, by tyro; its structured errors become one line."""
+"""Options from dataclasses, by tyro; its structured errors become one line."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, fields, make_dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from unistep.spelling import nearest_hint
 
 if TYPE_CHECKING:
     from tyro._errors import ParseErrorEvent
 
-    from unistep.generation.model_config import ModelConfig
 
 T = TypeVar("T")
 
-_FLAG = re.compile(r"--?[A-Za-z][\w.-]*")
+FLAG = re.compile(r"--?[A-Za-z][\w.-]*")
+"""An option as it is typed, without a value."""
 
 
 def parse(
@@ -63,85 +62,6 @@ def parse(
     # The one place where tyro says in data what is wrong; private, so that pyproject.toml pins its version.
     with tyro._errors.on_parse_error(refuse):
         return tyro.cli(kind, args=list(arguments), **settings)
-
-
-def model_word(arguments: Sequence[str], kind: type[Any]) -> str | None:
-    """The model among the words of a command: the first that is neither an option nor an option's value.
-
-    Args:
-        arguments: The words after the verb.
-        kind: The command's options; a tuple takes all words up to the next option, but leaves the last word of the
-            command to a model that has not come yet; any other option takes one.
-    """
-    many = {f"--{option.name.replace('_', '-')}" for option in fields(kind) if str(option.type).startswith("tuple[")}
-    left = list(arguments)
-    while left:
-        word = left.pop(0)
-        if word in ("-h", "--help"):
-            continue
-        if not word.startswith("-"):
-            return word
-        if "=" in word:
-            continue
-        if word.replace("_", "-") in many:
-            while left and not _FLAG.fullmatch(left[0].partition("=")[0]):
-                word = left.pop(0)
-                if not left:
-                    return word
-        elif left:
-            left.pop(0)
-    return None
-
-
-def with_conditions(
-    kind: type[Any], config: ModelConfig, what: str, *, without: str = "drawn for each sample from its seed"
-) -> tuple[type[Any], list[str]]:
-    """The options of a command with those of a model.
-
-    Args:
-        kind: The command's own options.
-        config: The model; each of its conditions becomes an option, except one named like an option of the command.
-        what: What the command does, for its help.
-        without: What a condition without a default is where it is not given.
-
-    Returns:
-        The options, and the names of the conditions among them.
-    """
-    import tyro
-
-    own = {option.name for option in fields(kind)}
-    extra = []
-    for name, spec in config.fields.items():
-        if name in own:
-            continue
-        otherwise = without if spec.default_text is None else spec.default_text
-        described = Annotated[str | None, tyro.conf.arg(help=f"{spec.choices}; without, {otherwise}.")]
-        extra.append((name, described, field(default=None, kw_only=True)))
-    made = make_dataclass(kind.__name__, extra, bases=(kind,), frozen=True, kw_only=True)
-    made.__doc__ = what
-    return made, [name for name, _, _ in extra]
-
-
-def check_conditions(arguments: Sequence[str], kind: type[Any], config: ModelConfig, model: str) -> None:
-    """Refuse what other models can be told and this one cannot, rather than look for an option that is like it.
-
-    Args:
-        arguments: The words after the verb.
-        kind: The command's own options.
-        config: The model.
-        model: How it was asked for.
-
-    Raises:
-        ValueError: Naming the condition, and those that the model takes.
-    """
-    from unistep.core.condition import CONDITIONS
-
-    own = {option.name for option in fields(kind)} | set(config.fields)
-    for word in () if {"-h", "--help"} & set(arguments) else arguments:
-        name = word.partition("=")[0].removeprefix("--")
-        if word.startswith("--") and name in CONDITIONS and name not in own:
-            taken = ", ".join(f"--{field}" for field in config.fields)
-            raise ValueError(f"the model {model} takes no --{name}; it takes {taken or 'no condition'}")
 
 
 class _Page(io.StringIO):
@@ -226,7 +146,7 @@ def _values(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
     taking = False
     for word in arguments:
         name, equals, value = word.partition("=")
-        if _FLAG.fullmatch(name):
+        if FLAG.fullmatch(name):
             taking = name.replace("_", "-") in names
             found = [value] if taking and equals else [] if taking else found
         elif taking:

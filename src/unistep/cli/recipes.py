@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from unistep.cli.console import make_console
 from unistep.cli.parse import parse
 
 
@@ -74,7 +75,6 @@ def _first_sentence(text: str) -> str:
 
 def _details(name: str) -> None:
     """What a recipe does, its facts and its defaults."""
-    from rich.console import Console
     from rich.markup import escape
 
     from unistep.recipes import facts, find_recipe
@@ -82,7 +82,7 @@ def _details(name: str) -> None:
 
     made = find_recipe(name)()
     what, stated = facts(name)
-    console = Console()
+    console = make_console()
     console.print(f"[bold]{name}[/bold]  {escape(what)}", highlight=False)
     rows = {fact.lower(): value for fact, value in stated.items()} | defaults(made)
     data = "" if "/" in name else " --data folder:my_pictures"

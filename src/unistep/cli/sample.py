@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from unistep.cli.memory import check_samples
-from unistep.cli.parse import check_conditions, model_word, parse, with_conditions
+from unistep.cli.model_options import parse_model_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,29 +47,18 @@ class SampleOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Sample, save, and say what it took."""
-    name = model_word(arguments, SampleOptions)
-    if name is None:
-        parse(SampleOptions, "sample", arguments)  # prints the help, or says what is missing
-        return 0
-    from unistep.generation.model_config import ModelConfig
-    from unistep.hub.load import find
-    from unistep.hub.save import CONFIG
-    from unistep.serialization import read_json
-
-    config = read_json(ModelConfig, find(name) / CONFIG)
-    kind, own = with_conditions(SampleOptions, config, "Draw samples from a model.")
-    check_conditions(arguments, SampleOptions, config, name)
-    options: Any = parse(kind, "sample", arguments)
+    given = parse_model_options(SampleOptions, "sample", arguments, "Draw samples from a model.")
+    options, modality = given.options, given.config.modality
     if "--times" in arguments and not options.times:
         raise ValueError("--times needs one or more numbers, such as 80 2.5")
-    out = Path(config.modality.example) if options.out is None else options.out
-    config.modality.check_path(out)
-    check_samples(options.num, math.prod(config.modality.shape), options.seed)
-    _sample(options, out, {condition: getattr(options, condition) for condition in own})
+    out = Path(modality.example) if options.out is None else options.out
+    modality.check_path(out)
+    check_samples(options.num, math.prod(modality.shape), options.seed)
+    _sample(options, out, given.condition)
     return 0
 
 
-def _sample(options: Any, out: Path, told: dict[str, Any]) -> None:
+def _sample(options: Any, out: Path, condition: dict[str, Any]) -> None:
     from unistep.cli.devices import choose_device
     from unistep.hub.load import load
 
@@ -83,7 +72,7 @@ def _sample(options: Any, out: Path, told: dict[str, Any]) -> None:
         guidance=options.guidance,
         times=options.times or None,
         batch_size=options.batch_size,
-        **told,
+        **condition,
     )
     seconds = time.perf_counter() - began
     generator.save(x, out)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from unistep.cli.errors import INTERRUPTED, CommandError
+from unistep.cli.model_options import parse_model_options
 from unistep.cli.outputs import check_file
-from unistep.cli.parse import check_conditions, model_word, parse, with_conditions
 from unistep.generation.pacing import Deadlines
 
 if TYPE_CHECKING:
@@ -64,21 +64,12 @@ class StreamOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Play until the end, until Ctrl-C, or until nobody listens."""
-    name = model_word(arguments, StreamOptions)
-    if name is None:
-        parse(StreamOptions, "stream", arguments)  # prints the help, or says what is missing
-        return 0
-    from unistep.generation.model_config import ModelConfig
-    from unistep.hub.load import find
-    from unistep.hub.save import CONFIG
     from unistep.modalities.audio_writing import FORMATS
-    from unistep.serialization import read_json
 
-    config = read_json(ModelConfig, find(name) / CONFIG)
     without = "drawn from the seed; several with commas take turns, one a chunk"
-    kind, own = with_conditions(StreamOptions, config, "Play a model of an endless sound.", without=without)
-    check_conditions(arguments, StreamOptions, config, name)
-    options: Any = parse(kind, "stream", arguments)
+    what = "Play a streaming model."
+    given = parse_model_options(StreamOptions, "stream", arguments, what, without=without)
+    options, config = given.options, given.config
     if options.seconds is not None and not 0 < options.seconds < math.inf:
         raise ValueError(f"--seconds must be a number above 0 (without it, a pipe never ends), got {options.seconds:g}")
     if options.out == PIPE and sys.stdout is None:
@@ -86,13 +77,13 @@ def run(arguments: Sequence[str]) -> int:
     if options.out == PIPE and sys.stdout.isatty():
         raise ValueError(f"samples are not for a terminal: add {_player(config)}, or name a file with -o")
     path = None if options.out == PIPE else check_file(options.out, tuple(FORMATS))
-    told = {field: _turns(config, field, getattr(options, field)) for field in own}
-    return _play(options, path, told)
+    condition = {field: _turns(config, field, text) for field, text in given.condition.items()}
+    return _play(options, path, condition)
 
 
-def _turns(config: ModelConfig, field: str, text: str | None) -> Any:
+def _turns(config: ModelConfig, field: str, text: str) -> Any:
     """One value of a condition; of several with commas an endless round."""
-    values = [] if text is None else text.split(",")
+    values = text.split(",")
     for value in values:
         config.fields[field].parse(field, value, 1)
     return itertools.cycle(values) if len(values) > 1 else text
@@ -103,7 +94,7 @@ def _player(config: ModelConfig) -> str:
     return f"| aplay -f S16_LE -r {rate} -c {channels}"
 
 
-def _play(options: Any, path: Path | None, told: dict[str, Any]) -> int:
+def _play(options: Any, path: Path | None, condition: dict[str, Any]) -> int:
     from unistep.cli.devices import choose_device
     from unistep.hub.load import load
     from unistep.modalities.audio_reading import quantise
@@ -111,7 +102,7 @@ def _play(options: Any, path: Path | None, told: dict[str, Any]) -> int:
     began = time.perf_counter()
     generator = load(options.model, device=choose_device(options.device), precision=options.precision)
     chunks = generator.stream(
-        seed=options.seed, steps=options.steps, solver=options.solver, guidance=options.guidance, **told
+        seed=options.seed, steps=options.steps, solver=options.solver, guidance=options.guidance, **condition
     )
     modality: Any = generator.modality
     length = modality.chunk.seconds

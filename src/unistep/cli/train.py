@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from unistep.cli.console import make_console
 from unistep.cli.errors import INTERRUPTED, CommandError
 from unistep.cli.parse import parse
+from unistep.files import checked_path
 
 if TYPE_CHECKING:
     from unistep.data import DataConfig
@@ -148,7 +150,14 @@ def _train(config: RunConfig, options: Any) -> int:
 
     device = None if options.device is None else choose_device(options.device)
     try:
-        done = train(config, options.out, resume=options.resume, device=device, command=resume_command(options))
+        done = train(
+            config,
+            checked_path(options.out),
+            resume=options.resume,
+            device=device,
+            console=make_console(),
+            command=resume_command(options),
+        )
     except TrainingStoppedError as error:
         raise CommandError(str(error)) from None
     return 0 if done else INTERRUPTED

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from unistep.evaluation.feature_nets import ConvFeatures, InceptionFeatures, PixelFeatures
 from unistep.evaluation.note_features import KIND, NoteFeatures, SpectrumFeatures
-from unistep.files import check_readable
+from unistep.files import check_readable, checked_path
 from unistep.spelling import nearest_hint
 
 CONFIG_FORMAT = "unistep-features"
@@ -241,7 +241,7 @@ def load_saved(directory: Path) -> FeatureNetwork:
 
 
 def _existing(file: str, what: str) -> Path:
-    path = Path(file).expanduser()
+    path = checked_path(file)
     if not path.is_file():
         raise ValueError(f"{what}: there is no file {file!r}")
     return path

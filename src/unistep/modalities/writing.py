@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from unistep.files import unwritable
+from unistep.files import checked_path, unwritable
 from unistep.spelling import closest, nearest
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def check_path(path: str | Path, endings: Endings = PICTURES) -> None:
     Raises:
         ValueError: If not, with the reason.
     """
-    target = Path(path).expanduser()
     if not str(path):
         raise ValueError(f"the output path is empty; give one such as {endings.example}")
+    target = checked_path(path)
     if str(path) == "-":
         raise ValueError(
             f"{endings.noun} go to a file or a folder, not to a pipe; give a name such as {endings.example}"
