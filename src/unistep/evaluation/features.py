@@ -11,6 +11,7 @@ import importlib
 import inspect
 import json
 import math
+import os
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -185,7 +186,7 @@ def load_features(
             "torchscript": _load_torchscript,
         }
         return loaders[prefix](rest, shape)
-    if Path(spec).is_dir():
+    if os.path.isdir(spec):  # False too for a name that no file can have
         return load_saved(Path(spec))
     names = [*_SHIPPED_NAMES, "pixels", "spectrum"]
     raise ValueError(
