@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from unistep.cli.console import progress
 from unistep.cli.memory import check_samples
 from unistep.cli.model_options import parse_model_options
 
@@ -64,16 +65,18 @@ def _sample(options: Any, out: Path, condition: dict[str, Any]) -> None:
 
     generator = load(options.model, device=choose_device(options.device), precision=options.precision)
     began = time.perf_counter()
-    x = generator.sample(
-        options.num,
-        steps=options.steps,
-        seed=options.seed,
-        solver=options.solver,
-        guidance=options.guidance,
-        times=options.times or None,
-        batch_size=options.batch_size,
-        **condition,
-    )
+    with progress("sampling") as callback:
+        x = generator.sample(
+            options.num,
+            steps=options.steps,
+            seed=options.seed,
+            solver=options.solver,
+            guidance=options.guidance,
+            times=options.times or None,
+            batch_size=options.batch_size,
+            callback=callback,
+            **condition,
+        )
     seconds = time.perf_counter() - began
     generator.save(x, out)
     calls = generator.network_calls(len(options.times) or options.steps, options.solver, options.guidance)
