@@ -87,7 +87,7 @@ def _details(name: str) -> None:
     rows = {fact.lower(): value for fact, value in stated.items()} | defaults(made)
     data = "" if "/" in name else " --data folder:my_pictures"
     rows["run"] = f"unistep train {name}{data}"
-    show_table(console, "", {fact: escape(value) for fact, value in rows.items()})
+    show_table(console, "", rows)
 
 
 def defaults(made: Any) -> dict[str, str]:
