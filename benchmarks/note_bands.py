@@ -1,4 +1,4 @@
-"""Where in the spectrum generated notes differ from rendered ones with the same condition: level by instrument and band.
+"""Where in the spectrum generated notes differ from rendered ones of the same condition: level by instrument and band.
 
     python benchmarks/note_bands.py [--model notes] [--num 400] [--steps 1] [--picture notes.png]
 

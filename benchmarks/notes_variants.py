@@ -2,9 +2,9 @@
 
     python benchmarks/notes_variants.py picture frames frames-places recipe [--data notes:piano] [--steps 500]
 
-Prints what the denoiser makes of pure noise in one call and in 18 Heun steps, with the conditions of held-out notes: the
-log-spectral distance to the nearest of those with the same condition, in decibels, and the share of pitches that are
-within 50 cents by YIN.
+Prints what the denoiser makes of pure noise in one call and in 18 Heun steps, with the conditions of held-out notes:
+the log-spectral distance to the nearest of those with the same condition, in decibels, and the share of pitches that
+are within 50 cents by YIN.
 Needs Debian's packages fluidsynth and fluid-soundfont-gm.
 """
 

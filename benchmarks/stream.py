@@ -9,7 +9,7 @@
   the first minute and at the end;
 - the next chunk: log-spectral distance, in decibels, between the chunk that one call makes from a real chunk and its
   condition, and the true next one, over 128 examples of ``--data``;
-- boundaries: jumps in level and in spectrum (``unistep.evaluation.chunk_boundaries``) at chunk boundaries and elsewhere,
+- boundaries: jumps in level and in spectrum (``unistep.evaluation.chunk_boundaries``) at boundaries and elsewhere,
   median and 95th percentile, of ``--seconds`` of stream for each value of the model's first field, and of the training
   data. A ratio of 1 is a boundary that is no different from any other moment.
 """

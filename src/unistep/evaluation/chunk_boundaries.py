@@ -3,8 +3,8 @@ r"""Whether the chunk boundaries of a stream are audible: how much the sound cha
 With :math:`E_m` the energy of hop :math:`m`, of :math:`H` samples, the jump in level is
 :math:`|10 \log_{10} E_{m+1} - 10 \log_{10} E_m|`, and with :math:`L_{k,m}` the levels in decibels of the frequencies of
 a frame of :math:`2H` samples, the jump in spectrum is :math:`\mathrm{mean}_k |L_{k,m+1} - L_{k,m}|`. The frames of two
-chunks overlap in the first hop after their boundary, so a jump in level may be at either end of that hop, and frames for
-the spectrum meet in its middle.
+chunks overlap in the first hop after their boundary, so a jump in level may be at either end of that hop, and frames
+for the spectrum meet in its middle.
 """
 
 from __future__ import annotations
