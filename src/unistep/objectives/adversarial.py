@@ -1,4 +1,4 @@
-"""An adversarial term: a discriminator, trained beside the student, that tells its samples from real signals."""
+"""An adversarial term: a discriminator, trained beside the student, that separates its samples from real signals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AdversarialConfig:
     kind: Literal["logistic", "hinge"] = "logistic"
     """Loss: the paper's logarithms (for the student in the form that does not saturate), or the hinge."""
     lr: float = 1e-3
-    """Peak learning rate of the discriminator, which has a group of its own in the optimizer."""
+    """Peak learning rate of the discriminator, which has a parameter group of its own."""
     widths: tuple[int, ...] = (32, 64, 128)
     """Channels of the discriminator at each resolution, finest first."""
 
@@ -68,14 +68,14 @@ class AdversarialMethodConfig(ObjectiveConfig):
 
     @abstractmethod
     def build(self, student: Map, teacher: Denoiser | None, discriminator: nn.Module | None = None) -> Objective:
-        """The objective, with a discriminator ``(x, condition) -> [b]`` where there is an adversarial term.
+        """The objective, with a discriminator ``(x, condition) -> [b]`` if there is an adversarial term.
 
         Raises:
-            ValueError: If the objective asks the teacher or the discriminator and there is none.
+            ValueError: If the objective needs a teacher or a discriminator and there is none.
         """
 
     def adversary(self, discriminator: nn.Module | None) -> Adversary | None:
-        """The discriminator with its losses; ``None`` where there is no such term.
+        """The discriminator with its losses; ``None`` if there is no such term.
 
         Raises:
             ValueError: If there is such a term and no discriminator.
@@ -97,7 +97,7 @@ class Adversary(nn.Module):
 
     and the hinge :math:`L_d = [1 - d(x)]_+ + [1 + d(\mathrm{sg}\,\hat x)]_+` with
     :math:`L_\theta = -d_\mathrm{sg}(\hat x)`. The gradient of :math:`L_\theta` stops at the discriminator's weights,
-    that of :math:`L_d` at the student's answer.
+    that of :math:`L_d` at the student's prediction.
 
     Args:
         net: The discriminator, ``(x, condition) -> [b]``.
@@ -140,9 +140,9 @@ class Adversary(nn.Module):
 
         Args:
             loss: The consistency loss, which sets the scale.
-            fake: The student's answers, with their graph.
+            fake: The student's predictions, with their graph.
             real: What they should look like.
-            condition: Fields of the batch, for both.
+            condition: Conditions of the batch, for both.
             net: The student's network, whose last weights :math:`w` are.
             progress: Share of the training that is done.
         """
@@ -164,7 +164,7 @@ class Adversary(nn.Module):
 
 
 def gradient_ratio(first: Float[Tensor, " b"], second: Float[Tensor, " b"], net: nn.Module) -> Float[Tensor, ""]:
-    r"""The factor that makes the second loss pull the last layer as hard as the first.
+    r"""The factor that gives the second loss a gradient in the last layer as large as that of the first.
 
     .. math:: \lVert\nabla_w L_1\rVert / \lVert\nabla_w L_2\rVert
 

@@ -26,7 +26,7 @@ class Loss:
     per_example: Float[Tensor, " b"]
     """Weighted loss of each example, in float32; the trainer averages."""
     logs: dict[str, Tensor] = field(default_factory=dict)
-    """Scalars to show, detached."""
+    """Scalars to log, detached."""
     level: Float[Tensor, " b"] | None = None
     """Noise to signal ratio of each example, so that the loss can be shown by noise level; see :func:`item_level`."""
 
@@ -105,7 +105,7 @@ class Objective(nn.Module, ABC):
         return []
 
     def after_step(self, progress: float) -> None:
-        """Update what follows the student; most objectives have nothing of the kind."""
+        """Update averaged copies of the student; most objectives have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +121,9 @@ class ObjectiveConfig(ABC):
     teacher_kind: ClassVar[type[Denoiser | ConsistencyModel | FlowMap]] = Denoiser
     """The kind of map that its teacher is; a second stage names the map that its first stage trains."""
     two_times: ClassVar[bool] = False
-    """Whether the network must be told where a jump ends."""
+    """Whether the network needs the time at which a jump ends."""
     follows_tangent: ClassVar[bool] = False
-    """Whether it differentiates the network along the trajectory, which asks for a network that is smooth in time."""
+    """Whether it differentiates the network along the trajectory, which requires a network that is smooth in time."""
     papers: ClassVar[tuple[str, ...]]
     """What to cite, as keys of :data:`unistep.citations.PAPERS`."""
     supports_level_axes: ClassVar[bool] = False
@@ -167,11 +167,11 @@ class ObjectiveConfig(ABC):
         return (len(x0), *(n if axis in self.level_axes else 1 for axis, n in enumerate(sizes)))
 
     def conditions(self) -> dict[str, AnyField]:
-        """What the student is told beside the fields of the data, by name; most methods tell nothing more."""
+        """Conditions of the student besides the fields of the data, by name; most methods have none."""
         return {}
 
     def grid(self, path: Path, sigma_data: float) -> tuple[float, ...]:
-        """Times that the student must be sampled on, where no other jumps are trained; empty where any will do."""
+        """Times that the student must be sampled on, if no other jumps are trained; empty if any will do."""
         del path, sigma_data
         return ()
 
@@ -186,11 +186,11 @@ class ObjectiveConfig(ABC):
 
         Args:
             student: The map to train.
-            teacher: A denoiser of the objective's own (or a map of its ``teacher_kind``), which it freezes; objectives
-                that ask it nothing ignore it.
+            teacher: A denoiser of the objective's own (or a map of its ``teacher_kind``), which it freezes; ignored by
+                objectives that use none.
 
         Raises:
-            ValueError: If the objective asks the teacher and there is none.
+            ValueError: If the objective needs a teacher and there is none.
         """
 
 
@@ -235,8 +235,8 @@ def with_same_dropout(
 ) -> tuple[Tensor, Tensor]:
     """Evaluate both branches of a consistency loss with the same dropout mask, the target without gradient.
 
-    The random state of the CPU and of ``device`` is put back to where it stood before the target's call, so that the
-    student's call draws the same mask. Dropout of different masks would make the two answers differ even for equal
+    The random state of the CPU and of ``device`` is restored to that before the target's call, so that the
+    student's call draws the same mask. Different masks would make the two predictions differ even for equal
     inputs (Song & Dhariwal 2023, arXiv 2310.14189, section 3.3).
     """
     cpu_state = torch.get_rng_state()

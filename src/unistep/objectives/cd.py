@@ -35,9 +35,9 @@ class CDConfig(GuidedTeacherConfig):
     solver: Literal["euler", "heun"] = "heun"
     """The teacher's step from one level to the next."""
     law: IndexLaw = UniformIndex()
-    """Law of the trained pair of levels."""
+    """Distribution of the trained pair of levels."""
     distance: Distance = SquaredL2()
-    """Distance between the two answers."""
+    """Distance between the two predictions."""
     target_ema: float = 0.0
     """Decay of the target network; 0 makes the target the student without gradient."""
     rho: float = 7.0
@@ -119,7 +119,7 @@ class ConsistencyDistillation(Objective):
         return Loss(distance, {"cd/distance": distance.detach().mean()}, item_level(path.ratio(t_next)))
 
     def after_step(self, progress: float) -> None:
-        """Let the target follow the student."""
+        """Update the target towards the student."""
         del progress
         if self.target is not None:
             ema_update(self.target, self.student, self.config.target_ema)

@@ -34,14 +34,14 @@ from unistep.objectives.base import (
 from unistep.objectives.distance import Distance, Metric, SquaredL2, weighted_distance
 
 Curriculum = SqrtCurriculum | DoublingCurriculum | ConstantLevels
-"""How many noise levels there are, and how fast the target follows, along training."""
+"""The number of noise levels, and the decay of the target, along training."""
 IndexLaw = UniformIndex | DiscretisedLogNormal
 """Which of the neighbouring pairs of levels is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CTConfig(ObjectiveConfig):
-    """Train a consistency model from data alone, with CT's schedules; iCT's by choosing its parts."""
+    """Train a consistency model from data alone, with the schedules of CT, or of iCT by choosing its parts."""
 
     trains = ConsistencyModel
     starts_from_teacher = False
@@ -51,11 +51,11 @@ class CTConfig(ObjectiveConfig):
     curriculum: Curriculum = SqrtCurriculum()
     """Number of noise levels and decay of the target along training."""
     law: IndexLaw = UniformIndex()
-    """Law of the trained pair of levels."""
+    """Distribution of the trained pair of levels."""
     distance: Distance = SquaredL2()
-    """Distance between the two answers."""
+    """Distance between the two predictions."""
     weighting: Literal["one", "inverse_gap"] = "one"
-    """CT weighs all levels alike, iCT by the inverse of the gap between the two."""
+    """CT weights all levels equally, iCT by the inverse of the gap between the two."""
     rho: float = 7.0
     """Density of the levels near the data."""
     label_dropout: float = 0.0
@@ -67,7 +67,7 @@ class CTConfig(ObjectiveConfig):
             raise ValueError(f"rho must be positive, got {self.rho}; the paper has 7")
 
     def build(self, student: Map, teacher: Denoiser | None) -> ConsistencyTraining:
-        """The objective; it asks no teacher."""
+        """The objective; it uses no teacher."""
         del teacher
         student = expects(student, ConsistencyModel)
         return ConsistencyTraining(student, self)
@@ -93,7 +93,7 @@ class ConsistencyTraining(Objective):
         super().__init__(student)
         self.config = config
         self.metric = metric or config.distance
-        # A target that follows the student at once is the student itself and needs no copy.
+        # With a decay of 0 the target is the student itself and needs no copy.
         self.target = frozen_copy(student) if config.curriculum.target_decay(0.0) > 0 else None
 
     def forward(
@@ -123,6 +123,6 @@ class ConsistencyTraining(Objective):
         return Loss(loss, logs, item_level(sigma_next))
 
     def after_step(self, progress: float) -> None:
-        """Let the target follow the student with the curriculum's decay."""
+        """Update the target towards the student with the curriculum's decay."""
         if self.target is not None:
             ema_update(self.target, self.student, self.config.curriculum.target_decay(progress))

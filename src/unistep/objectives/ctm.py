@@ -32,7 +32,7 @@ from unistep.objectives.guidance import GuidedTeacherConfig
 
 @dataclass(frozen=True, kw_only=True)
 class CTMBaseConfig(AdversarialMethodConfig):
-    """What consistency trajectory models with and without a teacher have in common."""
+    """Options of consistency trajectory models with and without a teacher."""
 
     trains = FlowMap
     two_times = True
@@ -48,7 +48,7 @@ class CTMBaseConfig(AdversarialMethodConfig):
     solver: Literal["euler", "heun"] = "heun"
     """The solver's step from one level to the next."""
     distance: Distance = SquaredL2()
-    """Distance between the two answers, as clean signals."""
+    """Distance between the two predictions, as clean signals."""
     target_ema: float = 0.999
     """Decay of the target network; 0 makes the target the student itself."""
     bridge: Literal["student", "target"] = "student"
@@ -58,7 +58,7 @@ class CTMBaseConfig(AdversarialMethodConfig):
     balance: Literal["fixed", "adaptive"] = "fixed"
     """``adaptive`` scales the denoising term by the ratio of the two gradients in the last layer; not with FSDP2."""
     denoising_times: LogNormal = LogNormal(mean=-1.2, std=1.2)
-    """Law of the noise level of the denoising term."""
+    """Distribution of the noise level of the denoising term."""
     rho: float = 7.0
     """Density of the levels near the data."""
 
@@ -125,14 +125,14 @@ class CTMTrainingConfig(CTMBaseConfig):
     def build(
         self, student: Map, teacher: Denoiser | None, discriminator: nn.Module | None = None
     ) -> ConsistencyTrajectory:
-        """The objective; it asks no teacher."""
+        """The objective; it uses no teacher."""
         del teacher
         student = expects(student, FlowMap)
         return ConsistencyTrajectory(student, None, self, discriminator=discriminator)
 
 
 class OwnDenoiser(Denoiser):
-    """The denoiser inside a flow map: its answer for a jump of no length.
+    """The denoiser inside a flow map: its output for a jump of length zero.
 
     Args:
         flow_map: The map, whose network it shares.
@@ -162,8 +162,8 @@ class ConsistencyTrajectory(Objective):
 
     The number of steps is drawn once for a batch, the same on every process. ``balance="adaptive"`` multiplies
     :math:`\lambda` by :math:`\lVert\nabla_w L_1\rVert / \lVert\nabla_w L_2\rVert` with :math:`w` the last weight
-    matrix that the network registers. With an adversarial weight above 0 a discriminator tells the first of the two
-    signals, :math:`x_\mathrm{est}`, from data; its own loss and the term that it adds to the student's are those of
+    matrix that the network registers. With an adversarial weight above 0 a discriminator separates the first of the
+    two signals, :math:`x_\mathrm{est}`, from data; its own loss and the term that it adds to the student's are those of
     :class:`unistep.objectives.adversarial.Adversary`.
 
     Args:
@@ -174,8 +174,8 @@ class ConsistencyTrajectory(Objective):
         discriminator: A network ``(x, condition) -> [b]``, for the adversarial term.
 
     Raises:
-        ValueError: If the teacher's path is not the student's, there is a teacher for a configuration without, or an
-            adversarial term has no discriminator.
+        ValueError: If the teacher's path is not the student's, there is a teacher for a configuration without one, or
+            an adversarial term has no discriminator.
 
     References:
         Kim et al. 2024, arXiv 2310.02279, equation 4, soft consistency matching and auxiliary losses; the ratio of
@@ -199,12 +199,12 @@ class ConsistencyTrajectory(Objective):
         super().__init__(student, config.guided(teacher) if isinstance(config, GuidedTeacherConfig) else None)
         self.config = config
         self.metric = metric or config.distance
-        # A copy even where it follows at once: the gradient must pass through the target to its input and stop there.
+        # A copy even with a decay of 0: the gradient must pass through the target to its input and stop there.
         self.target = frozen_copy(student)
         self.adversary = config.adversary(discriminator)
 
     def param_groups(self) -> list[ParamGroup]:
-        """The discriminator, where there is one."""
+        """The discriminator, if there is one."""
         return [] if self.adversary is None else [self.adversary.param_group()]
 
     def solved(
@@ -268,13 +268,13 @@ class ConsistencyTrajectory(Objective):
         return Loss(loss, logs, item_level(path.ratio(t)))
 
     def balance(self, consistency: Float[Tensor, " b"], denoising: Float[Tensor, " b"]) -> Tensor | float:
-        """The factor that makes both terms pull the last layer equally hard; 1 where the weight is fixed."""
+        """The factor that balances the gradients of both terms in the last layer; 1 if the weight is fixed."""
         if self.config.balance == "fixed" or not torch.is_grad_enabled():
             return 1.0
         return gradient_ratio(consistency, denoising, self.student.net)
 
     def after_step(self, progress: float) -> None:
-        """Let the target follow the student."""
+        """Update the target towards the student."""
         del progress
         ema_update(self.target, self.student, self.config.target_ema)
 

@@ -26,14 +26,14 @@ class DenoisingConfig(ObjectiveConfig):
     supports_level_axes = True
 
     times: LogNormal = LogNormal(mean=-1.2, std=1.2)
-    """Law of the noise level."""
+    """Distribution of the noise level."""
     label_dropout: float = 0.1
     """Share of examples that are trained without their condition, for guidance."""
     pairing: Pairing = "independent"
     """Which noise goes with which data within a batch."""
 
     def build(self, student: Map, teacher: Denoiser | None) -> Denoising:
-        """The objective; it asks no teacher."""
+        """The objective; it uses no teacher."""
         del teacher
         student = expects(student, Denoiser)
         return Denoising(student, self)

@@ -1,4 +1,4 @@
-"""How far two signals are apart, one number per example."""
+"""Distances between two signals, one number per example."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from unistep.core.path import expand_to
 
 Metric = Callable[..., Tensor]
-"""``metric(x, y) -> [b]``: the hook for LPIPS or any other distance on a pair of ``[b, *shape]`` in [-1, 1]. Where an
+"""``metric(x, y) -> [b]``: for LPIPS or any other distance of a pair of ``[b, *shape]`` in [-1, 1]. Where an
 item has several noise levels it is called as ``metric(x, y, weight)``, with a weight that broadcasts against ``x``."""
 
 

@@ -61,11 +61,11 @@ class Drifting(Objective):
               \mathrm{sg}\Big(\tilde\phi(x) + \sum_\tau \tfrac{1}{\lambda_\tau} V_\tau(\tilde\phi(x))\Big)
               \Big\rVert^2\right], \qquad \tilde\phi = \phi / S .
 
-    The value of the loss says little, since each term has unit size: ``drifting/field`` in the logs is the size
-    that falls. Groups of consecutive examples are apart from one another, units included, so that processes agree.
-    Where there are conditions, each example's sample has its condition, and pairs of different conditions do not
-    interact: choose groups that hold many examples of each. Guidance, for which the paper trains the network on a
-    range of weights, is left out.
+    The value of the loss is not informative, because each term has unit size; ``drifting/field`` in the logs is the
+    size that falls. Groups of consecutive examples are independent, units included, so that the number of processes does not
+    matter. Each example's sample has the example's condition, and pairs with different conditions do not interact:
+    choose groups with many examples of each. Guidance, for which the paper trains the network on a range of weights, is
+    not implemented.
 
     Args:
         student: The generator: a consistency model, of which only the jump from the largest time is trained.
@@ -85,7 +85,7 @@ class Drifting(Objective):
         self._features = None if frozen is not None else features
 
     def features(self, x: Float[Tensor, "b *shape"]) -> list[Float[Tensor, "b l c"]]:
-        """Feature maps of a signal; the signal itself where no features were given."""
+        """Feature maps of a signal; the signal itself if no features were given."""
         extract = self._features if self.teacher is None else self.teacher
         found = x.flatten(1) if extract is None else extract(x)
         maps = [found] if isinstance(found, Tensor) else list(found)
@@ -130,7 +130,7 @@ class Drifting(Objective):
         """Loss of each example in one feature map, and the size of the field before it is normalised.
 
         The paper's appendix sums over the locations of a map; here they are averaged, so that maps of all sizes count
-        alike.
+        equally.
         """
         # Autocast would multiply in bfloat16, whose rounding is larger than a drift.
         with torch.autocast(phi.device.type, enabled=False):

@@ -30,15 +30,15 @@ class ECTConfig(GuidedTeacherConfig):
     supports_level_axes = True
 
     times: LogNormal = LogNormal(mean=-1.1, std=2.0)
-    """Law of the noise level."""
+    """Distribution of the noise level."""
     curriculum: RatioCurriculum = RatioCurriculum()
-    """How the closer level approaches during training."""
+    """How the target level approaches the noisier one during training."""
     distance: Distance = PseudoHuber(c=0.0)
-    """Distance between the two answers."""
+    """Distance between the two predictions."""
     weighting: Literal["inverse_gap", "snr_plus_k", "one"] = "inverse_gap"
     r"""ECT's :math:`1/(t-r)` (CIFAR-10), :math:`1/t^2 + 1/\sigma_d^2` (ImageNet), or none."""
     target: TargetSource = "data"
-    """Where the closer point comes from: the same data and noise, or a step of the teacher's ODE."""
+    """Where the target point comes from: the same data and noise, or a step of the teacher's ODE."""
     label_dropout: float = 0.0
     """Share of examples trained without their condition."""
     pairing: Pairing = "independent"
@@ -51,13 +51,13 @@ class ECTConfig(GuidedTeacherConfig):
 
 
 class EasyConsistencyTuning(Objective):
-    r"""Consistency of ``t`` and a closer ``r`` whose ratio tends to one; no averaged target.
+    r"""Consistency of ``t`` and a target time ``r`` whose ratio tends to one; no averaged target.
 
     .. math:: E\left[w(t, r)\, d\big(f_\theta(x_t, t),\; \mathrm{sg} f_\theta(x_r, r)\big)\right], \quad f(x_0, 0) = x_0
 
     Args:
         student: The consistency model, with boundary 0 and starting from a denoiser's weights.
-        teacher: The denoiser, needed only where ``config.target`` is not ``data``.
+        teacher: The denoiser, needed only if ``config.target`` is not ``data``.
         config: Its options.
         metric: A distance to use in place of the configured one, such as LPIPS.
 

@@ -1,4 +1,4 @@
-"""Guidance at no cost: a student that is told the weight for which it answers, and the teacher that is guided by it."""
+"""Guidance without a second network call: a student with the guidance weight as a condition, and its guided teacher."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from unistep.objectives.base import ObjectiveConfig
 
 @dataclass(frozen=True, kw_only=True)
 class GuidanceRangeConfig(ObjectiveConfig):
-    r"""A student for a whole range of guidance weights, which it is told as the condition ``guidance``.
+    r"""A student for a range of guidance weights, with the condition ``guidance``.
 
     Each example draws a weight :math:`w` of its own with a density proportional to :math:`w^{-p}` on
-    :math:`[w_\min, w_\max]`: even for :math:`p = 0`, even in :math:`\ln w` for 1. Classifier-free guidance of a
+    :math:`[w_\min, w_\max]`: uniform for :math:`p = 0`, uniform in :math:`\ln w` for 1. Classifier-free guidance of a
     teacher takes two network calls at every step; the student that has learned its result for each weight takes one.
 
     References:
@@ -29,9 +29,9 @@ class GuidanceRangeConfig(ObjectiveConfig):
 
     guidance_range: tuple[float, float] | None = None
     """Smallest and largest guidance weight, such as 1 4, of a student that takes the weight as a condition; the
-    weight of ``guidance`` is then the one that it has where none is given."""
+    weight of ``guidance`` is then the default."""
     guidance_power: float = 0.0
-    r""":math:`p` in the density :math:`w^{-p}` of the trained weights: 0 is even, 1 prefers small weights."""
+    r""":math:`p` in the density :math:`w^{-p}` of the trained weights: 0 is uniform, 1 prefers small weights."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,14 +56,14 @@ class GuidanceRangeConfig(ObjectiveConfig):
         return 1.0
 
     def conditions(self) -> dict[str, AnyField]:
-        """The weight, where there is a range; its default is the weight of ``guidance``, or what is closest to it."""
+        """The weight, if there is a range; its default is ``guidance``, clamped to the range."""
         if self.guidance_range is None:
             return {}
         low, high = self.guidance_range
         return {GUIDANCE: ScalarField(low=low, high=high, default=min(max(self.usual_weight, low), high))}
 
     def sample_guidance(self, condition: Condition, x0: Tensor, generator: Randomness) -> Condition:
-        """The condition with a weight for each example; as it was without a range, or where it has weights.
+        """The condition with a weight for each example; unchanged without a range, or if it has weights.
 
         Args:
             condition: Fields of shape ``[b]``, before any are dropped.
@@ -86,10 +86,10 @@ class GuidanceRangeConfig(ObjectiveConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GuidedTeacherConfig(GuidanceRangeConfig):
-    """What the methods that follow a teacher's ODE have in common."""
+    """Options of the methods that follow a teacher's ODE."""
 
     guidance: float = 1.0
-    """Guidance weight of the teacher, where there is one to follow; the student needs none at sampling time."""
+    """Guidance weight of the teacher, if there is one; the student needs none at sampling time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,18 +108,18 @@ class GuidedTeacherConfig(GuidanceRangeConfig):
         return self.guidance
 
     def guided(self, teacher: Denoiser | None) -> AnyDenoiser | None:
-        """The teacher with its guidance, of each example's own weight where there is a range; ``None`` for none."""
+        """The guided teacher, with each example's own weight if there is a range; ``None`` without a teacher."""
         if teacher is None or (self.guidance == 1 and self.guidance_range is None):
             return teacher
         return GuidedDenoiser(teacher, self.guidance)
 
 
 def weights(condition: Condition, otherwise: float, like: Tensor) -> Tensor:
-    """The guidance weight of each example, shape ``[b, 1, ...]`` of ``like``; 1 for those that are told none.
+    """The guidance weight of each example, shape ``[b, 1, ...]`` of ``like``; 1 for those without one.
 
     Args:
         condition: Fields of shape ``[b]``.
-        otherwise: The weight of all where the condition has no field for it.
+        otherwise: The weight of all if the condition has no field for it.
         like: A batch, for the shape, the device and the type.
     """
     value = condition.get(GUIDANCE)

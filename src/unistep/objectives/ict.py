@@ -14,7 +14,7 @@ from unistep.objectives.distance import Metric, PseudoHuber
 
 @dataclass(frozen=True, kw_only=True)
 class ICTConfig(ObjectiveConfig):
-    """Train a consistency model from data alone, with the improved schedules, law, distance and weights."""
+    """Train a consistency model from data alone, with the improved schedules, distribution, distance and weights."""
 
     trains = ConsistencyModel
     starts_from_teacher = False
@@ -24,9 +24,9 @@ class ICTConfig(ObjectiveConfig):
     curriculum: DoublingCurriculum = DoublingCurriculum()
     """Number of noise levels along training; it reaches its end at any length of training."""
     law: DiscretisedLogNormal = DiscretisedLogNormal()
-    """Law of the trained pair of levels."""
+    """Distribution of the trained pair of levels."""
     distance: PseudoHuber = PseudoHuber()
-    """Distance between the two answers."""
+    """Distance between the two predictions."""
     rho: float = 7.0
     """Density of the levels near the data."""
     label_dropout: float = 0.0
@@ -50,7 +50,7 @@ class ICTConfig(ObjectiveConfig):
         )
 
     def build(self, student: Map, teacher: Denoiser | None) -> ImprovedConsistencyTraining:
-        """The objective; it asks no teacher."""
+        """The objective; it uses no teacher."""
         del teacher
         student = expects(student, ConsistencyModel)
         return ImprovedConsistencyTraining(student, self)
@@ -58,12 +58,12 @@ class ICTConfig(ObjectiveConfig):
 
 @final
 class ImprovedConsistencyTraining(ConsistencyTraining):
-    r"""Consistency of neighbouring noise levels, weighted by the inverse of their gap, with a norm for a distance.
+    r"""Consistency of neighbouring noise levels, weighted by the inverse of their gap, with a norm as the distance.
 
     .. math:: E\left[\frac{1}{\sigma_{i+1} - \sigma_i} \Big(\sqrt{\lVert f_\theta(x_0 + \sigma_{i+1} z, \sigma_{i+1})
               - \mathrm{sg} f_\theta(x_0 + \sigma_i z, \sigma_i)\rVert_2^2 + c^2} - c\Big)\right]
 
-    The pair :math:`i` has a lognormal law, the number of levels doubles at equal intervals up to
+    The pair :math:`i` has a lognormal distribution, the number of levels doubles at equal intervals up to
     :math:`s_1 + 1`, and the target is the student itself without gradient, under the same dropout mask: an averaged
     target would bias the limit of many levels.
 

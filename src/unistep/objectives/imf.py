@@ -26,9 +26,9 @@ class IMFConfig(FromDataConfig):
     papers = ("geng2025improved", "geng2025meanflow")
 
     times: TimePairs = LogitNormalPairs(distinct=0.5)
-    """Law of the two times; half of the examples train the velocity at ``r = t``."""
+    """Distribution of the two times; half of the examples train the velocity at ``r = t``."""
     guidance_power: float = 1.0
-    r""":math:`p` in the density :math:`w^{-p}` of the trained weights: 0 is even, 1 the paper's."""
+    r""":math:`p` in the density :math:`w^{-p}` of the trained weights: 0 is uniform, 1 the paper's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,7 +36,7 @@ class IMFConfig(FromDataConfig):
             raise ValueError(f"guidance_range of improved MeanFlow begins at 1 or above, got {self.guidance_range}")
 
     def build(self, student: Map, teacher: Denoiser | None) -> ImprovedMeanFlow:
-        """The objective; it asks no teacher."""
+        """The objective; it uses no teacher."""
         del teacher
         student = expects(student, FlowMap)
         return ImprovedMeanFlow(student, self)
@@ -50,9 +50,9 @@ class ImprovedMeanFlow(FromData):
               L = \frac{\lVert \Delta \rVert_2^2}{\mathrm{sg}(\lVert \Delta \rVert_2^2 + \epsilon)^p}, \quad
               \Delta = V_\theta(z_t) - v
 
-    MeanFlow follows the velocity ``v`` of one pair in the derivative; its target therefore depends on what the network
-    is not told, and its noise is multiplied by the network's Jacobian. Here the network's own :math:`u_\theta(z, t, t)`
-    takes its place, for one network call more (without gradient). At the exact map the expected
+    MeanFlow follows the velocity ``v`` of one pair in the derivative; its target therefore depends on data that the
+    network does not see, and its noise is multiplied by the network's Jacobian. Here the network's own
+    :math:`u_\theta(z, t, t)` takes its place, at the cost of one more network call (without gradient). At the exact map the expected
     :math:`\lVert \Delta \rVert_2^2` is the variance of ``v`` given :math:`z_t`, as in flow matching; the weight is
     MeanFlow's.
 
@@ -70,9 +70,9 @@ class ImprovedMeanFlow(FromData):
     def velocities(
         self, x0: Tensor, noise: Tensor, z: Tensor, t: Tensor, condition: Condition
     ) -> tuple[Tensor, Tensor]:
-        """The velocity of the pair, guided where that is asked for, and the student's own."""
+        """The velocity of the pair, with guidance if configured, and the student's own."""
         v = self.student.path.velocity(x0, noise, t)
         if not (self.config.guides and labels(condition)):
             return v, self.instantaneous(z, t, condition)[0]
-        untold, told = self.instantaneous(z, t, null_condition(condition), condition)
-        return self.guided(v, t, condition, untold, told), told
+        unconditional, conditional = self.instantaneous(z, t, null_condition(condition), condition)
+        return self.guided(v, t, condition, unconditional, conditional), conditional

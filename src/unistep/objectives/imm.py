@@ -33,7 +33,7 @@ class IMMConfig(ObjectiveConfig):
     particles: int = 4
     """:math:`M`, the examples of a group; a batch and every process's share of it must be a multiple of it."""
     trajectory: Literal["linear", "cosine"] = "linear"
-    """The trajectory on which times are drawn uniformly and weighed; the student may be on another path."""
+    """The trajectory on which times are drawn uniformly and weighted; the student may be on another path."""
     second_time: Literal["uniform", "boundary"] = "uniform"
     """``boundary`` trains jumps to the data only: a model for one step, and multistep sampling with ``gamma`` 1."""
     k: float = 15.0
@@ -61,14 +61,14 @@ class IMMConfig(ObjectiveConfig):
             raise ValueError(f"floor must be positive, got {self.floor}; the paper has 1e-8")
 
     def build(self, student: Map, teacher: Denoiser | None) -> MomentMatching:
-        """The objective; it asks no teacher."""
+        """The objective; it uses no teacher."""
         del teacher
         student = expects(student, FlowMap)
         return MomentMatching(student, self)
 
 
 class MomentMatching(Objective):
-    r"""Equal laws at ``s``, whether reached from ``t`` or from a closer ``r``.
+    r"""Equal distributions at ``s``, whether reached from ``t`` or from a time ``r`` between.
 
     Groups of :math:`M` consecutive examples share :math:`(s, r, t)`. With :math:`y = f_\theta(x_t, t, s)` and
     :math:`\hat y = \mathrm{sg} f_\theta(x_r, r, s)`, where :math:`x_r` has the data and the noise of :math:`x_t`
@@ -82,9 +82,9 @@ class MomentMatching(Objective):
     .. math:: w(s, t) = \tfrac12\, \mathrm{sigmoid}(b - \lambda_t) \left(-\frac{\mathrm d\lambda_t}{\mathrm dt}\right)
               \frac{\alpha_t^a}{\alpha_t^2 + \sigma_t^2}, \qquad \lambda_t = 2\ln(\alpha_t/\sigma_t) .
 
-    The law and the weight of the times are those of the paper's trajectories, whose noise has the data's standard
-    deviation, so they mean the same on any path of the student; :math:`c_\mathrm{out}` is the student's own. Each
-    example of a group is answered the group's loss.
+    The distribution and the weight of the times are those of the paper's trajectories, whose noise has the data's
+    standard deviation, so they mean the same on any path of the student; :math:`c_\mathrm{out}` is the student's own. Each
+    example of a group gets the group's loss.
 
     Args:
         student: The flow map.
@@ -134,7 +134,7 @@ class MomentMatching(Objective):
         return 0.5 * (self.config.b - law.log_snr(t)).sigmoid() * slope * keep
 
     def output_scale(self, t: Float[Tensor, " b"], s: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        r"""How far the student's output moves with its network's, :math:`|c_\mathrm{out}(s, t)|`.
+        r"""The derivative of the student's output by its network's, :math:`|c_\mathrm{out}(s, t)|`.
 
         .. math:: |c_\mathrm{out}| = (t - s)\,\sigma_d\, \frac{|\dot\alpha_t\sigma_t - \dot\sigma_t\alpha_t|}
                   {\sqrt{\sigma_t^2 + \alpha_t^2\sigma_d^2}}
@@ -196,7 +196,7 @@ class MomentMatching(Objective):
 
 
 def check_groups(num: int, size: int, name: str) -> None:
-    """Refuse a batch that groups of consecutive examples do not fill.
+    """Refuse a batch that is not a whole number of groups.
 
     Raises:
         ValueError: If ``size`` does not divide ``num``.

@@ -1,4 +1,4 @@
-"""Forward-mode rules for the layers in which a network spends its time, where PyTorch's own are slow."""
+"""Forward-mode rules for the layers that dominate a network's run time, for which PyTorch's own rules are slow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _linear(
 
 def _silu(func: Callable[..., Tensor], x: Tensor, v: Tensor, inplace: bool = False) -> tuple[Tensor, Tensor]:
     r"""An elementwise function has a diagonal Jacobian, so its backward kernel is its forward derivative as well."""
-    y = func(x)  # out of place in any case: the derivative asks for the argument
+    y = func(x)  # out of place in any case: the derivative needs the argument
     del inplace
     with torch.no_grad():
         return y, torch.ops.aten.silu_backward(v, x)
@@ -41,7 +41,7 @@ def _group_norm(
     if x.device.type != "cpu" and torch.is_autocast_enabled(x.device.type):
         x, v = x.float(), v.float()  # as autocast has it there
     last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    # PyTorch's kernel for GPUs knows no other layout than the plain one.
+    # PyTorch's kernel for GPUs supports the plain layout only.
     layout = torch.channels_last if last and x.device.type == "cpu" else torch.contiguous_format
     x = x.contiguous(memory_format=layout)
     sizes = (len(x), x.shape[1], x[0, 0].numel(), groups)
@@ -64,11 +64,11 @@ RULES: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {
 
 
 class JVPRules(TorchFunctionMode):
-    """Inside ``forward_ad.dual_level()``: takes the functions of ``RULES`` over, and leaves all others to PyTorch.
+    """Inside ``forward_ad.dual_level()``: replaces the functions of ``RULES``, and leaves all others to PyTorch.
 
     PyTorch's formulas differentiate a layer in its weights too, as a second convolution with zeros; they write
-    normalisations and activations out in elementary steps; and they record a graph of the tangent, of which nobody
-    asks the gradient. The rules here do none of this: the pass costs about two passes forward in time and memory.
+    normalisations and activations out in elementary steps; and they record a graph of the tangent, whose gradient is
+    not needed. The rules here avoid this: a pass costs about as much time and memory as two forward passes.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -27,7 +27,7 @@ class TargetGuidance:
 
     for times within the interval; outside it and for examples without a condition, :math:`\tilde v = v`. The field
     that is learned is guided with weight :math:`\omega' = \omega / (1 - \kappa)`; :math:`\kappa > 0` mixes the
-    network's own guided velocity into the target, whose variance that lowers.
+    network's own guided velocity into the target, which lowers its variance.
 
     References:
         Geng et al. 2025, arXiv 2505.13447, section 4.2, and the appendix on improved
@@ -62,7 +62,7 @@ class TargetGuidance:
 
 @dataclass(frozen=True, kw_only=True)
 class AverageVelocityConfig(GuidanceRangeConfig):
-    """What MeanFlow and its relatives have in common."""
+    """Options of MeanFlow and its relatives."""
 
     trains = FlowMap
     two_times = True
@@ -71,11 +71,11 @@ class AverageVelocityConfig(GuidanceRangeConfig):
     supports_level_axes = True
 
     times: TimePairs = LogitNormalPairs()
-    """Law of the two times."""
+    """Distribution of the two times."""
     power: float = 0.75
     """:math:`p` of the adaptive weight: 0 is the plain squared error, 0.75 the choice for CIFAR-10, 1 for ImageNet."""
     eps: float = 1e-3
-    """What keeps the adaptive weight finite."""
+    """Constant that keeps the adaptive weight finite."""
     tangent: TangentMethod = "exact"
     """How the derivative along the trajectory is computed."""
     tangent_step: float = 1e-3
@@ -93,7 +93,7 @@ class AverageVelocityConfig(GuidanceRangeConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class FromDataConfig(AverageVelocityConfig):
-    """What the objectives that learn the average velocity from data have in common."""
+    """Options of the objectives that learn the average velocity from data."""
 
     starts_from_teacher = False
 
@@ -128,7 +128,7 @@ class MeanFlowConfig(FromDataConfig):
     """Learn the average velocity from data alone."""
 
     def build(self, student: Map, teacher: Denoiser | None) -> MeanFlow:
-        """The objective; it asks no teacher."""
+        """The objective; it uses no teacher."""
         del teacher
         student = expects(student, FlowMap)
         return MeanFlow(student, self)
@@ -155,13 +155,13 @@ class AverageVelocity(Objective):
               \partial_z u_\theta \cdot w + \partial_t u_\theta\right) - v, \qquad
               L = \frac{\lVert\Delta\rVert_2^2}{\mathrm{sg}(\lVert\Delta\rVert_2^2 + \epsilon)^p}
 
-    with the sum over all elements of a signal. The methods differ in the velocity :math:`v` that is regressed on and
-    the direction :math:`w` that the trajectory is followed in. At ``r = t`` this is flow matching.
+    with the sum over all elements of a signal. The methods differ in the target velocity :math:`v` and in the
+    direction :math:`w` of the derivative. At ``r = t`` this is flow matching.
 
     Args:
         student: The flow map.
         config: Its options.
-        teacher: What a distillation follows.
+        teacher: The denoiser of a distillation.
     """
 
     student: FlowMap
@@ -175,14 +175,14 @@ class AverageVelocity(Objective):
     def velocities(
         self, x0: Tensor, noise: Tensor, z: Tensor, t: Tensor, condition: Condition
     ) -> tuple[Tensor, Tensor]:
-        """The velocity to regress on and the direction of the derivative, both without gradient, of the shape of ``z``.
+        """The target velocity and the direction of the derivative, both without gradient, of the shape of ``z``.
 
         Args:
             x0: Clean data.
             noise: Standard noise.
             z: Their point at time ``t``.
             t: Times, shape ``[b]``.
-            condition: What the student is told, after dropout.
+            condition: Condition of the student, after dropout.
         """
 
     def forward(
@@ -201,7 +201,7 @@ class AverageVelocity(Objective):
         if config.level_axes:
             # Times that differ arrive at their ends together, so that each moves in proportion to its way.
             tangents = expand_to(t - r, z) * direction, t - r
-        # The derivative does not move r, which is no primal therefore: at zero noise sigma may have infinite slope.
+        # The derivative leaves r constant, so it is no primal: at zero noise sigma may have infinite slope.
         u, du_dt = value_and_tangent(
             lambda z, t: student.velocity(z, t, r, condition),
             (z, t),
@@ -220,7 +220,7 @@ class AverageVelocity(Objective):
 
 
 class FromData(AverageVelocity):
-    """What the objectives that learn the average velocity from data have in common: guidance in the target.
+    """The objectives that learn the average velocity from data, with guidance in the target.
 
     Args:
         student: The flow map.
@@ -243,32 +243,34 @@ class FromData(AverageVelocity):
         return answer.chunk(many)
 
     def mixture(self, v: Tensor, condition: Condition) -> tuple[Tensor | float, Tensor | float]:
-        r""":math:`\omega` and :math:`\kappa`, of each example where it has a weight :math:`\omega'` of its own.
+        r""":math:`\omega` and :math:`\kappa`, for each example if it has a weight :math:`\omega'` of its own.
 
         Args:
             v: A batch, for the shape.
-            condition: What the student is told.
+            condition: Condition of the student.
         """
         guidance = self.config.guidance
         if GUIDANCE not in condition:
             return guidance.omega, guidance.kappa
         return (1 - guidance.kappa) * weights(condition, guidance.effective, v), guidance.kappa
 
-    def guided(self, v: Tensor, t: Tensor, condition: Condition, untold: Tensor, told: Tensor | None = None) -> Tensor:
+    def guided(
+        self, v: Tensor, t: Tensor, condition: Condition, unconditional: Tensor, conditional: Tensor | None = None
+    ) -> Tensor:
         r"""The guided target :math:`\tilde v`; see :class:`TargetGuidance`.
 
         Args:
             v: Velocity of the data, shape ``[b, *shape]``.
             t: Times, shape ``[b]``.
-            condition: What the student is told.
-            untold: The student's velocity without condition.
-            told: Its velocity with the condition; needed where ``kappa`` is not 0.
+            condition: Condition of the student.
+            unconditional: The student's velocity without condition.
+            conditional: Its velocity with the condition; needed if ``kappa`` is not 0.
         """
         guidance = self.config.guidance
         omega, kappa = self.mixture(v, condition)
-        mixed = omega * v + (1 - omega - kappa) * untold
-        if told is not None:
-            mixed = mixed + kappa * told
+        mixed = omega * v + (1 - omega - kappa) * unconditional
+        if conditional is not None:
+            mixed = mixed + kappa * conditional
         time = LinearFlow().time_at(self.student.path.ratio(t))
         inside = (time >= guidance.start) & (time <= guidance.end)
         shown = [value for name, value in labels(condition).items() if name != GUIDANCE]
@@ -289,7 +291,7 @@ class MeanFlow(FromData):
     def velocities(
         self, x0: Tensor, noise: Tensor, z: Tensor, t: Tensor, condition: Condition
     ) -> tuple[Tensor, Tensor]:
-        """The velocity of the pair, guided where that is asked for, for both."""
+        """The velocity of the pair, with guidance if configured, for both."""
         v = self.student.path.velocity(x0, noise, t)
         if self.config.guides and labels(condition):
             asked = (
@@ -302,7 +304,7 @@ class MeanFlow(FromData):
 class MeanFlowDistillation(AverageVelocity):
     r"""MeanFlow along the ODE of a teacher, :math:`v = v_\phi(z, t)`: a target without the noise of the pairs.
 
-    The teacher is read at the point of its own path that has the same noise to signal ratio.
+    The teacher is evaluated at the point of its own path with the same noise to signal ratio.
 
     Args:
         student: The flow map.

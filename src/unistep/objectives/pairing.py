@@ -1,4 +1,4 @@
-"""Which noise goes with which data: independent draws, or the pairing of least transport within a batch."""
+"""Which noise goes with which data: independent draws, or optimal transport within a batch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Pairing = Literal["independent", "optimal_transport"]
 def paired(
     noise: Float[Tensor, "b *shape"], x0: Float[Tensor, "b *shape"], condition: Condition, how: Pairing
 ) -> Float[Tensor, "b *shape"]:
-    r"""Reorder the noise of a batch so that it lies close to the data.
+    r"""Reorder the noise of a batch so that it is close to the data.
 
     .. math:: \min_\pi \sum_i \lVert x_0^{(i)} - z^{(\pi(i))} \rVert^2
 
-    Only noise of examples with the same condition is exchanged: across conditions, the noise would come to tell them
-    apart, and a sample's own noise would not.
+    Only noise of examples with the same condition is exchanged: across conditions, the noise of training would depend
+    on the condition, and that of sampling does not.
 
     Args:
         noise: Independent noise.
@@ -34,7 +34,7 @@ def paired(
         The noise, reordered along the batch.
 
     Raises:
-        ValueError: If the optimal pairing is asked for and SciPy is missing.
+        ValueError: If the optimal pairing is configured and SciPy is missing.
 
     References:
         Pooladian et al. 2023, arXiv 2304.14772, section 3.2; Tong et al. 2024, arXiv 2302.00482, algorithm 3.

@@ -25,7 +25,7 @@ from unistep.objectives.targets import TargetSource, target_point, validate_teac
 
 @dataclass(frozen=True, kw_only=True)
 class PCMConfig(AdversarialMethodConfig, GuidedTeacherConfig):
-    """Train a few-step model that jumps from edge to edge of its phases, on data or along a teacher's ODE."""
+    """Train a few-step model that jumps from one end of a phase to the other, on data or along a teacher's ODE."""
 
     trains = FlowMap
     starts_from_teacher = True
@@ -35,20 +35,20 @@ class PCMConfig(AdversarialMethodConfig, GuidedTeacherConfig):
     phases: int = 4
     """Number of phases, which is the number of sampling steps."""
     middle: float | None = None
-    r"""Noise level of the middle: the angle :math:`\arctan(\sigma/\mathrm{middle})` is cut evenly. Without, the model's
-    standard deviation of the data; the large shapes of pictures outlast more noise than that, and like about 3."""
+    r"""Noise level of the middle: the angle :math:`\arctan(\sigma/\mathrm{middle})` is divided evenly. By default it
+    is the model's standard deviation of the data; the large shapes of images survive more noise, and need about 3."""
     edges: tuple[float, ...] = ()
     """Noise levels between the phases, decreasing, in place of the even ones."""
     times: LogNormal = LogNormal(mean=-1.1, std=2.0)
-    """Law of the noise level."""
+    """Distribution of the noise level."""
     curriculum: RatioCurriculum = RatioCurriculum()
-    """How the closer level approaches during training."""
+    """How the target level approaches the noisier one during training."""
     distance: Distance = PseudoHuber(c=0.0)
-    """Distance between the two answers."""
+    """Distance between the two predictions."""
     weighting: Literal["inverse_gap", "one"] = "inverse_gap"
     r""":math:`1/(t-r)` in noise levels, or none."""
     target: TargetSource = "data"
-    """Where the closer point comes from: the same data and noise, or a step of the teacher's ODE."""
+    """Where the target point comes from: the same data and noise, or a step of the teacher's ODE."""
     label_dropout: float = 0.0
     """Share of examples trained without their condition."""
 
@@ -101,25 +101,25 @@ def phase_times(config: PCMConfig, path: Path, sigma_data: float = 0.5) -> tuple
 
 @final
 class PhasedConsistency(Objective):
-    r"""Consistency of ``t`` and a closer ``r`` in the same phase, at the lower edge ``s`` of that phase.
+    r"""Consistency of ``t`` and a target time ``r`` in the same phase, at the lower edge ``s`` of that phase.
 
     .. math:: E\left[w(t, r)\, d\big(f_\theta(x_t, t, s),\; \mathrm{sg} f_\theta(x_r, r, s)\big)\right], \quad
               s = \max\{s_k : s_k < t\}, \quad s \le r < t, \quad f(x_s, s, s) = x_s
 
-    The map need not be told ``s``, which its phase fixes: one network time is enough, and it can start from the
+    The phase determines ``s``, so the network does not need it: one network time is enough, and it can start from the
     weights of a denoiser. Training starts with ``r = s``, which on data is denoising, and ends near the limit
     ``r -> t``. With one phase it is consistency tuning.
 
     Sample with :func:`unistep.core.sampling.sample_gamma`, ``gamma = 0``, on the grid :func:`phase_times`: one
     deterministic jump for each phase. Jumps that end between edges are not trained.
 
-    With an adversarial weight above 0 a discriminator compares the answers :math:`f_\theta(x_t, t, s)` with the targets
-    :math:`f_\theta(x_r, r, s)`, as adversarial consistency does: both lie on the same edge. The discriminator is
-    not told which edge, and the points are not made noisier before it sees them.
+    With an adversarial weight above 0 a discriminator compares the predictions :math:`f_\theta(x_t, t, s)` with the
+    targets :math:`f_\theta(x_r, r, s)`, as adversarial consistency does: both lie at the same edge. The discriminator
+    does not know which edge, and no noise is added to the points for it.
 
     Args:
         student: The flow map, with or without a second time, starting from a denoiser's weights.
-        teacher: The denoiser, needed only where ``config.target`` is not ``data``.
+        teacher: The denoiser, needed only if ``config.target`` is not ``data``.
         config: Its options.
         metric: A distance to use in place of the configured one, such as LPIPS.
         discriminator: A network ``(x, condition) -> [b]``, for the adversarial term.
@@ -156,7 +156,7 @@ class PhasedConsistency(Objective):
         self.lower_edges = (bottom, *reversed(inner))
 
     def param_groups(self) -> list[ParamGroup]:
-        """The discriminator, where there is one."""
+        """The discriminator, if there is one."""
         return [] if self.adversary is None else [self.adversary.param_group()]
 
     def lower_edge(self, sigma: Float[Tensor, "b *levels"]) -> Float[Tensor, "b *levels"]:
@@ -178,7 +178,7 @@ class PhasedConsistency(Objective):
         t, r, s = path.time_at(sigma), path.time_at(closer), path.time_at(edge)
         x_t = path.perturb(x0, noise, t)
         x_r = target_point(config.target, self.teacher, path, x_t, x0, noise, t, r, condition)  # type: ignore[arg-type]
-        # At the edge the jump is none and the answer the point itself; the network is asked at a time that it knows.
+        # At the edge the jump has length zero and returns the point itself; the network is called at a trained time.
         inside = closer > edge
         asked = torch.where(inside, r, t)
         answer, jumped = with_same_dropout(
@@ -195,6 +195,6 @@ class PhasedConsistency(Objective):
             "pcm/at_edge": (~inside).float().mean(),
         }
         if self.adversary is not None:
-            both, told = self.adversary.terms(loss, answer, wanted, condition, self.student.net, progress)
-            loss, logs = loss + both, logs | told
+            both, adversarial_logs = self.adversary.terms(loss, answer, wanted, condition, self.student.net, progress)
+            loss, logs = loss + both, logs | adversarial_logs
         return Loss(loss, logs, item_level(sigma))

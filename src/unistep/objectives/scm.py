@@ -1,4 +1,4 @@
-"""Continuous-time consistency models, sCM: the limit in which the two compared points are one."""
+"""Continuous-time consistency models, sCM: the limit in which the two compared points coincide."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SCMConfig(GuidedTeacherConfig):
     supports_level_axes = True
 
     times: LogNormal = LogNormal(mean=-1.0, std=1.4)
-    r"""Law of :math:`e^\tau = \sigma_d \tan t`; the paper's for CIFAR-10, and (-1, 1.6) for ImageNet."""
+    r"""Distribution of :math:`e^\tau = \sigma_d \tan t`; the paper's for CIFAR-10, and (-1, 1.6) for ImageNet."""
     target: Literal["data", "teacher"] = "data"
     """Where the velocity comes from: the pair of data and noise (sCT) or the teacher (sCD)."""
     warmup: float = 0.1
@@ -74,7 +74,7 @@ class AdaptiveWeight(nn.Module):
     r"""The learned log weight :math:`w_\phi(t)` of a noise level, 0 before training.
 
     A linear map of sines and cosines of :math:`c_\mathrm{noise}`. Minimising :math:`e^{w} L - w` over
-    :math:`w` makes it :math:`-\ln L`: every noise level then counts the same.
+    :math:`w` makes it :math:`-\ln L`: every noise level then has equal weight.
 
     References:
         Karras et al. 2024, arXiv 2312.02696, section 2.2 and equation 15 (there ``u = -w``).
@@ -90,7 +90,7 @@ class AdaptiveWeight(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, code: Float[Tensor, "b *levels"]) -> Float[Tensor, "b *levels"]:
-        """Log weights of noise codes, of their shape, in float32."""
+        """Log weights for values of :math:`c_\mathrm{noise}`, of their shape, in float32."""
         angles = code.to(self.frequencies)[..., None] * self.frequencies
         features = torch.cat([angles.cos(), angles.sin()], dim=-1)
         with torch.autocast(code.device.type, enabled=False):
@@ -114,14 +114,14 @@ class ContinuousConsistency(Objective):
     that of :math:`F^\top \mathrm{d}f/\mathrm{d}t`: the weight is the :math:`\cos t` in :math:`g`, and occurs nowhere
     else. The first part of :math:`g` alone (:math:`r = 0`) trains a denoiser; :math:`r` grows to 1.
 
-    The tangent is asked along :math:`(\cos t\sin t\,\dot x, \cos t\sin t)`, so that :math:`g` needs no division. Our
-    network is told :math:`c_\mathrm{noise} = \frac14\ln(\sigma_d\tan t)` rather than the paper's :math:`t`; its
-    derivative :math:`1/(4\sin t\cos t)` has a pole at either end, which that factor cancels: the code moves at the
-    rate 1/4 at every noise level (and at 0 beyond the ends of ``LOG_RATIO_RANGE``, where it stands still).
+    The tangent is computed along :math:`(\cos t\sin t\,\dot x, \cos t\sin t)`, so that :math:`g` needs no division. Our
+    network gets :math:`c_\mathrm{noise} = \frac14\ln(\sigma_d\tan t)` rather than the paper's :math:`t`; its
+    derivative :math:`1/(4\sin t\cos t)` has a pole at either end, which that factor cancels: it changes at the
+    rate 1/4 at every noise level (and at 0 beyond the ends of ``LOG_RATIO_RANGE``, where it is constant).
 
     Args:
         student: The consistency model, on TrigFlow with boundary 0, and starting from a denoiser's weights.
-        teacher: The denoiser on any path, needed only where ``config.target`` is ``teacher``.
+        teacher: The denoiser on any path, needed only if ``config.target`` is ``teacher``.
         config: Its options.
 
     Raises:
@@ -148,7 +148,7 @@ class ContinuousConsistency(Objective):
 
     @torch.no_grad()
     def velocity(self, x_t: Tensor, x0: Tensor, noise: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        r"""The velocity :math:`\dot x` at ``x_t``: of the pair, or the teacher's read on the student's path."""
+        r"""The velocity :math:`\dot x` at ``x_t``: of the pair, or the teacher's on the student's path."""
         path = self.student.path
         if self.teacher is None:
             return path.velocity(x0, noise, t)

@@ -1,4 +1,4 @@
-"""Shortcut models: every jump is taught by two of half its length, the smallest by flow matching."""
+"""Shortcut models: the target of every jump is two jumps of half its length, that of the smallest is flow matching."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ShortcutConfig(GuidanceRangeConfig):
     papers = ("frans2024shortcut",)
 
     sections: int = 128
-    """Smallest jumps that make up the whole way, a power of two."""
+    """Number of smallest jumps from noise to data, a power of two."""
     share: float = 0.25
     """Share of examples that learn a jump from two halves; the others learn the velocity."""
     target_ema: float = 0.999
@@ -35,9 +35,9 @@ class ShortcutConfig(GuidanceRangeConfig):
     starts: Literal["grid", "uniform"] = "grid"
     """Where jumps start: at multiples of their own length, as the authors sample, or anywhere."""
     guidance: float = 1.0
-    """Guidance weight of the velocity that the smallest jumps are taught by."""
+    """Guidance weight of the velocity that is the target of the smallest jumps."""
     label_dropout: float = 0.0
-    """Share of the examples that learn the velocity which do so without their condition; guidance needs some."""
+    """Share of the examples of the velocity that lose their condition; guidance needs some."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +59,7 @@ class ShortcutConfig(GuidanceRangeConfig):
         return self.guidance
 
     def build(self, student: Map, teacher: Denoiser | None) -> Shortcut:
-        """The objective; it asks no teacher."""
+        """The objective; it uses no teacher."""
         del teacher
         student = expects(student, FlowMap)
         return Shortcut(student, self)
@@ -68,13 +68,13 @@ class ShortcutConfig(GuidanceRangeConfig):
 class Shortcut(Objective):
     r"""Self-consistency of a jump and its two halves, and flow matching where the length is zero.
 
-    With :math:`x' = x_t - d\, u_{\theta^-}(x_t, t, t - d)`, the jump of length :math:`2d` is taught by
+    With :math:`x' = x_t - d\, u_{\theta^-}(x_t, t, t - d)`, the jump of length :math:`2d` has the target
 
     .. math:: u_\theta(x_t, t, t - 2d) \to \tfrac12\left[
               u_{\theta^-}(x_t, t, t - d) + u_{\theta^-}(x', t - d, t - 2d)\right]
 
-    where :math:`2d` is the way from the path's ``t_max`` to the boundary, or its half, its quarter and so on; of the
-    smallest :math:`d` the velocity at zero length is taken. The loss is the mean square over a signal's elements.
+    where :math:`2d` is the length from the path's ``t_max`` to the boundary, or a half of it, a quarter and so on; the
+    smallest :math:`d` uses the velocity at zero length. The loss is the mean square over a signal's elements.
 
     Args:
         student: The flow map.
@@ -109,7 +109,7 @@ class Shortcut(Objective):
     def half_velocity(
         self, x: Tensor, t: Tensor, s: Tensor, smallest: Bool[Tensor, " b"], condition: Condition
     ) -> Tensor:
-        """Average velocity of a half jump, guided where it is the smallest one."""
+        """Average velocity of a half jump, guided if it is the smallest one."""
         model = self.student if self.target is None else self.target
         model = expects(model, FlowMap)
         s = torch.where(smallest, t, s)
@@ -117,8 +117,10 @@ class Shortcut(Objective):
             return model.velocity(x, t, s, condition)
         weight = weights(condition, self.config.guidance, x)
         both = concat([condition, null_condition(condition)])
-        told, untold = model.velocity(torch.cat([x, x]), torch.cat([t, t]), torch.cat([s, s]), both).chunk(2)
-        return torch.where(expand_to(smallest, x), untold + weight * (told - untold), told)
+        conditional, unconditional = model.velocity(
+            torch.cat([x, x]), torch.cat([t, t]), torch.cat([s, s]), both
+        ).chunk(2)
+        return torch.where(expand_to(smallest, x), unconditional + weight * (conditional - unconditional), conditional)
 
     @torch.no_grad()
     def bootstrap(self, x: Tensor, t: Tensor, d: Tensor, smallest: Bool[Tensor, " b"], condition: Condition) -> Tensor:
@@ -134,7 +136,7 @@ class Shortcut(Objective):
         """Loss of a batch; see :class:`Objective`."""
         del progress
         config, path, num = self.config, self.student.path, len(x0)
-        # Who learns a jump is drawn for each example, so that the shares of several processes add up to one batch.
+        # Which examples learn a jump is drawn for each, so that the shares of several processes add up to one batch.
         jumps = uniform(num, generator).to(x0.device) < config.share
         halvings = randint(config.sections.bit_length() - 1, num, generator).to(x0.device)
         place = uniform(num, generator).to(x0)
@@ -154,7 +156,7 @@ class Shortcut(Objective):
 
         x_t = path.perturb(x0, noise, t)
         wanted = path.velocity(x0, noise, t)
-        # At least one example takes the jump, if in vain: processes that shard the network must make the same calls.
+        # At least one example takes the jump, even if unused: processes that shard the network make the same calls.
         chosen = jumps.nonzero()[:, 0] if bool(jumps.any()) else torch.zeros(1, dtype=torch.long, device=x0.device)
         mean = self.bootstrap(
             x_t[chosen],
@@ -175,7 +177,7 @@ class Shortcut(Objective):
         return Loss(loss, logs, path.ratio(t))
 
     def after_step(self, progress: float) -> None:
-        """Let the averaged copy follow the student."""
+        """Update the averaged copy towards the student."""
         del progress
         if self.target is not None:
             ema_update(self.target, self.student, self.config.target_ema)

@@ -1,4 +1,4 @@
-"""A function and its directional derivative together: what continuous-time objectives ask of a network."""
+"""A function and its directional derivative together: what continuous-time objectives need of a network."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def value_and_tangent(
 
     .. math:: \dot y \approx \frac{\mathrm{fn}(p + h \dot p) - \mathrm{fn}(p - h \dot p)}{2h},
 
-    with an error of order :math:`h^2` and a rounding error of order :math:`10^{-7}/h`. Either way, value and
-    derivative belong to one dropout mask, and the random state afterwards is that of one pass.
+    with an error of order :math:`h^2` and a rounding error of order :math:`10^{-7}/h`. In both cases value and
+    derivative have the same dropout mask, and the random state afterwards is that of one pass.
 
     Args:
         fn: What is differentiated; it may call a network that others have wrapped (a sharded one through its own
             call, so that its hooks run).
-        primals: Where, floating-point tensors.
-        tangents: Along which direction; of the shapes of ``primals``.
+        primals: The point, floating-point tensors.
+        tangents: The direction; of the shapes of ``primals``.
         method: ``exact`` or ``finite``.
         step: The :math:`h` of ``finite``, in units of ``tangents``.
 
@@ -96,5 +96,5 @@ def _exact(
                 f"a part of this network has no forward derivative ({first}); leave out activation checkpointing, "
                 "compilation or the fused kernel, or take method='finite'"
             ) from error
-    # A result that does not depend on the primals carries no tangent.
+    # A result that does not depend on the primals has no tangent.
     return value, torch.zeros_like(value) if tangent is None else tangent.detach()

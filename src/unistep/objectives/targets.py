@@ -1,4 +1,4 @@
-"""The closer point that a noisy one is compared with: of the same data and noise, or along a teacher's ODE."""
+"""The target point that a noisier one is compared with: of the same data and noise, or along a teacher's ODE."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ TargetSource = Literal["data", "euler", "heun"]
 
 
 def validate_teacher(how: TargetSource, teacher: AnyDenoiser | None, path: Path) -> AnyDenoiser | None:
-    """What :func:`target_point` asks: the teacher, or nothing for ``data``.
+    """The teacher that :func:`target_point` needs; ``None`` for ``data``.
 
     Args:
-        how: Where the closer point comes from.
+        how: Where the target point comes from.
         teacher: The denoiser, if there is one.
         path: The student's path.
 
     Raises:
-        ValueError: If a teacher's step is asked for and there is no teacher, or it is on another path.
+        ValueError: If a teacher's step is configured and there is no teacher, or it is on another path.
     """
     if how == "data":
         return None
@@ -48,7 +48,7 @@ def target_point(
     r: Float[Tensor, "b *levels"],
     condition: Condition,
 ) -> Float[Tensor, "b *shape"]:
-    r"""The point at time ``r`` that the answer at :math:`x_t` is compared with, without gradient.
+    r"""The point at time ``r`` whose prediction is the target for :math:`x_t`, without gradient.
 
     .. math:: x_r = \alpha_r x_0 + \sigma_r z \quad\text{or}\quad x_r = \mathrm{Step}_\phi(x_t, t \to r)
 
@@ -60,8 +60,8 @@ def target_point(
         x0: Its data.
         noise: Its noise.
         t: Its times.
-        r: The closer times; where one is 0 the point is the data.
-        condition: What the teacher is told.
+        r: The target times; for 0 the point is the data.
+        condition: Condition of the teacher.
 
     References:
         Geng et al. 2024, arXiv 2406.14548, section 3; the teacher's step is that of Song et al. 2023, arXiv 2303.01469,
@@ -70,7 +70,7 @@ def target_point(
     if how == "data":
         return path.perturb(x0, noise, r)
     assert teacher is not None
-    # Where r is 0 an ODE step would end in one denoiser call; the data is as unbiased and costs none.
+    # For r = 0 the ODE step would be one denoiser call; the data is equally unbiased and costs none.
     positive = r > 0
     r_safe = torch.where(positive, r, path.time_at(torch.full_like(r, 1e-4)))
     with torch.no_grad():

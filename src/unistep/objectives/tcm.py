@@ -20,10 +20,10 @@ from unistep.objectives.distance import Distance, Metric, PseudoHuber, weighted_
 
 @dataclass(frozen=True, kw_only=True)
 class TCMConfig(ObjectiveConfig):
-    """Train a one-step model on at high noise only; its first stage answers below and serves as the boundary."""
+    """Continue training a one-step model at high noise only; its first stage serves as the boundary below."""
 
     trains = ConsistencyModel
-    starts_from_teacher = False  # it starts from its first stage, which is no denoiser
+    starts_from_teacher = False  # it starts from its first stage, which is not a denoiser
     teacher_kind = ConsistencyModel
     papers = ("lee2024truncated", "geng2024easy")
     supports_level_axes = True
@@ -31,15 +31,15 @@ class TCMConfig(ObjectiveConfig):
     transition: float = 1.0
     r"""Noise level :math:`t'` above which the student is trained; 0 is the first stage's own training."""
     times: HeavyTailed = HeavyTailed()
-    r"""Law of the noise level, cut to :math:`[t', T]`."""
+    r"""Distribution of the noise level, truncated to :math:`[t', T]`."""
     curriculum: RatioCurriculum = RatioCurriculum(q=1000.0, stages=1)
-    r"""The closer level :math:`r`; the second stage goes on with the ratio :math:`r/t` that the first has ended at."""
+    r"""The target level :math:`r`; the second stage continues with the ratio :math:`r/t` at which the first ended."""
     boundary_probability: float = 0.25
     r"""Share of examples at :math:`t'` itself, whose target is the first stage."""
     boundary_weight: float = 0.1
     """Weight of the average loss of those examples, that of the others being 1."""
     distance: Distance = PseudoHuber(c=0.0)
-    """Distance between the two answers."""
+    """Distance between the two predictions."""
     weighting: Literal["inverse_gap", "snr_plus_k", "one"] = "inverse_gap"
     r""":math:`1/(t-r)` (CIFAR-10), :math:`1/t^2 + 1/\sigma_d^2` (ImageNet), or none."""
     label_dropout: float = 0.0
@@ -76,19 +76,19 @@ class TCMConfig(ObjectiveConfig):
 
 @final
 class TruncatedConsistencyTraining(Objective):
-    r"""Consistency of ``t`` and a closer ``r`` on :math:`[t', T]`, where a frozen first stage answers below ``t'``.
+    r"""Consistency of ``t`` and a target time ``r`` on :math:`[t', T]`, with a frozen first stage below ``t'``.
 
     .. math:: E_{t > t'}\left[w(t, r)\, d\big(f_\theta(x_t, t), \mathrm{sg} \tilde f(x_r, r)\big)\right]
               + w_b\, E_{t = t'}\left[w(t, r)\, d\big(f_\theta(x_t, t), f_{\theta_1}(x_r, r)\big)\right], \quad
               \tilde f(x, r) = \begin{cases} f_\theta(x, r) & r \ge t' \\ f_{\theta_1}(x, r) & r < t' \end{cases}
 
-    The network no longer spends its capacity on denoising. What ties it to the data is the second term: without the
-    first stage at :math:`t'`, a constant would be consistent. With :math:`t' = 0` the objective is that of the
+    The network no longer spends its capacity on denoising. The second term anchors it to the data: without the first
+    stage at :math:`t'`, a constant would be consistent. With :math:`t' = 0` the objective is that of the
     first stage.
 
     The trained student is a consistency model for times from :math:`t'` up, and that is all that sampling needs: one
     step from :math:`T`, or several whose times all have a noise level of :math:`t'` at least, as the default grid of
-    such a model has. Below, it is not trained and its answers mean nothing; there, use the first stage.
+    such a model has. Below, it is not trained and its output is meaningless; there, use the first stage.
 
     Args:
         student: The consistency model, which starts from the weights of the first stage.
@@ -131,7 +131,7 @@ class TruncatedConsistencyTraining(Objective):
     def target(
         self, x_r: Tensor, r: Tensor, below: Bool[Tensor, "b *levels"], condition: Condition
     ) -> Float[Tensor, "b *shape"]:
-        """The answer of the student, and where ``below`` is true that of the first stage."""
+        """The prediction of the student, or of the first stage where ``below`` is true."""
         # The student sees the whole batch: on a part of it, dropout would not draw the mask of the other branch.
         wanted = self.student(x_r, r, None, condition)
         rows = below.flatten(1).any(dim=1) if below.ndim > 1 else below

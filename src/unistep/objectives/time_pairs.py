@@ -1,4 +1,4 @@
-"""Laws of pairs of times: where a jump starts, and where it ends."""
+"""Distributions of pairs of times: where a jump starts, and where it ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LogitNormalPairs:
     r"""Two times of the straight path, :math:`\mathrm{logit}\,t \sim N(\mu_t, s_t^2)` and the same for ``r``.
 
     On the straight path the logit is the log noise to signal ratio, :math:`t/(1-t) = \sigma_t/\alpha_t`: this is a
-    lognormal law of noise levels, which any path can be read at. The defaults are those of the authors' CIFAR-10
+    lognormal distribution of noise levels, which serves any path. The defaults are those of the authors' CIFAR-10
     model; the paper's for ImageNet are ``mean=-0.4, std=1, mean_r=-0.4, std_r=1, order="swap", distinct=0.25``.
 
     References:
@@ -98,7 +98,7 @@ class UniformPairs:
 
 
 TimePairs = LogitNormalPairs | UniformPairs
-"""The laws of pairs that a configuration can name."""
+"""The distributions of pairs that a configuration can name."""
 
 
 def pair_on_path(
@@ -107,7 +107,8 @@ def pair_on_path(
     """The times of a path at which it has these noise to signal ratios, between the ends that sampling uses.
 
     Times beyond ``t_max`` become ``t_max``. An ``r`` closer to the data than the path's ``t_min`` becomes the
-    boundary: the jump to it is the one that a sample ends with, and a law that only came near it would never train it.
+    boundary: the jump to it is the one that a sample ends with, and a distribution that only
+    came close to it would never train it.
 
     Args:
         path: The path.
