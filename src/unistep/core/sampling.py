@@ -29,7 +29,7 @@ def trace_multistep(
     condition: ConditionLike | None = None,
     *,
     generator: Randomness = None,
-    start: Float[Tensor, "b *shape"] | None = None,
+    start: Tensor | None = None,
     project: Project | None = None,
 ) -> Iterator[Float[Tensor, "b *shape"]]:
     r"""Alternate jumping to the data and adding noise back, yielding each estimate of the data.
@@ -72,7 +72,7 @@ def sample_multistep(
     condition: ConditionLike | None = None,
     *,
     generator: Randomness = None,
-    start: Float[Tensor, "b *shape"] | None = None,
+    start: Tensor | None = None,
     project: Project | None = None,
 ) -> Float[Tensor, "b *shape"]:
     """The end of :func:`trace_multistep`: samples of the shape of ``noise``."""
@@ -85,7 +85,7 @@ def sample_one_step(
     noise: Float[Tensor, "b *shape"],
     condition: ConditionLike | None = None,
     *,
-    start: Float[Tensor, "b *shape"] | None = None,
+    start: Tensor | None = None,
     project: Project | None = None,
 ) -> Float[Tensor, "b *shape"]:
     r"""One jump from noise to data, :math:`x = f(\sigma_T z, T)`."""
@@ -100,7 +100,7 @@ def trace_gamma(
     *,
     gamma: float = 0.0,
     generator: Randomness = None,
-    start: Float[Tensor, "b *shape"] | None = None,
+    start: Tensor | None = None,
     project: Project | None = None,
 ) -> Iterator[Float[Tensor, "b *shape"]]:
     r"""Jump from time to time with a two-time map, yielding the signal after each jump.
@@ -160,7 +160,7 @@ def sample_gamma(
     *,
     gamma: float = 0.0,
     generator: Randomness = None,
-    start: Float[Tensor, "b *shape"] | None = None,
+    start: Tensor | None = None,
     project: Project | None = None,
 ) -> Float[Tensor, "b *shape"]:
     """The end of :func:`trace_gamma`: samples of the shape of ``noise``."""

@@ -34,10 +34,11 @@ def times_of(times: Times, noise: Float[Tensor, "b *shape"]) -> list[Tensor]:
             t = given.to(noise) if isinstance(given, Tensor) else noise.new_tensor(float(given))
         except (TypeError, ValueError):
             raise ValueError(f"times must be numbers or tensors, such as [80.0, 2.5], got {given!r}") from None
-        found.append(t.expand(len(noise)) if t.ndim == 0 else t)
-        expand_to(found[-1], noise)
-        if len(found[-1]) != len(noise):
-            raise ValueError(f"times must have one entry for each of the {len(noise)} items, got {len(found[-1])}")
+        t = t.expand(len(noise)) if t.ndim == 0 else t
+        if len(t) != len(noise):
+            raise ValueError(f"times must have one entry for each of the {len(noise)} items, got {len(t)}")
+        expand_to(t, noise)
+        found.append(t)
     if not found:
         raise ValueError("times must hold one time or more, such as [80.0, 2.5]")
     return found

@@ -152,7 +152,7 @@ def trace_ode(
     *,
     generator: Randomness = None,
     solver: Solver | ODESolver = "heun",
-    start: Float[Tensor, "b *shape"] | None = None,
+    start: Tensor | None = None,
     project: Project | None = None,
 ) -> Iterator[Float[Tensor, "b *shape"]]:
     """Follow the ODE along ``times`` and on to the data, yielding the signal after each step.
@@ -190,7 +190,7 @@ def sample_ode(
     *,
     generator: Randomness = None,
     solver: Solver | ODESolver = "heun",
-    start: Float[Tensor, "b *shape"] | None = None,
+    start: Tensor | None = None,
     project: Project | None = None,
 ) -> Float[Tensor, "b *shape"]:
     """The end of :func:`trace_ode`: clean samples of the shape of ``noise``."""
