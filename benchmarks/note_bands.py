@@ -19,7 +19,7 @@ from torch import Tensor
 
 import unistep
 from unistep.core.condition import LabelField
-from unistep.data import DataConfig, prepare
+from unistep.data import data_config, prepare
 from unistep.evaluation.hardware import hardware
 
 SECONDS = 0.4
@@ -51,7 +51,7 @@ def main() -> None:
     generator = unistep.load(args.model, precision="auto")
     modality: Any = generator.modality
     real = prepare(
-        DataConfig(source="notes:test", seconds=modality.seconds, sample_rate=modality.sample_rate, loudness="keep")
+        data_config("notes:test", seconds=modality.seconds, sample_rate=modality.sample_rate, loudness="keep")
     )
     chosen = [i * len(real) // args.num for i in range(args.num)]
     given: dict[str, Any] = {name: real.condition[name][chosen].tolist() for name in generator.config.fields}

@@ -47,7 +47,7 @@ def main() -> None:
     student, teacher, data = load(options.student), load(options.teacher), prepare(recipe.data, progress=False)
     assert data.labels is not None
     n = options.batch_size
-    x0 = student.modality.to_signal(torch.from_numpy(data.images[: 2 * n].copy())).split(n)
+    x0 = student.modality.to_signal(torch.from_numpy(data.values[: 2 * n].copy())).split(n)
     label = torch.from_numpy(data.labels[: 2 * n].copy()).split(n)
     print(f"{hardware('cpu')}, {options.threads} threads; {options.student}, batch {n}")
     print("| gap | cosine of bf16 and fp32 | norm in bf16 / fp32 | cosine of two batches |")

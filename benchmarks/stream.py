@@ -36,7 +36,7 @@ from unistep.codecs.base import Codec
 from unistep.core.condition import LabelField
 from unistep.core.path import expand_to
 from unistep.core.seeding import ItemGenerators, normal
-from unistep.data import DataConfig, Dataset, prepare
+from unistep.data import Dataset, data_config, prepare
 from unistep.evaluation.chunk_boundaries import Jumps, colour_jumps, level_jumps
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.note_metrics import log_spectral_distance
@@ -90,7 +90,7 @@ def at_full_speed(generator: Generator, length: float, seconds: float) -> dict[s
 def real_sounds(generator: Generator, data: str) -> Dataset:
     """Windows of two chunks in the shape of the model."""
     modality: Any = generator.modality
-    config = DataConfig(source=data, kind="sound", cut="windows", seconds=modality.seconds, channels=modality.channels)
+    config = data_config(data, modality="audio", cut="windows", seconds=modality.seconds, channels=modality.channels)
     return prepare(replace(config, sample_rate=modality.sample_rate))
 
 

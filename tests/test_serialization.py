@@ -25,6 +25,7 @@ from unistep.core.timesteps import (
 from unistep.data import DataConfig
 from unistep.generation.model_config import AnyPath, ModelConfig
 from unistep.modalities.image import ImageModality
+from unistep.modalities.image_options import ImageOptions
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.cd import CDConfig
 from unistep.objectives.ct import CTConfig
@@ -97,7 +98,11 @@ OBJECTIVES = st.one_of(
 RUNS = st.builds(
     RunConfig,
     recipe=st.text(max_size=8),
-    data=st.builds(DataConfig, source=st.text(max_size=8), size=st.one_of(st.none(), st.integers(1, 64))),
+    data=st.builds(
+        DataConfig,
+        source=st.text(max_size=8),
+        options=st.one_of(st.none(), st.builds(ImageOptions, size=st.one_of(st.none(), st.integers(1, 64)))),
+    ),
     model=MODELS,
     objective=OBJECTIVES,
     teacher=st.one_of(st.none(), st.text(max_size=5)),

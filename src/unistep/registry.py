@@ -53,7 +53,16 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "imm": "unistep.objectives.imm:IMMConfig",
         "drifting": "unistep.objectives.drifting:DriftingConfig",
     },
-    "source": {},
+    "source": {
+        "fashion-mnist": "unistep.data.sources.fashion:FashionMnist",
+        "folder": "unistep.data.sources.folder:Folder",
+        "npz": "unistep.data.sources.npz:Npz",
+        "hf": "unistep.data.sources.hub:HuggingFace",
+        "notes": "unistep.data.sources.notes:Notes",
+        "phrases": "unistep.data.sources.phrases:Phrases",
+        "drums": "unistep.data.sources.drums:Drums",
+        "spoken-digits": "unistep.data.sources.spoken_digits:SpokenDigits",
+    },
     "solver": {
         "euler": "unistep.core.solvers:Euler",
         "heun": "unistep.core.solvers:Heun",

@@ -43,6 +43,7 @@ def _structure_dataclass(data: Any, kind: type) -> Any:
         raise ValueError(f"{kind.__name__} needs a mapping of its fields, got {data!r}")
     data = getattr(kind, "migrated", lambda plain: plain)(data)
     fields = {field.name for field in dataclasses.fields(kind)}
+    data = getattr(kind, "migrated", lambda plain: plain)(data)
     former: Mapping[str, str] = getattr(kind, "FORMER_KEYS", {})
     data = {former.get(str(key), key): value for key, value in data.items()}
     hints = get_type_hints(kind)
@@ -81,8 +82,17 @@ def _structure_tagged(data: Any, hint: Any) -> Any:
     tag = FORMER_TYPES.get(tag, tag)
     if not kind and tag not in members:
         raise ValueError(f"unknown type {tag!r}; {nearest(tag, members)}")
-    made = registry.lookup(kind, tag) if kind else members[tag]
+    made = _part(hint, registry.lookup(kind, tag)) if kind else members[tag]
     return _structure_dataclass({key: value for key, value in data.items() if key != "type"}, made)
+
+
+def _part(hint: Any, found: Any) -> Any:
+    """What is registered, or the class attribute of it that a base class names as its ``REGISTRY_PART``."""
+    return getattr(found, hint.REGISTRY_PART) if _has_part(hint) else found
+
+
+def _has_part(hint: Any) -> bool:
+    return isinstance(hint, type) and "REGISTRY_PART" in vars(hint)
 
 
 def _unstructure_tagged(hint: Any) -> Callable[[Any], Any]:
@@ -92,7 +102,10 @@ def _unstructure_tagged(hint: Any) -> Callable[[Any], Any]:
     def unstructure(value: Any) -> Any:
         if value is None:
             return None
-        tag = registry.name_of(kind, value) if kind else type(value).__name__
+        if _has_part(hint):
+            tag = next(name for name, found in registry.entries(kind).items() if _part(hint, found) is type(value))
+        else:
+            tag = registry.name_of(kind, value) if kind else type(value).__name__
         return {"type": tag, **_converter.unstructure(value, type(value))}
 
     return unstructure

@@ -107,7 +107,7 @@ def test_from_a_folder_of_sounds_with_a_broken_one_to_samples(run, place):
         ("train notes/ect --data folder:pictures", "folder:pictures has no usable sound: 0.png (not a sound)"),
         ("train notes/ect --data.seconds 0", "seconds must be from 0.01 to 600"),
         ("train notes/denoising --data notes:valid", "notes has train, test"),
-        ("train fashion/ect --data folder:nowhere --data.kind song", "--data.kind must be"),
+        ("train fashion/ect --data folder:nowhere --data.modality song", "unknown modality 'song'"),
     ],
 )
 def test_a_mistake_in_training_is_one_line(run, place, command, words):

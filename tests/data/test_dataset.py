@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import unistep.data.arrays
+import unistep.data.building
 import unistep.data.cache
-import unistep.data.preparation
+import unistep.data.decoding
 from image_files import noisy
-from unistep.data import DataConfig, dataset, prepare
+from unistep.data import DataConfig, data_config, prepare
+from unistep.data.labels import number_labels
 from unistep.files import DiskError
 
 
@@ -29,7 +32,7 @@ def folder(tmp_path):
 
 
 def open_again(folder, **options):
-    return prepare(DataConfig(source=f"folder:{folder}", **options), progress=False)
+    return prepare(data_config(f"folder:{folder}", **options), progress=False)
 
 
 def files(cache):
@@ -38,10 +41,8 @@ def files(cache):
 
 def count_builds(monkeypatch):
     calls = []
-    build = unistep.data.preparation.build
-    monkeypatch.setattr(
-        unistep.data.preparation, "build", lambda *args, **rest: (calls.append(1), build(*args, **rest))
-    )
+    build = unistep.data.building.build
+    monkeypatch.setattr(unistep.data.building, "build", lambda *args, **rest: (calls.append(1), build(*args, **rest)))
     return calls
 
 
@@ -49,8 +50,8 @@ def test_the_second_start_reads_the_cache(folder, monkeypatch):
     calls = count_builds(monkeypatch)
     first, second = open_again(folder), open_again(folder)
     assert calls == [1]
-    assert isinstance(second.images, np.memmap)
-    assert np.array_equal(first.images, second.images)
+    assert isinstance(second.values, np.memmap)
+    assert np.array_equal(first.values, second.values)
     assert np.array_equal(first.labels, second.labels)
     assert (first.label_names, first.fingerprint, first.summary) == (
         second.label_names,
@@ -69,7 +70,7 @@ def test_a_change_of_source_or_options_prepares_anew(folder, monkeypatch):
     assert len(open_again(folder)) == 13
     noisy(20, 16, 98).save(folder / "a" / "new.png")
     os.utime(folder / "a" / "new.png", ns=(1, 1))
-    assert not np.array_equal(open_again(folder).images, first.images)
+    assert not np.array_equal(open_again(folder).values, first.values)
     assert len(calls) == 8
 
 
@@ -83,26 +84,39 @@ def test_the_fingerprint_is_that_of_the_data_not_of_its_place(folder, tmp_path):
     assert open_again(tmp_path / "moved").fingerprint != first.fingerprint
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "pixel", "label", "description", "mark", "longer"])
-def test_a_damaged_cache_is_noticed_and_made_again(folder, caplog, damage):
-    first = open_again(folder)
-    content = bytearray(first.path.read_bytes())
-    pixels = first.images.size
-    if damage == "cut":
-        del content[len(content) // 2 :]
-    elif damage == "empty":
-        content.clear()
-    elif damage == "longer":
-        content[0:0] = b"\0" * 7
+def damage_of(path, kind):
+    """Change one file of a cached data set."""
+    values, label, description = path / "values.npy", path / "label.index.npy", path / "dataset.json"
+    if kind == "cut":
+        values.write_bytes(values.read_bytes()[:-100])
+    elif kind == "empty":
+        values.write_bytes(b"")
+    elif kind == "missing":
+        label.unlink()
+    elif kind == "longer":
+        values.write_bytes(values.read_bytes() + bytes(7))
+    elif kind == "description":
+        description.write_text(description.read_text().replace('"good": 12', '"good": 13'))
+    elif kind == "half":
+        description.write_text(description.read_text()[:200])
     else:
-        place = {"pixel": 100, "label": pixels + 3, "description": pixels + 96 + 20, "mark": len(content) - 1}[damage]
+        file, place = {"pixel": (values, 228), "label": (label, -3), "header": (values, 30)}[kind]
+        content = bytearray(file.read_bytes())
         content[place] ^= 0xFF
-    expected = first.images.copy()
-    first.path.write_bytes(content)
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "kind", ["cut", "empty", "missing", "longer", "description", "half", "pixel", "label", "header"]
+)
+def test_a_damaged_cache_is_noticed_and_made_again(folder, caplog, kind):
+    first = open_again(folder)
+    expected = np.array(first.values)
+    damage_of(first.path, kind)
     with caplog.at_level(logging.WARNING):
         again = open_again(folder)
     assert "damaged" in caplog.text
-    assert np.array_equal(again.images, expected)
+    assert np.array_equal(again.values, expected)
     assert again.fingerprint == first.fingerprint
     caplog.clear()
     open_again(folder)
@@ -110,27 +124,35 @@ def test_a_damaged_cache_is_noticed_and_made_again(folder, caplog, damage):
 
 
 def test_blocks_of_large_files_are_sampled(monkeypatch):
-    monkeypatch.setattr(unistep.data.cache, "_CHECKED", 2)
+    monkeypatch.setattr(unistep.data.arrays, "_CHECKED", 2)
     content = np.zeros(5 << 20, np.uint8)
-    block = unistep.data.cache.zlib.crc32(bytes(1 << 20))
-    unistep.data.cache._check_blocks(content, [block] * 5)
+    block = unistep.data.arrays.zlib.crc32(bytes(1 << 20))
+    unistep.data.arrays.check_blocks(content, (block,) * 5, "values.npy")
     content[-1] = 1
-    with pytest.raises(unistep.data.cache.DamagedCacheError, match="4,194,304"):
-        unistep.data.cache._check_blocks(content, [block] * 5)
+    with pytest.raises(unistep.data.arrays.DamagedCacheError, match="4,194,304"):
+        unistep.data.arrays.check_blocks(content, (block,) * 5, "values.npy")
 
 
-def start(folder, cache, code="prepare(DataConfig(source=sys.argv[1], size=64), progress=False)"):
-    program = f"import sys\nfrom unistep.data import DataConfig, prepare\nds = {code}\nprint(ds.fingerprint)"
-    home = {**os.environ, "PYTHONPATH": str(Path(dataset.__file__).parents[2]), "UNISTEP_CACHE": str(cache)}
+def test_numpy_reads_the_arrays_of_the_cache(folder):
+    dataset = open_again(folder)
+    assert np.array_equal(np.load(dataset.path / "values.npy"), dataset.values)
+    assert np.array_equal(np.load(dataset.path / "label.index.npy"), dataset.labels)
+
+
+def start(folder, cache, code="prepare(data_config(sys.argv[1], size=64), progress=False)"):
+    program = (
+        f"import sys\nfrom unistep.data import DataConfig, data_config, prepare\nds = {code}\nprint(ds.fingerprint)"
+    )
+    home = {**os.environ, "PYTHONPATH": str(Path(unistep.data.cache.__file__).parents[2]), "UNISTEP_CACHE": str(cache)}
     return subprocess.Popen(
         [sys.executable, "-c", program, f"folder:{folder}"], env=home, stdout=subprocess.PIPE, text=True
     )
 
 
 def test_processes_that_start_together_agree(folder, cache):
-    together = [start(folder, cache) for _ in range(3)]
+    together = [start(folder, cache) for _ in range(2)]
     said = {process.communicate(timeout=120)[0].strip() for process in together}
-    assert [process.returncode for process in together] == [0, 0, 0]
+    assert [process.returncode for process in together] == [0, 0]
     assert said == {open_again(folder, size=64).fingerprint}
     assert len(files(cache)) == 1
 
@@ -142,7 +164,7 @@ def test_a_killed_process_leaves_nothing_that_hinders_the_next(tmp_path, cache):
         (tmp_path / "in" / f"{i}.png").hardlink_to(tmp_path / "in" / "0.png")
     process = start(tmp_path / "in", cache)
     end = time.monotonic() + 60
-    while not list(cache.glob("data/*.tmp")) and time.monotonic() < end:
+    while not list(cache.glob("data/.*.tmp/values.npy")) and time.monotonic() < end:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -179,9 +201,14 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(folder, cache, monkeypatch):
         def close(self):
             self.file.close()
 
+        def tell(self):
+            return self.file.tell()
+
     create = Path.open
     monkeypatch.setattr(
-        Path, "open", lambda self, mode="r": Full(create(self, mode)) if mode == "wb" else create(self, mode)
+        Path,
+        "open",
+        lambda self, mode="r", *rest: Full(create(self, mode)) if mode == "wb" else create(self, mode, *rest),
     )
     with pytest.raises(DiskError, match="No space left") as caught:
         open_again(folder)
@@ -214,10 +241,10 @@ def test_progress_goes_to_standard_error(folder, capsys):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_do_not_change_the_order(folder, monkeypatch, threads):
-    monkeypatch.setattr(unistep.data.preparation, "_processors", lambda: threads)
+    monkeypatch.setattr(unistep.data.decoding, "processors", lambda: threads)
     found = open_again(folder, size=16, fit="stretch")
     names = [f"{i:02d}" for i in range(0, 12, 2)] + [f"{i:02d}" for i in range(1, 12, 2)]
-    for image, name in zip(found.images, names, strict=True):
+    for image, name in zip(found.values, names, strict=True):
         from PIL import Image
 
         wanted = noisy(20, 16, int(name)).resize((16, 16), Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -230,12 +257,20 @@ def test_threads_do_not_change_the_order(folder, monkeypatch, threads):
         ("fashion-mnits", "did you mean 'fashion-mnist'"),
         ("fodler:x", "did you mean 'folder:x'"),
         ("nzp:x.npz", "did you mean 'npz:"),
-        ("zzz", "one of fashion-mnist, folder:PATH, npz:FILE, hf:NAME"),
+        ("zzz", "one of fashion-mnist, folder:PATH, npz:FILE, hf:NAME, notes, phrases, drums, spoken-digits"),
         ("folder:", "needs a path"),
         ("hf:", "needs a name"),
         ("a.npz", "did you mean 'npz:a.npz'"),
         ("/tmp", "did you mean 'folder:/tmp'"),
-        ("", "one of"),
+        ("", "the data source is empty; it must be one of"),
+        (" ", "the data source is empty"),
+        ("folder: ", "needs a path after the colon"),
+        ("x" * 300, "unknown data source 'xxx.*…'"),
+        ("folder:" + "x" * 300, "no file can have a name of 300 bytes"),
+        ("npz:" + "x/" * 3000, "no file can have a name of"),
+        ("folder:a\0b", "a path cannot have a NUL byte"),
+        ("a\0b", "unknown data source"),
+        ("some/where", "a folder of that name does not exist here"),
     ],
 )
 def test_a_wrong_source_names_the_nearest(source, words):
@@ -245,7 +280,7 @@ def test_a_wrong_source_names_the_nearest(source, words):
 
 
 def test_labels_become_numbers():
-    number = unistep.data.preparation.number_labels
+    number = number_labels
     assert number([None, None]) == (None, ())
     assert number([-1, -1]) == (None, ())
     labels, names = number(["b", None, "a", 3])

@@ -1,44 +1,35 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unistep.core.condition import LabelField
-from unistep.data import Dataset, Loader, Summary
+from unistep.core.condition import Label, LabelField
+from unistep.data import Dataset, Loader
 
 
 def counting(count: int, labelled: bool = True) -> Dataset:
-    """Picture i has the value i everywhere, and the label i modulo 3."""
-    images = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 1, 2, 2)).copy()
-    labels = np.arange(count, dtype=np.int64) % 3 if labelled else None
-    summary = Summary(source="counting", good=count, shape=(1, 2, 2))
-    return Dataset(
-        values=images,
-        condition={} if labels is None else {"label": labels},
-        fields={"label": LabelField(size=3, names=("a", "b", "c"))} if labelled else {},
-        fingerprint="",
-        summary=summary,
-        source="counting",
-        path=Path(),
-    )
+    """Image i has the value i everywhere, and the label i modulo 3."""
+    images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(count, 1, 2, 2)
+    if not labelled:
+        return Dataset.from_tensors(images)
+    fields = {"label": LabelField(size=3, names=("a", "b", "c"))}
+    return Dataset.from_tensors(images, label=torch.arange(count) % 3, fields=fields)
 
 
-def test_a_batch_has_pictures_and_their_labels():
+def test_a_batch_has_images_and_their_labels():
     images, condition = Loader(counting(50), 8, seed=0).batch(3)
-    labels = condition["label"].index
+    label = condition["label"]
     assert images.shape == (8, 1, 2, 2)
     assert images.dtype == torch.uint8
-    assert labels.dtype == torch.int64
-    assert torch.equal(images[:, 0, 0, 0].long() % 3, labels)
+    assert isinstance(label, Label)
+    assert torch.equal(images[:, 0, 0, 0].long() % 3, label.index)
     assert Loader(counting(50, labelled=False), 8, seed=0).batch(3)[1] == {}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(
     count=st.integers(1, 40),
     batch=st.integers(1, 50),
@@ -58,7 +49,7 @@ def test_epochs_are_permutations_laid_end_to_end(count, batch, seed, steps, data
     assert np.array_equal(fresh.indices(step), row[step * batch : (step + 1) * batch])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(count=st.integers(1, 40), share=st.integers(1, 9), world=st.integers(1, 5), step=st.integers(0, 10**9))
 def test_processes_together_see_what_one_would(count, share, world, step):
     data = counting(count)
@@ -84,6 +75,23 @@ def test_epoch_counts_what_was_seen():
     assert Loader(counting(40), 10, seed=0).epoch(6) == 1.5
 
 
+def test_an_error_while_reading_ahead_comes_at_its_own_step(monkeypatch):
+    loader = Loader(counting(40), 10, seed=0)
+    read = loader._read
+
+    def broken(indices, places):
+        if places[0] >= 20:
+            raise OSError("the disk is gone")
+        return read(indices, places)
+
+    monkeypatch.setattr(loader, "_read", broken)
+    steps = loader.batches()
+    next(steps), next(steps)
+    with pytest.raises(OSError, match="gone"):
+        next(steps)
+    loader.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -91,6 +99,7 @@ def test_epoch_counts_what_was_seen():
         ({"batch_size": 10, "world": 4}, "nearest is 8"),
         ({"batch_size": 8, "world": 4, "rank": 4}, "0 to 3"),
         ({"batch_size": 8, "seed": -1}, "negative"),
+        ({"batch_size": 8, "prefetch": -1}, "prefetch"),
     ],
 )
 def test_wrong_arguments(arguments, words):
@@ -99,7 +108,7 @@ def test_wrong_arguments(arguments, words):
 
 
 def test_an_empty_data_set_and_a_negative_step():
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         Loader(counting(0), 1, seed=0)
     with pytest.raises(ValueError, match="step"):
         Loader(counting(3), 1, seed=0).batch(-1)

@@ -461,12 +461,12 @@ def test_quick_distance_of_real_images_is_small_and_of_noise_large(tmp_path: Pat
     from unistep.data import DataConfig, prepare
 
     test = prepare(DataConfig(source="fashion-mnist", split="test"), progress=False)
-    np.savez(tmp_path / "half.npz", images=test.images[:1000, 0])
+    np.savez(tmp_path / "half.npz", images=test.values[:1000, 0])
     data = f"npz:{tmp_path / 'half.npz'}"
-    same = quick_fd(test.images[1000:2000], data)
+    same = quick_fd(test.values[1000:2000], data)
     noise = quick_fd(torch.randn(500, 1, 28, 28), data)
     assert same < 0.01 * noise
-    assert quick_fd(to_float(test.images[1000:2000]), data) == pytest.approx(same, rel=1e-6)
+    assert quick_fd(to_float(test.values[1000:2000]), data) == pytest.approx(same, rel=1e-6)
 
 
 def test_further_columns_have_a_table_of_their_own_where_there_is_no_room(report: Report) -> None:

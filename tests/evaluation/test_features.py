@@ -59,7 +59,7 @@ def test_the_shipped_network_has_the_accuracy_that_its_card_states() -> None:
     test = prepare(DataConfig(source="fashion-mnist", split="test"), progress=False)
     assert test.labels is not None
     config = json.loads((SHIPPED / "config.json").read_text())
-    found = accuracy(network, test.images[:3000], test.labels[:3000])
+    found = accuracy(network, test.values[:3000], test.labels[:3000])
     assert found == pytest.approx(config["accuracy"], abs=0.015)  # three standard errors of 3,000 images
     assert f"{config['accuracy']:.2%}" in (SHIPPED / "README.md").read_text()
 

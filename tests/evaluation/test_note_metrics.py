@@ -14,7 +14,7 @@ from torch import Tensor
 
 from synth import install_synth
 from unistep.core.condition import LabelField
-from unistep.data import DataConfig, Dataset, prepare
+from unistep.data import DataConfig, Dataset, data_config, prepare
 from unistep.data.sources import notes
 from unistep.evaluation import Report, Setting, evaluate, load_features
 from unistep.evaluation import train_note_features as training
@@ -43,7 +43,7 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, Datas
     monkeypatch.setattr(notes, "HIGHEST", 53)
     monkeypatch.setattr(notes, "FIELDS", {**notes.FIELDS, "instrument": notes.Field(size=2, names=("left", "right"))})
     monkeypatch.setattr(notes, "VELOCITIES", {"train": (60, 90, 110), "test": (80,)})
-    train, test = (prepare(DataConfig(source=f"notes:{part}", seconds=0.5), progress=False) for part in notes.HELD)
+    train, test = (prepare(data_config(f"notes:{part}", seconds=0.5), progress=False) for part in notes.HELD)
     return train, test
 
 
@@ -156,13 +156,9 @@ def test_training_is_reproducible(few: tuple[Dataset, Dataset]) -> None:
     assert all(torch.equal(value, again[key]) for key, value in first.items())
 
 
-def test_the_command_trains_measures_and_saves_what_can_be_loaded(
-    few: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("unistep.data.source.DEFAULT_SECONDS", 0.5)
-    monkeypatch.setattr("unistep.data.sources.sounds.DEFAULT_SECONDS", 0.5)
+def test_the_command_trains_measures_and_saves_what_can_be_loaded(few: tuple[Dataset, Dataset], tmp_path: Path) -> None:
     recipe = training.NoteRecipe(channels=(4, 8), dim=8, epochs=2, batch_size=36)
-    facts = training.train_note_features(out=tmp_path / "made", recipe=recipe)
+    facts = training.train_note_features(out=tmp_path / "made", recipe=recipe, seconds=0.5)
     card = (tmp_path / "made" / "README.md").read_text()
     assert (facts["train_notes"], facts["test_notes"]) == (108, 24)
     assert "108 training notes" in card

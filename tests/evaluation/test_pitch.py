@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from unistep.data.sources.notes import EXCERPT
+from unistep.data.sources.notes_excerpt import EXCERPT
 from unistep.evaluation.pitch import cents, note_pitch, yin
 
 RATE = 16_000

@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from speech_standins import install_speech
-from unistep.data import DataConfig, Dataset, prepare
+from unistep.data import DataConfig, Dataset, data_config, prepare
 from unistep.evaluation import Report, Setting, evaluate, load_features, save_plot, speech
 from unistep.evaluation.reference import to_float
 from unistep.evaluation.speech import Speech
@@ -44,7 +44,7 @@ def sounds(folder: Path, frequencies: list[float], rate: int = RATE) -> Dataset:
     folder.mkdir()
     for i, frequency in enumerate(frequencies):
         soundfile.write(folder / f"{i:03d}.wav", tone(frequency, rate // 4, rate), rate)
-    return prepare(DataConfig(source=f"folder:{folder}", seconds=0.25, sample_rate=rate), progress=False)
+    return prepare(data_config(f"folder:{folder}", seconds=0.25, sample_rate=rate), progress=False)
 
 
 @pytest.fixture

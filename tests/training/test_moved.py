@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny import assert_same, checkpoint, make_teacher, run, run_config
 from worker import stop_after
 
-from unistep.data import DataConfig, prepare
+from unistep.data import DataConfig, data_config, prepare
 from unistep.training import resolve as resolve_module
 from unistep.training.loop import Loop
 from unistep.training.run import train
@@ -119,7 +119,7 @@ def test_other_data_does_not_go_on(tmp_path: Path, monkeypatch) -> None:
     other = replace(config.data, source=f"npz:{tmp_path / 'other.npz'}")
     for data, message in (
         (other, r"run holds another run, on npz:.*data.npz: npz:.*other.npz is other data; give the same data with"),
-        (replace(other, size=16), r"holds another run, which cannot go on with changes \(data.source: .*; data.size"),
+        (data_config(other.source, size=16), r"cannot go on with changes \(data.source: .*; data.options"),
         (replace(config.data, source="fashion-mnist"), r"cannot go on with changes \(data.source: .* -> 'fashion-mn"),
         (replace(config.data, source="npz:nowhere.npz"), r"nowhere.npz does not exist"),
     ):
@@ -160,7 +160,7 @@ def test_a_folder_of_pictures_may_be_moved(tmp_path: Path, monkeypatch) -> None:
         pixels = random.integers(0, 256, (8, 8), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "pictures" / "abc"[i % 3] / f"{i}.png")
     monkeypatch.chdir(tmp_path)
-    config = run_config("denoising", tmp_path, data=DataConfig(source="folder:pictures", size=8))
+    config = run_config("denoising", tmp_path, data=data_config("folder:pictures", size=8))
     fingerprint = prepare(config.data, progress=False).fingerprint
     out = stopped(config, tmp_path / "run", 2, monkeypatch)
     shutil.copytree("pictures", "album")

@@ -19,7 +19,7 @@ from tiny import assert_same, checkpoint, make_data, metrics, run, run_config
 from worker import do
 
 from unistep import files
-from unistep.data import prepare
+from unistep.data import data_config, prepare
 from unistep.hub import load
 from unistep.training import loop, run_files
 from unistep.training.ema import PowerEMA
@@ -242,7 +242,7 @@ def test_wrong_kinds_and_sizes_are_refused_before_training(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="batch_size 8 must be a multiple of 1 processes times 3 accumulation"):
         run(replace(c, accumulation=3), tmp_path / "c")
     with pytest.raises(ValueError, match="images of 10x10 do not fit this network, which needs multiples of 4; use"):
-        run(replace(c, data=replace(c.data, size=10)), tmp_path / "d")
+        run(replace(c, data=data_config(c.data.source, size=10)), tmp_path / "d")
 
 
 def test_a_full_disk_loses_nothing_and_training_goes_on(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from worker import stop_after
 from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.condition import LabelField, ScalarField
 from unistep.core.timesteps import RatioCurriculum
-from unistep.data import DataConfig, prepare
+from unistep.data import DataConfig, data_config, prepare
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
 from unistep.hub import load
@@ -36,7 +36,7 @@ def sound_config(**changes: Any) -> RunConfig:
     """A denoiser of an eighth of a second of the notes that ship."""
     settings: dict[str, Any] = {
         "recipe": "tiny-notes",
-        "data": DataConfig(source="notes:excerpt", seconds=0.125, sample_rate=8_000),
+        "data": data_config("notes:excerpt", seconds=0.125, sample_rate=8_000),
         "model": ModelConfig(
             kind="denoiser", network=NETWORK, modality=AudioModality(), codec=SpectrumConfig(n_fft=64, hop=32), steps=4
         ),
@@ -57,7 +57,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notes")
     done, text = run(sound_config(), folder / "whole")
     assert done
-    assert "16 sounds of 0.125 s at 8,000 Hz, mono, each with instrument, pitch, velocity" in text
+    assert "16 sounds of 0.125 s, 8,000 Hz, mono, each with instrument, pitch, velocity" in text
     return folder / "whole"
 
 
@@ -141,7 +141,7 @@ def test_a_one_step_student_of_the_teacher(teacher: Path, tmp_path: Path) -> Non
 
 def test_a_student_on_other_sounds_sees_spectra_as_its_teacher_does(teacher: Path, tmp_path: Path) -> None:
     """Louder ones would have a smaller scale, which the teacher's weights do not know."""
-    config = sound_config(data=DataConfig(source="notes:excerpt", seconds=0.125, sample_rate=8_000, loudness="peak"))
+    config = sound_config(data=data_config("notes:excerpt", seconds=0.125, sample_rate=8_000, loudness="peak"))
     student = replace(config.model, kind="consistency", boundary=0.0, steps=1)
     config = replace(config, model=student, objective=ECTConfig(), teacher=str(teacher), max_steps=1)
     assert run(config, tmp_path / "student")[0]
@@ -175,7 +175,7 @@ def test_ones_own_sounds_in_folders_train_with_labels(tmp_path: Path) -> None:
             sound = np.random.default_rng(i).normal(size=(3_000, 2)) * 0.1
             soundfile.write(tmp_path / "mine" / label / f"{i}.wav", sound, 12_000)
     (tmp_path / "mine" / "door" / "broken.wav").write_bytes(b"RIFF")
-    data = DataConfig(source=f"folder:{tmp_path / 'mine'}", kind="sound", channels=2, sample_rate=8_000, seconds=0.25)
+    data = data_config(f"folder:{tmp_path / 'mine'}", modality="audio", channels=2, sample_rate=8_000, seconds=0.25)
     done, text = run(sound_config(data=data, max_steps=2), tmp_path / "run")
     assert done
     assert "door/broken.wav" in text
@@ -202,7 +202,7 @@ def test_the_scale_brings_any_sounds_to_what_the_model_expects(level: float, tmp
     for i in range(6):
         sound = np.random.default_rng(i).normal(size=8_000).clip(-2, 2) * level / 2
         soundfile.write(tmp_path / "mine" / f"{i}.wav", sound, 16_000, subtype="FLOAT")
-    dataset = prepare(DataConfig(source=f"folder:{tmp_path / 'mine'}", loudness="keep"), progress=False)
+    dataset = prepare(data_config(f"folder:{tmp_path / 'mine'}", loudness="keep"), progress=False)
     fitted = fit_model_to_data(sound_config().model, dataset)
     spectra = fitted.build_codec().encode(fitted.modality.to_signal(torch.from_numpy(dataset.values.copy())))
     assert float(spectra.std()) == pytest.approx(fitted.sigma_data, rel=0.01)

@@ -17,7 +17,7 @@ from worker import stop_after
 from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.condition import LabelField
 from unistep.core.path import VarianceExploding
-from unistep.data import DataConfig
+from unistep.data import data_config
 from unistep.generation.history import Context
 from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub import load
@@ -60,7 +60,7 @@ def stream_config(folder: Path, **changes: Any) -> RunConfig:
     source = f"folder:{folder / 'mine'}"
     settings: dict[str, Any] = {
         "recipe": "tiny-stream",
-        "data": DataConfig(source=source, kind="sound", seconds=0.064, sample_rate=8_000, cut="windows"),
+        "data": data_config(source, modality="audio", seconds=0.064, sample_rate=8_000, cut="windows"),
         "model": ModelConfig(
             kind="denoiser", network=NETWORK, modality=CHUNKS, codec=SPECTRA, context=CONTEXT, steps=4
         ),
@@ -142,5 +142,6 @@ def test_every_method_makes_a_stream(name: str, teacher: Path, folder: Path) -> 
 
 def test_sounds_that_are_not_two_chunks_are_refused(folder: Path, tmp_path: Path) -> None:
     config = stream_config(folder)
+    longer = replace(config.data, options=replace(config.data.options, seconds=0.125))
     with pytest.raises(ValueError, match=r"not two chunks of whole frames; use --data.seconds 0.128"):
-        run(replace(config, data=replace(config.data, seconds=0.125)), tmp_path / "run")
+        run(replace(config, data=longer), tmp_path / "run")

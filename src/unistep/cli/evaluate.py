@@ -259,19 +259,19 @@ def data_for(model: Generator, source: str | None) -> DataConfig:
     Raises:
         ValueError: If nothing is known that could be the model's data.
     """
-    from unistep.data import DataConfig
+    from unistep.data import data_config
     from unistep.modalities.audio import AudioModality
 
     modality = model.modality
     if isinstance(modality, AudioModality):
         shape = {"channels": modality.channels, "sample_rate": modality.sample_rate, "seconds": modality.seconds}
         cut = "windows" if model.config.context is not None else "start"
-        return DataConfig(source=source or _usual_sounds(model, modality), kind="sound", cut=cut, **shape)
+        return data_config(source or _usual_sounds(model, modality), modality="audio", cut=cut, **shape)
     source = source or _learned(model, "folder") or "fashion-mnist"
     if source.partition(":")[0] == "fashion-mnist":
-        return DataConfig(source=source)
+        return data_config(source)
     channels, height, width = modality.shape
-    return DataConfig(source=source, channels=channels, size=height if height == width else None)
+    return data_config(source, channels=channels, size=height if height == width else None)
 
 
 def test_split(config: DataConfig) -> DataConfig:

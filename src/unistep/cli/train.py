@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, make_dataclass, replace
+from dataclasses import dataclass, field, make_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,12 +62,14 @@ INSTEAD = {
     "--time": "--budget",
     "--lr": "--optimizer.lr",
     "--network": "--model.network.widths and the like",
+    "--data.kind": "--data.modality",
 }
 """Options of other programs, and what to use here."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Train; the exit code is 130 after an interruption."""
+    from unistep.cli.data_options import from_options, to_options
     from unistep.recipes import recipes
 
     asked = any(word in ("-h", "--help") for word in arguments)
@@ -80,11 +83,13 @@ def run(arguments: Sequence[str]) -> int:
     out = Path("runs") / name.replace("/", "-")
     default = begun_by(name, words, out) or recipe_for(name, words, helping=asked)
     kind = with_config(type(default))
-    filled = kind(config=default, out=out)
+    flat = flat_config(type(default))(**{**vars(default), "data": to_options(default.data)})
+    filled = kind(config=flat, out=out)
     options: Any = parse(
         kind, f"train {name}", words, default=filled, markers=(tyro.conf.AvoidSubcommands,), instead=INSTEAD
     )
-    config = resolve_options(options.config, default, words)
+    config = type(default)(**{**vars(options.config), "data": from_options(options.config.data)})
+    config = resolve_options(config, default, words)
     return _train(config, options)
 
 
@@ -127,10 +132,10 @@ def recipe_for(name: str, words: Sequence[str], *, helping: bool = False) -> Run
     made = find_recipe(name)()
     if not isinstance(made, Method):
         return made
-    source, kind = (option_value(words, option) for option in ("--data.source", "--data.kind"))
+    source, modality = (option_value(words, option) for option in ("--data.source", "--data.modality"))
     if source is None:
         return recipe(name, DataConfig() if helping else None)
-    return recipe(name, DataConfig(source=source, kind=kind))  # type: ignore[arg-type]
+    return recipe(name, DataConfig(source=source, modality=modality))
 
 
 def option_value(words: Sequence[str], option: str) -> str | None:
@@ -172,9 +177,20 @@ def resume_command(options: Any) -> str:
 
 def with_config(kind: type) -> type:
     """The options of the command, with the fields of a configuration beside them."""
-    merged = (("config", Annotated[kind, tyro.conf.arg(name="")]),)
+    merged = (("config", Annotated[flat_config(kind), tyro.conf.arg(name="")]),)
     made = make_dataclass("TrainOptions", merged, bases=(TrainOptions,), frozen=True, kw_only=True)
     made.__doc__ = "Train by a recipe; the defaults are what the recipe says. --data SOURCE is short for --data.source."
+    return made
+
+
+@cache
+def flat_config(kind: type) -> type:
+    """The configuration with all options of its data side by side."""
+    from unistep.cli.data_options import data_options
+
+    data = [("data", data_options(), field(kw_only=True))]
+    made = make_dataclass(kind.__name__, data, bases=(kind,), frozen=True, kw_only=True)
+    made.__doc__ = kind.__doc__
     return made
 
 
@@ -216,10 +232,10 @@ def resolve_options(config: RunConfig, recipe: RunConfig, words: Sequence[str]) 
 def _check_source(data: DataConfig) -> None:
     """Find out whether a source can be opened, before a folder is made for the run."""
     from unistep.data.cache import cache_root
-    from unistep.data.source import open_source
+    from unistep.data.sources.opening import open_source
 
     source = open_source(data, cache_root(None) / "downloads")
-    if data.source.startswith(("folder:", "npz:")):  # the others may have to ask the network
+    if source.local:  # the others may need the network
         source.identity()
 
 
@@ -231,6 +247,6 @@ def _teacher_fits(config: RunConfig, recipe: RunConfig) -> bool:
         kind = data.source.partition(":")[0]
         # Which kits of drums are taken decides which kinds of them there are; the parts of other sources are alike.
         source = data.source if kind == "drums" else kind
-        return source, data.size, data.channels, data.sample_rate, data.seconds
+        return source, None if data.options is None else data.options.key
 
     return seen(config) == seen(recipe) and not config.model.network.differences(recipe.model.network)

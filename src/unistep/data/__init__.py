@@ -8,16 +8,39 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from unistep.data.options import DataConfig
+from unistep.data.options import DataConfig, data_config
 
 if TYPE_CHECKING:
-    from unistep.data.dataset import Dataset, prepare
+    from unistep.data.dataset import Dataset
     from unistep.data.loader import Loader
+    from unistep.data.prepared import PreparedDataset
+    from unistep.data.preparing import prepare
     from unistep.data.summary import Skipped, Summary
+    from unistep.data.tensors import Concatenation, Subset
 
-__all__ = ["DataConfig", "Dataset", "Loader", "Skipped", "Summary", "prepare"]
+__all__ = [
+    "Concatenation",
+    "DataConfig",
+    "Dataset",
+    "Loader",
+    "PreparedDataset",
+    "Skipped",
+    "Subset",
+    "Summary",
+    "data_config",
+    "prepare",
+]
 
-_HOMES = {"Dataset": "dataset", "prepare": "dataset", "Loader": "loader", "Skipped": "summary", "Summary": "summary"}
+_HOMES = {
+    "Concatenation": "tensors",
+    "Dataset": "dataset",
+    "Loader": "loader",
+    "PreparedDataset": "prepared",
+    "Skipped": "summary",
+    "Subset": "tensors",
+    "Summary": "summary",
+    "prepare": "preparing",
+}
 
 
 def __getattr__(name: str) -> object:

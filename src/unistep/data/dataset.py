@@ -1,85 +1,107 @@
-"""A data set in memory-mapped form, prepared from its source the first time and found in the cache afterwards."""
+"""The contract of a data set: items by index, with what is known of each."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from unistep.core.condition import AnyField, LabelField
-from unistep.data.cache import (
-    DamagedCacheError,
-    cache_root,
-    cache_unwritable,
-    from_plain_fields,
-    read_cache,
-    skipped_listing,
-)
-from unistep.data.options import DataConfig, is_sound_source
-from unistep.data.source import DEFAULT_RATE, DEFAULT_SECONDS, Source, open_source
-from unistep.data.summary import Skipped, Summary
+from unistep.core.condition import AnyField, Condition, LabelField
+from unistep.data.summary import Summary
 
-_VERSION = 1  # of the rules that make pixels from files; a change of them makes new caches
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from unistep.core.condition import Value
+    from unistep.modalities.base import Modality
+
+Indices = Sequence[int] | np.ndarray
+"""Numbers of items."""
+Seeds = Sequence[int]
+"""A seed for each item of a batch; see :meth:`Dataset.batch`."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Dataset:
-    """Pictures or sounds of one shape, with what is known of each."""
+class Dataset(ABC):
+    """Signals of one modality by index, each with its conditions.
 
-    values: np.ndarray
-    """Read-only memory map: pixels of shape ``[n, c, h, w]``, uint8, or waveforms ``[n, c, samples]``, int16."""
-    condition: Mapping[str, np.ndarray]
-    """What is known of each by name, shape ``[n]``: int64, -1 for nothing, or float32; a class is ``label``."""
-    fields: Mapping[str, AnyField]
-    """What the names of :attr:`condition` can be."""
-    fingerprint: str
-    """SHA-256 of values, conditions and names: the same wherever and however the same data was prepared."""
-    summary: Summary
-    """What became of the source's files."""
-    source: str
-    """The source as a person writes it, with its split."""
-    path: Path
-    """The cache file."""
-    licence: str = ""
-    """Under which licence the data is, and whose it is, where the source knows."""
+    A data set of your own extends this class with the four abstract members and :meth:`__len__`; everything else
+    follows from them. :meth:`batch` must be safe to call from several threads.
+    """
 
+    @property
+    @abstractmethod
+    def modality(self) -> Modality:
+        """What kind of signals these are, and of which shape."""
+
+    @property
+    @abstractmethod
+    def fields(self) -> Mapping[str, AnyField]:
+        """The conditions of every item by name."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of all items: the same wherever and however the same data was prepared."""
+
+    @abstractmethod
     def __len__(self) -> int:
-        """Number of pictures or sounds."""
-        return len(self.values)
+        """Number of items."""
+
+    @abstractmethod
+    def batch(self, indices: Indices, seeds: Seeds | None = None) -> tuple[Tensor, Condition]:
+        """Some items.
+
+        Args:
+            indices: Which ones, ``b`` of them.
+            seeds: A seed for each of them: where a window begins and how an item is augmented depend on nothing else.
+                Without seeds, as in evaluation, an item is always the same.
+
+        Returns:
+            Stored signals, ``[b, *shape]``, which ``modality.to_signal`` takes, and their conditions.
+        """
+
+    @property
+    def source(self) -> str:
+        """Where the data is from, as a person writes it."""
+        return type(self).__name__
+
+    @property
+    def licence(self) -> str:
+        """The licence of the data and its owner, where they are known."""
+        return ""
+
+    @property
+    def summary(self) -> Summary:
+        """How many items there are, and what became of each file."""
+        noun, each = self.modality.noun, self.modality.described
+        return Summary(source=self.source, good=len(self), noun=noun, each=each)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Channels, height and width of a picture, or channels and samples of a sound."""
-        return tuple(self.values.shape[1:])
+        """Shape of one item, channels first."""
+        return self.modality.shape
 
     @property
     def sample_rate(self) -> int | None:
-        """Samples per second of sounds; ``None`` for pictures."""
-        return self.summary.sample_rate
+        """Samples per second, of signals that have such a rate."""
+        return getattr(self.modality, "sample_rate", None)
 
     @property
-    def images(self) -> np.ndarray:
-        """The values of pictures.
+    def values(self) -> Any:
+        """All stored signals, ``[n, *shape]``, which are read when they are indexed."""
+        return StoredValues(self)
 
-        Raises:
-            ValueError: If these are sounds.
-        """
-        if self.sample_rate is not None:
-            raise ValueError(f"{self.source} has sounds, where pictures are wanted")
-        return self.values
+    @property
+    def condition(self) -> Mapping[str, np.ndarray]:
+        """What is known of every item by name, ``[n]``, of fields with one number for each item."""
+        whole = self.batch(range(len(self)))[1]
+        return {name: next(iter(whole[name].arrays().values())) for name in _numeric(self.fields)}
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Classes, shape ``[n]``, int64, -1 for none; ``None`` where no item has one."""
+        """Classes, int64 ``[n]``, negative for none; ``None`` where no item has one."""
         return self.condition.get("label")
 
     @property
@@ -88,112 +110,117 @@ class Dataset:
         spec = self.fields.get("label")
         return spec.names if isinstance(spec, LabelField) else ()
 
+    @staticmethod
+    def from_tensors(
+        x: Tensor,
+        *,
+        modality: Modality | None = None,
+        fields: Mapping[str, AnyField] | None = None,
+        augment: Sequence[str] = (),
+        source: str = "tensors",
+        **conditions: Tensor | Value,
+    ) -> Dataset:
+        """A data set of tensors in memory.
 
-def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool = True) -> Dataset:
-    """Open a data set, decoding its source into the cache unless that was done before.
+        Args:
+            x: Signals in [-1, 1], ``[n, *shape]``, or what the modality stores, such as uint8 pixels.
+            modality: What they are; by default found from their shape and type.
+            fields: What the conditions can be; by default found from their values.
+            augment: Random changes of each item in training, of those that the modality has.
+            source: A name for messages.
+            **conditions: What is known of each item: whole numbers ``[n]`` for a class, other numbers ``[n]``, or
+                typed values such as ``Tokens``.
 
-    The cache file's name holds a hash of the source (names, lengths and times of change of its files) and of the
-    options, so that a change of either prepares anew. Several processes may call this at once: one prepares, the others
-    wait. A damaged cache file is noticed and made again. Source files are only read.
+        Raises:
+            ValueError: If lengths differ, or the modality cannot be found.
+        """
+        from unistep.data.tensors import TensorDataset
+
+        return TensorDataset(x, modality=modality, fields=fields, augment=augment, source=source, conditions=conditions)
+
+
+class StoredValues:
+    """The stored signals of a data set as an array that is read in parts.
 
     Args:
-        config: Source and options.
-        cache_dir: Root of the cache; ``$UNISTEP_CACHE`` or ``~/.cache/unistep`` by default.
-        progress: Whether to show a bar on standard error while decoding.
+        dataset: The data set.
+    """
 
-    Returns:
-        The data set.
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of items, then the shape of one."""
+        return (len(self._dataset), *self._dataset.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the values."""
+        return self[:1].dtype
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Items by number, slice, array of numbers, or a mask; further indices apply to the items' own axes."""
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        places = np.arange(len(self))[np.asarray(first) if isinstance(first, list | Tensor) else first]
+        stored = self._dataset.batch(np.atleast_1d(places))[0].numpy()
+        items = stored if np.ndim(places) else stored[0]
+        if not rest:
+            return items
+        return items[(slice(None), *rest)] if np.ndim(places) else items[rest]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        del copy
+        return np.asarray(self[:], dtype=dtype)
+
+
+def augmented(modality: Modality, names: Sequence[str], stored: Tensor, seeds: Seeds | None) -> Tensor:
+    """Stored items after random changes that depend on nothing but each one's seed.
+
+    Args:
+        modality: Has the changes, by name.
+        names: Which of them, in order.
+        stored: Items, ``[b, *shape]``.
+        seeds: A seed for each; without, the items stay as they are.
+    """
+    if not names or seeds is None:
+        return stored
+    changes = [modality.augmentations[name] for name in names]
+    items = []
+    for item, seed in zip(stored, seeds, strict=True):
+        generator = torch.Generator().manual_seed(seed)
+        for change in changes:
+            item = change(item, generator)
+        items.append(item)
+    return torch.stack(items)
+
+
+def check_augmentations(modality: type[Modality] | Modality, names: Sequence[str]) -> None:
+    """Check that a modality has these random changes.
 
     Raises:
-        ValueError: If the source is unknown or missing, has nothing usable or too many bad files, or the cache
-            cannot be written; the line says which and what to do.
+        ValueError: Naming the first one that it has not, and all that it has.
     """
-    from unistep.data.preparation import build, check_quality
+    from unistep.spelling import nearest
 
-    root = cache_root(cache_dir)
-    source = open_source(config, root / "downloads")
-    key = _key(source, config)
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", source.name).strip("-")[-40:]
-    path = root / "data" / f"{readable}-{key[:16]}.pictures"
-    dataset = _find(path, key, source.name)
-    if dataset is None:
-        with _lock(path):
-            dataset = _find(path, key, source.name)  # another process may have made it in the meantime
-            if dataset is None:
-                for left in path.parent.glob(f"{path.name}.*.tmp*"):
-                    left.unlink(missing_ok=True)  # of a process that was killed; a living one would hold the lock
-                build(path, key, source.name, source.open(config), config, progress=progress)
-                dataset = _find(path, key, source.name)
-    if dataset is None:
-        raise ValueError(f"the data cache {path} was damaged as soon as it was written; check that disk")
-    check_quality(dataset.summary, config.max_bad)  # a cache may have been made with a larger max_bad
-    return dataset
+    for name in names:
+        if name not in modality.augmentations:
+            known = nearest(name, modality.augmentations) if modality.augmentations else "there are none"
+            raise ValueError(f"{modality.noun}s have no augmentation {name!r}; {known}")
 
 
-def _key(source: Source, config: DataConfig) -> str:
-    options = {name: getattr(config, name) for name in ("size", "channels", "fit", "background", "limit")}
-    of_sounds = {name: getattr(config, name) for name in ("kind", "sample_rate", "seconds", "loudness", "cut")}
-    usual = {"sample_rate": DEFAULT_RATE, "seconds": DEFAULT_SECONDS, "cut": "start"}
-    if config.of_sounds:  # what is said in so many words is what would be done without them
-        options["channels"] = None if config.channels == 1 else config.channels
-        usual |= {"kind": "sound", "cut": config.cut} if is_sound_source(config.source) else {}
-    options |= {name: value for name, value in of_sounds.items() if value not in (None, usual.get(name))}
-    text = json.dumps({"version": _VERSION, "source": source.identity(), "options": options}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _find(path: Path, key: str, name: str) -> Dataset | None:
-    try:
-        found = read_cache(path, key)
-    except DamagedCacheError as error:
-        _log.warning("the data cache %s is damaged (%s) and will be made again", path, error)
-        return None
-    if found is None:
-        return None
-    values, condition, description = found
-    fields: dict[str, AnyField] = from_plain_fields(description.get("fields", {}))
-    if "label" in condition:
-        names = tuple(description["label_names"])
-        fields = {"label": LabelField(size=len(names), names=names), **fields}
-    return Dataset(
-        values=values,
-        condition=condition,
-        fields=fields,
-        licence=description.get("licence", ""),
-        fingerprint=description["fingerprint"],
-        summary=_summary(description["summary"], skipped_listing(path)),
-        source=name,
-        path=path,
-    )
-
-
-def _summary(stored: dict[str, Any], listing: Path) -> Summary:
-    return Summary(
-        source=stored["source"],
-        listing=str(listing) if listing.is_file() else "",
-        good=stored["good"],
-        shape=tuple(stored["shape"]),
-        examples=tuple((note, tuple(named)) for note, named in stored.get("examples", ())),
-        sample_rate=stored.get("sample_rate"),
-        files=stored.get("files"),
-        skipped=tuple(Skipped(**item) for item in stored["skipped"]),
-        notes=tuple((note, count) for note, count in stored["notes"]),
-        classes=tuple((label, count) for label, count in stored["classes"]),
-    )
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Held by the one process that prepares this file; freed when that process ends, however it ends."""
-    from filelock import FileLock
-
-    lock = FileLock(f"{path}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except (OSError, NotImplementedError) as error:
-        raise cache_unwritable(path.parent, error if isinstance(error, OSError) else OSError(str(error))) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _numeric(fields: Mapping[str, AnyField]) -> list[str]:
+    return [name for name, spec in fields.items() if spec.kind in ("label", "scalar")]

@@ -1,51 +1,44 @@
-"""What data to train on or compare with, and how its pictures or sounds become one shape."""
+"""What data to train on or compare with, and how its files become signals of one shape."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
-from unistep.spelling import nearest_hint
+from unistep import registry
+from unistep.modalities.signal_options import SignalOptions, check_text, check_whole
+from unistep.spelling import closest, nearest
 
-Fit = Literal["crop", "pad", "stretch"]
-SOUNDS = ("notes", "phrases", "drums", "spoken-digits")
-"""Sources that have sounds only."""
+if TYPE_CHECKING:
+    from unistep.modalities.base import Modality
+
+
+_FORMER_MODALITIES = {"picture": "image", "sound": "audio"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """A source of pictures or sounds and the rules that bring them to one shape."""
+    """A source of signals and the rules that bring them to one shape.
+
+    :func:`data_config` makes one from plain keywords, such as ``data_config("folder:photos", size=64)``.
+    """
 
     source: str = "fashion-mnist"
     """``fashion-mnist[:SPLIT]``, ``folder:PATH``, ``npz:FILE`` or ``hf:NAME[:SPLIT]``; for sounds ``folder:PATH``,
     ``notes[:SPLIT]``, ``phrases[:SPLIT]``, ``drums`` or ``spoken-digits``."""
-    kind: Literal["picture", "sound"] | None = None
-    """What to take from a folder; without, whichever more of its files claim to be."""
+    modality: str | None = None
+    """What to take from a folder, such as image or audio; by default the one that has most of its files."""
     split: str = "train"
     """Part of a source that has parts: ``train`` or ``test`` for Fashion-MNIST; a part named in the source wins."""
-    size: int | None = None
-    """Side of the square pictures, in pixels; by default that of the source where it has one, else 32."""
-    channels: int | None = None
-    """1 for grey, 3 for RGB; by default those of the source, where a folder of grey pictures has 1. Of sounds 1 for
-    mono, the default, or 2 for stereo."""
-    fit: Fit = "crop"
-    """Rule for pictures of another shape: centred ``crop``, ``pad`` with the background, or ``stretch``."""
-    background: str = "white"
-    """Colour behind transparent pixels and around padded pictures, as a name or ``#rrggbb``."""
-    sample_rate: int | None = None
-    """Samples per second that sounds are brought to; 16000 by default."""
-    seconds: float | None = None
-    """Length that sounds are brought to; 1 by default."""
-    cut: Literal["start", "windows"] = "start"
-    """What is taken of each file of a folder of sounds: its beginning, or windows of that length over all of it, each
-    beginning where the one before is half over, except those that are silent."""
-    loudness: Literal["peak", "keep"] | None = None
-    """Rule for the loudness of sounds: ``peak`` brings each to 1 dB below full scale, ``keep`` leaves it; by default
-    ``peak``, and ``keep`` for notes and phrases, whose loudness means something."""
     max_bad: float = 0.2
     """Largest share of unusable files, in [0, 1]; with more of them preparing stops with an error."""
     limit: int | None = None
-    """Use at most so many pictures or sounds, spread evenly over the source."""
+    """Use at most so many items, spread evenly over the source."""
+    augment: tuple[str, ...] = ()
+    """Random changes of each item in training, of those that its modality has: flip and crop for images."""
+    options: SignalOptions | None = None
+    """How files become signals; by default as the modality does it."""
 
     def __post_init__(self) -> None:
         """Check every field but the source, which is checked when it is opened.
@@ -53,55 +46,140 @@ class DataConfig:
         Raises:
             ValueError: Naming the field, its value and what was expected.
         """
-        from PIL import ImageColor
-
-        words = {"source": "folder:PATH", "split": "train", "fit": "crop", "background": "white"}
-        for name, usual in words.items():
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} must be a text such as {usual}, got {getattr(self, name)!r}")
-        for name in ("size", "channels", "sample_rate", "limit"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-                raise ValueError(f"{name} must be a whole number, got {value!r}")
-        for name, value in (("seconds", 1.0 if self.seconds is None else self.seconds), ("max_bad", self.max_bad)):
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                raise ValueError(f"{name} must be a number, got {value!r}")
-        if self.size is not None and not 1 <= self.size <= 8192:
-            raise ValueError(f"size must be from 1 to 8192 pixels, got {self.size}")
-        if self.channels not in (None, 1, 3) and not (self.channels == 2 and self.of_sounds):
-            raise ValueError(
-                f"channels must be 1 (grey) or 3 (RGB), of sounds (kind sound) 1 or 2 (stereo), got {self.channels}"
-            )
-        if self.kind not in (None, "picture", "sound"):
-            raise ValueError(f"kind must be picture or sound, got {self.kind!r}")
-        if self.sample_rate is not None and not 1_000 <= self.sample_rate <= 192_000:
-            raise ValueError(f"sample_rate must be from 1000 to 192000 Hz, got {self.sample_rate}")
-        if self.seconds is not None and not 0.01 <= self.seconds <= 600:
-            raise ValueError(f"seconds must be from 0.01 to 600, got {self.seconds}")
-        if self.cut not in ("start", "windows"):
-            near = nearest_hint(self.cut, ("start", "windows"))
-            raise ValueError(f"cut must be start (its beginning) or windows (all of it), got {self.cut!r}{near}")
-        if self.loudness not in (None, "peak", "keep"):
-            raise ValueError(f"loudness must be peak or keep, got {self.loudness!r}")
-        if self.fit not in ("crop", "pad", "stretch"):
-            near = nearest_hint(self.fit, ("crop", "pad", "stretch"))
-            raise ValueError(f"fit must be crop, pad or stretch, got {self.fit!r}{near}")
+        check_text({"source": "folder:PATH", "split": "train"}, source=self.source, split=self.split)
+        check_whole(limit=self.limit)
+        if not isinstance(self.max_bad, int | float) or isinstance(self.max_bad, bool):
+            raise ValueError(f"max_bad must be a number, got {self.max_bad!r}")
         if not 0 <= self.max_bad <= 1:
-            raise ValueError(f"max_bad is a share of pictures, from 0 to 1, got {self.max_bad}")
+            raise ValueError(f"max_bad is a share of the files, from 0 to 1, got {self.max_bad}")
         if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be at least 1 picture, got {self.limit}")
-        try:
-            ImageColor.getrgb(self.background)
-        except ValueError:
-            near = nearest_hint(self.background, tuple(ImageColor.colormap))
-            raise ValueError(f"background must be a colour or #rrggbb, got {self.background!r}{near}") from None
+            raise ValueError(f"limit must be at least 1 item, got {self.limit}")
+        if self.modality is not None and self.modality not in registry.names("modality"):
+            known = nearest(str(self.modality), registry.names("modality"))
+            raise ValueError(f"unknown modality {self.modality!r}; {known}")
+        if not isinstance(self.augment, tuple) or not all(isinstance(name, str) for name in self.augment):
+            raise ValueError(f"augment must be a tuple of names such as ('flip',), got {self.augment!r}")
+        if self.options is not None and not isinstance(self.options, SignalOptions):
+            raise ValueError(f"options must be such as ImageOptions(size=64), got {self.options!r}")
 
     @property
-    def of_sounds(self) -> bool:
-        """Whether these are known to be sounds without a look at them."""
-        return self.kind == "sound" or is_sound_source(self.source)
+    def prefix(self) -> str:
+        """The word before the colon: which source it is."""
+        return self.source.partition(":")[0]
+
+    def options_for(self, modality: str) -> Any:
+        """The options for items of a modality.
+
+        Args:
+            modality: Its name.
+
+        Raises:
+            ValueError: If options of another modality are set, or a value is not one of this modality's.
+        """
+        wanted = _options(modality)
+        if self.options is None or type(self.options) is wanted:
+            return self.options or wanted()
+        given, known = self.options.given, wanted.names()
+        foreign = next((name for name in given if name not in known), None)
+        if foreign is not None:
+            raise ValueError(_foreign(foreign, modality))
+        return wanted(**given)
+
+    @classmethod
+    def migrated(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Plain data in the layout of today, where an earlier version wrote it with the options beside the source."""
+        if "kind" not in data and "options" in data:
+            return data
+        own = ("source", "modality", "split", "max_bad", "limit", "augment", "options")
+        plain = {key: value for key, value in data.items() if key in own}
+        kind = data.get("kind")
+        if kind is not None:
+            plain["modality"] = _FORMER_MODALITIES.get(kind, kind)
+        flat = {key: value for key, value in data.items() if key not in (*own, "kind")}
+        name = plain.get("modality") or _modality_of(str(data.get("source", cls.source))) or "image"
+        known = {option for other in registry.names("modality") for option in _options(other).names()}
+        unknown = {key: value for key, value in flat.items() if key not in known}  # which is refused by its name
+        options = {key: value for key, value in flat.items() if key in _options(name).names()}
+        given = _options(name)(**options).given
+        return {**plain, **unknown, **({"options": {"type": name, **given}} if given else {})}
 
 
-def is_sound_source(source: str) -> bool:
-    """Whether a source has sounds only."""
-    return source.partition(":")[0] in SOUNDS
+def data_config(
+    source: str = "fashion-mnist",
+    *,
+    modality: str | None = None,
+    split: str = "train",
+    max_bad: float = 0.2,
+    limit: int | None = None,
+    augment: tuple[str, ...] = (),
+    **options: Any,
+) -> DataConfig:
+    """A :class:`DataConfig` from plain keywords: each option goes to the modality that has it.
+
+    Args:
+        source: Where the items come from.
+        modality: What to take from a folder.
+        split: Part of the source.
+        max_bad: Largest share of unusable files.
+        limit: Most items.
+        augment: Random changes in training.
+        **options: Options of one modality, such as ``size=64`` of images or ``seconds=2.0`` of sounds.
+
+    Raises:
+        ValueError: If an option is unknown, belongs to another modality than the source's, or has a wrong value.
+    """
+    name = modality if modality is not None else _modality_of(str(source))
+    config = DataConfig(source=source, modality=modality, split=split, max_bad=max_bad, limit=limit, augment=augment)
+    if not options:
+        return config
+    return DataConfig(**{**vars(config), "options": _sorted(options, name)})
+
+
+def _sorted(options: Mapping[str, Any], modality: str | None) -> SignalOptions:
+    """The options as an instance of the class that has all of them."""
+    by_name = {name: _options(name) for name in registry.names("modality")}
+    owners = {key: [name for name, kind in by_name.items() if key in kind.names()] for key in options}
+    for key, found in owners.items():
+        if not found:
+            every = sorted({option for kind in by_name.values() for option in kind.names()})
+            raise ValueError(f"unknown option --data.{key}; {nearest(key, every)}")
+        if modality is not None and modality not in found:
+            raise ValueError(_foreign(key, modality))
+    candidates = [modality] if modality is not None else [m for m in by_name if all(m in o for o in owners.values())]
+    if not candidates:
+        first, *others = sorted(owners, key=lambda key: len(owners[key]))
+        other = next(key for key in others if not set(owners[key]) & set(owners[first]))
+        raise ValueError(
+            f"--data.{first} is an option of {owners[first][0]} and --data.{other} of {owners[other][0]}; "
+            "give those of one"
+        )
+    problems = []
+    for name in candidates:  # what two modalities share is one's until the files tell; see DataConfig.options_for
+        try:
+            return by_name[name](**options)
+        except ValueError as error:
+            problems.append(error)
+    raise problems[0]
+
+
+def _options(modality: str) -> type[SignalOptions]:
+    """The class of a modality's options."""
+    kind: type[Modality] = registry.lookup("modality", modality)
+    return kind.options
+
+
+def _modality_of(source: str) -> str | None:
+    """The modality of everything that a source has; ``None`` where its files tell, or it is unknown."""
+    prefix = source.partition(":")[0]
+    return registry.lookup("source", prefix).modality if prefix in registry.names("source") else None
+
+
+def _foreign(option: str, modality: str) -> str:
+    """A line that says whose option it is, and which ones there are."""
+    taken = _options(modality).names()
+    owners = [name for name in registry.names("modality") if option in _options(name).names()]
+    whose = f"--data.{option} is an option of {' and '.join(owners)}"
+    near = closest(option, taken, 0.7)
+    hint = f"; did you mean --data.{near}?" if near else ""
+    noun = registry.lookup("modality", modality).noun
+    return f"{whose}; {noun}s take {', '.join(taken)}{hint}"

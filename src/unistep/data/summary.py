@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -21,48 +23,33 @@ class Skipped:
     reason: str
     """Why not."""
     bad: bool = True
-    """Whether it should have been one of those wanted; other files in the folder do not count against it."""
+    """Whether its name or content says that it is of the modality; other files in the folder do not count as bad."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Counts of good and bad pictures or sounds, the skipped files by name, and what the good ones needed."""
+    """Counts of good and bad items, the skipped files by name, and what was done to the good ones."""
 
     source: str
     """The source, with its split."""
     good: int
-    """Pictures or sounds in the data set."""
-    shape: tuple[int, ...]
-    """Channels, height and width of each, or channels and samples."""
+    """Items in the data set."""
+    noun: str
+    """What one item is called."""
+    each: str
+    """The shape of one item in words."""
     skipped: tuple[Skipped, ...] = ()
     """Every file that was left out, with the reason."""
     notes: tuple[tuple[str, int], ...] = ()
     """Remarks on good ones, with counts, such as how many were turned upright."""
     examples: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """The first few names of those that a remark is on; of sounds."""
+    """The names of the first few that a remark is on."""
     classes: tuple[tuple[str, int], ...] = ()
     """Labels, with counts."""
-    sample_rate: int | None = None
-    """Samples per second of sounds; ``None`` for pictures."""
     files: int | None = None
     """Number of files looked at, where one may hold several items."""
     listing: str = ""
     """File that names all of :attr:`skipped`, where there is one."""
-
-    @property
-    def noun(self) -> str:
-        """What one item is."""
-        return "picture" if self.sample_rate is None else "sound"
-
-    @property
-    def each(self) -> str:
-        """The shape of one item in words."""
-        if self.sample_rate is not None:
-            channels, samples = self.shape
-            kind = "mono" if channels == 1 else "stereo"
-            return f"{samples / self.sample_rate:g} s at {self.sample_rate:,} Hz, {kind}"
-        channels, height, width = self.shape
-        return f"{width} x {height} pixels, {'grey' if channels == 1 else 'RGB'}"
 
     @property
     def bad(self) -> int:
@@ -71,7 +58,7 @@ class Summary:
 
     @property
     def other(self) -> int:
-        """Number of files that are not of the wanted kind and did not claim to be."""
+        """Number of files that are of another kind, by their names and content."""
         return len(self.skipped) - self.bad
 
     def lines(self, shown: int = _SHOWN) -> list[str]:
@@ -123,7 +110,30 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def printable(name: str) -> str:
-    """A file name that any terminal takes: bytes that are not UTF-8, and control characters, are escaped."""
-    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+def with_article(noun: str) -> str:
+    """``an image``, ``a sound``."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def from_stored(stored: Mapping[str, Any], path: Path) -> Summary:
+    """A summary from the description of a cached data set.
+
+    Args:
+        stored: The summary in JSON's types.
+        path: The folder of the cache.
+    """
+    from unistep.data.cache import skipped_listing
+
+    listing = skipped_listing(path)
+    return Summary(
+        source=stored["source"],
+        good=stored["good"],
+        noun=stored["noun"],
+        each=stored["each"],
+        listing=str(listing) if listing.is_file() else "",
+        examples=tuple((note, tuple(named)) for note, named in stored["examples"]),
+        files=stored["files"],
+        skipped=tuple(Skipped(**item) for item in stored["skipped"]),
+        notes=tuple((note, count) for note, count in stored["notes"]),
+        classes=tuple((label, count) for label, count in stored["classes"]),
+    )

@@ -121,12 +121,12 @@ def train_features(
     from unistep.data import DataConfig, prepare
 
     train = prepare(DataConfig(source=data, split="train"))
-    images, labels = train.images, _all_labels(train)
+    images, labels = train.values, _all_labels(train)
     if data.partition(":")[0] in _WITHOUT_PARTS:
         images, labels, test_images, test_labels = _hold_out(images, labels, recipe.seed)
     else:
         test = prepare(DataConfig(source=data, split="test"))
-        test_images, test_labels = test.images, _all_labels(test)
+        test_images, test_labels = test.values, _all_labels(test)
     network, cost = timed(lambda: fit(images, labels, recipe))
     facts: dict[str, object] = {
         "data": data,

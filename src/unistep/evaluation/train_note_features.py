@@ -140,6 +140,7 @@ def train_note_features(
     name: str = "notes",
     version: str = "1",
     recipe: NoteRecipe = DEFAULT_RECIPE,
+    seconds: float = 1.0,
 ) -> dict[str, object]:
     """Train on the training notes of ``data``, measure on its test notes, and save the network.
 
@@ -149,6 +150,7 @@ def train_note_features(
         name: Name of the network.
         version: Its version.
         recipe: How to build and train it; about three minutes of one core as it stands.
+        seconds: Length of each note.
 
     Returns:
         What was recorded: accuracies, recipe, hardware, time.
@@ -156,9 +158,9 @@ def train_note_features(
     Raises:
         ValueError: If the data has no instruments or pitches.
     """
-    from unistep.data import DataConfig, prepare
+    from unistep.data import data_config, prepare
 
-    train, test = (prepare(DataConfig(source=data, split=split)) for split in ("train", "test"))
+    train, test = (prepare(data_config(data, split=split, seconds=seconds)) for split in ("train", "test"))
     network, cost = timed(lambda: fit(train, recipe))
     instrument, pitch = accuracies(network, test)
     facts: dict[str, object] = {

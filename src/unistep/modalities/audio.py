@@ -16,6 +16,7 @@ from unistep.core.timesteps import LogNormal, RatioCurriculum
 from unistep.modalities.audio_options import AudioOptions, Loudness
 from unistep.modalities.audio_reading import FULL, SUFFIXES, UnusableSoundError, decode_sound
 from unistep.modalities.base import Decoded, Modality
+from unistep.modalities.recording import Recording
 from unistep.modalities.signal_options import SignalOptions
 
 if TYPE_CHECKING:
@@ -132,6 +133,25 @@ class AudioModality(Modality):
             loudness=options.loudness or "peak",
         )
         return Decoded(values=sound.values, notes=sound.notes)
+
+    @classmethod
+    def count_windows(cls, path: Path, options: AudioOptions) -> int:
+        """How many windows a recording has by its header."""
+        from unistep.modalities.audio_windows import count_windows
+
+        return count_windows(path, options)
+
+    @classmethod
+    def read_windows(cls, path: Path, options: AudioOptions) -> Recording:
+        """Read the whole of a recording; see :func:`unistep.modalities.audio_windows.read_windows`."""
+        from unistep.modalities.audio_windows import read_windows
+
+        return read_windows(path, options)
+
+    @property
+    def meaning(self) -> tuple[str, int]:
+        """How samples are stored, and how many there are in a second."""
+        return "<i2", self.sample_rate
 
     def load(self, path: str | Path, *, loudness: Loudness = "peak") -> Float[Tensor, "c n"]:
         """Read a sound file and bring it to :attr:`shape`, by the rules of

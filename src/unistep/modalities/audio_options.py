@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from unistep.modalities.signal_options import SignalOptions, check_whole
 from unistep.spelling import nearest_hint
@@ -64,3 +64,9 @@ class AudioOptions(SignalOptions):
     def samples(self) -> int:
         """Samples of every sound."""
         return max(1, round((1.0 if self.seconds is None else self.seconds) * self.rate))
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What is done without these options is left out, also where a person has written it."""
+        usual = {"sample_rate": 16_000, "seconds": 1, "channels": 1}
+        return {name: value for name, value in self.given.items() if value != usual.get(name)}

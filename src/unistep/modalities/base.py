@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,10 +12,12 @@ from unistep.modalities.signal_options import SignalOptions
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from PIL import Image
     from torch import Tensor
 
     from unistep.codecs.base import CodecConfig
+    from unistep.modalities.recording import Recording
     from unistep.nets.config import NetworkConfig
 
 
@@ -44,6 +46,8 @@ class Modality(ABC):
     """Number of samples that a training run shows."""
     example: ClassVar[str]
     """Where samples go when nobody says where, such as ``samples.png``."""
+    augmentations: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+    """Random changes of one stored item in training, by name: functions of it and of a generator."""
     default_source: ClassVar[str | None] = None
     """Data that models of this modality are compared with where nothing is known of them."""
 
@@ -128,6 +132,45 @@ class Modality(ABC):
         Raises:
             UnusableFileError: If it is none, with the reason.
         """
+
+    @classmethod
+    def one_channel_if_equal(cls, options: Any) -> bool:
+        """Whether items are kept with one channel where all of a source's have equal channels, such as grey images."""
+        del options
+        return False
+
+    @classmethod
+    def count_windows(cls, path: Path, options: Any) -> int:
+        """How many windows a recording has, by its header; at least one."""
+        del path, options
+        return 1
+
+    @classmethod
+    def read_windows(cls, path: Path, options: Any) -> Recording:
+        """Read the whole of a recording, of which items are windows as long as :meth:`item_shape` has it.
+
+        Raises:
+            UnusableFileError: If it is none, with the reason.
+            ValueError: If this kind of signal has no time that could be cut.
+        """
+        del options
+        raise ValueError(f"{path.name}: {cls.noun}s cannot be cut into windows")
+
+    @classmethod
+    def of_tensors(cls, shape: tuple[int, ...], dtype: torch.dtype) -> Modality | None:
+        """The modality of plain tensors, where their shape and type leave no doubt.
+
+        Args:
+            shape: Shape of one, channels first.
+            dtype: Type of the values.
+        """
+        del shape, dtype
+        return None
+
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        """What stored values do not say themselves, such as a sampling rate, for fingerprints of data."""
+        return ()
 
     @abstractmethod
     def load(self, path: str | Path) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unistep.codecs.identity import IdentityConfig
 from unistep.modalities.base import Decoded, Modality
+from unistep.modalities.image_augmentation import AUGMENTATIONS
 from unistep.modalities.image_options import ImageOptions
 from unistep.modalities.image_reading import SUFFIXES, Fit, UnusablePictureError, decode
 from unistep.modalities.signal_options import SignalOptions
@@ -40,6 +41,7 @@ class ImageModality(Modality):
     noun: ClassVar[str] = "image"
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
     options: ClassVar[type[SignalOptions]] = ImageOptions
+    augmentations: ClassVar[Mapping[str, Callable[[Tensor, torch.Generator], Tensor]]] = AUGMENTATIONS
     previews: ClassVar[int] = 25
     example: ClassVar[str] = "samples.png"
     default_source: ClassVar[str | None] = "fashion-mnist"
@@ -120,6 +122,18 @@ class ImageModality(Modality):
             background=options.background,
         )
         return Decoded(values=image.pixels, notes=image.notes)
+
+    @classmethod
+    def one_channel_if_equal(cls, options: ImageOptions) -> bool:
+        """Grey images, which are read as RGB, are kept with one channel where the options do not say how many."""
+        return options.channels is None
+
+    @classmethod
+    def of_tensors(cls, shape: tuple[int, ...], dtype: torch.dtype) -> ImageModality | None:
+        """Bytes ``[c, h, w]`` with one channel or three are images."""
+        if dtype != torch.uint8 or len(shape) != 3 or shape[0] not in (1, 3):
+            return None
+        return cls(size=(shape[1], shape[2]), channels=shape[0])
 
     def load(self, path: str | Path, *, fit: Fit = "crop", background: str = "white") -> Float[Tensor, "c h w"]:
         """Read a picture file and bring it to :attr:`shape`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 
 class SignalOptions:
@@ -12,6 +12,9 @@ class SignalOptions:
     ``unistep train ... --data.NAME`` sets a field, so their names must not be those of
     :class:`~unistep.data.options.DataConfig`. Its ``__post_init__`` checks them and raises ``ValueError``.
     """
+
+    REGISTRY_KIND: ClassVar[str] = "modality"
+    REGISTRY_PART: ClassVar[str] = "options"
 
     @property
     def windowed(self) -> bool:
@@ -28,6 +31,11 @@ class SignalOptions:
         """The options that differ from their defaults."""
         mine = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}  # type: ignore[arg-type]
         return {name: value for name, (value, default) in mine.items() if value != default}
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The options for the key of a cache: those that differ from what is done without them."""
+        return self.given
 
 
 def check_whole(**values: object) -> None:

@@ -11,7 +11,7 @@ from unistep.recipes import consistency_methods
 from unistep.recipes.shipped_notes import NETWORK, SOUNDS, TUNED_SOUNDS, WIDEST_GAP
 from unistep.training.run_config import RunConfig
 
-DRUMS = DataConfig(source="drums:permissive:tuned", kind="sound")
+DRUMS = DataConfig(source="drums:permissive:tuned", modality="audio")
 FEW_SOUNDS = replace(NETWORK, widths=(192, 192), embedding_dim=256, basis_functions=0)
 """3.3 million parameters, for some hundred sounds."""
 

@@ -16,7 +16,7 @@ from unistep.recipes.method import TUNING_SCHEDULE
 from unistep.training.optim import MuonConfig
 from unistep.training.run_config import RunConfig
 
-NOTES = DataConfig(source="notes", kind="sound")
+NOTES = DataConfig(source="notes", modality="audio")
 SOUNDS = AudioModality(sample_rate=16_000, samples=16_000)
 NETWORK = UNetConfig(
     channels=512,

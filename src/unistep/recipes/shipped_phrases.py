@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.timesteps import LogNormal
-from unistep.data import DataConfig
+from unistep.data import data_config
 from unistep.generation.history import Context
 from unistep.modalities.audio import AudioModality
 from unistep.objectives.denoising import DenoisingConfig
@@ -24,7 +24,7 @@ CONTEXT = Context(frames=16)
 NETWORK = replace(NOTES, basis_functions=0, position_sizes=(CHUNK,), context=CONTEXT.frames, margin=4)
 """The network of notes, over 32 frames, the 16 before them and 4 empty ones after them, so that a chunk boundary is not
 at the network's border."""
-PHRASES = DataConfig(source="phrases", kind="sound", seconds=CHUNKS.seconds, cut="windows")
+PHRASES = data_config("phrases", modality="audio", seconds=CHUNKS.seconds, cut="windows")
 
 
 def denoising() -> RunConfig:

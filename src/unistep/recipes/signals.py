@@ -15,10 +15,7 @@ def modality_of(data: DataConfig) -> Any:
         ValueError: If the source is unknown or not there.
     """
     from unistep.data.cache import cache_root
-    from unistep.data.source import open_source
+    from unistep.data.sources.opening import open_source
 
     source = open_source(data, cache_root(None) / "downloads")
-    sounds = data.of_sounds
-    if data.kind is None and data.source.startswith("folder:"):
-        sounds = source.open(data).sample_rate is not None
-    return registry.lookup("modality", "audio" if sounds else "image").usual()
+    return registry.lookup("modality", source.modality_of(data)).usual()

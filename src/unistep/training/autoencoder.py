@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,6 @@ from unistep.codecs.autoencoder import Autoencoder, AutoencoderConfig
 from unistep.codecs.weights import save_codec
 from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
-from unistep.training.build import modality_of
 
 LOOKED_AT = 4_096
 """Items that the statistics of the latents are taken from."""
@@ -95,10 +93,10 @@ class _Signals:
 
     def __init__(self, data: Dataset | Tensor) -> None:
         self._data = data
-        self._modality = None if isinstance(data, Tensor) else modality_of(data)
+        self._modality = None if isinstance(data, Tensor) else data.modality
         if len(data) == 0:
             raise ValueError("there is no signal to train an autoencoder on")
-        self.shape = tuple(data.shape[1:]) if isinstance(data, Tensor) else modality_of(data).shape
+        self.shape = tuple(data.shape[1:]) if isinstance(data, Tensor) else data.modality.shape
 
     def __len__(self) -> int:
         return len(self._data)
@@ -108,7 +106,7 @@ class _Signals:
         if isinstance(self._data, Tensor):
             return self._data[indices].float()
         assert self._modality is not None
-        return self._modality.to_signal(torch.from_numpy(np.array(self._data.values[indices.numpy()])))
+        return self._modality.to_signal(self._data.batch(indices.tolist())[0])
 
     def spread(self, most: int, batch_size: int) -> Iterator[Tensor]:
         """At most so many signals, evenly spread, in batches."""

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +17,6 @@ from unistep.data import Dataset
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub.load import load
-from unistep.modalities.audio import AudioModality
-from unistep.modalities.base import Modality
-from unistep.modalities.image import ImageModality
 from unistep.nets.discriminator import DiscriminatorConfig
 from unistep.objectives.adversarial import AdversarialMethodConfig
 from unistep.objectives.base import Objective, ObjectiveConfig
@@ -39,7 +35,7 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     Raises:
         ValueError: If the network cannot take signals of that size, or the model makes another kind of signal.
     """
-    modality = modality_of(dataset)
+    modality = dataset.modality
     if type(modality) is not type(model.modality):
         ours, theirs = model.modality.noun, modality.noun
         raise ValueError(f"this recipe is for {ours}s, and {dataset.source} has {theirs}s; use one for {theirs}s")
@@ -50,25 +46,18 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
         option = modality.shape_option(error.nearest)
         raise ValueError(f"{error}; use {option}" if option else str(error)) from None
     try:
-        codec = codec.calibrated(_some_signals(dataset, modality), model.sigma_data)
+        codec = codec.calibrated(_some_signals(dataset), model.sigma_data)
     except ValueError as error:
         raise ValueError(f"{dataset.source} cannot be learned: {error}") from None
     return replace(model, modality=modality, codec=codec, fields=dict(dataset.fields)).fitted()
 
 
-def modality_of(dataset: Dataset) -> Modality:
-    """The modality of a data set's items."""
-    if dataset.sample_rate is None:
-        return ImageModality.fitted(None, dataset.shape)
-    channels, samples = dataset.shape
-    return AudioModality(sample_rate=dataset.sample_rate, samples=samples, channels=channels)
-
-
-def _some_signals(dataset: Dataset, modality: Modality) -> Iterator[Tensor]:
+def _some_signals(dataset: Dataset) -> Iterator[Tensor]:
     """Signals spread over the data, some at once, for statistics."""
-    chosen = [i * len(dataset) // _LOOKED_AT for i in range(_LOOKED_AT)] if len(dataset) > _LOOKED_AT else slice(None)
-    for part in torch.from_numpy(np.array(dataset.values[chosen])).split(_AT_ONCE):
-        yield modality.to_signal(part)
+    count = min(len(dataset), _LOOKED_AT)
+    chosen = [i * len(dataset) // count for i in range(count)]
+    for start in range(0, count, _AT_ONCE):
+        yield dataset.modality.to_signal(dataset.batch(chosen[start : start + _AT_ONCE])[0])
 
 
 def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:

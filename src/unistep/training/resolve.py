@@ -23,7 +23,6 @@ from unistep.training.build import (
     fit_model_to_start,
     fit_sampling_to_objective,
     load_fitting,
-    modality_of,
     place,
 )
 from unistep.training.choices import choose_batch, choose_network
@@ -84,8 +83,7 @@ class ResolvedRun:
     @property
     def noun(self) -> str:
         """What one item is called."""
-        noun: str = getattr(self.config.model.modality, "noun", self.data.summary.noun)
-        return "image" if noun == "picture" else noun
+        return self.data.modality.noun
 
     def deadline(self) -> Deadline | None:
         """What keeps the run within its time, where there is a limit."""
@@ -189,7 +187,7 @@ class _Resolver:
             tried = replace(config, model=replace(config.model, network=network), compile=False)
             return self._timed(tried)
 
-        modality = modality_of(self.data)
+        modality = self.data.modality
         shape = config.model.codec.shape(modality.shape)
         candidates = [network.with_second_time(second) for network in modality.default_networks(shape)]
         chosen = self.world.broadcast(choose_network(candidates, speed, self._left()))

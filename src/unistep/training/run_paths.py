@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unistep.data import DataConfig, prepare
+from unistep.registry import lookup, names
 from unistep.training.checkpoint import fingerprint_of_data
 from unistep.training.run_config import RunConfig
 
@@ -40,8 +41,7 @@ def find_own_teacher(stored: RunConfig, asked: RunConfig, out: Path) -> RunConfi
 
 def may_have_moved(stored: DataConfig, asked: DataConfig) -> bool:
     """Whether two configurations of data differ in nothing but the path of a folder or an archive."""
-    kind = asked.source.partition(":")[0]
-    paths = kind in ("folder", "npz") and stored.source.partition(":")[0] == kind
+    paths = stored.prefix == asked.prefix and asked.prefix in names("source") and lookup("source", asked.prefix).local
     return paths and stored != asked and replace(stored, source=asked.source) == asked
 
 

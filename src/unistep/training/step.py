@@ -90,7 +90,7 @@ class TrainStep:
             progress: Share of the training that is done.
             stop: Whether this process was asked to stop; passed on to the others.
         """
-        stored, condition = self.loader.batch(step)
+        stored, condition = self.loader.fetch(step)
         device = self.world.device
         total, ranges = torch.zeros((), device=device), torch.zeros(2, len(LEVEL_NAMES), device=device)
         logs: dict[str, Tensor] = {}

@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from unistep.data import DataConfig, prepare
+from unistep.data import DataConfig, data_config, prepare
 from unistep.data.sources import fashion
 
 TEST = DataConfig(source="fashion-mnist", split="test")
@@ -46,8 +46,8 @@ def test_the_test_split_is_bundled_with_labels(monkeypatch, tmp_path):
     monkeypatch.setattr(fashion, "INSTALLED", tmp_path / "none")
     monkeypatch.setattr(fashion, "ORIGIN", "http://127.0.0.1:9/")
     dataset = prepare(TEST, progress=False)
-    assert dataset.images.shape == (10_000, 1, 28, 28)
-    assert dataset.images.dtype == np.uint8
+    assert dataset.values.shape == (10_000, 1, 28, 28)
+    assert dataset.values.dtype == np.uint8
     assert dataset.shape == (1, 28, 28)
     assert dataset.labels.dtype == np.int64
     assert np.bincount(dataset.labels).tolist() == [1000] * 10
@@ -55,25 +55,25 @@ def test_the_test_split_is_bundled_with_labels(monkeypatch, tmp_path):
     assert dataset.labels[0] == 9  # the first test picture is an ankle boot
     assert dataset.summary.good == 10_000
     assert dataset.summary.bad == 0
-    assert not dataset.images.flags.writeable
+    assert not dataset.values.flags.writeable
     expected = gzip.decompress((fashion.BUNDLED / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
-    assert dataset.images.tobytes() == expected
+    assert dataset.values.tobytes() == expected
 
 
 def test_the_split_may_stand_in_the_source():
     short = prepare(DataConfig(source="fashion-mnist:test", limit=100), progress=False)
     assert short.source == "fashion-mnist:test"
-    assert short.images.shape == (100, 1, 28, 28)
+    assert short.values.shape == (100, 1, 28, 28)
     whole = prepare(TEST, progress=False)
-    assert np.array_equal(short.images, whole.images[::100])  # spread evenly
+    assert np.array_equal(short.values, whole.values[::100])  # spread evenly
 
 
 def test_another_size_and_colour_are_made():
-    dataset = prepare(DataConfig(source="fashion-mnist:test", limit=20, size=32, channels=3), progress=False)
-    assert dataset.images.shape == (20, 3, 32, 32)
-    assert np.array_equal(dataset.images[:, 0], dataset.images[:, 1])
+    dataset = prepare(data_config("fashion-mnist:test", limit=20, size=32, channels=3), progress=False)
+    assert dataset.values.shape == (20, 3, 32, 32)
+    assert np.array_equal(dataset.values[:, 0], dataset.values[:, 1])
     native = prepare(DataConfig(source="fashion-mnist:test", limit=20), progress=False)
-    assert abs(float(dataset.images.mean()) - float(native.images.mean())) < 2
+    assert abs(float(dataset.values.mean()) - float(native.values.mean())) < 2
 
 
 def test_without_network_the_error_names_what_to_do(nowhere):
@@ -105,7 +105,7 @@ def test_a_download_with_the_wrong_content_is_refused(server, cache):
     assert not (cache / "downloads" / "fashion-mnist").exists()
 
 
-def test_a_damaged_installed_file_is_passed_over(tmp_path, monkeypatch, caplog):
+def test_a_damaged_installed_file_is_left_out(tmp_path, monkeypatch, caplog):
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "t10k-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b nonsense")
@@ -113,7 +113,7 @@ def test_a_damaged_installed_file_is_passed_over(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(fashion, "BUNDLED", bad)
     with caplog.at_level(logging.WARNING):
         assert len(prepare(DataConfig(source="fashion-mnist:test", limit=5), progress=False)) == 5
-    assert "passed over" in caplog.text
+    assert "left out" in caplog.text
 
 
 def test_a_wrong_split_names_the_nearest():

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from image_files import make_bad, make_good, make_others, noisy
-from unistep.data import DataConfig, prepare
+from unistep.data import data_config, prepare
 
 
 def folder_of(path, **options):
-    return prepare(DataConfig(source=f"folder:{path}", **options), progress=False)
+    return prepare(data_config(f"folder:{path}", **options), progress=False)
 
 
 def snapshot(folder):
@@ -36,7 +36,7 @@ def test_every_kind_of_file_is_used_or_skipped_by_name(mixed):
     dataset = folder_of(folder, max_bad=0.5)
     summary = dataset.summary
     assert summary.good == len(good) == len(dataset)
-    assert dataset.images.shape == (len(good), 3, 32, 32)
+    assert dataset.values.shape == (len(good), 3, 32, 32)
     skipped = {item.name: item.reason for item in summary.skipped if item.bad}
     assert skipped.keys() == bad.keys()
     for name, part in bad.items():
@@ -68,18 +68,18 @@ def test_too_many_bad_pictures_stop_it_with_reasons(mixed):
     with pytest.raises(ValueError, match="max_bad") as caught:
         folder_of(mixed[0], max_bad=0.05)
     assert "\n" not in str(caught.value)
-    assert "too many unusable pictures" in str(caught.value)
+    assert "too many unusable images" in str(caught.value)
 
 
 def test_a_cache_made_with_a_larger_share_is_judged_anew(mixed):
     folder_of(mixed[0], max_bad=0.5)
-    with pytest.raises(ValueError, match="too many unusable pictures"):
+    with pytest.raises(ValueError, match="too many unusable images"):
         folder_of(mixed[0], max_bad=0.1)
 
 
 def test_no_good_picture_is_an_error_whatever_is_allowed(tmp_path):
     make_bad(tmp_path / "bad")
-    with pytest.raises(ValueError, match="no usable picture"):
+    with pytest.raises(ValueError, match="no usable image"):
         folder_of(tmp_path / "bad", max_bad=1)
 
 
@@ -188,15 +188,15 @@ def test_a_folder_of_grey_pictures_has_one_channel_and_one_colour_changes_that(t
     for i in range(30):
         noisy(32, 32, i).convert("L").convert("RGB").save(tmp_path / "in" / f"{i:02d}.png")
     grey = folder_of(tmp_path / "in")
-    assert grey.images.shape == (30, 1, 32, 32)
+    assert grey.values.shape == (30, 1, 32, 32)
     noisy(32, 32).save(tmp_path / "in" / "20a.png")
     both = folder_of(tmp_path / "in")
-    assert both.images.shape == (31, 3, 32, 32)
+    assert both.values.shape == (31, 3, 32, 32)
     for channel in range(3):
-        assert np.array_equal(both.images[:21, channel], grey.images[:21, 0])
-        assert np.array_equal(both.images[22:, channel], grey.images[21:, 0])
-    assert np.array_equal(both.images[21].transpose(1, 2, 0), np.asarray(noisy(32, 32)))
-    assert folder_of(tmp_path / "in", channels=1).images.shape == (31, 1, 32, 32)
+        assert np.array_equal(both.values[:21, channel], grey.values[:21, 0])
+        assert np.array_equal(both.values[22:, channel], grey.values[21:, 0])
+    assert np.array_equal(both.values[21].transpose(1, 2, 0), np.asarray(noisy(32, 32)))
+    assert folder_of(tmp_path / "in", channels=1).values.shape == (31, 1, 32, 32)
 
 
 def test_links_are_followed_once_and_hidden_files_are_not_seen(tmp_path):
@@ -303,11 +303,11 @@ def test_every_skipped_file_is_named_beside_the_cache(tmp_path, cache):
     (tmp_path / "in" / "note\n.txt").write_text("no picture")
     for _ in range(2):  # made, and found in the cache
         summary = folder_of(tmp_path / "in", max_bad=1).summary
-        (listing,) = (cache / "data").glob("*.skipped.txt")
-        assert summary.lines()[-2:] == ["  and 9 more (empty file 8, not a picture 1)", f"all of them: {listing}"]
+        (listing,) = (cache / "data").glob("*/skipped.txt")
+        assert summary.lines()[-2:] == ["  and 9 more (empty file 8, not an image 1)", f"all of them: {listing}"]
         assert listing.read_text().splitlines() == [
             *(f"bad{i:02d}.png: empty file" for i in range(20)),
-            r"note\n.txt: not a picture",
+            r"note\n.txt: not an image",
         ]
     listing.unlink()
     assert "all of them" not in str(folder_of(tmp_path / "in", max_bad=1).summary)
@@ -319,5 +319,5 @@ def test_one_is_not_several(tmp_path):
     (tmp_path / "in" / "b.png").touch()
     (tmp_path / "in" / "c.txt").touch()
     first, *_, skipped, _, _ = folder_of(tmp_path / "in", max_bad=1).summary.lines()
-    assert first.endswith(": 1 picture of 32 x 32 pixels, RGB")
-    assert skipped == "skipped: 1 bad picture (50.0%), 1 other file"
+    assert first.endswith(": 1 image of 32 x 32 pixels, RGB")
+    assert skipped == "skipped: 1 bad image (50.0%), 1 other file"

@@ -81,13 +81,13 @@ def hub(monkeypatch, tmp_path):
 def test_rows_with_labels_and_broken_ones_by_name(hub, source):
     dataset = prepare(DataConfig(source=source, max_bad=0.5), progress=False)
     assert dataset.source == "hf:some/pets:train"
-    assert dataset.images.shape == (3, 3, 32, 32)
-    assert np.array_equal(dataset.images[1].transpose(1, 2, 0), np.asarray(noisy(32, 32, 1)))
+    assert dataset.values.shape == (3, 3, 32, 32)
+    assert np.array_equal(dataset.values[1].transpose(1, 2, 0), np.asarray(noisy(32, 32, 1)))
     assert dataset.labels.tolist() == [0, 1, 0]
     assert dataset.label_names == ("cat", "dog")
     assert [(item.name, item.reason) for item in dataset.summary.skipped] == [
         ("row 2", "not a picture"),
-        ("row 3", "no picture in this row"),
+        ("row 3", "no image in this row"),
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from synth import install_synth
-from unistep.data import DataConfig, prepare
+from unistep.data import DataConfig, data_config, prepare
 from unistep.data.sources import notes
 from unistep.data.sources.general_midi import GENERAL_MIDI
 from unistep.data.sources.notes import HIGHEST, LOWEST, PROGRAMS, Note, all_notes, midi_file, render
@@ -24,7 +24,7 @@ def synth(tmp_path, monkeypatch):
 
 
 def notes_of(source, **options):
-    return prepare(DataConfig(source=source, **options), progress=False)
+    return prepare(data_config(source, **options), progress=False)
 
 
 def hertz(pitch):
@@ -82,7 +82,8 @@ def test_a_midi_file_is_read_by_an_independent_library():
     assert file.length == pytest.approx(3.9)
 
 
-def test_every_note_is_cut_out_where_it_begins(synth):
+def test_every_note_is_cut_out_where_it_begins(tmp_path, monkeypatch):
+    synth = install_synth(tmp_path, monkeypatch, process=True)
     some = [Note(instrument="synth", pitch=p, velocity=v, held=0.5) for p, v in ((60, 127), (72, 32), (84, 64))]
     stereo = render(some, synth, 0.5, 2)
     assert stereo.shape == (3, 24_000, 2)
@@ -185,7 +186,8 @@ def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
         notes_of("notes")
 
 
-def test_a_renderer_that_fails_is_one_line(synth, tmp_path):
+def test_a_renderer_that_fails_is_one_line(tmp_path, monkeypatch):
+    install_synth(tmp_path, monkeypatch, process=True)
     (tmp_path / "bin" / "fluidsynth").write_text(
         "#!/bin/sh\necho first >&2\necho 'fluidsynth: no such font' >&2\nexit 1\n"
     )

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unistep.data import DataConfig, prepare
+from unistep.data import data_config, prepare
 
 
 def npz(path, **options):
-    return prepare(DataConfig(source=f"npz:{path}", **options), progress=False)
+    return prepare(data_config(f"npz:{path}", **options), progress=False)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_layouts_and_labels(tmp_path, pixels, layout, compress):
     (np.savez_compressed if compress else np.savez)(tmp_path / "a.npz", arrays[layout], labels)
     dataset = npz(tmp_path / "a.npz")
     expected = pixels.transpose(0, 3, 1, 2) if layout in ("NHWC", "NCHW") else pixels[:, None, :, :, 0]
-    assert np.array_equal(dataset.images, expected)
+    assert np.array_equal(dataset.values, expected)
     assert dataset.labels.tolist() == labels.tolist()
     assert dataset.label_names == ("0", "1", "2", "3")
 
@@ -38,10 +38,10 @@ def test_layouts_and_labels(tmp_path, pixels, layout, compress):
 def test_names_size_channels_and_limit(tmp_path, pixels):
     np.savez(tmp_path / "a.npz", images=pixels)
     dataset = npz(tmp_path / "a.npz", size=8, channels=1, limit=3)
-    assert dataset.images.shape == (3, 1, 8, 8)
+    assert dataset.values.shape == (3, 1, 8, 8)
     assert dataset.labels is None
     chosen = npz(tmp_path / "a.npz", limit=3)
-    assert np.array_equal(chosen.images, pixels[[0, 2, 4]].transpose(0, 3, 1, 2))
+    assert np.array_equal(chosen.values, pixels[[0, 2, 4]].transpose(0, 3, 1, 2))
 
 
 def wrong(kind, pixels):
@@ -119,4 +119,4 @@ def test_damage_anywhere_is_one_clear_error_or_the_same_pictures(tmp_path, pixel
         assert "a.npz" in said
         assert "\n" not in said
     else:
-        assert np.array_equal(dataset.images, pixels.transpose(0, 3, 1, 2))
+        assert np.array_equal(dataset.values, pixels.transpose(0, 3, 1, 2))

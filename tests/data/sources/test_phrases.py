@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from synth import install_synth
-from unistep.data import DataConfig, prepare
+from unistep.data import data_config, prepare
 from unistep.data.sources import phrases
 from unistep.data.sources.phrases import FIELDS, LENGTH, PITCHES, PROGRAMS, notes_of
 
@@ -20,7 +21,7 @@ def synth(tmp_path, monkeypatch):
 
 
 def pairs_of(source, **options):
-    return prepare(DataConfig(source=source, seconds=1.024, **options), progress=False)
+    return prepare(data_config(source, seconds=1.024, **options), progress=False)
 
 
 def strongest(sound, rate=16_000):
@@ -48,6 +49,12 @@ def test_chunks_go_on_from_pair_to_pair_and_begin_in_silence(synth):
             assert i == first or np.abs(ringing).max() > 100  # what crosses the seam is the last note
 
 
+def test_a_phrase_is_stored_once_and_its_windows_do_not_move(synth):
+    dataset = pairs_of("phrases:piano")
+    assert (dataset.path / "values.npy").stat().st_size < 2 * 2 * 7 * 8_192 + 1_000
+    assert torch.equal(dataset.batch([3], [1])[0], dataset.batch([3])[0])  # the label belongs to the window
+
+
 def test_some_of_the_instruments_a_part_and_a_limit(synth):
     dataset = pairs_of("phrases:flute,piano:test")
     assert dataset.summary.source == "phrases:piano,flute:test"
@@ -63,7 +70,7 @@ def test_parts_have_other_notes_and_the_scale_has_no_wrong_one():
     assert notes_of("piano", "train", 0) != notes_of("piano", "test", 0)
     assert len(notes_of("piano", "train", 0)) == LENGTH
     assert {pitch % 12 for pitch in PITCHES} == {0, 2, 4, 7, 9}
-    assert FIELDS["pitch"].position("pitch", "C4") == PITCHES.index(60)
+    assert FIELDS["pitch"].parse("pitch", "C4", 1).index.tolist() == [PITCHES.index(60)]
 
 
 @pytest.mark.parametrize(
@@ -80,4 +87,4 @@ def test_another_word_is_refused(source, words):
 
 def test_chunks_must_have_one_length(synth):
     with pytest.raises(ValueError, match="two chunks of equal length"):
-        prepare(DataConfig(source="phrases", seconds=1.0001, sample_rate=10_000), progress=False)
+        prepare(data_config("phrases", seconds=1.0001, sample_rate=10_000), progress=False)

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from audio_files import make_bad, make_good, tone
-from unistep.data import DataConfig, prepare
-from unistep.data.sources.recordings import shares
+from unistep.data import data_config, prepare
+from unistep.data.sources.limits import shares
 from unistep.modalities import audio_reading as sound
 
 
 def windows_of(folder: Path, **options):
-    settings = {"kind": "sound", "cut": "windows", "seconds": 0.5, "sample_rate": 8_000, **options}
-    return prepare(DataConfig(source=f"folder:{folder}", **settings), progress=False)
+    settings = {"modality": "audio", "cut": "windows", "seconds": 0.5, "sample_rate": 8_000, **options}
+    return prepare(data_config(f"folder:{folder}", **settings), progress=False)
 
 
 @pytest.fixture
@@ -37,10 +38,30 @@ def test_windows_cover_a_recording_each_half_over_the_last(place, monkeypatch):
         assert np.array_equal(values, whole[2_000 * i : 2_000 * i + 4_000])
 
 
+def test_a_recording_is_stored_once_and_windows_move_in_training(place):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 8_000 * 3)
+    soundfile.write(place / "long.wav", noise, 8_000, subtype="PCM_16")
+    dataset = windows_of(place, loudness="keep")
+    stored = sum(path.stat().st_size for path in dataset.path.glob("values.npy"))
+    assert stored < 2 * 24_000 + 1_000  # the windows of the grid have 44,000 samples
+    whole, _ = soundfile.read(place / "long.wav", dtype="int16")
+    starts = set()
+    for seed in range(40):
+        values = dataset.batch([4], [seed])[0][0, 0].numpy()
+        (begin,) = (i for i in np.flatnonzero(whole == values[0]) if whole[i + 1] == values[1])
+        starts.add(begin)
+        assert np.array_equal(values, whole[begin : begin + 4_000])
+        assert abs(begin - 8_000) <= 1_000
+    assert len(starts) > 10
+    assert torch.equal(dataset.batch([4], [7])[0], dataset.batch([3, 4], [9, 7])[0][1:])
+    for index in (0, 10):  # the first and the last do not leave the recording
+        assert all(dataset.batch([index], [seed])[0].shape == (1, 1, 4_000) for seed in range(20))
+
+
 def test_loudness_is_that_of_the_whole_recording(place):
     quiet = np.concatenate([tone(1, 8_000, level=0.02), tone(1, 8_000, level=0.2)])
     soundfile.write(place / "two.wav", quiet, 8_000)
-    loudest = np.abs(windows_of(place).values.astype(int)).max(axis=(1, 2)) / 32_768
+    loudest = np.abs(np.asarray(windows_of(place).values, int)).max(axis=(1, 2)) / 32_768
     assert loudest[0] == pytest.approx(sound.PEAK / 10, rel=0.02)
     assert loudest[-1] == pytest.approx(sound.PEAK, rel=0.01)
 
@@ -56,7 +77,7 @@ def test_silent_windows_are_left_out_and_short_recordings_come_last(place):
     assert np.abs(dataset.values[-1, 0, 2_400:].astype(int)).max() > 20_000
     assert dict(dataset.summary.notes) == {
         "has quiet passages: windows of them left out": 1,
-        "shorter than wanted: silence put ahead of it": 1,
+        "shorter than a window: silence put ahead of it": 1,
     }
 
 
@@ -85,7 +106,7 @@ def test_the_last_whole_window_is_not_lost_to_rounding(place, rate):
 def test_what_is_loud_only_where_no_window_fits_is_named(place):
     late = np.concatenate([np.zeros((8_000, 1)), tone(0.1, 8_000)])
     soundfile.write(place / "late.wav", late, 8_000)
-    with pytest.raises(ValueError, match=r"late.wav \(silent, but for an end that fills no window\)"):
+    with pytest.raises(ValueError, match=r"late.wav \(silent, except for an end that is shorter than a window\)"):
         windows_of(place)
 
 
@@ -129,7 +150,7 @@ def test_the_beginning_and_the_windows_are_cached_apart(place):
     assert len(windows_of(place)) == 11
     assert len(windows_of(place, cut="start")) == 1
     with pytest.raises(ValueError, match="cut must be start"):
-        DataConfig(cut="window")  # type: ignore[arg-type]
+        data_config("folder:x", cut="window")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 grey pictures of clothes of 28 by 28 pixels, in ten classes (Xiao et al. 2017, 1708.07747)."""
+"""Fashion-MNIST: 70,000 grey images of clothes of 28 by 28 pixels, in ten classes (Xiao et al. 2017, 1708.07747)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 from urllib.request import urlopen
 
 import numpy as np
 
 from unistep.data.options import DataConfig
-from unistep.data.source import Item, Source, SourceManifest, array_picture, evenly_spaced
+from unistep.data.sources.base import Item, Source, SourceManifest
+from unistep.data.sources.image_items import array_image
+from unistep.data.sources.limits import evenly_spaced
+from unistep.modalities.image_options import ImageOptions
 from unistep.spelling import nearest_hint
 
 LABELS = (
@@ -60,10 +63,19 @@ _log = logging.getLogger(__name__)
 class FashionMnist(Source):
     """The built-in data set."""
 
+    modality: ClassVar[str | None] = "image"
+    usage: ClassVar[str] = "fashion-mnist"
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+
     split: str
-    """``train`` (60,000 pictures) or ``test`` (10,000)."""
+    """``train`` (60,000 images) or ``test`` (10,000)."""
     downloads: Path
     """Folder for downloaded files."""
+
+    @classmethod
+    def named(cls, rest: str, config: DataConfig, downloads: Path) -> Self:
+        """The split after the colon, else the configured one."""
+        return cls(split=rest or config.split, downloads=downloads)
 
     def __post_init__(self) -> None:
         """Check the split.
@@ -97,14 +109,17 @@ class FashionMnist(Source):
         labels = parse_idx(self._unpacked(f"{self._stem}-labels-idx1-ubyte"))
         images = parse_idx(self._unpacked(f"{self._stem}-images-idx3-ubyte"))
         chosen = evenly_spaced(len(images), config.limit)
-        side = config.size or images.shape[1]
-        shape = (config.channels or 1, side, side)
+        options: ImageOptions = config.options_for(self.modality_of(config))
+        side = options.size or images.shape[1]
+        shape = (options.channels or 1, side, side)
 
         def items() -> Iterator[Item]:
             for i in chosen:
-                yield Item(name=str(i), label=int(labels[i]), read=partial(array_picture, images[i], config, shape))
+                yield Item(name=str(i), label=int(labels[i]), read=partial(array_image, images[i], options, shape))
 
-        return SourceManifest(count=len(chosen), shape=shape, items=items, label_names=LABELS, parallel=False)
+        return SourceManifest(
+            modality="image", count=len(chosen), shape=shape, items=items, label_names=LABELS, parallel=False
+        )
 
     def _unpacked(self, name: str) -> bytes:
         """Content of one of the four files, checked."""
@@ -115,7 +130,7 @@ class FashionMnist(Source):
                 try:
                     return _unpack(packed.read_bytes(), name)
                 except (OSError, ValueError) as error:
-                    _log.warning("%s is passed over: %s", packed, error)
+                    _log.warning("%s is left out: %s", packed, error)
         try:
             content = _download(f"{ORIGIN}{name}.gz")
             unpacked = _unpack(content, name)

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from unistep.data.source import Label
+from unistep.data.sources.base import Label
 
 METADATA = "metadata.jsonl"
 """One JSON object a line, with ``file_name`` and, if wanted, ``label``."""

@@ -14,11 +14,13 @@ import numpy as np
 from unistep.core.condition import AnyField, LabelField, ScalarField
 from unistep.core.note_names import note_names
 from unistep.data.options import DataConfig
-from unistep.data.source import Item, Source, SourceManifest, evenly_spaced
+from unistep.data.sources.audio_items import array_audio, audio_manifest, channels_of
+from unistep.data.sources.base import Item, Source, SourceManifest
 from unistep.data.sources.general_midi import GENERAL_MIDI
-from unistep.data.sources.soundfont import FONTS, RATE, Font, Rendered, installed, named, synthesise, ticks, whole_file
-from unistep.data.sources.sounds import array_sound, channels_of, rate_and_length, sound_contents
-from unistep.modalities.audio_reading import libraries
+from unistep.data.sources.limits import evenly_spaced
+from unistep.data.sources.midi import ticks, whole_file
+from unistep.data.sources.soundfont import FONTS, RATE, Font, Rendered, fields_of, installed, synthesise
+from unistep.modalities.audio_options import AudioOptions
 
 PROGRAMS = {
     "piano": 0,
@@ -42,15 +44,12 @@ FIELDS: dict[str, AnyField] = {
     "pitch": LabelField(size=HIGHEST - LOWEST + 1, names=note_names(LOWEST, HIGHEST), first=LOWEST),
     "velocity": ScalarField(low=32, high=127, default=96),
 }
-"""What every note is labelled with; of all instruments, their number stands in the place of ten."""
+"""What every note is labelled with; of all instruments, their number takes the place of the ten."""
 VELOCITIES = {"train": (32, 48, 64, 80, 96, 112, 127), "test": (40, 72, 104, 120)}
 """How hard the keys are struck, of at most 127, by split: the test's are none of the training's."""
 HELD = {"train": (0.5, 0.7, 0.9), "test": (0.6, 0.8)}
 """How long the keys are held, as shares of a note's length, by split."""
 
-
-EXCERPT = Path(__file__).parent / "bundled" / "notes"
-"""A few notes that come with this package, for tests and first trials."""
 
 _BLOCK = 4  # milliseconds: FluidSynth starts notes at multiples of 64 samples
 _REST = 300  # milliseconds of silence after a note
@@ -71,10 +70,33 @@ class Note:
 class Notes(Rendered):
     """Every instrument at every pitch, some velocities and some lengths; those of the test part are others."""
 
-    kind: ClassVar = "notes"
+    kind: ClassVar[str] = "notes"
+    usage: ClassVar[str] = "notes"
+    splits: ClassVar[tuple[str, ...]] = tuple(VELOCITIES)
 
     general: bool = False
     """Whether the instruments are all those of General MIDI rather than the ten."""
+
+    @classmethod
+    def named(cls, rest: str, config: DataConfig, downloads: Path) -> Source:
+        """A font, a split, instruments, several of these with colons, or ``excerpt``.
+
+        The instruments are ten, or with the word ``general`` all of General MIDI.
+
+        Raises:
+            ValueError: For any other word.
+        """
+        from unistep.data.sources.notes_excerpt import Excerpt
+
+        del downloads
+        words = rest.split(":")
+        if "excerpt" in words:
+            return Excerpt()
+        general = "general" in words
+        rest = ":".join(word for word in words if word != "general")
+        instruments, others = (GENERAL, ()) if general else (PROGRAMS, ("excerpt", "general"))
+        found = fields_of(cls.kind, rest, config, splits=VELOCITIES, instruments=instruments, others=others)
+        return cls(**found, general=general)
 
     @property
     def name(self) -> str:
@@ -87,7 +109,7 @@ class Notes(Rendered):
         return GENERAL if self.general else PROGRAMS
 
     def identity(self) -> dict[str, Any]:
-        """The font's file and what is asked of it.
+        """The font's file and what it is to play.
 
         Raises:
             ValueError: If the font or FluidSynth is not installed.
@@ -104,36 +126,19 @@ class Notes(Rendered):
             ValueError: If the font, FluidSynth or the libraries that read sounds are not installed.
         """
         self.identity()
-        rate, samples = rate_and_length(config)
-        notes = all_notes(self.split, samples / rate, self.instruments or tuple(self.programs))
+        options: AudioOptions = config.options_for(self.modality_of(config))
+        seconds = options.samples / options.rate
+        notes = all_notes(self.split, seconds, self.instruments or tuple(self.programs))
         chosen = [notes[i] for i in evenly_spaced(len(notes), config.limit)]
         font, names = FONTS[self.font], tuple(self.programs)
-        return sound_contents(
-            config,
+        return audio_manifest(
+            options,
             len(chosen),
-            partial(_items, chosen, names, font, samples / rate, config),
+            partial(_items, chosen, names, font, seconds, options),
             fields=FIELDS | {"instrument": LabelField(size=len(names), names=names)},
             licence=font.licence,
             parallel=False,
         )
-
-
-def open_notes(rest: str, config: DataConfig) -> Source:
-    """The notes that ``rest`` names: a font, a split, instruments, several of these with colons, or ``excerpt``.
-
-    The instruments are ten, or with the word ``general`` all of General MIDI.
-
-    Raises:
-        ValueError: For any other word.
-    """
-    words = rest.split(":")
-    if "excerpt" in words:
-        return Excerpt()
-    general = "general" in words
-    rest = ":".join(word for word in words if word != "general")
-    instruments, others = (GENERAL, ()) if general else (PROGRAMS, ("excerpt", "general"))
-    found = named(Notes.kind, rest, config, splits=VELOCITIES, instruments=instruments, others=others)
-    return Notes(**found, general=general)
 
 
 def all_notes(split: str, seconds: float, instruments: Sequence[str] = ()) -> list[Note]:
@@ -186,66 +191,21 @@ def _slot(seconds: float) -> int:
 
 
 def _items(
-    notes: Sequence[Note], names: Sequence[str], font: Font, seconds: float, config: DataConfig
+    notes: Sequence[Note], names: Sequence[str], font: Font, seconds: float, options: AudioOptions
 ) -> Iterator[Item]:
     for instrument, group in groupby(notes, key=lambda note: note.instrument):
         members = list(group)
         for start in range(0, len(members), 256):  # 256 notes of a second are 150 MB as FluidSynth writes them
             some = members[start : start + 256]
-            sounds = render(some, font, seconds, channels_of(config))
+            sounds = render(some, font, seconds, channels_of(options))
             for note, sound in zip(some, sounds, strict=True):
                 yield Item(
                     name=f"{instrument} {note.pitch} {note.velocity}",
                     label=None,
-                    read=partial(array_sound, sound, RATE, config, "keep"),
+                    read=partial(array_audio, sound, RATE, options, "keep"),
                     condition={
                         "instrument": names.index(instrument),
                         "pitch": note.pitch,
                         "velocity": note.velocity,
                     },
                 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Excerpt(Source):
-    """The notes that come with this package, 16 kHz, mono, one second."""
-
-    @property
-    def name(self) -> str:
-        """As a person writes it."""
-        return "notes:excerpt"
-
-    def identity(self) -> dict[str, Any]:
-        """Names and lengths of the files."""
-        return {"notes-excerpt": [[path.name, path.stat().st_size] for path in self._files()]}
-
-    def _files(self) -> list[Path]:
-        return sorted(EXCERPT.glob("*.flac"))
-
-    def open(self, config: DataConfig) -> SourceManifest:
-        """Get ready to read the files.
-
-        Raises:
-            ValueError: If the libraries that read sounds are not installed.
-        """
-        soundfile, _ = libraries()
-        files = self._files()
-        chosen = [files[i] for i in evenly_spaced(len(files), config.limit)]
-
-        def items() -> Iterator[Item]:
-            for path in chosen:
-                instrument, pitch, velocity = path.stem.split("-")
-                values, rate = soundfile.read(path, dtype="float32", always_2d=True)
-                yield Item(
-                    name=path.stem,
-                    label=None,
-                    read=partial(array_sound, values, rate, config, "keep"),
-                    condition={
-                        "instrument": list(PROGRAMS).index(instrument),
-                        "pitch": int(pitch),
-                        "velocity": int(velocity),
-                    },
-                )
-
-        licence = next(iter(FONTS.values())).licence
-        return sound_contents(config, len(chosen), items, fields=FIELDS, licence=licence, parallel=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -13,10 +14,14 @@ from unistep.core.condition import AnyField, LabelField
 from unistep.core.note_names import note_names
 from unistep.core.seeding import derived_seed
 from unistep.data.options import DataConfig
-from unistep.data.source import Item, Source, SourceManifest, evenly_spaced
-from unistep.data.sources.soundfont import RATE, Font, Rendered, installed, named, synthesise, ticks, whole_file
-from unistep.data.sources.sounds import array_sound, channels_of, rate_and_length, sound_contents
-from unistep.modalities.audio_reading import resample
+from unistep.data.sources.audio_items import audio_manifest, channels_of
+from unistep.data.sources.base import Item, SourceManifest
+from unistep.data.sources.limits import evenly_spaced
+from unistep.data.sources.midi import ticks, whole_file
+from unistep.data.sources.soundfont import RATE, Font, Rendered, fields_of, installed, synthesise
+from unistep.modalities.audio_options import AudioOptions
+from unistep.modalities.audio_reading import PEAK, quantise, resample
+from unistep.modalities.recording import Recording
 
 PROGRAMS = {"piano": 0, "vibraphone": 11, "marimba": 12, "harp": 46, "strings": 48, "flute": 73}
 """Instruments that ring or go on sounding, with their numbers in General MIDI, from 0."""
@@ -36,28 +41,41 @@ LENGTH = 24
 VELOCITY = 88
 """How hard the keys are struck, of at most 127."""
 STROKE = 0.25
-"""Where in its chunk a note is struck, so that what crosses a seam is the ringing of the last one."""
+"""Where in its chunk a note is struck, so that what crosses a chunk boundary is the ringing of the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phrases(Rendered):
     """One note a chunk, drawn evenly from the scale, each held until the next is struck.
 
-    An example is two chunks in a row. The first of a phrase begins in silence.
+    An example is two chunks in a row. The first of a phrase begins in silence. A phrase is stored once, and its
+    examples are windows of it.
     """
 
-    kind: ClassVar = "phrases"
+    kind: ClassVar[str] = "phrases"
+    usage: ClassVar[str] = "phrases"
+    splits: ClassVar[tuple[str, ...]] = tuple(PHRASES)
+
+    @classmethod
+    def named(cls, rest: str, config: DataConfig, downloads: Path) -> Self:
+        """A font, a split, instruments, or several of these with colons.
+
+        Raises:
+            ValueError: For any other word.
+        """
+        del downloads
+        return cls(**fields_of(cls.kind, rest, config, splits=PHRASES, instruments=PROGRAMS))
 
     def identity(self) -> dict[str, Any]:
-        """The font's file and what is asked of it.
+        """The font's file and what it is to play.
 
         Raises:
             ValueError: If the font or FluidSynth is not installed.
         """
         font = installed(self.name, self.font)
         programs = {name: PROGRAMS[name] for name in self.instruments or PROGRAMS}
-        asked = [programs, PITCHES, self.split, PHRASES[self.split], LENGTH, VELOCITY, STROKE, font.gain]
-        return {"phrases": self.font, "size": font.path.stat().st_size, "asked": asked}
+        score = [programs, PITCHES, self.split, PHRASES[self.split], LENGTH, VELOCITY, STROKE, font.gain]
+        return {"phrases": self.font, "size": font.path.stat().st_size, "asked": score}
 
     def open(self, config: DataConfig) -> SourceManifest:
         """Get ready to render.
@@ -67,30 +85,23 @@ class Phrases(Rendered):
                 no even number of samples.
         """
         font = installed(self.name, self.font)
-        if rate_and_length(config)[1] % 2:
-            raise ValueError(f"phrases need two chunks of equal length, got seconds {config.seconds}; try 1.024")
-        each = PHRASES[self.split] * LENGTH
+        options: AudioOptions = config.options_for(self.modality_of(config))
+        if options.samples % 2:
+            raise ValueError(f"phrases need two chunks of equal length, got seconds {options.seconds}; try 1.024")
         programs = self.instruments or tuple(PROGRAMS)
-        chosen = frozenset(evenly_spaced(len(programs) * each, config.limit))
+        count = PHRASES[self.split]
+        chosen = frozenset(evenly_spaced(len(programs) * count * LENGTH, config.limit))
 
         def items() -> Iterator[Item]:
             for i, instrument in enumerate(programs):
-                for number in range(PHRASES[self.split]):
-                    first = i * each + number * LENGTH
+                for number in range(count):
+                    first = (i * count + number) * LENGTH
                     wanted = [k for k in range(LENGTH) if first + k in chosen]
                     if wanted:
-                        yield from _examples(instrument, self.split, number, wanted, font, config)
+                        yield _item(instrument, self.split, number, wanted, font, options)
 
-        return sound_contents(config, len(chosen), items, fields=FIELDS, licence=font.licence, parallel=False)
-
-
-def open_phrases(rest: str, config: DataConfig) -> Source:
-    """The phrases that ``rest`` names: a font, a split, instruments, or several of these with colons.
-
-    Raises:
-        ValueError: For any other word.
-    """
-    return Phrases(**named(Phrases.kind, rest, config, splits=PHRASES, instruments=PROGRAMS))
+        more = {"fields": FIELDS, "licence": font.licence, "parallel": False, "windowed": True}
+        return audio_manifest(options, len(chosen), items, **more)
 
 
 def notes_of(instrument: str, split: str, number: int) -> list[int]:
@@ -125,20 +136,25 @@ def phrase(instrument: str, positions: list[int], seconds: float, font: Font) ->
     return np.concatenate([sound, np.zeros((wanted - len(sound), 2), np.float32)])
 
 
-def _examples(
-    instrument: str, split: str, number: int, wanted: list[int], font: Font, config: DataConfig
-) -> Iterator[Item]:
-    """Some of the pairs of chunks of one phrase."""
-    rate, samples = rate_and_length(config)
-    chunk, positions = samples // 2, notes_of(instrument, split, number)
-    sound = phrase(instrument, positions, chunk / rate, font)
-    if channels_of(config) == 1:
+def _item(instrument: str, split: str, number: int, wanted: list[int], font: Font, options: AudioOptions) -> Item:
+    """A phrase with some of its pairs of chunks."""
+    positions = notes_of(instrument, split, number)
+    names = FIELDS["pitch"].names  # type: ignore[union-attr]
+    return Item(
+        name=f"{instrument} {number}",
+        label=None,
+        read=partial(_read, instrument, positions, wanted, font, options),
+        conditions=tuple({"instrument": instrument, "pitch": names[positions[k]]} for k in wanted),
+    )
+
+
+def _read(instrument: str, positions: list[int], wanted: list[int], font: Font, options: AudioOptions) -> Recording:
+    chunk = options.samples // 2
+    sound = phrase(instrument, positions, chunk / options.rate, font)
+    if channels_of(options) == 1:
         sound = sound.mean(axis=1, keepdims=True)
-    sound = resample(sound, RATE, rate)
-    for k in wanted:
-        yield Item(
-            name=f"{instrument} {number} {k}",
-            label=None,
-            read=partial(array_sound, sound[k * chunk : k * chunk + samples], rate, config, "keep"),
-            condition={"instrument": instrument, "pitch": FIELDS["pitch"].names[positions[k]]},  # type: ignore[union-attr]
-        )
+    sound = resample(sound, RATE, options.rate)
+    missing = chunk * (len(positions) + 1) - len(sound)  # what rounding the rates may cost
+    sound = np.concatenate([sound, np.zeros((max(0, missing), sound.shape[1]), sound.dtype)])
+    gain = PEAK / float(np.abs(sound).max()) if options.loudness == "peak" else 1.0
+    return Recording(blocks=iter([quantise(sound * gain)]), starts=tuple(k * chunk for k in wanted))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import subprocess
 import tempfile
 from collections.abc import Collection
@@ -14,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unistep.data.options import DataConfig
-from unistep.data.source import Source
-from unistep.data.sources.drums_digits import missing_package
+from unistep.data.sources.base import Source
+from unistep.data.sources.packages import missing_package
 from unistep.spelling import nearest_hint
 
 
@@ -60,8 +59,9 @@ RATE = 48_000
 class Rendered(Source):
     """A source that FluidSynth renders with a soundfont."""
 
+    modality: ClassVar[str | None] = "audio"
     kind: ClassVar[str]
-    """The word by which a person asks for it."""
+    """The word that its name begins with."""
 
     font: str
     """Name of the soundfont."""
@@ -78,7 +78,7 @@ class Rendered(Source):
         return f"{self.kind}{font}{some}:{self.split}"
 
 
-def named(
+def fields_of(
     kind: str,
     rest: str,
     config: DataConfig,
@@ -95,7 +95,7 @@ def named(
         config: Has the split where ``rest`` names none.
         splits: Parts of the source.
         instruments: All that there are, in their order.
-        others: Words that the source takes besides, for messages.
+        others: Further words that the source takes, for messages.
 
     Raises:
         ValueError: For any other word.
@@ -151,18 +151,3 @@ def synthesise(midi: bytes, font: Font) -> np.ndarray:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ValueError(f"fluidsynth could not render {font.path} ({last})")
         return np.fromfile(raw, "<f4").reshape(-1, 2) * np.float32(font.gain)
-
-
-def whole_file(events: bytes) -> bytes:
-    """A standard MIDI file of one track with these events; a tick is a millisecond."""
-    tempo = b"\x00\xff\x51\x03" + (500_000).to_bytes(3, "big")  # half a second for 500 ticks
-    track = tempo + events + b"\xff\x2f\x00"
-    return struct.pack(">4sIHHH", b"MThd", 6, 0, 1, 500) + struct.pack(">4sI", b"MTrk", len(track)) + track
-
-
-def ticks(number: int) -> bytes:
-    """Milliseconds since the last event, in MIDI's variable length: seven bits a byte, all but the last marked."""
-    groups = [number & 0x7F]
-    while number := number >> 7:
-        groups.append(number & 0x7F | 0x80)
-    return bytes(reversed(groups))

@@ -1,0 +1,117 @@
+"""A data set in memory-mapped form, as the cache holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unistep.core.condition import AnyField, Condition, LabelField, Value
+from unistep.data.cache import VALUES, Cached
+from unistep.data.dataset import Dataset, Indices, Seeds, StoredValues, augmented
+from unistep.data.fingerprints import fields_of
+from unistep.data.summary import Summary, from_stored
+from unistep.data.windows import WINDOW, Windows
+from unistep.modalities.base import Modality
+
+
+@final
+class PreparedDataset(Dataset):
+    """What :func:`unistep.data.prepare` returns: read-only memory maps.
+
+    Args:
+        cached: An opened folder of the cache.
+        modality: What the items are.
+        source: The source as a person writes it, with its split.
+        path: The folder.
+        augment: Random changes of each item in training.
+    """
+
+    def __init__(
+        self, cached: Cached, *, modality: Modality, source: str, path: Path, augment: tuple[str, ...] = ()
+    ) -> None:
+        description = cached.description
+        self.path = path
+        """The folder of the cache."""
+        self._modality, self._source, self._augment = modality, source, augment
+        self._fingerprint: str = description["fingerprint"]
+        self._licence: str = description["licence"]
+        self._summary = from_stored(description["summary"], path)
+        self._fields = _fields(description)
+        self._stored = cached.arrays[VALUES]
+        self._windows = None if WINDOW not in description else Windows.read(cached.arrays, description[WINDOW])
+        self._columns = {
+            name: {key.removeprefix(f"{name}."): a for key, a in cached.arrays.items() if key.startswith(f"{name}.")}
+            for name in self._fields
+        }
+        # Small columns are copied: an index into a memory map costs more than one into memory.
+        for columns in self._columns.values():
+            columns.update({key: np.array(array) for key, array in columns.items() if array.ndim == 1})
+
+    @property
+    def modality(self) -> Modality:
+        """What the items are."""
+        return self._modality
+
+    @property
+    def fields(self) -> Mapping[str, AnyField]:
+        """What is known of each."""
+        return self._fields
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of values, conditions and names: the same wherever and however the same data was prepared."""
+        return self._fingerprint
+
+    @property
+    def source(self) -> str:
+        """The source as a person writes it, with its split."""
+        return self._source
+
+    @property
+    def licence(self) -> str:
+        """The licence of the data and its owner, where the source knows them."""
+        return self._licence
+
+    @property
+    def summary(self) -> Summary:
+        """What became of the source's files."""
+        return self._summary
+
+    @property
+    def values(self) -> Any:
+        """The stored items, a memory map ``[n, *shape]``; of recordings their windows on the fixed grid."""
+        return self._stored if self._windows is None else StoredValues(self)
+
+    @property
+    def condition(self) -> Mapping[str, np.ndarray]:
+        """What is known of every item by name, ``[n]``, of fields with one number for each item."""
+        numeric = {name: columns for name, columns in self._columns.items() if len(columns) == 1}
+        return {name: next(iter(columns.values())) for name, columns in numeric.items()}
+
+    def __len__(self) -> int:
+        return len(self._stored) if self._windows is None else len(self._windows)
+
+    def batch(self, indices: Indices, seeds: Seeds | None = None) -> tuple[Tensor, Condition]:
+        rows = np.asarray(indices, dtype=np.int64)
+        if self._windows is None:
+            stored = torch.from_numpy(self._stored[rows])
+        else:
+            stored = torch.from_numpy(self._windows.cut(self._stored, rows, seeds))
+        return augmented(self._modality, self._augment, stored, seeds), self._conditions(rows)
+
+    def _conditions(self, rows: np.ndarray) -> dict[str, Value]:
+        return {
+            name: spec.value.from_arrays({key: array[rows] for key, array in self._columns[name].items()})
+            for name, spec in self._fields.items()
+        }
+
+
+def _fields(description: Mapping[str, Any]) -> dict[str, AnyField]:
+    names = description["label_names"]
+    label: dict[str, AnyField] = {"label": LabelField(size=len(names), names=tuple(names))} if names else {}
+    return {**label, **fields_of(description["fields"])}

@@ -1,0 +1,110 @@
+"""The files below a folder, as they were when listed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unistep.data.sources.base import Label
+from unistep.data.sources.metadata import METADATA, read_metadata
+from unistep.data.sources.paths import missing_path, printable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A file of the folder as it was when listed."""
+
+    name: str
+    """Path relative to the folder, with slashes."""
+    size: int = 0
+    """Length in bytes."""
+    mtime: int = 0
+    """Time of the last change, in nanoseconds."""
+    trouble: str = ""
+    """Why it cannot be read, where that is known already."""
+    label: Label = None
+    """Its class."""
+
+
+def list_folder(path: Path) -> list[Entry]:
+    """Every file below a folder, but for hidden ones, in the order of their names; those that its metadata lists.
+
+    Raises:
+        ValueError: If the path is not a folder, or cannot be read, or ``metadata.jsonl`` is not what it should be.
+    """
+    try:
+        if not path.is_dir():
+            raise ValueError(missing_path(path, "a folder"))
+        with os.scandir(path):  # what is wrong with a folder further down is said of that one
+            pass
+        has_metadata = (path / METADATA).is_file()
+    except OSError as error:
+        raise ValueError(
+            f"the folder {path} cannot be read: {error.strerror}; give yourself the right to list and enter it"
+        ) from error
+    if has_metadata:
+        listed: Mapping[str, Label] = read_metadata(path / METADATA)
+        return [_entry(path / name, name, label) for name, label in listed.items()]
+    return sorted(_walk(path), key=lambda entry: os.fsencode(entry.name))
+
+
+def has_suffix(name: str, suffixes: frozenset[str]) -> bool:
+    """Whether a name says that it is a file of these, or that of a folder that could not be listed."""
+    return name.endswith("/") or os.path.splitext(name)[1].lower() in suffixes
+
+
+def with_folder_labels(entries: list[Entry], suffixes: frozenset[str]) -> list[Entry]:
+    """Label each file with its top sub-folder, where at least two of those have files with these suffixes."""
+    classes = {e.name.split("/", 1)[0] for e in entries if "/" in e.name and has_suffix(e.name, suffixes)}
+    if len(classes) < 2:
+        return entries
+    return [
+        replace(entry, label=printable(entry.name.split("/", 1)[0])) if "/" in entry.name else entry
+        for entry in entries
+    ]
+
+
+def _entry(path: Path | os.DirEntry[str], name: str, label: Label = None) -> Entry:
+    try:
+        status = path.stat()
+    except OSError as error:
+        broken_link = path.is_symlink() and isinstance(error, FileNotFoundError)
+        return Entry(name=name, trouble="broken link" if broken_link else str(error.strerror), label=label)
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        return Entry(name=name, trouble="not a regular file", label=label)
+    return Entry(name=name, size=status.st_size, mtime=status.st_mtime_ns, label=label)
+
+
+def _walk(root: Path) -> Iterator[Entry]:
+    """Every file below ``root`` that is not hidden; a folder that is there several times, by links, is entered once."""
+    seen: set[tuple[int, int]] = set()
+    waiting, links = deque([""]), deque[str]()
+    while waiting or links:
+        # Links come last: what is below ``root`` under a name of its own keeps that name, and with it its label.
+        below = (waiting or links).popleft()
+        try:
+            status = (root / below).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(root / below) as found:
+                children = sorted(found, key=lambda child: os.fsencode(child.name))
+        except OSError as error:
+            yield Entry(name=f"{below}/" if below else "./", trouble=f"folder cannot be read: {error.strerror}")
+            continue
+        for child in children:
+            if child.name.startswith(".") or child.name == "__MACOSX":
+                continue
+            name = f"{below}/{child.name}" if below else child.name
+            try:
+                is_folder = child.is_dir()
+            except OSError:  # a link to itself; what is wrong with it is said of the file
+                is_folder = False
+            if is_folder:
+                (links if child.is_symlink() else waiting).append(name)
+            else:
+                yield _entry(child, name)

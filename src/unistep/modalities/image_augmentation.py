@@ -1,0 +1,33 @@
+"""Random changes of images in training: each is a function of one stored image and a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from torch import Tensor
+
+_BORDER = 8  # the border that a crop moves over is this part of the size
+
+
+def flip(image: UInt8[Tensor, "c h w"], generator: torch.Generator) -> UInt8[Tensor, "c h w"]:
+    """The image or its mirror image, left and right exchanged, with equal probability."""
+    return image.flip(-1) if torch.rand((), generator=generator) < 0.5 else image
+
+
+def crop(image: UInt8[Tensor, "c h w"], generator: torch.Generator) -> UInt8[Tensor, "c h w"]:
+    """The image moved by up to an eighth of its size in each direction; what comes into view is its mirror image."""
+    height, width = image.shape[1:]
+    down, right = max(1, height // _BORDER), max(1, width // _BORDER)
+    if down >= height or right >= width:  # too small to be mirrored at its edges
+        return image
+    padded = F.pad(image[None].float(), (right, right, down, down), mode="reflect")[0].to(image.dtype)
+    top = int(torch.randint(2 * down + 1, (), generator=generator))
+    left = int(torch.randint(2 * right + 1, (), generator=generator))
+    return padded[:, top : top + height, left : left + width]
+
+
+AUGMENTATIONS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {"flip": flip, "crop": crop}
+"""By the name that a configuration has."""
