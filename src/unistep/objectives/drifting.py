@@ -62,10 +62,10 @@ class Drifting(Objective):
               \Big\rVert^2\right], \qquad \tilde\phi = \phi / S .
 
     The value of the loss is not informative, because each term has unit size; ``drifting/field`` in the logs is the
-    size that falls. Groups of consecutive examples are independent, units included, so that the number of processes does not
-    matter. Each example's sample has the example's condition, and pairs with different conditions do not interact:
-    choose groups with many examples of each. Guidance, for which the paper trains the network on a range of weights, is
-    not implemented.
+    size that falls. Groups of consecutive examples are independent, units included, so that the number of processes
+    does not matter. Each example's sample has the example's condition, and pairs with different conditions do not
+    interact: choose groups with many examples of each. Guidance, for which the paper trains the network on a range of
+    weights, is not implemented.
 
     Args:
         student: The generator: a consistency model, of which only the jump from the largest time is trained.

@@ -52,9 +52,9 @@ class ImprovedMeanFlow(FromData):
 
     MeanFlow follows the velocity ``v`` of one pair in the derivative; its target therefore depends on data that the
     network does not see, and its noise is multiplied by the network's Jacobian. Here the network's own
-    :math:`u_\theta(z, t, t)` takes its place, at the cost of one more network call (without gradient). At the exact map the expected
-    :math:`\lVert \Delta \rVert_2^2` is the variance of ``v`` given :math:`z_t`, as in flow matching; the weight is
-    MeanFlow's.
+    :math:`u_\theta(z, t, t)` takes its place, at the cost of one more network call (without gradient). At the exact map
+    the expected :math:`\lVert \Delta \rVert_2^2` is the variance of ``v`` given :math:`z_t`, as in flow matching; the
+    weight is MeanFlow's.
 
     References:
         Geng et al. 2025, arXiv 2512.02012, MeanFlow as a v-loss, with the velocity from the boundary

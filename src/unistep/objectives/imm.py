@@ -83,8 +83,8 @@ class MomentMatching(Objective):
               \frac{\alpha_t^a}{\alpha_t^2 + \sigma_t^2}, \qquad \lambda_t = 2\ln(\alpha_t/\sigma_t) .
 
     The distribution and the weight of the times are those of the paper's trajectories, whose noise has the data's
-    standard deviation, so they mean the same on any path of the student; :math:`c_\mathrm{out}` is the student's own. Each
-    example of a group gets the group's loss.
+    standard deviation, so they mean the same on any path of the student; :math:`c_\mathrm{out}` is the student's own.
+    Each example of a group gets the group's loss.
 
     Args:
         student: The flow map.

@@ -90,7 +90,7 @@ class AdaptiveWeight(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, code: Float[Tensor, "b *levels"]) -> Float[Tensor, "b *levels"]:
-        """Log weights for values of :math:`c_\mathrm{noise}`, of their shape, in float32."""
+        r"""Log weights for values of :math:`c_\mathrm{noise}`, of their shape, in float32."""
         angles = code.to(self.frequencies)[..., None] * self.frequencies
         features = torch.cat([angles.cos(), angles.sin()], dim=-1)
         with torch.autocast(code.device.type, enabled=False):
