@@ -21,14 +21,17 @@ from unistep.nets.unet import UNetConfig
 from unistep.objectives import CTConfig, ECTConfig, ICTConfig, SCMConfig
 from unistep.recipes import reproductions
 from unistep.training.log import MetricsLog, read_metrics
-from unistep.training.preflight import STEEP, budget_warnings, network_warnings, start_warnings, time_embedding_slope
+from unistep.training.preflight import STEEP, network_warnings, start_warnings, time_embedding_slope
 
 
 class Timed(nn.Module):
     def __init__(self, features: PositionalEmbedding) -> None:
         super().__init__()
-        self.time = features
+        self.features = features
         self.weight = nn.Parameter(torch.zeros(1))
+
+    def embed_time(self, t: torch.Tensor) -> torch.Tensor:
+        return self.features(t)
 
 
 @pytest.mark.parametrize("frequency", [1.0, 16.0, 100.0])
@@ -91,8 +94,8 @@ def test_double_normalisation_is_asked_for_in_long_continuous_training(tmp_path:
 )
 def test_a_curriculum_that_is_too_fast_is_warned_of(objective: Any, settings: int, least: int, tmp_path: Path) -> None:
     config = replace(run_config("ect", tmp_path), objective=objective, max_steps=least)
-    assert not budget_warnings(config)
-    (warning,) = budget_warnings(replace(config, max_steps=least - 1))
+    assert not config.objective.budget_warnings(config.max_steps)
+    (warning,) = config.objective.budget_warnings(least - 1)
     assert f"{settings} settings for {least - 1:,} steps" in warning
 
 
@@ -108,13 +111,13 @@ def test_no_curriculum_and_a_single_stage_are_never_too_fast(tmp_path: Path) -> 
         ECTConfig(curriculum=RatioCurriculum(stages=1)),
         SCMConfig(warmup=0.0),
     ):
-        assert not budget_warnings(replace(run_config("ect", tmp_path), objective=objective, max_steps=1))
+        assert not objective.budget_warnings(1)
 
 
 def test_a_short_warmup_of_the_tangent_is_warned_of(tmp_path: Path) -> None:
     config = replace(run_config("sct", tmp_path), objective=SCMConfig(warmup=0.1))
-    assert not budget_warnings(replace(config, max_steps=1000))
-    (warning,) = budget_warnings(replace(config, max_steps=500))
+    assert not config.objective.budget_warnings(1000)
+    (warning,) = config.objective.budget_warnings(500)
     assert "warm-up takes 50 steps" in warning
 
 

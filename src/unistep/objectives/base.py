@@ -124,6 +124,9 @@ class ObjectiveConfig(ABC):
     """Whether the network needs the time at which a jump ends."""
     follows_tangent: ClassVar[bool] = False
     """Whether it differentiates the network along the trajectory, which requires a network that is smooth in time."""
+    most_plain_steps: ClassVar[int | None] = None
+    """Optimizer steps from which on training may diverge with a network whose derivative in time is not bounded;
+    ``None`` where it does not matter."""
     papers: ClassVar[tuple[str, ...]]
     """What to cite, as keys of :data:`unistep.citations.PAPERS`."""
     supports_level_axes: ClassVar[bool] = False
@@ -165,6 +168,22 @@ class ObjectiveConfig(ABC):
                 f"got {self.level_axes}"
             )
         return (len(x0), *(n if axis in self.level_axes else 1 for axis, n in enumerate(sizes)))
+
+    def budget_warnings(self, steps: int) -> list[str]:
+        """What a number of optimizer steps is too small for.
+
+        A ``curriculum`` that counts its ``settings`` says how many steps each of them needs.
+        """
+        curriculum = getattr(self, "curriculum", None)
+        count = getattr(curriculum, "settings", 1)
+        if curriculum is None or count == 1 or steps >= curriculum.steps_per_setting * count:
+            return []
+        least = curriculum.steps_per_setting
+        return [
+            f"the curriculum has {count} settings for {steps:,} steps, {steps / count:.1f} each, and needs about "
+            f"{least}; take more steps ({least * count:,}) or a smaller "
+            f"--objective.curriculum.{curriculum.shortened_by}"
+        ]
 
     def conditions(self) -> dict[str, AnyField]:
         """Conditions of the student besides the fields of the data, by name; most methods have none."""

@@ -19,6 +19,9 @@ from unistep.objectives.distance import SquaredL2, weighted_distance
 from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.tangent import TangentMethod, value_and_tangent
 
+WARMUP_STEPS = 100
+"""Fewest optimizer steps of the warm-up of the tangent."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SCMConfig(GuidedTeacherConfig):
@@ -27,6 +30,7 @@ class SCMConfig(GuidedTeacherConfig):
     trains = ConsistencyModel
     starts_from_teacher = True
     follows_tangent = True
+    most_plain_steps = 10_000  # double normalisation prevents an instability of long training (section 4.1)
     papers = ("lu2024continuous",)
     supports_level_axes = True
 
@@ -63,6 +67,16 @@ class SCMConfig(GuidedTeacherConfig):
             raise ValueError(f"warmup is a share of the training, 0 to 1, got {self.warmup}")
         if not self.c > 0:
             raise ValueError(f"c must be positive, got {self.c}; the paper's is 0.1")
+
+    def budget_warnings(self, steps: int) -> list[str]:
+        """The tangent's warm-up needs some steps."""
+        found, warmup = super().budget_warnings(steps), self.warmup * steps
+        if self.warmup > 0 and warmup < WARMUP_STEPS:
+            found.append(
+                f"the tangent's warm-up takes {warmup:.0f} steps and needs about {WARMUP_STEPS} (the paper has "
+                "10,000); take more steps or a larger --objective.warmup"
+            )
+        return found
 
     def build(self, student: Map, teacher: Denoiser | None) -> ContinuousConsistency:
         """The objective, on data or along the ODE of the teacher."""

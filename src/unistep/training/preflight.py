@@ -7,22 +7,14 @@ from torch import nn
 from torch.func import jvp
 
 from unistep.core.condition import LabelField
-from unistep.core.timesteps import DoublingCurriculum, RatioCurriculum, SqrtCurriculum
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
-from unistep.objectives.scm import SCMConfig
 from unistep.training.run_config import RunConfig
 
 STEEP = 20.0
 """Rate of the embedding of time from which on methods that differentiate in time are warned of. Our networks have 5
 before training and less than 3 after it; Fourier features of scale 16, with which continuous-time training was unstable
 (Lu & Song 2024, arXiv 2410.11081, section 4.1), have 100."""
-PLAIN_STEPS = 10_000
-"""Optimizer steps up to which continuous-time training goes without double normalisation; the instability that it
-prevents is one of long training (section 4.1 there)."""
-SETTLE = {RatioCurriculum: 100, DoublingCurriculum: 100, SqrtCurriculum: 10}
-"""Fewest optimizer steps for each setting of a curriculum. A stage halves the gap at least: the shipped one-step
-model had 600 steps for each, the papers 25,000 and more. The levels of the first paper grow one by one."""
 
 
 def time_embedding_slope(net: nn.Module) -> float:
@@ -61,8 +53,8 @@ def network_warnings(config: RunConfig, rate: float) -> list[str]:
             f"{config.model.network.advice('steep time embedding')}"
         )
     assert config.max_steps is not None
-    advice = config.model.network.advice("unbounded time derivative")
-    if isinstance(config.objective, SCMConfig) and advice and config.max_steps > PLAIN_STEPS:
+    advice, most = config.model.network.advice("unbounded time derivative"), config.objective.most_plain_steps
+    if most is not None and advice and config.max_steps > most:
         found.append(
             f"{name} without double normalisation may diverge in a run of {config.max_steps:,} steps (Lu & Song "
             f"2024, section 4.1); {advice}, or watch scm/tangent"
@@ -98,31 +90,3 @@ def start_warnings(model: ModelConfig, known: Generator | None, role: str) -> li
 
 def _shortened(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
-
-
-def budget_warnings(config: RunConfig) -> list[str]:
-    """What the number of steps is too small for.
-
-    Args:
-        config: The run, with its number of steps.
-    """
-    assert config.max_steps is not None
-    found = list[str]()
-    curriculum = getattr(config.objective, "curriculum", None)
-    if isinstance(curriculum, RatioCurriculum | DoublingCurriculum | SqrtCurriculum):
-        count, least = curriculum.settings, SETTLE[type(curriculum)]
-        if count > 1 and config.max_steps < least * count:
-            option = "stages" if isinstance(curriculum, RatioCurriculum) else "end"
-            found.append(
-                f"the curriculum has {count} settings for {config.max_steps:,} steps, {config.max_steps / count:.1f} "
-                f"each, and needs about {least}; take more steps ({least * count:,}) or a smaller "
-                f"--objective.curriculum.{option}"
-            )
-    if isinstance(config.objective, SCMConfig) and config.objective.warmup > 0:
-        warmup = config.objective.warmup * config.max_steps
-        if warmup < SETTLE[RatioCurriculum]:
-            found.append(
-                f"the tangent's warm-up takes {warmup:.0f} steps and needs about {SETTLE[RatioCurriculum]} (the paper "
-                "has 10,000); take more steps or a larger --objective.warmup"
-            )
-    return found

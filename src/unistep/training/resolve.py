@@ -33,7 +33,7 @@ from unistep.training.optim import RunOptimizer, build_optimizer
 from unistep.training.pace import Clock, Deadline
 from unistep.training.parallel import World, wrap
 from unistep.training.plan import images_per_second
-from unistep.training.preflight import budget_warnings, network_warnings, start_warnings, time_embedding_slope
+from unistep.training.preflight import network_warnings, start_warnings, time_embedding_slope
 from unistep.training.run_config import RunConfig
 from unistep.training.run_paths import teacher_of
 from unistep.training.step import TrainStep
@@ -153,7 +153,7 @@ class _Resolver:
         if not self.timed:
             config = replace(config, max_steps=steps)
         counted = replace(config, max_steps=steps)
-        warnings = [*network_warnings(counted, slope), *budget_warnings(counted)]
+        warnings = [*network_warnings(counted, slope), *counted.objective.budget_warnings(steps)]
         warnings += start_warnings(model, teacher, "teacher") + start_warnings(model, start, "init")
         return ResolvedRun(
             config=config,
