@@ -87,7 +87,7 @@ clean: ## remove the environment and build outputs
 	@rm -rf $(VENV) dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # The stamp is written last, so an interrupted set-up is taken up again. torch comes first: it is by far the largest.
-$(READY): pyproject.toml $(CONSTRAINTS)
+$(READY): pyproject.toml examples/plugin/pyproject.toml $(CONSTRAINTS)
 	@rm -f $@
 	@good='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'; \
 	if ! $(BIN)/python -c "import sys, pip; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then \
@@ -109,4 +109,5 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@echo "Installing PyTorch, then Unistep with its tools, into $(VENV) (a few minutes, once)"
 	@$(PIP) install $(QUIET) $(PIP_FLAGS) $(LIMITS) $(if $(TORCH),torch==$(TORCH),torch) hatchling editables
 	@$(PIP) install $(QUIET) $(PIP_FLAGS) $(LIMITS) --no-build-isolation -e '.[dev]' $(if $(TORCH),torch==$(TORCH))
+	@$(PIP) install $(QUIET) $(PIP_FLAGS) --no-deps --no-build-isolation -e examples/plugin
 	@touch $@

@@ -224,7 +224,7 @@ class TensorModality(Modality):
     def default_features(self, fields: Mapping[str, Any]) -> str:
         """The values themselves."""
         del fields
-        return "raw"
+        return "pixels"
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """U-Nets over the axes after the first, where there are one to three of even size."""
