@@ -69,7 +69,7 @@ def test_samples_are_tables_and_are_read_again(run: Path, tmp_path: Path, capsys
     found = torch.tensor([[float(cell) for cell in line.split(",")[1:]] for line in lines[1:]])
     assert (found.view(3, 16, 3).transpose(1, 2) - x * 5).abs().max() < 1e-3
     assert main(f"sample {run} -o {tmp_path / 'out.cvs'}".split()) == 2
-    assert "nearest is 'out.csv'" in capsys.readouterr().err
+    assert "'out.csv'" in capsys.readouterr().err
 
 
 def test_it_is_evaluated_on_its_own_features(run: Path, recordings: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +83,9 @@ def test_info_says_what_it_is(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "16 rows of 3 channels, full scale 5" in capsys.readouterr().out
 
 
-def test_a_file_that_cannot_be_used_is_named(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_cannot_be_used_is_named(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = f"train denoising --data folder:{recordings} --data.columns 2 --out {tmp_path / 'run'}"
     assert main(words.split()) == 2
     assert "row 2 has 3 columns, not 2" in capsys.readouterr().err
