@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -23,10 +22,15 @@ def crop(image: UInt8[Tensor, "c h w"], generator: torch.Generator) -> UInt8[Ten
     down, right = max(1, height // _BORDER), max(1, width // _BORDER)
     if down >= height or right >= width:  # too small to be mirrored at its edges
         return image
-    padded = F.pad(image[None].float(), (right, right, down, down), mode="reflect")[0].to(image.dtype)
-    top = int(torch.randint(2 * down + 1, (), generator=generator))
-    left = int(torch.randint(2 * right + 1, (), generator=generator))
-    return padded[:, top : top + height, left : left + width]
+    rows = _moved(height, int(torch.randint(-down, down + 1, (), generator=generator)))
+    columns = _moved(width, int(torch.randint(-right, right + 1, (), generator=generator)))
+    return image.index_select(1, rows).index_select(2, columns)
+
+
+def _moved(size: int, shift: int) -> Tensor:
+    """The places ``shift`` to ``shift + size - 1``, mirrored at both ends."""
+    places = torch.arange(shift, shift + size).abs_()
+    return (size - 1) - (size - 1 - places).abs_()
 
 
 AUGMENTATIONS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {"flip": flip, "crop": crop}
