@@ -124,17 +124,17 @@ def main(arguments: list[str] | None = None) -> int:
         if options.seconds is not None and not options.seconds > 0:
             raise ValueError(f"--seconds must be above 0, got {options.seconds:g}")
         generator = unistep.load(options.model)
-        modality, _ = check_instrument(generator)
-        modality.check_path(options.out)
+        output, _ = check_instrument(generator)
+        generator.modality.check_path(options.out)
         instruments = generator.config.fields["instrument"]
         assert isinstance(instruments, LabelField)
         names = instruments.names or tuple(map(str, instruments.written))
         drums = None if options.drums == "none" else unistep.load(options.drums or "drums")
-        if drums is not None and options.drums is None and not plays_beside(drums, modality):
+        if drums is not None and options.drums is None and not plays_beside(drums, output):
             drums = None
         strokes: tuple[str, ...] = ()
         if drums is not None:
-            check_drums(drums, modality)
+            check_drums(drums, output)
             kinds = drums.config.fields["label"]
             assert isinstance(kinds, LabelField)
             strokes = kinds.names or tuple(map(str, kinds.written))
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "its beginning with --seconds"
             )
         performance = perform(generator, piece, drums=drums, seed=options.seed, gain=0.4)
-        modality.save(performance.sound, options.out)
+        generator.modality.save(performance.sound, options.out)
     except ValueError as error:
         print(f"play_midi: error: {error}", file=sys.stderr)
         return 2

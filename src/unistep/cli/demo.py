@@ -88,26 +88,26 @@ def _play(options: AudioDemoOptions) -> int:
     from unistep.hub.load import load, models
 
     generator = load(options.model, device=choose_device(options.device))
-    modality, _ = check_instrument(generator)
+    output, _ = check_instrument(generator)
     instruments = generator.config.fields["instrument"]
     assert isinstance(instruments, LabelField)
     kit = options.drums or ("drums" if "drums" in models() else None)
     drums = None if kit is None else load(kit, device=choose_device(options.device))
-    if options.drums is None and drums is not None and not plays_beside(drums, modality):
-        drums = None  # the shipped ones are of one rate
+    if options.drums is None and drums is not None and not plays_beside(drums, output):
+        drums = None  # the shipped ones have one rate
     label = None if drums is None else drums.config.fields.get("label")
     classes = label.names if isinstance(label, LabelField) else ()
     if options.drums is not None and not set(classes) >= KIT:
-        raise ValueError(f"--drums takes a model that knows {', '.join(sorted(KIT))}; {options.drums} does not")
+        raise ValueError(f"--drums takes a model with the classes {', '.join(sorted(KIT))}; {options.drums} does not")
     names = instruments.names or tuple(map(str, instruments.written))
     piece = scale_and_beat(names, classes, tempo=options.tempo)
     performance = perform(generator, piece, drums=drums, seed=options.seed)
     out.parent.mkdir(parents=True, exist_ok=True)
-    modality.save(performance.sound, out)
-    modality.save(performance.sound, out.with_suffix(".png"))
+    generator.modality.save(performance.sound, out)
+    generator.modality.save(performance.sound, out.with_suffix(".png"))
     played = dict.fromkeys(note.instrument for note in piece)
-    told = f"{len(performance.latencies)} notes of {', '.join(played)}, {generator.network_calls()} network call each"
-    print(f"{told}, on {hardware(generator.device)}")
+    calls = f"{generator.network_calls()} network call each, on {hardware(generator.device)}"
+    print(f"{len(performance.latencies)} notes of {', '.join(played)}, {calls}")
     usual, slow = (1e3 * performance.latency(share) for share in (0.5, 0.95))
     factor = performance.latency(0.5) / performance.note_seconds
     print(

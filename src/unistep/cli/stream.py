@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import signal
 import sys
 import threading
@@ -17,27 +16,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from unistep.cli.errors import INTERRUPTED, CommandError
+from unistep.cli.errors import INTERRUPTED
 from unistep.cli.model_options import parse_model_options
 from unistep.cli.outputs import check_file
 from unistep.generation.pacing import Deadlines
 
 if TYPE_CHECKING:
-    import numpy as np
+    from torch import Tensor
 
     from unistep.generation.model_config import ModelConfig
-    from unistep.modalities.audio import AudioModality
+    from unistep.modalities.stream_output import StreamOutput
 
 PIPE = "-"
 """Standard output, as ``--out`` has it."""
 
-Put = Callable[["np.ndarray"], None]
-"""Takes the samples ``[n, c]``, int16, of one chunk."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class StreamOptions:
-    """Play a model of an endless sound. Its conditions, such as --pitch, are options too: unistep stream MODEL -h."""
+    """Play a streaming model. Its conditions, such as --pitch, are options too: unistep stream MODEL -h."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
@@ -64,19 +60,18 @@ class StreamOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Play until the end, until Ctrl-C, or until nobody listens."""
-    from unistep.modalities.audio_writing import FORMATS
-
     without = "drawn from the seed; several with commas take turns, one a chunk"
     what = "Play a streaming model."
     given = parse_model_options(StreamOptions, "stream", arguments, what, without=without)
     options, config = given.options, given.config
+    output = config.modality.stream_output
     if options.seconds is not None and not 0 < options.seconds < math.inf:
         raise ValueError(f"--seconds must be a number above 0 (without it, a pipe never ends), got {options.seconds:g}")
     if options.out == PIPE and sys.stdout is None:
         raise ValueError("standard output is closed: name a file with -o")
     if options.out == PIPE and sys.stdout.isatty():
-        raise ValueError(f"samples are not for a terminal: add {_player(config)}, or name a file with -o")
-    path = None if options.out == PIPE else check_file(options.out, tuple(FORMATS))
+        raise ValueError(f"samples are not for a terminal: add | {output.player}, or name a file with -o")
+    path = None if options.out == PIPE else check_file(options.out, output.endings)
     condition = {field: _turns(config, field, text) for field, text in given.condition.items()}
     return _play(options, path, condition)
 
@@ -89,23 +84,17 @@ def _turns(config: ModelConfig, field: str, text: str) -> Any:
     return itertools.cycle(values) if len(values) > 1 else text
 
 
-def _player(config: ModelConfig) -> str:
-    rate, channels = getattr(config.modality, "sample_rate", 16_000), getattr(config.modality, "channels", 1)
-    return f"| aplay -f S16_LE -r {rate} -c {channels}"
-
-
 def _play(options: Any, path: Path | None, condition: dict[str, Any]) -> int:
     from unistep.cli.devices import choose_device
     from unistep.hub.load import load
-    from unistep.modalities.audio_reading import quantise
 
     began = time.perf_counter()
     generator = load(options.model, device=choose_device(options.device), precision=options.precision)
     chunks = generator.stream(
         seed=options.seed, steps=options.steps, solver=options.solver, guidance=options.guidance, **condition
     )
-    modality: Any = generator.modality
-    length = modality.chunk.seconds
+    modality = generator.modality
+    length = modality.chunk.seconds or 0.0
     seconds = 60.0 if options.seconds is None and path is not None else options.seconds
     if seconds is not None:
         chunks = itertools.islice(chunks, min(max(1, -int(-seconds // length)), sys.maxsize))
@@ -113,11 +102,11 @@ def _play(options: Any, path: Path | None, condition: dict[str, Any]) -> int:
     deadlines = Deadlines(length, paced=paced, begun=began)
     show, interrupted = _Health(deadlines), False
     try:
-        with _sink(path, modality) as put, _polite_kill():
+        with _sink(path, modality.stream_output) as put, _polite_kill():
             try:
                 for chunk in chunks:
                     deadlines.made()
-                    put(quantise(chunk.numpy().T))
+                    put(chunk)
                     deadlines.handed()
                     show()
             except KeyboardInterrupt:
@@ -150,49 +139,29 @@ class _Health:
 
 
 @contextmanager
-def _sink(path: Path | None, modality: AudioModality) -> Iterator[Put]:
-    """Where chunks go; a file takes its place when the block ends, and is whole then.
-
-    Raises:
-        CommandError: If it cannot be written; a :class:`DiskError` on a full disk.
-    """
-    from unistep.files import replacing
-    from unistep.modalities.audio_reading import libraries
-    from unistep.modalities.audio_writing import FORMATS
-
-    if path is None:
-        pipe = sys.stdout.buffer
-
-        def hand_on(samples: np.ndarray) -> None:
-            try:
-                pipe.write(samples.astype("<i2").tobytes())
-                pipe.flush()
-            except OSError as error:  # with a name; one of a reader that left stays a BrokenPipeError
-                raise OSError(error.errno, error.strerror, "standard output") from None
-
-        yield hand_on
+def _sink(path: Path | None, output: StreamOutput) -> Iterator[Callable[[Tensor], object]]:
+    """Where chunks go; a file takes its place when the block ends, and is whole then."""
+    if path is not None:
+        with output.open_file(path) as put:
+            yield put
         return
-    soundfile, _ = libraries()
-    container, code = FORMATS[path.suffix.lower()]
-    with replacing(path) as temporary:
+    pipe = sys.stdout.buffer
+
+    def hand_on(chunk: Tensor) -> None:
         try:
-            with soundfile.SoundFile(
-                temporary, "w", modality.sample_rate, modality.channels, code, format=container
-            ) as file:
-                yield file.write
-        except soundfile.LibsndfileError as error:
-            # Of a full disk libsndfile says only that the system failed; writing there ourselves says how.
-            with temporary.open("ab", buffering=0) as probe:
-                probe.write(bytes(2**20))
-                os.fsync(probe.fileno())
-            raise CommandError(f"cannot write {path}: {error.error_string}") from None
+            pipe.write(output.to_bytes(chunk))
+            pipe.flush()
+        except OSError as error:  # with a name; one of a reader that left stays a BrokenPipeError
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+    yield hand_on
 
 
 @contextmanager
 def _polite_kill() -> Iterator[None]:
     """For the block, a polite kill ends the stream as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is told of signals
+        yield  # only the main thread gets signals
         return
     held = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unistep.core.condition import LabelField, ScalarField
 from unistep.generation.generator import Generator
-from unistep.modalities.audio import AudioModality
+from unistep.modalities.stream_output import StreamOutput
 
 RELEASE = 0.06
 """Seconds over which a note that ends before its sound does dies away."""
@@ -38,7 +38,7 @@ class Played:
     velocity: float = 96
     """How hard the key is struck."""
     drum: bool = False
-    """Whether the instrument is a class of the model of drums, which is asked instead; pitch says nothing then."""
+    """Whether the instrument is a class of the model of drums, which plays it then; the pitch has no effect."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,25 +70,25 @@ def perform(
     """Play a piece, each note by itself as a player would ask for it.
 
     Args:
-        generator: A one-step model of notes, told instrument and pitch.
+        generator: A one-step model of notes with the conditions instrument and pitch.
         notes: The piece.
-        drums: A one-step model of drums, told a class, at the same sampling rate.
+        drums: A one-step model of drums with the condition label, at the same sampling rate.
         seed: Note ``i`` belongs to ``seed + i``.
         gain: Factor of every note, so that several at once find room.
 
     Raises:
         ValueError: If the model is not of notes, does not know an instrument, or there is nothing to play.
     """
-    modality, pitches = check_instrument(generator)
+    output, pitches = check_instrument(generator)
     if drums is not None:
-        check_drums(drums, modality)
+        check_drums(drums, output)
     if not notes:
         raise ValueError("there is no note to play")
-    rate = modality.sample_rate
+    rate = output.rate
     fade = torch.linspace(1, 0, max(1, round(RELEASE * rate)))
-    longest = max(modality.samples, 0 if drums is None else drums.signal_shape[1])
+    longest = max(generator.signal_shape[-1], 0 if drums is None else drums.signal_shape[1])
     end = max(round(note.start * rate) for note in notes) + longest + len(fade)
-    sound, latencies = torch.zeros(modality.channels, end), []
+    sound, latencies = torch.zeros(output.channels, end), []
     for instrument in filter(None, (generator, drums)):
         instrument.sample(1)  # the first call of a network is slower than all others
     for i, note in enumerate(notes):
@@ -96,8 +96,8 @@ def perform(
         if note.drum and drums is not None:
             x = drums.sample(1, seed=seed + i, label=note.instrument)[0] * (note.velocity / 127)
         else:
-            told: dict[str, Any] = {"instrument": note.instrument, "pitch": in_range(note.pitch, pitches)}
-            x = generator.sample(1, seed=seed + i, **told, **_velocity(generator, note))[0]
+            condition: dict[str, Any] = {"instrument": note.instrument, "pitch": in_range(note.pitch, pitches)}
+            x = generator.sample(1, seed=seed + i, **condition, **_velocity(generator, note))[0]
         latencies.append(time.perf_counter() - begun)
         length = x.shape[1]
         held = min(length, max(1, round(note.seconds * rate)))
@@ -109,45 +109,44 @@ def perform(
     loudest = float(sound.abs().max())
     last = max(round((note.start + min(note.seconds, longest / rate) + RELEASE) * rate) for note in notes)
     sound = sound[:, :last] * min(1.0, PEAK / max(loudest, 1e-9))
-    return Performance(sound=sound, sample_rate=rate, latencies=tuple(latencies), note_seconds=modality.seconds)
+    return Performance(
+        sound=sound, sample_rate=rate, latencies=tuple(latencies), note_seconds=generator.signal_shape[-1] / rate
+    )
 
 
-def check_instrument(generator: Generator) -> tuple[AudioModality, LabelField]:
-    """The modality and the pitches of a model of notes.
+def check_instrument(generator: Generator) -> tuple[StreamOutput, LabelField]:
+    """How a model of notes sounds, and its pitches.
 
     Raises:
         ValueError: If it is none.
     """
     pitches, instruments = (generator.config.fields.get(name) for name in ("pitch", "instrument"))
-    if not (
-        isinstance(generator.modality, AudioModality) and isinstance(pitches, LabelField) and instruments is not None
-    ):
+    if not isinstance(pitches, LabelField) or instruments is None:
         raise ValueError(f"{generator.name} cannot be played; it takes a model of sounds with instrument and pitch")
     if generator.config.context is not None:
         raise ValueError(f"{generator.name} plays without end, not note by note; use unistep stream")
-    return generator.modality, pitches
+    return generator.modality.stream_output, pitches
 
 
-def plays_beside(drums: Generator, modality: AudioModality) -> bool:
+def plays_beside(drums: Generator, instrument: StreamOutput) -> bool:
     """Whether drums have the sampling rate and the channels of an instrument."""
-    theirs = drums.modality
-    ours = (modality.sample_rate, modality.channels)
-    return isinstance(theirs, AudioModality) and (theirs.sample_rate, theirs.channels) == ours
+    theirs = drums.modality.stream_output
+    return (theirs.rate, theirs.channels) == (instrument.rate, instrument.channels)
 
 
-def check_drums(drums: Generator, modality: AudioModality) -> None:
+def check_drums(drums: Generator, instrument: StreamOutput) -> None:
     """Say whether a model of drums can play beside an instrument.
 
     Raises:
         ValueError: If it cannot.
     """
-    theirs = drums.modality
-    if not (isinstance(theirs, AudioModality) and "label" in drums.config.fields):
+    if "label" not in drums.config.fields:
         raise ValueError(f"{drums.name} cannot play drums; it takes a model of sounds with a label")
-    if not plays_beside(drums, modality):
+    theirs = drums.modality.stream_output
+    if not plays_beside(drums, instrument):
         raise ValueError(
-            f"{drums.name} plays at {theirs.sample_rate} Hz in {theirs.channels} channels, the instrument at "
-            f"{modality.sample_rate} Hz in {modality.channels}; they must agree"
+            f"{drums.name} plays at {theirs.rate} Hz in {theirs.channels} channels, the instrument at "
+            f"{instrument.rate} Hz in {instrument.channels}; they must agree"
         )
 
 

@@ -22,6 +22,7 @@ from unistep.modalities.signal_options import SignalOptions
 if TYPE_CHECKING:
     from PIL import Image
 
+    from unistep.modalities.stream_output import StreamOutput
     from unistep.nets.config import NetworkConfig
 
 MOST_SAMPLES = 2**30
@@ -83,6 +84,13 @@ class AudioModality(Modality):
     def described(self) -> str:
         """Length, sampling rate and channels in words."""
         return f"{self.seconds:.4g} s, {self.sample_rate:,} Hz, {'mono' if self.channels == 1 else 'stereo'}"
+
+    @property
+    def stream_output(self) -> StreamOutput:
+        """16-bit samples for a pipe, or files that grow chunk by chunk."""
+        from unistep.modalities.audio_stream import audio_stream
+
+        return audio_stream(self.sample_rate, self.channels)
 
     def to_signal(self, stored: Int16[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """16-bit samples as waveforms in [-1, 1], float32 on the same device."""

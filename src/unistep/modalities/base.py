@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from unistep.codecs.base import CodecConfig
     from unistep.modalities.recording import Recording
+    from unistep.modalities.stream_output import StreamOutput
     from unistep.nets.config import NetworkConfig
 
 
@@ -76,6 +77,15 @@ class Modality(ABC):
             ValueError: If there are no streams of such signals.
         """
         raise ValueError(f"there are no streams of {self.noun}s: they have no last axis that could be time")
+
+    @property
+    def stream_output(self) -> StreamOutput:
+        """How streams of such signals reach a player or a file.
+
+        Raises:
+            ValueError: If such signals cannot be played.
+        """
+        raise ValueError(f"{self.noun}s cannot be played: they do not last in time")
 
     @abstractmethod
     def to_signal(self, stored: Tensor) -> Tensor:
