@@ -32,6 +32,8 @@ class ConditionField(ABC):
     """What its values are: ``label``, ``scalar``, ``tokens`` or ``signal``."""
     value: ClassVar[type[Value]]
     """The class of its values."""
+    drawn: ClassVar[bool] = True
+    """Whether :meth:`draw` gives values such as data has; else it gives the null condition."""
 
     @property
     @abstractmethod

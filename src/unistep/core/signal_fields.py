@@ -27,6 +27,7 @@ class TokensField(ConditionField):
 
     kind: ClassVar[str] = "tokens"
     value: ClassVar[type[Value]] = Tokens
+    drawn: ClassVar[bool] = False
 
     length: int
     """Largest number of vectors, :math:`n`."""
@@ -99,6 +100,7 @@ class SignalField(ConditionField):
 
     kind: ClassVar[str] = "signal"
     value: ClassVar[type[Value]] = Signal
+    drawn: ClassVar[bool] = False
 
     shape: tuple[int, ...]
     """Shape of one signal, channels first."""

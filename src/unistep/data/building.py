@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from unistep import registry
-from unistep.core.condition import ConditionValue
+from unistep.core.condition import AnyField, Value
 from unistep.data.cache import CacheWriter, skipped_listing, writing
 from unistep.data.decoding import outcomes
 from unistep.data.fingerprints import described_fields, plain_fields
@@ -26,6 +29,7 @@ from unistep.modalities.recording import Recording
 from unistep.modalities.unusable import UnusableFileError
 
 _NAMED = 3  # items that a remark names
+_AT_ONCE = 256  # items whose reference signals are converted together
 
 
 def build(path: Path, key: str, name: str, manifest: SourceManifest, config: DataConfig, *, progress: bool) -> None:
@@ -74,9 +78,7 @@ def build(path: Path, key: str, name: str, manifest: SourceManifest, config: Dat
         if numbers is not None:
             writer.add("label.index", numbers)
         for field, spec in manifest.fields.items():
-            value = spec.parse(field, items.conditions[field], len(items.labels))
-            for part, column in value.arrays().items():
-                writer.add(f"{field}.{part}", column)
+            writer.add_values(field, items.values_of(field, spec, modality))
         items.add_windows()
         description = {
             "key": key,
@@ -108,7 +110,7 @@ class _Items:
         self._channels = 1 if manifest.one_channel_if_equal else manifest.shape[0]
         self._index = WindowIndex(manifest.shape[1]) if manifest.windowed else None
         self.labels: list[Label] = []
-        self.conditions: dict[str, list[ConditionValue]] = {field: [] for field in manifest.fields}
+        self.conditions: dict[str, list[Any]] = {field: [] for field in manifest.fields}
         self.skipped: list[Skipped] = []
         self.notes: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
@@ -133,14 +135,22 @@ class _Items:
             self._add_values(found.values)
             count = 1
         self.labels += [item.label] * count
+        references = found.references if isinstance(found, Decoded) else {}
         for condition in item.conditions or (item.condition,) * count:
             for field, column in self.conditions.items():
-                column.append(condition[field])
+                column.append(references[field] if field in references else condition.get(field))
         self.notes.update(found.notes)
         for note in found.notes:
             self.examples.setdefault(note, []).append(item.name)
             del self.examples[note][_NAMED:]
         return count
+
+    def values_of(self, field: str, spec: AnyField, modality: Modality) -> Iterator[Value]:
+        """The values of a condition, some items at a time: reference signals take much more memory than stored ones."""
+        column = self.conditions[field]
+        for start in range(0, max(1, len(column)), _AT_ONCE):
+            part = [_signal(value, modality) for value in column[start : start + _AT_ONCE]]
+            yield spec.parse(field, part, len(part))
 
     def add_windows(self) -> None:
         """Write where windows lie."""
@@ -166,6 +176,11 @@ class _Items:
             total += len(block)
         self._index.add(found.starts, found.slack, total)
         return len(found.starts)
+
+
+def _signal(value: Any, modality: Modality) -> Any:
+    """A reference signal as the network's data; any other value as it is."""
+    return modality.to_signal(torch.from_numpy(value)) if isinstance(value, np.ndarray) else value
 
 
 def _list_skipped(summary: Summary, path: Path) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from unistep.core.condition import Value
 from unistep.data.arrays import ArrayRecord, ArrayWriter, DamagedCacheError, read_array
 from unistep.files import replacing_folder, unwritable
 
@@ -94,6 +95,27 @@ class CacheWriter:
             self._records[name] = writer.close()
         finally:
             writer.abandon()
+
+    def add_values(self, name: str, values: Iterable[Value]) -> None:
+        """Write the values of a condition, an array for each of their parts.
+
+        Args:
+            name: Name of the condition.
+            values: Those of the first items, of the next ones, and so on.
+        """
+        self._finish_values()
+        writers: dict[str, ArrayWriter] = {}
+        try:
+            for value in values:
+                for part, column in value.arrays().items():
+                    if part not in writers:
+                        path = self.folder / f"{name}.{part}.npy"
+                        writers[part] = ArrayWriter(path, column.dtype, column.shape[1:], self._hash.update)
+                    writers[part].append(column)
+            self._records |= {f"{name}.{part}": writer.close() for part, writer in writers.items()}
+        finally:
+            for writer in writers.values():
+                writer.abandon()
 
     def finish(self, description: dict[str, Any], meaning: Any) -> None:
         """Write the description, with the fingerprint of the data and all checksums.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unistep.core.condition import AnyField, Condition, LabelField
+from unistep.core.condition import AnyField, Condition, LabelField, encoded
 from unistep.data.summary import Summary
 
 if TYPE_CHECKING:
@@ -206,6 +206,16 @@ def augmented(modality: Modality, names: Sequence[str], stored: Tensor, seeds: S
             item = change(item, generator)
         items.append(item)
     return torch.stack(items)
+
+
+def augmented_batch(
+    modality: Modality, names: Sequence[str], stored: Tensor, condition: Condition, seeds: Seeds | None
+) -> tuple[Tensor, Condition]:
+    """Stored items and their conditions, whose reference signals change as the items do; see :func:`augmented`."""
+    if not names or seeds is None:
+        return stored, condition
+    changed = encoded(condition, lambda signal: augmented(modality, names, signal, seeds))
+    return augmented(modality, names, stored, seeds), changed
 
 
 def check_augmentations(modality: type[Modality] | Modality, names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unistep.core.condition import AnyField, Condition, LabelField, Value
 from unistep.data.cache import VALUES, Cached
-from unistep.data.dataset import Dataset, Indices, Seeds, StoredValues, augmented
+from unistep.data.dataset import Dataset, Indices, Seeds, StoredValues, augmented_batch
 from unistep.data.fingerprints import fields_of
 from unistep.data.summary import Summary, from_stored
 from unistep.data.windows import WINDOW, Windows
@@ -102,7 +102,7 @@ class PreparedDataset(Dataset):
             stored = torch.from_numpy(self._stored[rows])
         else:
             stored = torch.from_numpy(self._windows.cut(self._stored, rows, seeds))
-        return augmented(self._modality, self._augment, stored, seeds), self._conditions(rows)
+        return augmented_batch(self._modality, self._augment, stored, self._conditions(rows), seeds)
 
     def _conditions(self, rows: np.ndarray) -> dict[str, Value]:
         return {

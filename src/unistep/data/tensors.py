@@ -25,7 +25,7 @@ from unistep.core.condition import (
     concat,
     select,
 )
-from unistep.data.dataset import Dataset, Indices, Seeds, augmented, check_augmentations
+from unistep.data.dataset import Dataset, Indices, Seeds, augmented_batch, check_augmentations
 from unistep.data.fingerprints import described_fields
 from unistep.modalities.base import Modality
 
@@ -95,8 +95,7 @@ class TensorDataset(Dataset):
 
     def batch(self, indices: Indices, seeds: Seeds | None = None) -> tuple[Tensor, Condition]:
         rows = torch.as_tensor(np.asarray(indices, dtype=np.int64))
-        stored = augmented(self._modality, self._augment, self._stored[rows], seeds)
-        return stored, select(self._condition, rows)
+        return augmented_batch(self._modality, self._augment, self._stored[rows], select(self._condition, rows), seeds)
 
 
 @final

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +30,8 @@ class Decoded:
     """The signal in its stored type, such as uint8 pixels ``[c, h, w]`` or int16 samples ``[c, n]``."""
     notes: tuple[str, ...] = ()
     """Remarks, such as ``turned upright``, that a summary counts."""
+    references: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Reference signals that belong to it by the name of their condition, in their stored type."""
 
 
 class Modality(ABC):

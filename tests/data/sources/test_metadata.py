@@ -16,7 +16,7 @@ def read(tmp_path):
     def call(content: str | bytes):
         path = tmp_path / "metadata.jsonl"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return read_metadata(path)
+        return {name: line.label for name, line in read_metadata(path).items()}
 
     return call
 

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from unistep import registry
+from unistep.core.condition import AnyField, SignalField
 from unistep.data.options import DataConfig
 from unistep.data.sources.base import Item, LocalSource, SourceManifest
 from unistep.data.sources.limits import evenly_spaced, shares
@@ -18,6 +19,8 @@ from unistep.data.sources.paths import printable
 from unistep.modalities.unusable import UnusableFileError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from unistep.modalities.base import Decoded, Modality
     from unistep.modalities.recording import Recording
 
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 class Folder(LocalSource):
     """Every file below a folder, but for hidden ones, in the order of their names.
 
-    Links are followed. With ``metadata.jsonl`` only the files that it lists are used.
+    Links are followed. With ``metadata.jsonl`` only the files that it lists are used; further files on a line, such as
+    ``{"file_name": "colour/1.png", "source": "grey/1.png"}``, are reference signals: the condition ``source``.
 
     Args:
         path: The folder.
@@ -45,11 +49,12 @@ class Folder(LocalSource):
         Raises:
             ValueError: If the path is not a folder, or cannot be read, or ``metadata.jsonl`` is not what it should be.
         """
-        return list_folder(self.path)
+        known: dict[str, type[Modality]] = registry.entries("modality")
+        return list_folder(self.path, frozenset(suffix for kind in known.values() for suffix in kind.suffixes))
 
     def identity(self) -> dict[str, Any]:
-        """Where the folder is, and name, length, time of change and label of each file."""
-        files = [[e.name, e.size, e.mtime, e.trouble, e.label] for e in self.entries]
+        """Where the folder is, and name, length, time of change and label of each file and its reference files."""
+        files = [_identity(entry) for entry in self.entries]
         return {"folder": str(self.path.resolve()), "files": files}
 
     def modality_of(self, config: DataConfig) -> str:
@@ -75,7 +80,12 @@ class Folder(LocalSource):
         options = config.options_for(name)
         if not (self.path / METADATA).is_file():
             entries = with_folder_labels(entries, modality.suffixes)
+        fields = self._references(entries, modality, options)
         if options.windowed:
+            if fields:
+                raise ValueError(
+                    f"windows of recordings take no reference files, and {self.path / METADATA} lists some"
+                )
             return self._windows(entries, name, config.limit, options)
         chosen = self._chosen(entries, modality, config.limit)
         return SourceManifest(
@@ -83,8 +93,23 @@ class Folder(LocalSource):
             count=len(chosen),
             shape=modality.item_shape(options),
             items=lambda: (self._item(e, modality, partial(self._read, e, modality, options)) for e in chosen),
-            one_channel_if_equal=modality.one_channel_if_equal(options),
+            # A reference may have colours where no item has.
+            one_channel_if_equal=not fields and modality.one_channel_if_equal(options),
+            fields=fields,
         )
+
+    def _references(self, entries: list[Entry], modality: type[Modality], options: Any) -> dict[str, AnyField]:
+        """The conditions that are reference signals: those whose files are all of this modality, by their names."""
+        files: dict[str, list[str]] = {}
+        for entry in entries:
+            for key, reference in entry.references.items():
+                files.setdefault(key, []).append(reference.name)
+        shape = modality.item_shape(options)
+        return {
+            key: SignalField(shape=shape)
+            for key, names in sorted(files.items())
+            if all(has_suffix(name, modality.suffixes) for name in names)
+        }
 
     def _chosen(self, entries: list[Entry], modality: type[Modality], limit: int | None) -> list[Entry]:
         named = [entry for entry in entries if has_suffix(entry.name, modality.suffixes)]
@@ -122,7 +147,19 @@ class Folder(LocalSource):
     def _read(self, entry: Entry, modality: type[Modality], options: Any) -> Decoded:
         if entry.trouble:
             raise UnusableFileError(entry.trouble, recognised=False)
-        return modality.read(self.path / entry.name, options)
+        found = modality.read(self.path / entry.name, options)
+        return replace(
+            found, references={k: self._reference(k, e, modality, options) for k, e in entry.references.items()}
+        )
+
+    def _reference(self, key: str, entry: Entry, modality: type[Modality], options: Any) -> np.ndarray:
+        """A reference signal as it is stored; without it the item cannot be used."""
+        try:
+            if entry.trouble:
+                raise UnusableFileError(entry.trouble, recognised=False)
+            return modality.read(self.path / entry.name, options).values
+        except UnusableFileError as error:
+            raise UnusableFileError(f"its {key} {printable(entry.name)}: {error}", recognised=True) from None
 
     def _read_windows(self, entry: Entry, modality: type[Modality], options: Any, quota: int) -> Recording:
         if entry.trouble:
@@ -130,3 +167,8 @@ class Folder(LocalSource):
         found = modality.read_windows(self.path / entry.name, options)
         starts = tuple(found.starts[k] for k in evenly_spaced(len(found.starts), quota))
         return replace(found, starts=starts)
+
+
+def _identity(entry: Entry) -> list[Any]:
+    found = [entry.name, entry.size, entry.mtime, entry.trouble, entry.label]
+    return [*found, {key: _identity(e) for key, e in entry.references.items()}] if entry.references else found

@@ -6,11 +6,11 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unistep.data.sources.base import Label
-from unistep.data.sources.metadata import METADATA, read_metadata
+from unistep.data.sources.metadata import METADATA, Line, read_metadata
 from unistep.data.sources.paths import missing_path, printable
 
 
@@ -28,10 +28,16 @@ class Entry:
     """Why it cannot be read, where that is known already."""
     label: Label = None
     """Its class."""
+    references: Mapping[str, Entry] = field(default_factory=dict)
+    """Files of its reference signals by the name of their condition."""
 
 
-def list_folder(path: Path) -> list[Entry]:
+def list_folder(path: Path, suffixes: frozenset[str] = frozenset()) -> list[Entry]:
     """Every file below a folder, but for hidden ones, in the order of their names; those that its metadata lists.
+
+    Args:
+        path: The folder.
+        suffixes: How names of reference files end that its metadata may list.
 
     Raises:
         ValueError: If the path is not a folder, or cannot be read, or ``metadata.jsonl`` is not what it should be.
@@ -47,8 +53,7 @@ def list_folder(path: Path) -> list[Entry]:
             f"the folder {path} cannot be read: {error.strerror}; give yourself the right to list and enter it"
         ) from error
     if has_metadata:
-        listed: Mapping[str, Label] = read_metadata(path / METADATA)
-        return [_entry(path / name, name, label) for name, label in listed.items()]
+        return [_listed(path, name, line) for name, line in read_metadata(path / METADATA, suffixes).items()]
     return sorted(_walk(path), key=lambda entry: os.fsencode(entry.name))
 
 
@@ -66,6 +71,12 @@ def with_folder_labels(entries: list[Entry], suffixes: frozenset[str]) -> list[E
         replace(entry, label=printable(entry.name.split("/", 1)[0])) if "/" in entry.name else entry
         for entry in entries
     ]
+
+
+def _listed(path: Path, name: str, line: Line) -> Entry:
+    """A file that the metadata lists, with its reference files."""
+    references = {key: _entry(path / other, other) for key, other in line.references.items()}
+    return replace(_entry(path / name, name, line.label), references=references)
 
 
 def _entry(path: Path | os.DirEntry[str], name: str, label: Label = None) -> Entry:

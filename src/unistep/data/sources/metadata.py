@@ -1,21 +1,40 @@
-"""``metadata.jsonl``: the files of a folder that are meant, with their labels."""
+"""``metadata.jsonl``: the files of a folder that are meant, with their labels and the files that belong to them."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unistep.data.sources.base import Label
 
 METADATA = "metadata.jsonl"
-"""One JSON object a line, with ``file_name`` and, if wanted, ``label``."""
+"""One JSON object a line, with ``file_name`` and, if wanted, ``label`` and files of reference signals by name."""
+
+RESERVED = ("context", "guidance")
+"""Names of conditions that have a meaning of their own."""
 
 
-def read_metadata(path: Path) -> dict[str, Label]:
-    """The files that are listed, relative to the folder and with slashes, in order, with their labels.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """What is listed of one file."""
+
+    label: Label = None
+    """Its class."""
+    references: Mapping[str, str] = field(default_factory=dict)
+    """Files of its reference signals by the name of their condition, relative to the folder and with slashes."""
+
+
+def read_metadata(path: Path, suffixes: frozenset[str] = frozenset()) -> dict[str, Line]:
+    """The files that are listed, relative to the folder and with slashes, in order, with what belongs to them.
 
     Lines end with a line feed, after a carriage return or not; blank ones, and a byte order mark, are passed over.
+
+    Args:
+        path: The file.
+        suffixes: How names of reference files end; further keys with other values are ignored.
 
     Raises:
         ValueError: If it cannot be read, lists nothing, or has a line that is not what it should be; names the line.
@@ -28,39 +47,56 @@ def read_metadata(path: Path) -> dict[str, Label]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"{path}, line {line} is not UTF-8: byte 0x{error.object[error.start]:02x}") from error
-    listed: dict[str, Label] = {}
+    listed: dict[str, Line] = {}
     for number, line in enumerate(text.split("\n"), start=1):  # other separators of lines may stand in a value
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        name, label = _entry(line, where)
+        name, found = _entry(line, where, suffixes)
         if name in listed:
             raise ValueError(f"{where}: {name!r} was listed before")
-        listed[name] = label
+        listed[name] = found
     if not listed:
         raise ValueError(f"{path} is empty; list the files in it, one object a line, or remove it to use all of them")
     return listed
 
 
-def _entry(line: str, where: str) -> tuple[str, Label]:
+def _entry(line: str, where: str, suffixes: frozenset[str]) -> tuple[str, Line]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not JSON: {error}") from error
     if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
         raise ValueError(f'{where} must be like {{"file_name": "a.png", "label": "cat"}}, got {line.strip()[:60]}')
-    name, label = record["file_name"], record.get("label")
-    if "\0" in name or not _is_name(name):
-        raise ValueError(f"{where}: file_name must be a name that a file can have, got {name!r}")
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"{where}: file_name must lie inside the folder, got {name!r}")
+    name, label = _path(record["file_name"], "file_name", where), record.get("label")
     if isinstance(label, bool) or not isinstance(label, int | str | None):
         raise ValueError(f"{where}: label must be a name or a number, got {label!r}")
     if isinstance(label, str) and ("\0" in label or any("\ud800" <= c <= "\udfff" for c in label)):
         raise ValueError(f"{where}: label must be text without NUL and lone surrogates, got {label!r}")
     if isinstance(label, int) and label < 0:
         raise ValueError(f"{where}: label must be 0 or more, got {label}; leave it out of a file without a label")
-    return Path(name).as_posix(), label
+    references = {
+        key: _path(value, key, where)
+        for key, value in record.items()
+        if key not in ("file_name", "label") and isinstance(value, str) and _suffix(value) in suffixes
+    }
+    for key in references:
+        if not key.isidentifier() or key in RESERVED:
+            raise ValueError(f"{where}: the condition of a reference file must be a single word, got {key!r}")
+    return name, Line(label=label, references=references)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _path(name: str, key: str, where: str) -> str:
+    """A file inside the folder, with slashes."""
+    if "\0" in name or not _is_name(name):
+        raise ValueError(f"{where}: {key} must be a name that a file can have, got {name!r}")
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{where}: {key} must lie inside the folder, got {name!r}")
+    return Path(name).as_posix()
 
 
 def _is_name(name: str) -> bool:
