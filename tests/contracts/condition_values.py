@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from unistep.core.condition import Label, Scalar, Signal, Tokens, Value
+from unistep.core.condition import (
+    ConditionField,
+    Label,
+    LabelField,
+    Scalar,
+    ScalarField,
+    Signal,
+    SignalField,
+    Tokens,
+    TokensField,
+    Value,
+)
+from unistep.core.fields import ReadSignal
+from unistep.core.seeding import Randomness, uniform
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +42,38 @@ class Direction(Value):
 
     def matches(self) -> Tensor:
         return (self.vector[:, None] == self.vector[None]).all(dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionField(ConditionField):
+    """A field of angles in degrees."""
+
+    kind: ClassVar[str] = "direction"
+    value: ClassVar[type[Value]] = Direction
+
+    turn: float = 0.0
+    """What is added to each angle."""
+
+    @property
+    def extent(self) -> str:
+        return "360"
+
+    @property
+    def choices(self) -> str:
+        return "an angle in degrees"
+
+    def null(self, num: int) -> Direction:
+        return Direction(torch.zeros(num, 2))
+
+    def draw(self, num: int, generator: Randomness) -> Direction:
+        return self._at(360 * uniform(num, generator))
+
+    def _read(self, name: str, values: Sequence[Any], read: ReadSignal | None) -> Direction:
+        return self._at(torch.tensor([float(value) for value in values]))
+
+    def _at(self, degrees: Tensor) -> Direction:
+        angle = (degrees + self.turn).deg2rad()
+        return Direction(torch.stack([angle.cos(), angle.sin()], dim=1))
 
 
 def _tokens(num: int, generator: torch.Generator) -> Tokens:
@@ -50,6 +95,22 @@ MAKE: dict[str, Callable[[int, torch.Generator], Value]] = {
 }
 """``make(num, generator)`` by type; the last is from outside the package."""
 
+FIELDS: dict[str, ConditionField] = {
+    "label": LabelField(size=3),
+    "scalar": ScalarField(low=0, high=1),
+    "tokens": TokensField(length=3, dim=2),
+    "signal": SignalField(shape=(2, 2)),
+    "direction": DirectionField(),
+}
+"""A field of each type."""
+GIVEN: dict[str, list[Any]] = {
+    "label": [2, "0", 1],
+    "scalar": [0.5, "0.25", 1],
+    "tokens": [torch.ones(1, 2), torch.arange(6.0).view(3, 2), torch.full((2, 2), 0.5)],
+    "signal": [torch.ones(2, 2), torch.zeros(2, 2), torch.eye(2)],
+    "direction": [90, "0", 45.0],
+}
+"""Values of three items, as a person gives them."""
 FEATURES = {"label": 1, "scalar": 1, "tokens": 2, "signal": 4, "direction": 2}
 
 

@@ -10,12 +10,20 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from contracts.condition_values import MAKE, Reader
+import unistep
+from contracts.condition_values import FIELDS, GIVEN, MAKE, Reader
 from contracts.condition_worker import NUM, gradient, objective, work
-from unistep.core.condition import Value, concat, drop, null_condition, select
+from unistep.core.condition import SignalField, Value, concat, drop, null_condition, select
 from unistep.core.flowmap import Denoiser, GuidedDenoiser
 from unistep.core.path import VarianceExploding
+from unistep.data.cache import read_cache, writing
+from unistep.generation.generator import Generator
+from unistep.generation.model_config import ModelConfig
+from unistep.generation.requests import Request
+from unistep.modalities.image import ImageModality
+from unistep.nets.unet import UNetConfig
 from unistep.objectives.pairing import paired
+from unistep.serialization import from_plain, to_plain
 
 VE = VarianceExploding()
 
@@ -133,6 +141,70 @@ def test_only_noise_of_items_with_the_same_condition_is_exchanged(value: Value, 
     same_condition = condition["c"].matches()
     assert all(bool(same_condition[i, j]) for i, j in enumerate(came_from.tolist()))
     assert came_from.tolist() != list(range(NUM))
+
+
+def test_a_field_reads_what_a_person_gives(kind: str) -> None:
+    field, given = FIELDS[kind], GIVEN[kind]
+    value = field.parse("c", given, 3)
+    assert isinstance(value, field.value)
+    assert value.has_condition().all()
+    for i, one in enumerate(given):
+        assert same(field.parse("c", one, 1), value.select([i]))
+        assert same(field.parse("c", one, 2), value.select([i, i]))
+    some = field.parse("c", [given[0], None, given[2]], 3)
+    assert some.has_condition().tolist() == [True, False, True]
+    assert same(some.select([0, 2]), value.select([0, 2]))
+    assert same(field.parse("c", value, 3), value)
+    assert not field.null(2).has_condition().any()
+    assert len(field.parse("c", [], 0)) == 0
+    assert len(field.draw(4, None)) == 4
+    with pytest.raises(ValueError, match="c has 3 values for 2 samples; give one, or one for each"):
+        field.parse("c", given, 2)
+    with pytest.raises(ValueError, match="c must be a"):
+        field.parse("c", object(), 2)
+    assert field.extent
+    assert field.choices
+
+
+@pytest.mark.parametrize("names", [("label", "scalar", "tokens", "signal")])
+def test_requests_give_what_each_gives_alone(names: tuple[str, ...]) -> None:
+    fields = {name: FIELDS[name] for name in names} | {"signal": SignalField(shape=(1, 8, 8))}
+    given = {name: GIVEN[name] for name in names} | {"signal": list(torch.randn(3, 1, 8, 8).clamp(-1, 1))}
+    network = UNetConfig(widths=(8, 16), embedding_dim=16, head_dim=8)
+    config = ModelConfig(kind="consistency", network=network, modality=ImageModality(size=8, channels=1), fields=fields)
+    config = config.fitted()
+    assert from_plain(ModelConfig, to_plain(config)) == config
+    torch.manual_seed(0)
+    model = config.build()
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+    generator = Generator(model, config)
+    seeds = [7, 2**40, 1]
+    conditions = [{name: values[i] for name, values in given.items()} for i in range(3)]
+    alone = torch.cat([generator.sample(1, seed=s, **c) for s, c in zip(seeds, conditions, strict=True)])
+    together = generator.sample_requests([Request(seed=s, condition=c) for s, c in zip(seeds, conditions, strict=True)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(generator.sample(3, seed=seeds, **given), alone, rtol=1e-4, atol=1e-5)
+    for name in names:
+        other = generator.sample(3, seed=seeds, **(given | {name: [None] * 3}))
+        assert (other - alone).abs().amax(dim=(1, 2, 3)).min() > 1e-3, name
+
+
+def test_a_data_set_holds_values_of_every_type(kind: str, value: Value, tmp_path: Path) -> None:
+    dataset = unistep.Dataset.from_tensors(torch.rand(NUM, 1, 4, 4) * 2 - 1, fields={"c": FIELDS[kind]}, c=value)
+    assert same(dataset.batch([5, 0])[1]["c"], value.select([5, 0]))
+    assert dataset.fields["c"] == FIELDS[kind]
+    other = unistep.Dataset.from_tensors(dataset.batch(range(NUM))[0], fields={"c": FIELDS[kind]}, c=value.null())
+    assert other.fingerprint != dataset.fingerprint
+    with writing(tmp_path / "cache") as writer:
+        writer.append(np.zeros((NUM, 1, 4, 4), np.uint8))
+        writer.add_values("c", [value.select(slice(0, 3)), value.select(slice(3, NUM))])
+        writer.finish({"key": "k"}, [])
+    found = read_cache(tmp_path / "cache", "k")
+    assert found is not None
+    columns = {name.removeprefix("c."): array for name, array in found.arrays.items() if name.startswith("c.")}
+    assert same(type(value).from_arrays(columns), value)
 
 
 def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def trained(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps, with dropped conditions."""
     folder = tmp_path_factory.mktemp("paired")
-    config = run_config("denoising", folder, data=data_config(f"folder:{pairs}", size=8, augment=("flip",)), max_steps=2)
+    config = run_config(
+        "denoising", folder, data=data_config(f"folder:{pairs}", size=8, augment=("flip",)), max_steps=2
+    )
     model = replace(config.model, network=replace(NETWORK, num_classes=0), modality=ImageModality(size=8, channels=3))
     done, text = run(replace(config, model=model), folder / "run")
     assert done, text

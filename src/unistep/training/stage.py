@@ -155,7 +155,12 @@ def _draw(resolved: ResolvedRun) -> Tensor:
     model = resolved.config.model
     generator = Generator(resolved.parts.objective.student, model, codec=resolved.parts.train_step.examples.codec)
     denoiser = model.kind == "denoiser"
-    return generator.sample(model.modality.previews, steps=8 if denoiser else 1, solver="dpmpp2m" if denoiser else None)
+    num, dataset = model.modality.previews, resolved.data
+    # What cannot be drawn, such as a reference signal, is that of the first items of the data.
+    first = dataset.batch([i % len(dataset) for i in range(num)])[1]
+    given: Any = {name: value for name, value in first.items() if not dataset.fields[name].drawn}
+    steps, solver = (8, "dpmpp2m") if denoiser else (1, None)
+    return generator.sample(num, steps=steps, solver=solver, **given)
 
 
 def _length(config: RunConfig) -> str:
