@@ -1,4 +1,4 @@
-"""What can be named: networks, codecs, modalities, objectives, data sources, solvers, features and recipes.
+"""The registry of networks, codecs, modalities, condition fields, objectives, data sources, solvers and so on.
 
 Built-in implementations are listed here by module, so that a name costs no import until it is used. Other packages add
 theirs through the entry-point group ``unistep.plugins``: each entry point is a module that calls :func:`register` when
@@ -17,7 +17,7 @@ from unistep.spelling import nearest
 
 T = TypeVar("T")
 
-Kind = Literal["network", "codec", "modality", "objective", "source", "solver", "features", "recipe"]
+Kind = Literal["network", "codec", "modality", "field", "objective", "source", "solver", "features", "recipe"]
 """The kinds of things that have names."""
 
 GROUP = "unistep.plugins"
@@ -34,6 +34,12 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "image": "unistep.modalities.image:ImageModality",
         "audio": "unistep.modalities.audio:AudioModality",
         "tensor": "unistep.modalities.tensor:TensorModality",
+    },
+    "field": {
+        "label": "unistep.core.fields:LabelField",
+        "scalar": "unistep.core.fields:ScalarField",
+        "tokens": "unistep.core.signal_fields:TokensField",
+        "signal": "unistep.core.signal_fields:SignalField",
     },
     "objective": {
         "denoising": "unistep.objectives.denoising:DenoisingConfig",
@@ -113,6 +119,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
 _FORMER: dict[str, dict[str, str]] = {
     "network": {"UNetConfig": "unet"},
     "modality": {"ImageModality": "image", "AudioModality": "audio"},
+    "field": {"LabelField": "label", "Field": "label", "ScalarField": "scalar", "Range": "scalar"},
     "objective": {
         "DenoisingConfig": "denoising",
         "ConsistencyTrainingConfig": "ct",

@@ -1,4 +1,8 @@
-"""Configurations to and from JSON: frozen dataclasses, unions told apart by a ``type`` tag, unknown keys refused."""
+"""Configurations to and from JSON: frozen dataclasses, unions told apart by a ``type`` tag, unknown keys refused.
+
+A dataclass lists its former keys, with what they are called now, as a class variable ``FORMER_KEYS``, and rewrites
+plain data of other former shapes in a class method ``migrated``.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,6 @@ from unistep import registry
 from unistep.spelling import nearest
 
 T = TypeVar("T")
-
-FORMER_TYPES = {"Field": "LabelField", "Range": "ScalarField"}
-"""Tags that earlier versions wrote, with what they are called now; a dataclass lists its former keys itself, as a class
-variable ``FORMER_KEYS``, and rewrites plain data of other former shapes in a class method ``migrated``."""
 
 
 def _members(hint: Any) -> tuple[type, ...]:
@@ -79,7 +79,6 @@ def _structure_tagged(data: Any, hint: Any) -> Any:
         raise ValueError(f"needs a mapping with a 'type' key, one of {', '.join(names)}, got {data!r}")
     # Without a tag it is the first: a field that had one type only when the file was written.
     tag = str(data.get("type", names[0]))
-    tag = FORMER_TYPES.get(tag, tag)
     if not kind and tag not in members:
         raise ValueError(f"unknown type {tag!r}; {nearest(tag, members)}")
     made = _part(hint, registry.lookup(kind, tag)) if kind else members[tag]

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import unistep
-from contracts.condition_values import FIELDS, GIVEN, MAKE, Reader
+from contracts.condition_values import FIELDS, GIVEN, MAKE, DirectionField, Reader
 from contracts.condition_worker import NUM, gradient, objective, work
+from unistep import registry
 from unistep.core.condition import SignalField, Value, concat, drop, null_condition, select
 from unistep.core.flowmap import Denoiser, GuidedDenoiser
 from unistep.core.path import VarianceExploding
@@ -189,6 +190,22 @@ def test_requests_give_what_each_gives_alone(names: tuple[str, ...]) -> None:
     for name in names:
         other = generator.sample(3, seed=seeds, **(given | {name: [None] * 3}))
         assert (other - alone).abs().amax(dim=(1, 2, 3)).min() > 1e-3, name
+
+
+def test_a_model_declares_fields_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_added", {k: dict(known) for k, known in registry._added.items()})
+    config = ModelConfig(
+        kind="denoiser",
+        network=UNetConfig(widths=(8, 16), embedding_dim=16, head_dim=8),
+        modality=ImageModality(size=8, channels=1),
+        fields={"wind": DirectionField(turn=90.0)},
+    )
+    with pytest.raises(ValueError, match=r"DirectionField is not registered: .*register\('field', 'NAME'\)"):
+        to_plain(config)
+    registry.register("field", "direction", DirectionField)
+    plain = to_plain(config)
+    assert plain["fields"] == {"wind": {"type": "direction", "turn": 90.0}}
+    assert from_plain(ModelConfig, plain) == config
 
 
 def test_a_data_set_holds_values_of_every_type(kind: str, value: Value, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ Condition = Mapping[str, Value]
 ConditionLike = Mapping[str, Value | Tensor]
 """A condition as a person may give it, with plain tensors ``[b]`` for labels and scalars; see :func:`as_condition`."""
 
-AnyField = LabelField | ScalarField | TokensField | SignalField
+AnyField = ConditionField
 """What a model can declare under a name."""
 
 CONTEXT = "context"

@@ -26,10 +26,12 @@ ReadSignal = Callable[[Path], Tensor]
 
 
 class ConditionField(ABC):
-    """A condition that a model declares under a name."""
+    """A condition that a model declares under a name: a frozen dataclass, registered as a ``field``."""
+
+    REGISTRY_KIND: ClassVar[str] = "field"
 
     kind: ClassVar[str]
-    """What its values are: ``label``, ``scalar``, ``tokens`` or ``signal``."""
+    """What its values are: ``label``, ``scalar``, ``tokens`` or ``signal``; a network looks at this."""
     value: ClassVar[type[Value]]
     """The class of its values."""
     drawn: ClassVar[bool] = True
