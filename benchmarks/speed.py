@@ -64,7 +64,7 @@ def sampling() -> dict[str, float]:
     for generator in (students, teachers):
         generator.map.to(memory_format=torch.channels_last)
     x, t = torch.randn(BATCH, *students.shape), torch.zeros(BATCH)
-    label = {"label": torch.zeros(BATCH, dtype=torch.long)}
+    label = {"label": unistep.Label(torch.zeros(BATCH, dtype=torch.long))}
 
     def bare() -> None:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What a model that goes on where it stopped is shown of what came before: the last frames, under a little noise."""
+"""How a streaming model is conditioned on the previous chunk: on its last frames, under a little noise."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from unistep.core.seeding import Randomness, randn_like, uniform
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    r"""How the last chunk is shown to the model of the next one.
+    r"""How the model of the next chunk is conditioned on the previous one.
 
     With :math:`c` its last frames over the data's standard deviation, the network sees
 
     .. math:: \frac{c + \lambda z}{\sqrt{1 + \lambda^2}}, \quad z \sim N(0, I), \quad
               \lambda \sim U(0, \lambda_{\max}) \text{ in training,} \quad \lambda = \lambda_0 \text{ in a stream}
 
-    and is told :math:`\lambda`. A stream's context is what the model itself made, with errors that no recording has;
-    under noise the two look alike, so that errors do not feed on themselves and the stream does not drift.
+    and :math:`\lambda` as a condition. The context of a stream is the model's own output, with errors that no recording
+    has; under noise the two look alike, so that errors do not accumulate and the stream does not drift.
 
     References:
-        Valevski et al. 2024, "GameNGen", arXiv 2408.14837, section 3.2.1, for noise of a random level that the network
-        is told; Chen et al. 2024, "Diffusion Forcing", arXiv 2407.01392, for a little of it in a stream.
+        Valevski et al. 2024, "GameNGen", arXiv 2408.14837, section 3.2.1, for noise of a random level that is a
+        condition; Chen et al. 2024, "Diffusion Forcing", arXiv 2407.01392, for a little of it in a stream.
     """
 
     frames: int = 16
-    """Frames of the last chunk that are shown."""
+    """Frames of the previous chunk that are the context."""
     noise: float = 0.6
     r""":math:`\lambda_{\max}`, the largest level of noise in training, as a share of the data's deviation."""
     level: float = 0.1
     r""":math:`\lambda_0`, the level in a stream."""
     missing: float = 0.1
-    """Share of the examples that are trained without, as a stream begins."""
+    """Share of the examples that are trained without a context, as when a stream begins."""
     changing: tuple[str, ...] = ("pitch",)
-    """Conditions that a stream draws anew for each chunk where they are not told; the others it draws once."""
+    """Conditions that a stream draws anew for each chunk where they are not given; the others it draws once."""
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -56,11 +56,11 @@ class Context:
     def in_training(
         self, condition: Condition, past: Float[Tensor, "b *shape"], sigma_data: float, generator: Randomness
     ) -> dict[str, Value]:
-        """The condition with what came before, under noise of random levels, or missing.
+        """The condition with the context under noise of random levels, or missing.
 
         Args:
             condition: Conditions of the batch.
-            past: The last chunks, shape ``[b, *shape]``, the last axis being time.
+            past: The previous chunks, shape ``[b, *shape]``, the last axis being time.
             sigma_data: Standard deviation of the data.
             generator: Source of randomness.
         """
@@ -72,11 +72,11 @@ class Context:
     def in_stream(
         self, condition: Condition, past: Float[Tensor, "b *shape"], sigma_data: float, generator: Randomness
     ) -> dict[str, Value]:
-        """The condition with what came before, under the stream's own noise.
+        """The condition with the context under the noise of a stream.
 
         Args:
             condition: Conditions of the batch.
-            past: The last chunks, shape ``[b, *shape]``, the last axis being time.
+            past: The previous chunks, shape ``[b, *shape]``, the last axis being time.
             sigma_data: Standard deviation of the data.
             generator: Source of randomness.
         """
@@ -84,7 +84,7 @@ class Context:
         return {**condition, CONTEXT: self._shown(past, level, sigma_data, generator)}
 
     def at_start(self, condition: Condition, like: Float[Tensor, "b *shape"]) -> dict[str, Value]:
-        """The condition where nothing came before; ``like`` is a batch of chunks, for the shape."""
+        """The condition without a previous chunk; ``like`` is a batch of chunks, for the shape."""
         return {**condition, CONTEXT: Signal.clean(like[..., -self.frames :]).null()}
 
     def _shown(self, past: Tensor, level: Tensor, sigma_data: float, generator: Randomness) -> Signal:

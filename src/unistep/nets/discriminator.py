@@ -1,4 +1,4 @@
-"""A small discriminator for 1-, 2- and 3-D signals: what an adversarial term asks whether a signal is real."""
+"""A small discriminator for 1-, 2- and 3-D signals: it says whether a signal is real."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DiscriminatorConfig:
     widths: tuple[int, ...] = (32, 64, 128)
     """Channels at each resolution, finest first; each level halves the last."""
     num_classes: int = 0
-    """Classes of the ``label`` condition; 0 for a discriminator that is told none."""
+    """Classes of the ``label`` condition; 0 for a discriminator without it."""
 
     def __post_init__(self) -> None:
         if self.dims not in (1, 2, 3):

@@ -45,7 +45,7 @@ class PositionalEmbedding(nn.Module):
 
 
 class LabelEmbedding(nn.Module):
-    """A learned vector per class, with one more for "no label".
+    """A learned vector per class, with one more for the null condition.
 
     Args:
         num_classes: Number of classes, numbered from 0.
@@ -58,15 +58,14 @@ class LabelEmbedding(nn.Module):
         self.table = nn.Embedding(num_classes + 1, dim)
 
     def forward(self, label: Tensor) -> Tensor:
-        """Embed labels of shape ``[b]``; a negative label means "none" (the unconditional branch)."""
+        """Embed labels of shape ``[b]``; a negative label is the null condition."""
         return self.table(torch.where(label < 0, self.num_classes, label))
 
 
 class ScalarEmbedding(nn.Module):
-    """Features of a real number, such as a guidance weight, with learned ones for "not told".
+    """Features of a real number, such as a guidance weight, with learned ones for the null condition.
 
-    The last layer starts at zero, so that a trained network can be given another number to listen to without a change
-    of what it does.
+    The last layer starts at zero, so that a trained network that gets another condition starts unchanged.
 
     Args:
         unit: What the number is divided by, so that it is of order one.
@@ -86,14 +85,14 @@ class ScalarEmbedding(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, value: Tensor) -> Tensor:
-        """Embed numbers of shape ``[b]``; NaN means "not told"."""
-        told = value.isfinite()
-        embedded = self.last(F.silu(self.hidden(self.features(torch.where(told, value, 0) / self.unit))))
-        return torch.where(told[:, None], embedded, self.null_embedding.to(embedded))
+        """Embed numbers of shape ``[b]``; NaN is the null condition."""
+        has = value.isfinite()
+        embedded = self.last(F.silu(self.hidden(self.features(torch.where(has, value, 0) / self.unit))))
+        return torch.where(has[:, None], embedded, self.null_embedding.to(embedded))
 
 
 class LearnedPositionEmbedding(nn.Module):
-    """Adds learned features to each place of a signal, for networks whose convolutions could not tell places apart.
+    """Adds learned features to each position of a signal, which convolutions do not distinguish.
 
     Args:
         width: Channels.
@@ -105,5 +104,5 @@ class LearnedPositionEmbedding(nn.Module):
         self.table = nn.Parameter(torch.randn(width, *sizes))
 
     def forward(self, h: Tensor) -> Tensor:
-        """``h`` of shape ``[b, width, *sizes]`` with the features of its places added."""
+        """``h`` of shape ``[b, width, *sizes]`` with the features of its positions added."""
         return h + self.table.to(h)

@@ -52,8 +52,8 @@ class UNetConfig(NetworkConfig):
     """Whether the input is added to the output, as much of it at each place and in each channel as the network chooses:
     for signals of more channels than its widths, whose noise could not pass it."""
     basis_functions: int = 0
-    """Learned functions of place that are weighed by what is told, for signals that follow nearly from it, such as
-    notes; they need ``places``. 0 for none."""
+    """Learned functions of position that the condition weights, for signals that it nearly determines, such as notes;
+    they need ``position_sizes``. 0 for none."""
     num_classes: int = 0
     """Classes of the ``label`` condition; 0 for a network without one."""
     vocabularies: dict[str, int] = field(default_factory=dict)
