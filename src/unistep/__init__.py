@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from unistep.training.autoencoder import train_autoencoder
     from unistep.training.run import train
     from unistep.training.run_config import RunConfig
+    from unistep.training.trainer import Trainer
 
 __version__ = "0.1.0"
 
@@ -91,6 +92,7 @@ _HOMES = {
     "ModelConfig": "generation.model_config",
     "Request": "generation.requests",
     "RunConfig": "training.run_config",
+    "Trainer": "training.trainer",
     "citation": "recipes.cite",
     "evaluate": "evaluation",
     "load": "hub",
@@ -149,6 +151,7 @@ __all__ = [  # a test compares it with the table above
     "TensorModality",
     "Tokens",
     "TokensField",
+    "Trainer",
     "TrigFlow",
     "UNet",
     "UNetConfig",
