@@ -75,7 +75,7 @@ def save_instrument(folder: Path, kind: Literal["consistency", "denoiser"] = "co
         codec=SpectrumConfig(n_fft=64, hop=32),
         fields=dict(FIELDS),
         steps=1 if kind == "consistency" else 18,
-        provenance={"recipe": "none: random weights", "data licence": "MIT (nobody)"},
+        provenance={"recipe": "none: random weights", "data": "notes", "data licence": "MIT (nobody)"},
     )
     net = config.build().net
     with torch.no_grad():
@@ -101,7 +101,7 @@ def save_stream(folder: Path, kind: Literal["consistency", "denoiser"] = "consis
         context=context,
         fields=dict(phrases.FIELDS),
         steps=1 if kind == "consistency" else 18,
-        provenance={"recipe": "none: random weights"},
+        provenance={"recipe": "none: random weights", "data": "phrases"},
     )  # fmt: skip
     net = config.build().net
     with torch.no_grad():

@@ -14,7 +14,7 @@ from PIL import Image
 from cli.standins import TINY, save_instrument
 from speech_standins import install_speech
 from synth import install_synth
-from unistep.cli.evaluate import data_for
+from unistep.cli.evaluation_data import data_for
 from unistep.data.sources import notes
 from unistep.generation.generator import Generator
 from unistep.hub import load
@@ -159,7 +159,7 @@ def test_evaluate_sounds_of_a_folder(run, instrument, place):
     [
         ("--features notes", "judge sounds of shape 1x16000, got 1x2000"),
         ("--data folder:pictures", "folder:pictures has no usable sound"),
-        ("--data fashion-mnist", "makes sounds at 8000 Hz, fashion-mnist:train has pictures; use matching data"),
+        ("--data fashion-mnist", "makes sounds, fashion-mnist has images; use matching data"),
         ("--features fasion", "did you mean 'fashion'"),
     ],
 )
@@ -202,7 +202,10 @@ def test_what_judges_speech_is_named_where_it_is_missing(run, instrument, monkey
 def test_speech_is_not_heard_in_pictures(run):
     outcome = run("evaluate fashion --speech")
     assert outcome.code == 2
-    assert outcome.err == "unistep: error: --speech judges sounds, and fashion makes pictures\n"
+    assert (
+        outcome.err
+        == "unistep: error: --speech is for models of sounds, not for fashion: images cannot be played: they do not last in time\n"
+    )
 
 
 def test_sounds_are_judged_against_what_their_model_learned(tmp_path: Path) -> None:
@@ -213,7 +216,7 @@ def test_sounds_are_judged_against_what_their_model_learned(tmp_path: Path) -> N
         return data_for(Generator(g.map, replace(g.config, **changes)), None).source  # type: ignore[arg-type]
 
     assert judged(provenance={"data": "drums:permissive:tuned"}) == "drums:permissive:tuned"
-    assert judged(provenance={"data": "folder:mine"}) == "notes"
-    assert judged(provenance={}) == "notes"
-    with pytest.raises(ValueError, match=r"say with --data what the sounds of .* should be like"):
-        judged(provenance={}, fields={})
+    assert judged(provenance={"data": f"folder:{tmp_path}"}) == f"folder:{tmp_path}"
+    for gone in ({"data": "folder:nowhere"}, {"data": "a file by hand"}, {}):
+        with pytest.raises(ValueError, match=r"say with --data what the sounds of .* should be like"):
+            judged(provenance=gone)

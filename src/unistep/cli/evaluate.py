@@ -11,23 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from unistep.cli.console import make_console
+from unistep.cli.evaluation_data import check_data, data_for, notes_of_all, speech_networks, test_split
 from unistep.cli.extras import require
 from unistep.cli.model_options import parse_model_options
 from unistep.cli.outputs import check_file
 
 if TYPE_CHECKING:
-    from unistep.data import DataConfig, Dataset
     from unistep.evaluation.evaluator import Sweep
-    from unistep.evaluation.speech_networks import SpeechNetworks
     from unistep.generation.generator import Generator
-    from unistep.modalities.audio import AudioModality
 
 SolverName = Literal["heun", "euler", "dpmpp2m"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Judge a model against real data: Fréchet distance, KID, precision and recall on named features, and speed.
+    """Evaluate a model against real data: Fréchet distance, KID, precision and recall on named features, and speed.
 
     Its own conditions, such as --label, are options of a model too: unistep evaluate MODEL --help.
     """
@@ -35,10 +33,10 @@ class EvaluateOptions:
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
     teacher: str | None = None
-    """Another model to judge beside it, usually its teacher."""
+    """Another model to evaluate beside it, usually its teacher."""
     data: str | None = None
-    """The real pictures: fashion-mnist[:SPLIT], folder:PATH, npz:FILE or hf:NAME[:SPLIT]; or sounds: notes, phrases,
-    drums, spoken-digits or folder:PATH. Without, fashion-mnist; notes; or phrases, for a sound without end."""
+    """The real data: fashion-mnist[:SPLIT], folder:PATH, npz:FILE or hf:NAME[:SPLIT], or of sounds notes, phrases,
+    drums or spoken-digits. Without, the data that the model was trained on."""
     features: str | None = None
     """Feature network: fashion, pixels, notes, spectrum, a directory, inception:FILE, torchscript:FILE or
     module:PACKAGE:CALLABLE. Without, fashion, notes of notes, and spectrum of other sounds."""
@@ -81,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     return _evaluate(options, given.condition)
 
 
-def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
+def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     json = None if options.json is None else check_file(options.json, (".json",))
     plot = None if options.plot is None else check_file(options.plot, (".png", ".svg", ".pdf"))
     check_numbers(options)
@@ -98,15 +96,15 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
     device = choose_device(options.device)
     names = [options.model, *([] if options.teacher is None else [options.teacher])]
     models = [load(name, device=device, precision=options.precision) for name in names]
-    check_sampling(models, options.guidance, told)
-    rate = getattr(models[0].modality, "sample_rate", None)
+    check_sampling(models, options.guidance, condition)
     networks = speech_networks(models[0]) if options.speech else None
-    spec = options.features or usual_features(models[0])
-    features = load_features(spec, shape=models[0].signal_shape, sample_rate=rate).to(device)
+    spec = options.features or models[0].modality.default_features(models[0].config.fields)
+    features = load_features(spec, shape=models[0].signal_shape, sample_rate=models[0].modality.rate).to(device)
     config = replace(data_for(models[0], options.data), max_bad=options.max_bad)
     reference = prepare(config)
-    _check_shapes(models, reference)
-    test = prepare(test_split(config)) if test_split(config) != config else None
+    check_data(models, reference)
+    held_out = test_split(config)
+    test = None if held_out == config else prepare(held_out)
     report = evaluate(
         models,
         reference,
@@ -116,9 +114,9 @@ def _evaluate(options: EvaluateOptions, told: Mapping[str, str]) -> int:
         test=test,
         seed=options.seed,
         batch_size=options.batch_size,
-        condition=told,
+        condition=condition,
         hearing=None
-        if test is None or told or not _notes(models, test)
+        if test is None or condition or not notes_of_all(models, test)
         else NoteMetrics(test, features, options.num, options.seed),
         speech=None if networks is None else Speech(reference, networks),
     )
@@ -161,8 +159,8 @@ def check_numbers(options: EvaluateOptions) -> None:
         raise ValueError(f"--seed must be from 0 to 2**63 - 1 - num, got {options.seed}")
 
 
-def check_sampling(models: Sequence[Generator], guidance: Sequence[float], told: Mapping[str, str]) -> None:
-    """Refuse what the models cannot be told, before the data is looked at.
+def check_sampling(models: Sequence[Generator], guidance: Sequence[float], condition: Mapping[str, str]) -> None:
+    """Refuse conditions and guidance that the models do not take, before the data is looked at.
 
     Raises:
         ValueError: Naming the model and the option.
@@ -186,7 +184,7 @@ def check_sampling(models: Sequence[Generator], guidance: Sequence[float], told:
         if guided and model.kind == "denoiser" and not model.config.fields:
             raise ValueError(f"{model.name} takes no condition that --guidance could strengthen; leave it at 1")
         try:
-            parse_condition(model.config.fields, told, 1)
+            parse_condition(model.config.fields, condition, 1)
         except ValueError as error:
             raise ValueError(f"{model.name}: {error}") from None
 
@@ -209,96 +207,3 @@ def sweep(options: EvaluateOptions, kind: str) -> Sweep:
             for n in dict.fromkeys(many)
         ),
     }
-
-
-def speech_networks(model: Generator) -> SpeechNetworks:
-    """The networks of ``--speech``, before the data is looked at.
-
-    Raises:
-        ValueError: If speech cannot be heard in what the model makes, or the networks are not installed.
-    """
-    from unistep.evaluation.speech_networks import SpeechNetworks, check_rate
-    from unistep.modalities.audio import AudioModality
-
-    if not isinstance(model.modality, AudioModality):
-        raise ValueError(f"--speech judges sounds, and {model.name} makes pictures")
-    check_rate(model.modality.sample_rate, model.modality.samples)
-    return SpeechNetworks()
-
-
-def _learned(model: Generator, *kinds: str) -> str:
-    """The source that a model was trained on, if it is of these kinds and is there; else nothing."""
-    known = model.config.provenance.get("data", "")
-    kind, _, rest = known.partition(":")
-    return known if kind in kinds and (kind != "folder" or Path(rest).is_dir()) else ""
-
-
-def _usual_sounds(model: Generator, modality: AudioModality) -> str:
-    """The source of sounds that a model is judged against where none is named."""
-    known = _learned(model, "notes", "drums", "phrases", "spoken-digits", "folder")
-    if known:
-        return known
-    if model.config.context is not None:
-        return "phrases"
-    if "pitch" in model.config.fields:
-        return "notes"
-    raise ValueError(f"say with --data what the sounds of {model.name} should be like, such as folder:my_sounds")
-
-
-def usual_features(model: Generator) -> str:
-    """The shipped network that fits what a model makes: of notes that for notes, of other sounds none that learned."""
-    return model.modality.default_features(model.config.fields)
-
-
-def data_for(model: Generator, source: str | None) -> DataConfig:
-    """The data in the shape of the model, where the source has none of its own.
-
-    Without a source, the one that the model was trained on where that comes with the system; else fashion-mnist for
-    pictures, notes for sounds with a pitch, and phrases for those without end.
-
-    Raises:
-        ValueError: If nothing is known that could be the model's data.
-    """
-    from unistep.data import data_config
-    from unistep.modalities.audio import AudioModality
-
-    modality = model.modality
-    if isinstance(modality, AudioModality):
-        shape = {"channels": modality.channels, "sample_rate": modality.sample_rate, "seconds": modality.seconds}
-        cut = "windows" if model.config.context is not None else "start"
-        return data_config(source or _usual_sounds(model, modality), modality="audio", cut=cut, **shape)
-    source = source or _learned(model, "folder") or "fashion-mnist"
-    if source.partition(":")[0] == "fashion-mnist":
-        return data_config(source)
-    channels, height, width = modality.shape
-    return data_config(source, channels=channels, size=height if height == width else None)
-
-
-def test_split(config: DataConfig) -> DataConfig:
-    """The held-out part that shows how good a perfect model would be; the same data where there is none."""
-    from dataclasses import replace
-
-    name, *parts = config.source.split(":")
-    if name not in ("fashion-mnist", "notes", "phrases") or {"test", "excerpt"} & {config.split, *parts}:
-        return config
-    return replace(config, source=":".join([name, *(part for part in parts if part != "train")]), split="test")
-
-
-def _notes(models: Sequence[Generator], test: Dataset) -> bool:
-    """Whether these are notes, and the models are told what is known of them."""
-    known = set(test.fields)
-    return {"instrument", "pitch", "velocity"} <= known and all(known == set(model.config.fields) for model in models)
-
-
-def _check_shapes(models: Sequence[Generator], reference: Dataset) -> None:
-    """Say now what would come out after the first samples."""
-    for model in models:
-        if getattr(model.modality, "sample_rate", None) != reference.sample_rate:
-            made, real = (
-                "pictures" if rate is None else f"sounds at {rate} Hz"
-                for rate in (getattr(model.modality, "sample_rate", None), reference.sample_rate)
-            )
-            raise ValueError(f"{model.name} makes {made}, {reference.source} has {real}; use matching data")
-        if model.signal_shape != reference.shape:
-            made, real = ("x".join(map(str, shape)) for shape in (model.signal_shape, reference.shape))
-            raise ValueError(f"{model.name} makes samples of {made}, {reference.source} has {real}; use matching data")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 from unistep.modalities.signal_options import SignalOptions, check_whole
 from unistep.spelling import nearest_hint
@@ -54,6 +54,10 @@ class AudioOptions(SignalOptions):
     def windowed(self) -> bool:
         """Whether windows over all of each recording are taken."""
         return self.cut == "windows"
+
+    def as_windows(self) -> Self:
+        """The same options with windows of recordings as the items."""
+        return replace(self, cut="windows")
 
     @property
     def rate(self) -> int:

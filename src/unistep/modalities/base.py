@@ -72,6 +72,11 @@ class Modality(ABC):
         return None
 
     @property
+    def rate(self) -> int | None:
+        """Values per second along the last axis; ``None`` for a kind of signal without time."""
+        return None if self.seconds is None else round(self.shape[-1] / self.seconds)
+
+    @property
     def chunk(self) -> Modality:
         """The same kind of signal half as long: one chunk of a stream, of which :attr:`shape` holds two.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class SignalOptions:
@@ -20,6 +20,14 @@ class SignalOptions:
     def windowed(self) -> bool:
         """Whether files are recordings of any length, of which each item is a window."""
         return False
+
+    def as_windows(self) -> Self:
+        """The same options with windows of recordings as the items.
+
+        Raises:
+            ValueError: If files of this kind are not recordings.
+        """
+        raise ValueError(f"{type(self).__name__} has no windows: its files are items, not recordings")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
