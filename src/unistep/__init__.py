@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unistep.core.time_search import search_times
     from unistep.core.timesteps import karras_grid
     from unistep.core.values import Label, Scalar, Signal, Tokens, Value
-    from unistep.data import DataConfig, Dataset, Loader, prepare
+    from unistep.data import DataConfig, Dataset, Loader, data_config, prepare
     from unistep.evaluation import evaluate, load_features, quick_fd
     from unistep.generation.generator import Generator
     from unistep.generation.model_config import ModelConfig
@@ -86,6 +86,7 @@ _HOMES = {
     "DataConfig": "data",
     "Dataset": "data",
     "Loader": "data",
+    "data_config": "data",
     "prepare": "data",
     # training, models, evaluation
     "Generator": "generation.generator",
@@ -161,6 +162,7 @@ __all__ = [  # a test compares it with the table above
     "__version__",
     "as_condition",
     "citation",
+    "data_config",
     "evaluate",
     "karras_grid",
     "load",

@@ -1,4 +1,4 @@
-"""Configurations to and from JSON: frozen dataclasses, unions told apart by a ``type`` tag, unknown keys refused.
+"""Configurations to and from JSON: frozen dataclasses, unions with a ``type`` tag, unknown keys refused.
 
 A dataclass lists its former keys, with what they are called now, as a class variable ``FORMER_KEYS``, and rewrites
 plain data of other former shapes in a class method ``migrated``.

@@ -190,7 +190,7 @@ def test_guidance_has_rows_of_its_own_in_every_form(network: FeatureNetwork, tmp
         assert text.count("guidance=1.5") == 2
         assert max(map(len, text.splitlines())) <= width
         assert "20 samples, label coat, against" in " ".join(text.split())
-        assert "these figures compare only with those of samples that are told the same" in " ".join(text.split())
+        assert "these figures compare only with those of samples with the same condition" in " ".join(text.split())
     save_plot(report, tmp_path / "plot.svg")
     drawn = (tmp_path / "plot.svg").read_text()
     assert "<!-- teacher, Heun -->" in drawn

@@ -185,7 +185,7 @@ def test_models_are_told_what_held_out_notes_are_and_their_pitches_are_heard(few
     assert set(hearing.condition["pitch"]) <= set(range(48, 54))
     players = [Player(test, name="right"), Player(test, wrong=0.3, name="wrong")]
     options = {"num": 40, "sweep": SWEEP, "batch_size": 20, "progress": False}
-    report = evaluate(players, train, features=features, test=test, hearing=hearing, **options)
+    report = evaluate(players, train, features=features, test=test, note_metrics=hearing, **options)
     right, wrong, real, noise = report.rows
     assert players[0].told[0]["velocity"] == [80.0] * 20
     assert right.further["tracker ↑"] == 1
@@ -200,7 +200,7 @@ def test_models_are_told_what_held_out_notes_are_and_their_pitches_are_heard(few
     assert noise.further == {}
     assert right.frechet < noise.frechet
     text = report.markdown()
-    assert "each sample is told what one of the held-out notes is" in text
+    assert "each sample has the condition of one of the held-out notes" in text
     assert report.condition == {}
     for part in ("| tracker ↑ |", "| LSD ↓ |", "sounds/s ↑", "108 sounds of notes:train", "1.000"):
         assert part in text

@@ -75,7 +75,7 @@ def test_distances_are_those_of_the_formula(networks: SpeechNetworks, voices: Da
         2 / 3
     )  # the last is too quiet, though its voice is told as if it were not
     assert found["voice ↓"] == pytest.approx(apart.min(axis=1).mean(), abs=1e-5)
-    assert found["unheard ↓"] == pytest.approx(apart.min(axis=0).mean(), abs=1e-5)
+    assert found["min. matching ↓"] == pytest.approx(apart.min(axis=0).mean(), abs=1e-5)
     assert found["voice ↓"] > 0.1
 
 
@@ -90,7 +90,7 @@ def test_no_real_voice_is_its_own_nearest(networks: SpeechNetworks, tmp_path: Pa
     assert figures[0]["voice ↓"] < 1e-6
     apart = 1 - judged.voices() @ judged.voices().T + 9 * torch.eye(4)
     assert figures[1]["voice ↓"] == pytest.approx(float(apart.amin(dim=1).mean()), abs=1e-5)
-    assert figures[1]["voice ↓"] == pytest.approx(figures[1]["unheard ↓"])
+    assert figures[1]["voice ↓"] == pytest.approx(figures[1]["min. matching ↓"])
 
 
 @dataclass
@@ -123,14 +123,14 @@ def test_the_report_has_the_columns_with_a_row_of_the_real_voices(
     for row in (every, one, reference):
         assert row.extra_metrics["speech ↑"] == 1
         assert row.extra_metrics["voice ↓"] < 1e-3
-    assert every.further["unheard ↓"] < 1e-3
-    assert one.further["unheard ↓"] > 0.1  # three of four voices are missing, which "voice" does not see
+    assert every.further["min. matching ↓"] < 1e-3
+    assert one.further["min. matching ↓"] > 0.1  # three of four voices are missing, which "voice" does not see
     assert noise.further["voice ↓"] > 0.1
     assert Report.from_plain(json.loads(json.dumps(report.to_plain()))) == report
     text = report.markdown()
-    for part in ("| speech ↑ | voice ↓ | unheard ↓ |", "nearest of 12 real voices", "row 'reference'"):
+    for part in ("| speech ↑ | voice ↓ | min. matching ↓ |", "nearest of 12 real voices", "row 'reference'"):
         assert part in text
-    assert {"speech ↑", "voice ↓", "unheard ↓"} <= {str(column.header) for column in report.table(200).columns}
+    assert {"speech ↑", "voice ↓", "min. matching ↓"} <= {str(column.header) for column in report.table(200).columns}
     save_plot(report, tmp_path / "plot.svg")
     assert "reference  " not in (tmp_path / "plot.svg").read_text()
 
@@ -143,7 +143,7 @@ def test_a_test_split_is_heard_in_its_place(networks: SpeechNetworks, voices: Da
         Speaker(voices, 4), voices, features=features, test=other, speech=Speech(voices, networks), **options
     )
     assert [row.name for row in report.rows] == ["speaker", "test split"]
-    assert report.rows[1].further["unheard ↓"] > 0.05
+    assert report.rows[1].further["min. matching ↓"] > 0.05
     assert not any("row 'reference'" in note for note in report.notes)
 
 

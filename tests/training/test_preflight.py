@@ -188,7 +188,7 @@ def test_a_teacher_that_was_told_other_classes_is_warned_of(tmp_path: Path) -> N
         "label": LabelField(size=CLASSES, names=("cat", "dog", "an animal with a very long name, longer than a line"))
     }
     (warning,) = start_warnings(replace(model, fields=named), known, "teacher")
-    assert "was told label as 0, 1, 2, and this data has 0 cat, 1 dog, 2 an animal" in warning
+    assert "has the condition label with 0, 1, 2, and this data has 0 cat, 1 dog, 2 an animal" in warning
     assert warning.endswith("...")
 
 

@@ -115,7 +115,7 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
         seed=options.seed,
         batch_size=options.batch_size,
         condition=condition,
-        hearing=None
+        note_metrics=None
         if test is None or condition or not notes_of_all(models, test)
         else NoteMetrics(test, features, options.num, options.seed),
         speech=None if networks is None else Speech(reference, networks),

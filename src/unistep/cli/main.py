@@ -20,7 +20,7 @@ from unistep.spelling import nearest
 VERBS = {
     "demo": "see what Unistep can do, in minutes, on this computer",
     "sample": "draw samples from a model",
-    "stream": "play a model of an endless sound to a pipe or a file",
+    "stream": "generate audio continuously, to a pipe or a file",
     "train": "train a model by a recipe, on known data or on yours",
     "evaluate": "judge a model against real data",
     "models": "list the models that ship with Unistep",

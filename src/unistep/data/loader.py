@@ -23,7 +23,7 @@ class ItemSeeds(Sequence[int]):
 
     Args:
         seed: Seed of the run.
-        places: Where the items stand in the endless order of the loader.
+        places: Positions of the items in the order of the loader, which has no end.
     """
 
     def __init__(self, seed: int, places: np.ndarray) -> None:
@@ -45,10 +45,10 @@ class ItemSeeds(Sequence[int]):
 class Loader:
     r"""Batches from random permutations of the data set, one per epoch, laid end to end.
 
-    Step :math:`k` sees places :math:`kB` to :math:`(k+1)B - 1` of that endless row, so that every item is seen once
-    an epoch, a run that is resumed at any step goes on exactly, and several processes that take a slice each see
-    together what one process would. A batch may span epochs, and be larger than the data set. Each place has a seed of
-    its own, which chooses window and augmentation.
+    Step :math:`k` uses positions :math:`kB` to :math:`(k+1)B - 1` of that sequence. Every item therefore occurs once
+    per epoch, a run that is resumed at any step continues exactly, and several processes with a slice each see together
+    what one process would. A batch may span epochs, and be larger than the data set. Each position has its own seed,
+    which chooses window and augmentation.
 
     Args:
         dataset: Signals and what is known of them.

@@ -57,14 +57,14 @@ def shoot(generator: Generator, count: int, steps: int, seed: int, *, repeats: i
         seed: Seed of the first sample.
         repeats: Runs; the median of their times is stated.
     """
-    told = labels_for(generator, count)
+    given = labels_for(generator, count)
     # The first call of a network at a size is slower than all others; one step is enough to have made it.
-    generator.sample(count, steps=1, seed=seed, batch_size=count, **told)
+    generator.sample(count, steps=1, seed=seed, batch_size=count, **given)
     times: list[float] = []
     pictures = torch.empty(0)
     for _ in range(repeats):
         began = time.perf_counter()
-        pictures = generator.sample(count, steps=steps, seed=seed, batch_size=count, **told)
+        pictures = generator.sample(count, steps=steps, seed=seed, batch_size=count, **given)
         times.append(time.perf_counter() - began)
     return Shot(pictures=pictures, steps=steps, calls=generator.network_calls(steps), seconds=statistics.median(times))
 

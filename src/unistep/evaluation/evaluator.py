@@ -101,7 +101,7 @@ class Setting:
     solver: Solver | None = None
     """ODE solver, for denoisers."""
     guidance: float | None = None
-    """Guidance weight, for denoisers and for models that are told one; the model's own default without."""
+    """Guidance weight, for denoisers and for models with one as a condition; the model's own default without."""
 
 
 Sweep = Mapping[str, Sequence[Setting]]
@@ -127,7 +127,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 64,
     condition: Mapping[str, Value] | None = None,
-    hearing: NoteMetrics | None = None,
+    note_metrics: NoteMetrics | None = None,
     speech: Speech | None = None,
     progress: bool = True,
     console: Console | None = None,
@@ -146,9 +146,9 @@ def evaluate(
         noise: Whether to add the row of pure noise.
         seed: Seed of the first sample; each row uses the same seeds.
         batch_size: Samples that go through a model together.
-        condition: Fields that every sample is told; a model draws the others for each item.
-        hearing: Of notes: held-out notes whose conditions the models are told, beside which they are listened to.
-        speech: Of speech: real sounds, beside which it is told whether samples are speech, and whose.
+        condition: Conditions of every sample; a model draws the others for each item.
+        note_metrics: For notes: held-out notes, whose conditions the samples have, with their metrics.
+        speech: For speech: real sounds, with metrics of speech and of voices.
         progress: Whether to show a bar with speed and time left, on standard error.
         console: Where to show it instead.
 
@@ -162,13 +162,13 @@ def evaluate(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     shape, kind = tuple(reference.values.shape[1:]), noun(reference.values)
     features.check_shape(shape)
-    if hearing is not None:
-        condition = hearing.condition | dict(condition or {})
+    if note_metrics is not None:
+        condition = note_metrics.condition | dict(condition or {})
     jobs = [(model, setting) for model in models for setting in _settings(model, sweep or DEFAULT_SWEEP)]
-    told = _told(condition or {}) if hearing is None else {}
-    notes = _notes(num, features, len(reference.values), told, kind)
-    ears = [ear for ear in (hearing, speech) if ear is not None]
-    notes = (*notes, *(ear.meaning for ear in ears))
+    given = _described(condition or {}) if note_metrics is None else {}
+    notes = _notes(num, features, len(reference.values), given, kind)
+    metrics = [metric for metric in (note_metrics, speech) if metric is not None]
+    notes = (*notes, *(metric.meaning for metric in metrics))
     if speech is not None and test is None:
         notes = (*notes, f"row {REFERENCE!r}: voices against all others of the reference, the rest against itself")
     rows: list[Row] = []
@@ -184,7 +184,7 @@ def evaluate(
             weight = model.guidance if setting.guidance is None else setting.guidance
             with line(bar, row + (f", guidance {weight:g}" if weight not in (None, 1) else ""), num, kind) as advance:
                 source = _Timed(model, setting, num, seed, batch_size, condition or {}, shape)
-                facts = judge(source.batches(), advance, [ear.listen() for ear in ears])
+                facts = judge(source.batches(), advance, [metric.listen() for metric in metrics])
             rows.append(
                 Row(
                     name=model.name,
@@ -202,7 +202,7 @@ def evaluate(
             pick = torch.randperm(len(test.values), generator=torch.Generator().manual_seed(seed))[:num].sort().values
             with line(bar, "test split", len(pick), kind) as advance:
                 chosen = (to_float(test.values[index.numpy()]) for index in pick.split(250))
-                listeners = [] if hearing is None else [hearing.listen(real=True)]
+                listeners = [] if note_metrics is None else [note_metrics.listen(real=True)]
                 listeners += [] if speech is None else [speech.listen()]
                 rows.append(Row(name="test split", kind=SANITY, **judge(chosen, advance, listeners)))
         elif speech is not None:
@@ -227,7 +227,7 @@ def evaluate(
         torch=torch.__version__,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         notes=notes,
-        condition=told,
+        condition=given,
         noun=kind,
     )
 
@@ -240,8 +240,8 @@ def _settings(model: Sampler, sweep: Sweep) -> Sequence[Setting]:
     return given if model.guidance is not None else tuple(dict.fromkeys(replace(s, guidance=None) for s in given))
 
 
-def _told(condition: Mapping[str, Value]) -> dict[str, str]:
-    """What the samples are told, in words."""
+def _described(condition: Mapping[str, Value]) -> dict[str, str]:
+    """The condition of the samples, in words."""
     return {
         name: str(value) if isinstance(value, int | float | str | Path) else "of each sample"
         for name, value in condition.items()
@@ -249,13 +249,13 @@ def _told(condition: Mapping[str, Value]) -> dict[str, str]:
     }
 
 
-def _notes(num: int, features: FeatureNetwork, reference: int, told: Mapping[str, str], kind: str) -> tuple[str, ...]:
+def _notes(num: int, features: FeatureNetwork, reference: int, given: Mapping[str, str], kind: str) -> tuple[str, ...]:
     notes = []
-    if told:
-        said = ", ".join(f"{name} {value}" for name, value in told.items())
+    if given:
+        said = ", ".join(f"{name} {value}" for name, value in given.items())
         notes.append(
-            f"the samples are told {said}, and the reference is all of the data: these figures compare only with "
-            "those of samples that are told the same"
+            f"the samples have the condition {said}, and the reference is all of the data: these figures compare only "
+            "with those of samples with the same condition"
         )
     for what, count in (("samples", num), (f"reference {kind}", reference)):
         if count < 2 * features.dim:
@@ -328,9 +328,9 @@ class _Timed:
                 raise ValueError(f"{name} has {len(value)} values for {num} samples; give one, or one for each")
 
     def _sample(self, start: int, stop: int) -> Tensor:
-        told = {name: _part(value, start, stop) for name, value in self._condition.items()}
+        given = {name: _part(value, start, stop) for name, value in self._condition.items()}
         size = stop - start
-        kwargs: dict[str, Any] = {"steps": self._setting.steps, "seed": self._seed + start, "batch_size": size, **told}
+        kwargs: dict[str, Any] = {"steps": self._setting.steps, "seed": self._seed + start, "batch_size": size, **given}
         if self._setting.solver is not None:
             kwargs["solver"] = self._setting.solver
         if self._setting.guidance is not None:

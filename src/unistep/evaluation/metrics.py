@@ -173,7 +173,7 @@ def kernel_distance(
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbourhood:
-    """How far two sets of features overlap, told by nearest neighbours; each figure is at best about 1."""
+    """Overlap of two sets of features by nearest neighbours; each figure is at best about 1."""
 
     precision: float
     """Share of fake items that lie inside the real manifold: fidelity."""

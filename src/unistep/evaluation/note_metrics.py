@@ -53,7 +53,7 @@ def _levels(sound: Float[Tensor, "b n"], sample_rate: int) -> Float[Tensor, "b b
 
 @final
 class NoteMetrics:
-    """Held-out notes whose conditions models are told, and what is heard in the notes that they make of them.
+    """Metrics of generated notes that have the conditions of held-out notes.
 
     Args:
         notes: The held-out notes, with instrument and pitch.
@@ -82,8 +82,9 @@ class NoteMetrics:
         """What a reader should know of the figures."""
         heard = "instrument and pitch as the feature network hears them, " if self.by_network else ""
         return (
-            f"each sample is told what one of the held-out notes is; {heard}tracker: the pitch within {CLOSE:g} cents "
-            "by YIN; LSD: log-spectral distance in dB to the nearest held-out note that was told the same"
+            f"each sample has the condition of one of the held-out notes; {heard}tracker: the pitch within "
+            f"{CLOSE:g} cents by YIN; LSD: log-spectral distance in dB to the nearest held-out note with the same "
+            "condition"
         )
 
     @property
@@ -96,26 +97,26 @@ class NoteMetrics:
 
     @property
     def condition(self) -> dict[str, list[int | float]]:
-        """What each sample is told, as a person writes it."""
-        told = {}
+        """Condition of each sample, as a person writes it."""
+        given = {}
         for name, column in self.notes.condition.items():
             field = self.notes.fields[name]
             values = column[self.index].tolist()
-            told[name] = [field.written[value] for value in values] if isinstance(field, LabelField) else values
-        return told
+            given[name] = [field.written[value] for value in values] if isinstance(field, LabelField) else values
+        return given
 
     def listen(self, *, real: bool = False) -> NoteMetricAccumulator:
         """Start on the samples of a model, or (``real``) on the held-out notes themselves."""
         return NoteMetricAccumulator(self, real)
 
     def matched_references(self, sample: int, *, real: bool) -> list[int]:
-        """Held-out notes that were told the same as a sample; of a held-out note the others."""
+        """Held-out notes with the same condition as a sample; for a held-out note the others."""
         own = self.index[sample]
         alike = self._alike[tuple(float(column[own]) for column in self.notes.condition.values())]
         return [i for i in alike if i != own] if real else alike
 
     def pitch(self, sample: int) -> int:
-        """The pitch that a sample was told, as MIDI counts."""
+        """The pitch that a sample should have, as a MIDI number."""
         return self._pitches[int(self.notes.condition["pitch"][self.index[sample]])]
 
 
@@ -123,37 +124,37 @@ class NoteMetrics:
 class NoteMetricAccumulator:
     """Counts over one row of samples."""
 
-    def __init__(self, hearing: NoteMetrics, real: bool) -> None:
-        self._hearing, self._real, self._heard = hearing, real, 0
+    def __init__(self, metrics: NoteMetrics, real: bool) -> None:
+        self._metrics, self._real, self._heard = metrics, real, 0
         self._right: dict[str, list[float]] = defaultdict(list)
 
     @torch.no_grad()
     def update(self, sounds: Float[Tensor, "b c n"], features: Float[Tensor, "b dim"]) -> None:
         """Take in the next samples, with their features."""
-        hearing, rate = self._hearing, self._hearing.notes.sample_rate
+        metrics, rate = self._metrics, self._metrics.notes.sample_rate
         assert rate is not None
         samples = range(self._heard, self._heard + len(sounds))
         self._heard += len(sounds)
         mono = sounds.mean(dim=1)
-        wanted = torch.tensor([float(hearing.pitch(i)) for i in samples])
-        network = hearing.features.network
-        if hearing.by_network and isinstance(network, NoteFeatures):
-            index = [hearing.index[i] for i in samples]
+        wanted = torch.tensor([float(metrics.pitch(i)) for i in samples])
+        network = metrics.features.network
+        if metrics.by_network and isinstance(network, NoteFeatures):
+            index = [metrics.index[i] for i in samples]
             scores = network.scores(features.to(network.instrument.weight.device))
             instrument, pitch = (score.argmax(dim=1).cpu() for score in scores)
-            told = torch.from_numpy(hearing.notes.condition["instrument"][index])
-            self._right["instrument ↑"] += (instrument == told).tolist()
+            given = torch.from_numpy(metrics.notes.condition["instrument"][index])
+            self._right["instrument ↑"] += (instrument == given).tolist()
             self._right["pitch ↑"] += (pitch + network.lowest == wanted).tolist()
         self._right["tracker ↑"] += (cents(note_pitch(mono, rate), wanted).abs() <= CLOSE).tolist()
         for sound, sample in zip(mono, samples, strict=True):
-            twins = hearing.matched_references(sample, real=self._real)
-            if twins:
-                values = to_float(hearing.notes.values[twins]).mean(dim=1)
+            matched = metrics.matched_references(sample, real=self._real)
+            if matched:
+                values = to_float(metrics.notes.values[matched]).mean(dim=1)
                 distance = log_spectral_distance(sound.expand_as(values), values, rate)
                 self._right["LSD ↓"].append(float(distance.min()))
 
     def compute(self) -> dict[str, float]:
         """Shares of samples with the right instrument and pitch by the network, and pitch by the tracker; the mean
-        log-spectral distance, in decibels, to the nearest held-out note that was told the same.
+        log-spectral distance, in decibels, to the nearest held-out note with the same condition.
         """
         return {name: sum(values) / len(values) for name, values in self._right.items()}

@@ -119,16 +119,16 @@ class Report:
     notes: tuple[str, ...] = ()
     """What a reader should be warned of."""
     condition: dict[str, str] = field(default_factory=dict)
-    """Fields that every sample was told; the models drew the others."""
+    """Conditions of every sample; the models drew the others."""
     noun: str = "images"
     """What the samples are."""
 
     @property
     def caption(self) -> str:
         """The label that every figure of the report goes under."""
-        told = "".join(f", {name} {value}," for name, value in self.condition.items())
+        given = "".join(f", {name} {value}," for name, value in self.condition.items())
         return (
-            f"features {self.features}; {self.num:,} samples{told} against {self.reference_count:,} {self.noun} of "
+            f"features {self.features}; {self.num:,} samples{given} against {self.reference_count:,} {self.noun} of "
             f"{self.data} (fingerprint {self.fingerprint[:12]})"
         )
 

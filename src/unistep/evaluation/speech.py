@@ -29,7 +29,7 @@ class Speech:
     With the embeddings :math:`u_i` of :math:`m` samples and :math:`v_j` of :math:`n` real sounds, all of length 1,
 
     .. math:: \text{voice} = \frac1m \sum_i \min_j (1 - u_i^\top v_j), \qquad
-              \text{unheard} = \frac1n \sum_j \min_i (1 - u_i^\top v_j)
+              \text{min. matching} = \frac1n \sum_j \min_i (1 - u_i^\top v_j)
 
     so that a voice like none of the real ones makes the first large, and a real voice that no sample has the second.
     Where real sounds are set beside themselves, none is its own nearest.
@@ -47,8 +47,8 @@ class Speech:
 
     References:
         Achlioptas, Diamanti, Mitliagkas & Guibas 2018, "Learning representations and generative models for 3D point
-        clouds", arXiv 1707.02392: "unheard" is their minimum matching distance, "voice" the same the other way round,
-        here by cosine.
+        clouds", arXiv 1707.02392: "min. matching" is their minimum matching distance, "voice" the same in the other
+        direction, here by cosine.
     """
 
     def __init__(self, real: Dataset, networks: SpeechNetworks | None = None) -> None:
@@ -69,8 +69,8 @@ class Speech:
         """What a reader should know of the figures."""
         return (
             f"speech: share with at least {LEAST:g} s of it, at a probability above {THRESHOLD:g}; voice: mean cosine "
-            f"distance to the nearest of {len(self.index):,} real voices; unheard: that of a real voice to the nearest "
-            f"sample, which falls with the number of samples; by {self.networks.label}"
+            f"distance to the nearest of {len(self.index):,} real voices; min. matching: that of a real voice "
+            f"to the nearest sample, which falls with the number of samples; by {self.networks.label}"
         )
 
     def voices(self, progress: Callable[[int], None] | None = None) -> Float[Tensor, "n dim"]:
@@ -118,5 +118,5 @@ class SpeechListening:
         return {
             "speech ↑": sum(self._spoken) / len(self._spoken),
             "voice ↓": float(distance.amin(dim=1).mean()),
-            "unheard ↓": float(distance.amin(dim=0).mean()),
+            "min. matching ↓": float(distance.amin(dim=0).mean()),
         }

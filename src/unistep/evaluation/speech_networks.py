@@ -24,7 +24,7 @@ THRESHOLD = 0.5
 LEAST = 0.1
 """Seconds of speech that make a sound one of speech: shorter than the shortest real digit (0.19 s)."""
 LOUDNESS = -30.0
-"""Quieter sounds are brought to this level before their voice is told, in decibels; resemblyzer's own."""
+"""Quieter sounds are brought to this level before their voice is embedded, in decibels; resemblyzer's own."""
 INSTALL = "pip install 'unistep[speech]', then pip install --no-deps resemblyzer"
 """What installs both. Resemblyzer names packages that only a compiler, or an old Python, can install."""
 
@@ -76,7 +76,7 @@ class SpeechNetworks:
         """Resemblyzer's embedding of each of several sounds at 16 kHz: 256 numbers, of length 1.
 
         A sound is heard as a whole, pauses included, for a model has made them too; resemblyzer's own preparation
-        would cut out what it takes for no speech, and in noise that is not told reliably.
+        would cut out what it takes for no speech, and in noise that is unreliable.
 
         Raises:
             ValueError: If an embedding is not finite.

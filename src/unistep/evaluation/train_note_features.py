@@ -67,10 +67,11 @@ def fit(notes: Dataset, recipe: NoteRecipe) -> NoteFeatures:
         )
 
     def loss(network: NoteFeatures, index: Int[np.ndarray, " b"], generator: torch.Generator) -> Tensor:
-        heard, told = network.logits(_augmented(to_float(notes.values[index]), rate, recipe, generator))
+        batch = _augmented(to_float(notes.values[index]), rate, recipe, generator)
+        instrument_logits, pitch_logits = network.logits(batch)
         instrument, pitch = (torch.from_numpy(notes.condition[name][index]) for name in ("instrument", "pitch"))
         cross_entropy = torch.nn.functional.cross_entropy
-        return cross_entropy(heard, instrument) + cross_entropy(told, pitch)
+        return cross_entropy(instrument_logits, instrument) + cross_entropy(pitch_logits, pitch)
 
     return fit_classifier(build, loss, len(notes), recipe).eval()
 
@@ -174,10 +175,10 @@ def train_note_features(
         "recipe": asdict(recipe),
         **cost,
     }
-    told = asdict(recipe) | facts
+    described = asdict(recipe) | facts
     widths, (quiet, loud) = ", ".join(map(str, recipe.channels)), recipe.noise
     card = _CARD.format(
-        name=name, version=version, widths=widths, stages=len(recipe.channels), quiet=quiet, loud=loud, **told
+        name=name, version=version, widths=widths, stages=len(recipe.channels), quiet=quiet, loud=loud, **described
     )
     save_features(network, out, name=name, version=version, facts=facts, card=card)
     return facts

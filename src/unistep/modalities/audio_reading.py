@@ -218,7 +218,7 @@ def fit_length(sound: np.ndarray, samples: int, sample_rate: float) -> np.ndarra
 
 
 def to_int16(sound: np.ndarray, loudness: Loudness) -> np.ndarray:
-    """A sound ``[n, c]`` in [-1, 1] as int16 ``[c, n]``, after its loudness is settled.
+    """A sound ``[n, c]`` in [-1, 1] as int16 ``[c, n]``, after its loudness is set.
 
     Raises:
         UnusableSoundError: If it is silent.

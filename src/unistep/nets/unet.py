@@ -308,7 +308,7 @@ def _rename_former_weights(module: nn.Module, state: dict[str, Any], prefix: str
             if name.startswith(former):
                 name = now + name[len(former) :]
                 break
-        if name.endswith(".untold"):
-            name = name.removesuffix("untold") + "null_embedding"
+        if name.endswith(".untold"):  # its name in files of earlier versions
+            name = name.rpartition(".")[0] + ".null_embedding"
         if prefix + name != key:
             state[prefix + name] = state.pop(key)

@@ -118,12 +118,12 @@ class Adversary(nn.Module):
     ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """Loss of the student and loss of the discriminator, for each example, in float32."""
         frozen = {name: p.detach() for name, p in self.net.named_parameters()}
-        told = functional_call(self.net, frozen, (fake, condition)).float()
+        on_fake_student = functional_call(self.net, frozen, (fake, condition)).float()
         on_fake = self.net(fake.detach(), condition).float()
         on_real = self.net(real.detach(), condition).float()
         if self.config.kind == "hinge":
-            return -told, F.relu(1 - on_real) + F.relu(1 + on_fake)
-        return F.softplus(-told), F.softplus(-on_real) + F.softplus(on_fake)
+            return -on_fake_student, F.relu(1 - on_real) + F.relu(1 + on_fake)
+        return F.softplus(-on_fake_student), F.softplus(-on_real) + F.softplus(on_fake)
 
     def terms(
         self,

@@ -263,8 +263,8 @@ class ConsistencyTrajectory(Objective):
             logs |= {"ctm/denoising": denoising.detach().mean(), "ctm/denoising_weight": x0.new_tensor(float(weight))}
             loss = loss + weight * denoising
         if self.adversary is not None:
-            both, told = self.adversary.terms(consistency, answer, x0, condition, self.student.net, progress)
-            loss, logs = loss + both, logs | told
+            both, added = self.adversary.terms(consistency, answer, x0, condition, self.student.net, progress)
+            loss, logs = loss + both, logs | added
         return Loss(loss, logs, item_level(path.ratio(t)))
 
     def balance(self, consistency: Float[Tensor, " b"], denoising: Float[Tensor, " b"]) -> Tensor | float:

@@ -64,7 +64,7 @@ def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> Mo
     """The model with the conditions that the objective tells it beside those of the data.
 
     Raises:
-        ValueError: If there is guidance to be told, and no condition that it could strengthen.
+        ValueError: If there is a guidance weight as a condition, and no other condition that it could strengthen.
     """
     fields = objective.conditions()
     if GUIDANCE in fields and not model.fields:

@@ -46,9 +46,9 @@ class MetricsLog:
             OSError: If the disk is full; the line is kept and written with the next one.
         """
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        told = {"warnings": self._warnings} if self._warnings else {}
+        warnings = {"warnings": self._warnings} if self._warnings else {}
         self._warnings = []
-        self._pending += (json.dumps({"step": step, **finite, **told}) + "\n").encode()
+        self._pending += (json.dumps({"step": step, **finite, **warnings}) + "\n").encode()
         self._drain()
         if self._events is not None:
             try:

@@ -17,7 +17,7 @@ from unistep.modalities.base import Decoded
 
 
 def channels_of(options: AudioOptions) -> int:
-    """Channels of each sound: one without a wish for two."""
+    """Channels of each sound: one, unless two are requested."""
     return options.channels or 1
 
 
