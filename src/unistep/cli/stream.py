@@ -1,4 +1,4 @@
-"""``unistep stream``: an endless sound to a pipe or a file, chunk by chunk as a model makes it."""
+"""``unistep stream``: audio to a pipe or a file, chunk by chunk as a model generates it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _turns(config: ModelConfig, field: str, text: str) -> Any:
-    """One value of a condition; of several with commas an endless round."""
+    """One value of a condition; several with commas repeat in turn."""
     values = text.split(",")
     for value in values:
         config.fields[field].parse(field, value, 1)

@@ -77,8 +77,8 @@ def start_warnings(model: ModelConfig, known: Generator | None, role: str) -> li
         theirs = known.config.fields.get(name)
         if isinstance(spec, LabelField) and isinstance(theirs, LabelField) and theirs.table != spec.table:
             found.append(
-                f"the {role} {known.name!r} was told {name} as {_shortened(theirs.table)}, and this data has "
-                f"{_shortened(spec.table)}"
+                f"the {role} {known.name!r} has the condition {name} with {_shortened(theirs.table)}, and this "
+                f"data has {_shortened(spec.table)}"
             )
     if model.modality != known.modality:
         found.append(
