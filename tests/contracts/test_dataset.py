@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from unistep.codecs.autoencoder import AutoencoderConfig
+from unistep.codecs.base import Codec
 from unistep.core.condition import Label, LabelField, Tokens, TokensField, Value, select
 from unistep.data import Concatenation, Dataset, Loader, Subset, data_config, prepare
+from unistep.data.encoded import encode_dataset
 from unistep.modalities import ImageModality
 
 COUNT = 30
@@ -58,6 +61,15 @@ def tokens(tmp_path) -> Dataset:
     return Dataset.from_tensors(images(COUNT), text=value, fields={"text": TokensField(length=3, dim=2)})
 
 
+def labelled() -> Dataset:
+    return Dataset.from_tensors(images(COUNT), label=torch.arange(COUNT) % 3)
+
+
+def autoencoder(seed: int = 0) -> Codec:
+    torch.manual_seed(seed)
+    return AutoencoderConfig(latents=2, widths=(8,)).build((1, 4, 6)).frozen()
+
+
 DATASETS = {
     "prepared": prepared,
     "windows": windows,
@@ -68,6 +80,7 @@ DATASETS = {
     "concatenation": lambda _: Concatenation(
         [Dataset.from_tensors(images(n), augment=("flip",), label=torch.arange(n) % 2) for n in (11, COUNT - 11)]
     ),
+    "encoded": lambda folder: encode_dataset(labelled(), autoencoder(), cache_dir=folder, progress=False),
     "outside": lambda _: Ramps(),
 }
 
@@ -172,6 +185,25 @@ def test_fingerprints_tell_data_apart():
     others = [Dataset.from_tensors(x), Dataset.from_tensors(x + 1, label=label), Subset(first, range(8))]
     others += [Dataset.from_tensors(x, label=1 - label), Dataset.from_tensors(x.float(), label=label)]
     assert len({dataset.fingerprint for dataset in (first, *others)}) == 6
+
+
+def test_latents_are_made_once_for_data_and_weights(tmp_path, monkeypatch):
+    data, codec = labelled(), autoencoder()
+    encode, calls = type(codec).encode, []
+    monkeypatch.setattr(type(codec), "encode", lambda self, x: (calls.append(len(x)), encode(self, x))[1])
+    first = encode_dataset(data, codec, cache_dir=tmp_path, progress=False)
+    assert sum(calls) == COUNT
+    wanted = codec.encode(data.modality.to_signal(data.batch([2, 9])[0]))
+    calls.clear()
+    again = encode_dataset(labelled(), autoencoder(), cache_dir=tmp_path, progress=False)
+    assert calls == []
+    assert again.fingerprint == first.fingerprint
+    torch.testing.assert_close(again.batch([2, 9])[0], wanted)
+    other = encode_dataset(data, autoencoder(1), cache_dir=tmp_path, progress=False)
+    assert sum(calls) == COUNT
+    assert other.fingerprint != first.fingerprint
+    with pytest.raises(ValueError, match="items of tensors vary in training"):
+        encode_dataset(Dataset.from_tensors(images(4), augment=("flip",)), codec, cache_dir=tmp_path)
 
 
 def test_mistakes_are_one_line():

@@ -62,6 +62,15 @@ class Dataset(ABC):
             Stored signals, ``[b, *shape]``, which ``modality.to_signal`` takes, and their conditions.
         """
 
+    def conditions(self, indices: Indices) -> Condition:
+        """The conditions of some items; what can give them without their signals does so."""
+        return self.batch(indices)[1]
+
+    @property
+    def varies(self) -> bool:
+        """Whether items depend on their seeds; a data set that knows that they do not says so."""
+        return True
+
     @property
     def source(self) -> str:
         """Where the data is from, as a person writes it."""

@@ -102,9 +102,16 @@ class PreparedDataset(Dataset):
             stored = torch.from_numpy(self._stored[rows])
         else:
             stored = torch.from_numpy(self._windows.cut(self._stored, rows, seeds))
-        return augmented_batch(self._modality, self._augment, stored, self._conditions(rows), seeds)
+        return augmented_batch(self._modality, self._augment, stored, self.conditions(rows), seeds)
 
-    def _conditions(self, rows: np.ndarray) -> dict[str, Value]:
+    @property
+    def varies(self) -> bool:
+        """Windows and augmented items do."""
+        return self._windows is not None or bool(self._augment)
+
+    def conditions(self, indices: Indices) -> dict[str, Value]:
+        """The conditions of some items."""
+        rows = np.asarray(indices, dtype=np.int64)
         return {
             name: spec.value.from_arrays({key: array[rows] for key, array in self._columns[name].items()})
             for name, spec in self._fields.items()

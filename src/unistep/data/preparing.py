@@ -6,14 +6,13 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from unistep import registry
 from unistep.data.arrays import DamagedCacheError
-from unistep.data.cache import cache_root, cache_unwritable, read_cache, remove_unfinished
+from unistep.data.cache import cache_root, read_cache, remove_unfinished
 from unistep.data.dataset import check_augmentations
+from unistep.data.locking import cache_lock
 from unistep.data.options import DataConfig
 from unistep.data.prepared import PreparedDataset
 from unistep.data.sources.base import Source
@@ -52,7 +51,7 @@ def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool
     path = root / "data" / f"{readable}-{key[:16]}"
     dataset = _find(path, key, source, config)
     if dataset is None:
-        with _lock(path):
+        with cache_lock(path):
             dataset = _find(path, key, source, config)  # another process may have made it in the meantime
             if dataset is None:
                 remove_unfinished(path)  # of a process that was killed; a living one would hold the lock
@@ -90,20 +89,3 @@ def _find(path: Path, key: str, source: Source, config: DataConfig) -> PreparedD
     except (DamagedCacheError, KeyError) as error:
         _log.warning("the data cache %s is damaged (%s) and will be made again", path, error)
         return None
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Held by the one process that prepares this data; freed when that process ends, however it ends."""
-    from filelock import FileLock
-
-    lock = FileLock(f"{path}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except (OSError, NotImplementedError) as error:
-        raise cache_unwritable(path.parent, error if isinstance(error, OSError) else OSError(str(error))) from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -90,6 +90,11 @@ class TensorDataset(Dataset):
             self._hash = digest.hexdigest()
         return self._hash
 
+    @property
+    def varies(self) -> bool:
+        """Augmented items do."""
+        return bool(self._augment)
+
     def __len__(self) -> int:
         return len(self._stored)
 
@@ -136,6 +141,11 @@ class Subset(Dataset):
     def fingerprint(self) -> str:
         """A hash of the whole and of the indices."""
         return hashlib.sha256(self._dataset.fingerprint.encode() + self._indices.tobytes()).hexdigest()
+
+    @property
+    def varies(self) -> bool:
+        """As those of the whole."""
+        return self._dataset.varies
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -190,6 +200,11 @@ class Concatenation(Dataset):
     def fingerprint(self) -> str:
         """A hash of theirs."""
         return hashlib.sha256("/".join(dataset.fingerprint for dataset in self._datasets).encode()).hexdigest()
+
+    @property
+    def varies(self) -> bool:
+        """Whether those of one do."""
+        return any(dataset.varies for dataset in self._datasets)
 
     def __len__(self) -> int:
         return self._ends[-1]

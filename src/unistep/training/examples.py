@@ -26,6 +26,8 @@ class Examples:
     """How the previous chunk is shown to the model of a stream."""
     sigma_data: float = 0.5
     """Standard deviation of the data."""
+    encoded: bool = False
+    """Whether items are latents already; see :mod:`unistep.data.encoded`."""
 
     def __call__(
         self, stored: Tensor, condition: Condition, device: torch.device, generator: Randomness
@@ -40,6 +42,8 @@ class Examples:
         """
         signal = self.modality.to_signal(stored.to(device, non_blocking=True))
         known = encoded(to_device(condition, device, non_blocking=True), self.codec.encode_reference)
+        if self.encoded:
+            return signal, known
         if self.context is None:
             return self.codec.encode(signal), known
         past, x0 = self.codec.split(signal)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from unistep.codecs.base import Codec
 from unistep.data import Dataset, Loader
+from unistep.data.encoded import encode_dataset
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
 from unistep.hub.load import load
@@ -227,9 +229,11 @@ class _Resolver:
         place(objective, config, self.world)
         module = wrap(objective, self.world, config.parallel)
         options = LoopOptions.of(config)
-        loader = Loader(self.data, options.batch_size, config.seed, rank=self.world.rank, world=self.world.size)
         codec = model.build_codec().to(self.world.device)
-        examples = Examples(model.modality, codec, model.context, model.sigma_data)
+        data, latent = self._encoded(codec)
+        loader = Loader(data, options.batch_size, config.seed, rank=self.world.rank, world=self.world.size)
+        modality = data.modality if latent else model.modality
+        examples = Examples(modality, codec, model.context, model.sigma_data, latent)
         train_step = TrainStep(module, loader, examples, options, self.world)
         if config.compile:
             compile_networks(objective, train_step)
@@ -238,6 +242,13 @@ class _Resolver:
         teacher_hash = "" if frozen is None else weights_hash(frozen.state_dict())
         identity = {"data": self.data.fingerprint, "teacher": teacher_hash}
         return Parts(objective=objective, train_step=train_step, optimizer=optimizer, identity=identity), slope
+
+    def _encoded(self, codec: Codec) -> tuple[Dataset, bool]:
+        """The data, and whether it is latents: a codec with weights encodes items once where they never vary."""
+        if not codec.config.has_weights or codec.chunked or self.data.varies:
+            return self.data, False
+        self.world.run_on_rank_zero(lambda: encode_dataset(self.data, codec))
+        return encode_dataset(self.data, codec, progress=False), True
 
     def _known_speed(self, config: RunConfig) -> float | None:
         """Items per second of earlier sessions."""
