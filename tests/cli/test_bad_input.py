@@ -68,6 +68,9 @@ MISTAKES = [
         "unknown option '--epochs': use --budget (30m of time, 500k images) or",
     ),
     ("train fashion-ect", "fashion-ect is now fashion/ect"),
+    ("train fashion/ect --data.seconds 2", "--data.seconds is an option of audio; images take size"),
+    ("train ect --data notes --data.size 32", "--data.size is an option of image; sounds take sample_rate"),
+    ("train ect --data my_pics", "unknown data source 'my_pics'; it must be one of fashion-mnist, folder:PATH"),
     ("train ect", "ect is a method and needs data, such as --data folder:my_pictures"),
     ("train ect --budget 1m", "ect is a method and needs data"),
     ("recipes fashion/etc", "there is no recipe 'fashion/etc'; did you mean 'fashion/ect'?"),
@@ -294,6 +297,15 @@ def test_a_full_disk_is_no_mistake_in_the_command(out, run, place, monkeypatch):
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err == f"unistep: error: cannot write {out.rstrip('/')}: No space left on device\n"
     assert list(place.iterdir()) == []
+
+
+def test_options_of_another_signal_are_refused_before_a_folder_is_made(run, place):
+    folder = place / "pictures"
+    folder.mkdir()
+    noisy(8, 8).save(folder / "a.png")
+    outcome = run("train ect --out run --data", [f"folder:{folder}", "--data.seconds", "2"])
+    check_line(outcome, "--data.seconds is an option of audio; images take size")
+    assert os.listdir(place) == ["pictures"]
 
 
 def test_an_error_has_no_empty_line_before_it(run, place):

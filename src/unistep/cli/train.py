@@ -237,6 +237,7 @@ def _check_source(data: DataConfig) -> None:
     source = open_source(data, cache_root(None) / "downloads")
     if source.local:  # the others may need the network
         source.identity()
+        data.options_for(source.modality_of(data))  # refuses the options of another modality
 
 
 def _teacher_fits(config: RunConfig, recipe: RunConfig) -> bool:

@@ -95,7 +95,7 @@ class Dataset(ABC):
     @property
     def sample_rate(self) -> int | None:
         """Samples per second, of signals that have such a rate."""
-        return getattr(self.modality, "sample_rate", None)
+        return self.modality.rate
 
     @property
     def values(self) -> Any:
