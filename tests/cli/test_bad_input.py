@@ -52,7 +52,7 @@ MISTAKES = [
     ("sample fashion --times 80 soon", "--times cannot be '80' 'soon'"),
     ("sample fashion --times", "--times needs one or more numbers, such as 80 2.5"),
     ("sample --times 80 2.5", "there is no model '2.5'"),
-    ("sample fashion -o -", "pictures go to a file or a folder, not to a pipe; give a name such as out.png"),
+    ("sample fashion -o -", "images go to a file or a folder, not to a pipe; give a name such as out.png"),
     ("sample fashion -o out.pgn", "did you mean 'out.png'"),
     ("sample fashion -o missing/out.png", "missing does not exist"),
     ("sample fashion -o /proc/out.png", "cannot write /proc/out.png"),

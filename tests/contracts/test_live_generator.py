@@ -140,5 +140,5 @@ def test_samples_go_to_bytes_and_to_open_files() -> None:
     assert buffer.getvalue().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="give one, such as format='png'"):
         g.save(x, io.BytesIO())
-    with pytest.raises(ValueError, match="unknown format 'pgn' of pictures; did you mean 'png'"):
+    with pytest.raises(ValueError, match="unknown format 'pgn' of images; did you mean 'png'"):
         g.encode(x, "pgn")

@@ -74,7 +74,7 @@ def test_load_brings_any_picture_to_the_shape(tmp_path):
 def test_what_cannot_be_loaded_is_one_line(tmp_path, kind):
     (tmp_path / "text").write_text("no picture")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match="cannot read the picture") as caught:
+    with pytest.raises(ValueError, match="cannot read the image") as caught:
         GREY.load(tmp_path / kind)
     assert "\n" not in str(caught.value)
 
@@ -227,7 +227,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, name):
 
 
 def test_what_is_no_tensor_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"pictures must be a torch tensor, got ndarray; torch\.from_numpy makes one"):
+    with pytest.raises(ValueError, match=r"images must be a torch tensor, got ndarray; torch\.from_numpy makes one"):
         GREY.save(pictures(2).numpy(), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
 

@@ -136,18 +136,18 @@ class ImageModality(Modality):
         return cls(size=(shape[1], shape[2]), channels=shape[0])
 
     def load(self, path: str | Path, *, fit: Fit = "crop", background: str = "white") -> Float[Tensor, "c h w"]:
-        """Read a picture file and bring it to :attr:`shape`.
+        """Read an image file and bring it to :attr:`shape`.
 
         Args:
             path: The file, in any format that training data may have.
-            fit: Rule for a picture of another shape.
-            background: Colour behind transparent pixels and around padded pictures.
+            fit: Rule for an image of another shape.
+            background: Colour behind transparent pixels and around padded images.
 
         Returns:
             Tensor of shape ``[c, h, w]`` in [-1, 1].
 
         Raises:
-            ValueError: If the file is not a whole picture, with the reason.
+            ValueError: If the file is not a whole image, with the reason.
         """
         channels, height, width = self.shape
         try:
@@ -155,13 +155,13 @@ class ImageModality(Modality):
                 Path(path), size=(height, width), channels=1 if channels == 1 else 3, fit=fit, background=background
             )
         except UnusablePictureError as error:
-            raise ValueError(f"cannot read the picture {path}: {error}") from error
+            raise ValueError(f"cannot read the image {path}: {error}") from error
         return self.to_signal(torch.from_numpy(picture.pixels.copy()))
 
     def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
-        """Write pictures; what is written depends on how ``path`` ends.
+        """Write images; what is written depends on how ``path`` ends.
 
-        ``.png``, ``.jpg`` and ``.webp`` give one file: a single picture as it is, several as :meth:`grid`. ``.npz``
+        ``.png``, ``.jpg`` and ``.webp`` give one file: a single image as it is, several as :meth:`grid`. ``.npz``
         gives ``arr_0``, uint8 ``[n, h, w, c]``, with ``labels`` as ``arr_1``. A folder, which is a path that ends with
         a slash or has no suffix, gets numbered PNG files, in place of those of an earlier call. Files appear whole or
         not at all.
@@ -233,7 +233,7 @@ class ImageModality(Modality):
         return draw_grid([_picture(image) for image in self._pixels(x)], columns=columns, labels=labels)
 
     def contact_sheet(self, rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
-        """One row of pictures for each title, such as before and after, or one, two and four steps.
+        """One row of images for each title, such as before and after, or one, two and four steps.
 
         Args:
             rows: Title, and values in [-1, 1] or uint8 pixels of shape ``[n, c, h, w]``; rows may differ in length.
@@ -243,13 +243,13 @@ class ImageModality(Modality):
         return draw_rows([(title, [_picture(image) for image in self._pixels(x)]) for title, x in rows])
 
     def _pixels(self, x: Tensor) -> UInt8[Tensor, "n c h w"]:
-        """Pixels on the CPU, as a batch, once they are known to be pictures."""
+        """Pixels on the CPU, as a batch, once they are known to be images."""
         if not isinstance(x, Tensor):
-            raise ValueError(f"pictures must be a torch tensor, got {type(x).__name__}; torch.from_numpy makes one")
+            raise ValueError(f"images must be a torch tensor, got {type(x).__name__}; torch.from_numpy makes one")
         x = x.detach()
         batch = x[None] if x.ndim == 3 else x
         if batch.ndim != 4 or batch.shape[1] not in (1, 3) or 0 in batch.shape:
-            raise ValueError(f"pictures must have shape [n, c, h, w] with c 1 or 3, got {list(x.shape)}")
+            raise ValueError(f"images must have shape [n, c, h, w] with c 1 or 3, got {list(x.shape)}")
         return (batch if batch.dtype == torch.uint8 else self.to_stored(batch)).cpu()
 
     def default_codec(self) -> IdentityConfig:

@@ -48,7 +48,7 @@ class Endings:
 
 
 PICTURES = Endings(
-    noun="pictures",
+    noun="images",
     all=(*FORMATS, ".npz"),
     usual=".png, .jpg, .webp, .npz",
     example="out.png",
