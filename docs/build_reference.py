@@ -59,7 +59,10 @@ def public(module: ModuleType) -> Iterator[tuple[str, object]]:
             continue
         yield f"{module.__name__}.{name}", value
         if inspect.isclass(value):
+            fields = getattr(value, "__dataclass_fields__", {})
             for method, member in vars(value).items():
+                if method in fields:
+                    continue
                 function = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
                 if not method.startswith("_") and (inspect.isfunction(function) or isinstance(function, property)):
                     yield f"{module.__name__}.{name}.{method}", function
