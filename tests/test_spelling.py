@@ -12,7 +12,7 @@ from unistep.spelling import closest, nearest, nearest_hint
     ("word", "choices", "meant"),
     [
         ("fashion-etc", ("fashion-tcm", "fashion-ect", "fashion-cd"), "fashion-ect"),
-        ("fashion-etc", tuple(sorted(recipes())), "fashion-ect"),
+        ("fashion-etc", tuple(sorted(recipes())), "fashion/ect"),
         ("FASHION", ("fashion", "fashion-teacher"), "fashion"),
         ("verb", ("Verb", "verbose"), "Verb"),
         ("x", ("fashion",), None),

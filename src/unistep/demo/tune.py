@@ -16,14 +16,16 @@ from unistep.generation.generator import Generator
 from unistep.hub.load import load
 from unistep.recipes import recipe as recipe_of
 from unistep.training.log import read_metrics
+from unistep.training.pace import PLANS
 from unistep.training.run import train
 from unistep.training.run_config import RunConfig
+from unistep.training.run_directory import ASKED, CONFIG
 
 RECIPE = "fashion/ect"
 """The recipe that is run, with a smaller budget and the bundled test pictures."""
 NAME = "demo"
 """What the run calls itself; a folder with such a run may be replaced by the next demo."""
-PARTS = {"config.json", "metrics.jsonl", "samples", "checkpoints", "model", "tensorboard"}
+PARTS = {ASKED, CONFIG, PLANS, "metrics.jsonl", "samples", "checkpoints", "model", "tensorboard"}
 """What a run's folder holds."""
 FRAMES = 6
 """Most frames of the film of the training."""
@@ -125,8 +127,8 @@ def clear(folder: Path) -> None:
     if not folder.exists():
         return
     others = sorted(entry.name for entry in folder.iterdir() if entry.name not in PARTS and entry.name[:1] != ".")
-    config = folder / "config.json"
-    if not others and config.is_file():
+    config = next((path for path in (folder / CONFIG, folder / ASKED) if path.is_file()), None)
+    if not others and config is not None:
         try:
             recipe = json.loads(config.read_text(encoding="utf-8")).get("recipe")
         except (ValueError, AttributeError):
