@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from synth import install_synth
-from unistep.core.condition import LabelField
+from unistep.core.condition import AnyField, LabelField
 from unistep.data import DataConfig, Dataset, data_config, prepare
 from unistep.data.sources import notes
 from unistep.evaluation import Report, Setting, evaluate, load_features
@@ -41,7 +42,9 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, Datas
     install_synth(tmp_path, monkeypatch)
     monkeypatch.setattr(notes, "PROGRAMS", {"left": 0, "right": 127})
     monkeypatch.setattr(notes, "HIGHEST", 53)
-    monkeypatch.setattr(notes, "FIELDS", {**notes.FIELDS, "instrument": notes.Field(size=2, names=("left", "right"))})
+    monkeypatch.setattr(
+        notes, "FIELDS", {**notes.FIELDS, "instrument": notes.LabelField(size=2, names=("left", "right"))}
+    )
     monkeypatch.setattr(notes, "VELOCITIES", {"train": (60, 90, 110), "test": (80,)})
     train, test = (prepare(data_config(f"notes:{part}", seconds=0.5), progress=False) for part in notes.HELD)
     return train, test
@@ -207,16 +210,24 @@ def test_models_are_told_what_held_out_notes_are_and_their_pitches_are_heard(few
     assert Report.from_plain(json.loads(json.dumps(report.to_plain()))) == report
 
 
+def with_fields(notes: Dataset, fields: Mapping[str, AnyField]) -> Dataset:
+    """The same notes with other fields, of those that they have."""
+    known = {name: torch.from_numpy(notes.condition[name]) for name in fields}
+    return Dataset.from_tensors(
+        torch.from_numpy(np.array(notes.values)), modality=notes.modality, fields=fields, **known
+    )
+
+
 def test_notes_without_a_pitch_cannot_be_listened_to(few: tuple[Dataset, Dataset], shipped: FeatureNetwork) -> None:
     with pytest.raises(ValueError, match="notes with a pitch are needed"):
-        NoteMetrics(replace(few[1], fields={}), shipped, 10, 0)
+        NoteMetrics(with_fields(few[1], {}), shipped, 10, 0)
 
 
 def test_pitches_that_are_not_in_a_row_are_heard_as_what_they_are(
     few: tuple[Dataset, Dataset], shipped: FeatureNetwork
 ) -> None:
     scale = LabelField(size=6, numbers=(40, 50, 60, 61, 62, 70))
-    notes = replace(few[1], fields={**few[1].fields, "pitch": scale})
+    notes = with_fields(few[1], {**few[1].fields, "pitch": scale})
     hearing = NoteMetrics(notes, shipped, 10, 0)
     assert [hearing.pitch(i) for i in range(10)] == hearing.condition["pitch"]
     assert set(hearing.condition["pitch"]) <= set(scale.numbers)

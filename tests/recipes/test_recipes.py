@@ -160,7 +160,7 @@ def test_a_method_trains_on_ones_own_data(name: str, signal: str, tmp_path: Path
 def test_a_reproduction_trains_on_ones_own_sounds(name: str, tmp_path: Path, monkeypatch) -> None:
     config = _small(reproductions()[name])
     config = replace(config, data=replace(config.data, source=sound_folder(tmp_path / "mine").source))
-    seconds = config.data.seconds or 1
+    seconds = getattr(config.data.options, "seconds", None) or 1
     assert _train(config, tmp_path, monkeypatch) == (1, round(16_000 * seconds))
 
 
