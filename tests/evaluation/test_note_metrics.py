@@ -42,9 +42,7 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, Datas
     install_synth(tmp_path, monkeypatch)
     monkeypatch.setattr(notes, "PROGRAMS", {"left": 0, "right": 127})
     monkeypatch.setattr(notes, "HIGHEST", 53)
-    monkeypatch.setattr(
-        notes, "FIELDS", {**notes.FIELDS, "instrument": notes.LabelField(size=2, names=("left", "right"))}
-    )
+    monkeypatch.setattr(notes, "FIELDS", {**notes.FIELDS, "instrument": LabelField(size=2, names=("left", "right"))})
     monkeypatch.setattr(notes, "VELOCITIES", {"train": (60, 90, 110), "test": (80,)})
     train, test = (prepare(data_config(f"notes:{part}", seconds=0.5), progress=False) for part in notes.HELD)
     return train, test
@@ -191,16 +189,18 @@ def test_models_are_told_what_held_out_notes_are_and_their_pitches_are_heard(few
     report = evaluate(players, train, features=features, test=test, note_metrics=hearing, **options)
     right, wrong, real, noise = report.rows
     assert players[0].told[0]["velocity"] == [80.0] * 20
-    assert right.further["tracker ↑"] == 1
-    assert right.further["LSD ↓"] < 0.01
-    assert wrong.further["tracker ↑"] == pytest.approx(0.7, abs=0.06)
-    assert wrong.further["LSD ↓"] > 0.1
-    assert right.further["pitch ↑"] > 0.9
-    assert wrong.further["pitch ↑"] < right.further["pitch ↑"]
-    assert right.further["instrument ↑"] > 0.9
-    assert real.further["tracker ↑"] == 1
-    assert 0 < real.further["LSD ↓"] < 10  # to the other note of the same condition, which is held for another time
-    assert noise.further == {}
+    assert right.extra_metrics["tracker ↑"] == 1
+    assert right.extra_metrics["LSD ↓"] < 0.01
+    assert wrong.extra_metrics["tracker ↑"] == pytest.approx(0.7, abs=0.06)
+    assert wrong.extra_metrics["LSD ↓"] > 0.1
+    assert right.extra_metrics["pitch ↑"] > 0.9
+    assert wrong.extra_metrics["pitch ↑"] < right.extra_metrics["pitch ↑"]
+    assert right.extra_metrics["instrument ↑"] > 0.9
+    assert real.extra_metrics["tracker ↑"] == 1
+    assert (
+        0 < real.extra_metrics["LSD ↓"] < 10
+    )  # to the other note of the same condition, which is held for another time
+    assert noise.extra_metrics == {}
     assert right.frechet < noise.frechet
     text = report.markdown()
     assert "each sample has the condition of one of the held-out notes" in text
