@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from test_resume import start
 from tiny import assert_same, checkpoint, make_data, metrics, run, run_config
@@ -24,10 +26,12 @@ from unistep.hub import load
 from unistep.training import loop, run_files
 from unistep.training.ema import PowerEMA
 from unistep.training.health import TrainingStoppedError
+from unistep.training.loop import Progress
 from unistep.training.optim import AdamConfig
 from unistep.training.parallel import World
 from unistep.training.plan import describe
 from unistep.training.resolve import ResolvedRun
+from unistep.training.run import train
 from unistep.training.run_directory import differences
 
 
@@ -366,3 +370,25 @@ def test_training_works_in_a_thread(tmp_path: Path) -> None:
         done, _ = pool.submit(run, replace(config(tmp_path), max_steps=1), tmp_path / "run").result()
     assert done
     assert torch.is_grad_enabled()
+
+
+def test_a_callback_sees_each_stage_and_cancels(tmp_path: Path) -> None:
+    """From Python: paths as text, both stages, and an event that stops; nothing but the folder is needed to go on."""
+    seen: list[Progress] = []
+    stop = threading.Event()
+
+    def watch(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.stage == "student" and progress.step == 1:
+            stop.set()
+
+    c = replace(run_config("ect", tmp_path), teacher=None, max_steps=6, checkpoint_every="100")
+    out = str(tmp_path / "run")
+    settings = {"device": "cpu", "console": Console(quiet=True)}
+    assert not train(c, out, callback=watch, cancel=stop, **settings)
+    stages = [*(("teacher", step, 4) for step in (1, 2, 3, 4)), ("student", 1, 2)]
+    assert [(p.stage, p.step, p.total) for p in seen] == stages
+    assert train(None, out, resume=True, cancel=lambda: False, **settings)
+    assert checkpoint(tmp_path / "run")[0] == 2
+    with pytest.raises(ValueError, match=r"there is no run in .*nowhere to go on with; give a configuration"):
+        train(None, str(tmp_path / "nowhere"), resume=True, **settings)

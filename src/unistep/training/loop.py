@@ -169,7 +169,8 @@ class Loop:
                 sampling, saving = self.world.from_rank_zero([float(flag) for flag in wanted])
                 if sampling and self.step < self.total:
                     self._sample(display)
-                if gradient.stop:
+                # Several processes stop together, as the next step's exchange says; one need not wait for it.
+                if gradient.stop or (self.world.size == 1 and self.stop.asked()):
                     break
                 if saving and self.step < self.total:
                     problem = self.save()

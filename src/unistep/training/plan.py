@@ -28,7 +28,8 @@ def images_per_second(train_step: TrainStep, optimizer: RunOptimizer, longest: f
     Args:
         train_step: Computes gradients.
         optimizer: One that has taken no step.
-        longest: Seconds that it may go on after the warm-up, in place of :data:`TIMING_SECONDS`.
+        longest: Seconds that it may take, in place of :data:`TIMING_SECONDS`; where the first step takes longer, that
+            step is the measurement.
     """
     set_rates(optimizer, 0.0)
 
@@ -40,10 +41,12 @@ def images_per_second(train_step: TrainStep, optimizer: RunOptimizer, longest: f
             torch.cuda.synchronize()
         return time.perf_counter() - begin
 
-    for _ in range(2):
-        timed()
-    seconds, count = 0.0, 0
-    while seconds < min(TIMING_SECONDS, longest or TIMING_SECONDS) and count < 50:
+    limit = TIMING_SECONDS if longest is None else min(longest, TIMING_SECONDS)
+    seconds, count = train_step.world.mean([timed()])[0], 1
+    if longest is None or seconds < limit:
+        timed()  # the second step still allocates
+        seconds, count = 0.0, 0
+    while seconds < limit and count < 50:
         seconds += timed()
         count += 1
         seconds = train_step.world.mean([seconds])[0]

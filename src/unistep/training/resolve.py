@@ -43,6 +43,8 @@ from unistep.weights import weights_hash
 
 TIMING_SHARE = 0.03
 """Share of a deadline that a timing run may take."""
+TRIAL_BATCH = {"cpu": 16, "cuda": 64}
+"""Items per step of the timing runs that a choice is made by: a CPU is as fast with few."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,6 +140,7 @@ class _Resolver:
     def __init__(self, config: RunConfig, data: Dataset, session: Session) -> None:
         self.asked, self.data, self.session, self.world = config, data, session, session.world
         self.reasons: dict[str, str] = {}
+        self.measured: float | None = None  # items per second of the chosen network, by the timing run of a choice
         amount = None if config.max_steps is not None else parse_amount(config.budget, "budget")
         self.timed = amount is not None and amount.unit == "seconds"
         self.seconds = amount.value - session.spent if amount is not None and self.timed else None
@@ -185,15 +188,19 @@ class _Resolver:
             network = load(known).config.network.with_second_time(second)
             return replace(config, model=replace(config.model, network=network))
 
+        measured: list[tuple[NetworkConfig, float]] = []
+
         def speed(network: NetworkConfig) -> float:
             tried = replace(config, model=replace(config.model, network=network), compile=False)
-            return self._timed(tried)
+            measured.append((network, self._timed(tried)))
+            return measured[-1][1]
 
         modality = self.data.modality
         shape = config.model.codec.shape(modality.shape)
         candidates = [network.with_second_time(second) for network in modality.default_networks(shape)]
         chosen = self.world.broadcast(choose_network(candidates, speed, self._left()))
         self.reasons["network"] = chosen.reason
+        self.measured = self.world.broadcast(next((s for network, s in measured if network == chosen.value), None))
         return replace(config, model=replace(config.model, network=chosen.value))
 
     def _with_batch(self, config: RunConfig) -> RunConfig:
@@ -202,13 +209,17 @@ class _Resolver:
             return config
         config = replace(config, auto=())
         left = self._left()
-        speed = self._timed(replace(config, compile=False)) if left is not None else 1.0
-        chosen = self.world.broadcast(choose_batch(speed, left))
+        if left is not None and self.measured is None:
+            self.measured = self._timed(config)
+        chosen = self.world.broadcast(choose_batch(self.measured or 1.0, self._left()))
         self.reasons["batch size"] = f"{chosen.value}: {chosen.reason}"
         return replace(config, batch_size=chosen.value)
 
     def _timed(self, config: RunConfig) -> float:
-        """Items per second in training, by a timing run."""
+        """Items per second in training, by a timing run with a small batch."""
+        least = self.world.size * config.accumulation
+        batch_size = -(-TRIAL_BATCH.get(self.world.device.type, 64) // least) * least
+        config = replace(config, batch_size=batch_size, compile=False)
         model, teacher, start = self._fitted(config)
         parts, _ = self._built(replace(config, model=model), teacher, start)
         return images_per_second(parts.train_step, parts.optimizer, self._longest())
@@ -262,7 +273,7 @@ class _Resolver:
         return None if self.seconds is None else max(TIMING_SHARE * self.seconds, 0.1)
 
     def _speed(self, parts: Parts) -> float:
-        known = self._known_speed(self.asked)
+        known = self._known_speed(self.asked) or self.measured
         return images_per_second(parts.train_step, parts.optimizer, self._longest()) if known is None else known
 
     def _compiled(self, config: RunConfig, parts: Parts, speed: float) -> tuple[RunConfig, float]:

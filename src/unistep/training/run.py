@@ -100,13 +100,15 @@ def _opened(config: RunConfig | None, out: Path, world: World, *, resume: bool) 
 def _stages(asked: RunConfig, out: Path, around: Surroundings) -> bool:
     """Train the teacher, where the run has to, and the student."""
     if not needs_own_teacher(asked):
-        return train_stage(asked, out, around)
-    own, console = out / TEACHER_FOLDER, around.console
+        return train_stage(asked, out, around)[0]
+    own, console, spent = out / TEACHER_FOLDER, around.console, 0.0
     if not (out / CONFIG).exists():
         first = teacher_config(asked)
         show_line(console, "first stage: a teacher for this data")
         with _opened(first, own, around.world, resume=holds_run(own)) as teacher:
-            if not train_stage(teacher, own, around, stage="teacher", last=False):
+            done, spent = train_stage(teacher, own, around, stage="teacher", last=False)
+            if not done:
                 return False
     show_line(console, "second stage: the one-step student")
-    return train_stage(student_config(asked, own), out, around, spent=seconds_taken(own))
+    spent = max(spent, seconds_taken(own))
+    return train_stage(student_config(asked, own), out, around, spent=spent)[0]

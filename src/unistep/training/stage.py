@@ -49,7 +49,7 @@ class Surroundings:
 
 def train_stage(
     asked: RunConfig, out: Path, around: Surroundings, *, stage: str = "student", spent: float = 0.0, last: bool = True
-) -> bool:
+) -> tuple[bool, float]:
     """Train one model in a folder that is held, or go on with it.
 
     Args:
@@ -61,7 +61,7 @@ def train_stage(
         last: Whether no other stage follows, so that the end is reported.
 
     Returns:
-        Whether the last step was reached.
+        Whether the last step was reached, and the seconds that all sessions of the stage took.
 
     Raises:
         ValueError: For a mistake in the configuration or the data, before anything is trained.
@@ -137,7 +137,7 @@ def train_stage(
             except OSError as error:
                 display.warn(f"the last numbers are not on disk: {error}")
     _report(around, loop, out, done=done, last=last, tensorboard=log is not None and log.has_tensorboard)
-    return done
+    return done, loop.seconds
 
 
 def _data(config: RunConfig, world: World) -> Dataset:
