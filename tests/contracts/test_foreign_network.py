@@ -137,14 +137,14 @@ def test_without_its_package_the_model_is_refused_in_one_line(trained: Path, mon
 
 
 def test_it_starts_from_weights_of_its_kind_only(trained: Path, tmp_path: Path) -> None:
-    ours = run_config("ect", trained.parent, teacher=None, init=str(trained))
+    ours = run_config("denoising", trained.parent, teacher=None, init=str(trained))
     with pytest.raises(ValueError, match="type PerceptronConfig instead of UNetConfig"):
         run(ours, tmp_path / "ours")
-    other = replace(config_of("ect", trained.parent), init=str(trained))
+    other = replace(config_of("denoising", trained.parent), init=str(trained))
     other = replace(other, model=replace(other.model, network=network(hidden=8)))
     with pytest.raises(ValueError, match="hidden 16 instead of 8"):
         run(other, tmp_path / "other")
-    done, text = run(replace(config_of("ect", trained.parent, max_steps=1), init=str(trained)), tmp_path / "on")
+    done, text = run(replace(config_of("denoising", trained.parent, max_steps=1), init=str(trained)), tmp_path / "on")
     assert done, text
 
 

@@ -74,9 +74,9 @@ class NetworkConfig(ABC):
         """Whether its network uses the time ``s`` that a flow map jumps to."""
         return True
 
-    def with_second_time(self, wanted: bool) -> Self:
-        """The same network with or without the second time, where it has a choice."""
-        del wanted
+    def with_second_time(self, second_time: bool) -> Self:
+        """The same network with or without the second time, where it can have one."""
+        del second_time
         return self
 
     def advice(self, problem: TimeProblem) -> str | None:

@@ -46,11 +46,11 @@ class UNetConfig(NetworkConfig):
     embedding_dim: int = 256
     """Features of the embedding of time and condition."""
     position_sizes: tuple[int, ...] = ()
-    """Spatial sizes of the signal where each place has learned features of its own, as in spectra, in which frequencies
-    differ; empty where places are alike. A run takes the sizes from its data."""
+    """Spatial sizes of the signal if each position has a learned embedding, as in spectra, whose frequencies differ;
+    empty if positions are alike. A run takes the sizes from its data."""
     gated_skip: bool = False
-    """Whether the input is added to the output, as much of it at each place and in each channel as the network chooses:
-    for signals of more channels than its widths, whose noise could not pass it."""
+    """Whether the input is added to the output, times a gate that the network computes for each position and channel:
+    for signals with more channels than its widths, whose noise could not pass through it."""
     basis_functions: int = 0
     """Learned functions of position that the condition weights, for signals that it nearly determines, such as notes;
     they need ``position_sizes``. 0 for none."""
@@ -70,14 +70,14 @@ class UNetConfig(NetworkConfig):
     dropout: float = 0.0
     """Dropout probability inside the residual blocks."""
     max_frequency: float = 16.0
-    """Largest angular frequency of the embeddings of time, in radians per unit of the noise code. Methods that
+    """Largest angular frequency of the embeddings of time, in radians per unit of ``c_noise``. Methods that
     differentiate the network in time need it low."""
     context: int = 0
-    """Places of what came before, along the last axis, which are shown to the network ahead of the signal as the
-    condition ``context``; 0 for none."""
+    """Frames of the previous chunk, along the last axis, which stand before the signal: the condition ``context``; 0
+    for none."""
     margin: int = 0
-    """Empty places after the signal, along the last axis, whose answers are dropped, so that the signal's last places
-    have neighbours on both sides as all others do; 0 for none."""
+    """Empty positions after the signal, along the last axis, whose outputs are dropped, so that the signal's last
+    positions have neighbours on both sides like all others; 0 for none."""
     double_norm: bool = False
     """Whether the blocks normalise the scale and the shift that the embedding gives them, which keeps the derivative
     in time bounded: for continuous-time consistency models."""
@@ -146,9 +146,9 @@ class UNetConfig(NetworkConfig):
         """Whether the network uses the time ``s`` that a flow map jumps to."""
         return self.second_time
 
-    def with_second_time(self, wanted: bool) -> Self:
+    def with_second_time(self, second_time: bool) -> Self:
         """The same network with or without the second time."""
-        return replace(self, second_time=wanted)
+        return replace(self, second_time=second_time)
 
     def advice(self, problem: TimeProblem) -> str | None:
         """What to change against a problem, as options; ``None`` if the network does not have the problem."""

@@ -1,4 +1,4 @@
-"""Choices that do not go together: found before the first step, and said with the reason and the way out."""
+"""Warnings before the first step about choices that do not go together."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ before training and less than 3 after it; Fourier features of scale 16, with whi
 def time_embedding_slope(net: nn.Module) -> float:
     r"""The largest relative rate of the embedding of time, :math:`\lVert\dot e\rVert/\lVert e\rVert`.
 
-    It is taken in the noise code :math:`\frac14\ln\eta` at noise to signal ratios from 0.01 to 80, by forward
-    differentiation. The embedding is what the network knows of time; at the start the output itself does not tell, as
-    its last layer is zero.
+    It is taken with respect to :math:`c_\mathrm{noise} = \frac14\ln\eta` at noise to signal ratios from 0.01 to 80, by
+    forward differentiation. The output of a fresh network cannot serve, as its last layer is zero.
 
     Args:
         net: A network with a method ``embed_time(c_noise [b]) -> [b, features]``; for others the slope is 0.
