@@ -21,8 +21,6 @@ OWN_ROOMS = ("nets", "modalities", "codecs", "core", "objectives", "data/sources
 OFFENDERS = {
     *("evaluation/reference.py", "evaluation/note_metrics.py", "evaluation/speech.py"),
     *("evaluation/train_note_features.py", "evaluation/features.py"),
-    *("training/plan.py", "training/run.py", "training/build.py"),
-    *("data/dataset.py", "data/preparation.py", "data/source.py", "data/summary.py", "data/options.py"),
 }
 """Files that still branch."""
 WEIGHTS = ("p", "parameter")

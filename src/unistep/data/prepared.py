@@ -50,7 +50,7 @@ class PreparedDataset(Dataset):
         }
         # Small columns are copied: an index into a memory map costs more than one into memory.
         for columns in self._columns.values():
-            columns.update({key: np.array(array) for key, array in columns.items() if array.ndim == 1})
+            columns.update({key: np.array(array) for key, array in columns.items() if array.size == len(array)})
 
     @property
     def modality(self) -> Modality:
