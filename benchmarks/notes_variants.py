@@ -23,9 +23,9 @@ from rich.console import Console
 
 from unistep.core.timesteps import LogNormal
 from unistep.data import DataConfig, prepare
-from unistep.evaluation.features import load_features
+from unistep.evaluation import load_features
 from unistep.evaluation.hardware import hardware
-from unistep.evaluation.note_metrics import NoteMetrics
+from unistep.evaluation.note_metrics import NoteMetricAccumulator, NoteMetrics
 from unistep.hub import load
 from unistep.nets.unet import UNetConfig
 from unistep.recipes.shipped_notes import denoising
@@ -33,7 +33,7 @@ from unistep.training.ema import PowerEMA
 from unistep.training.run import train
 from unistep.training.run_config import RunConfig
 
-HEARD = 64
+SAMPLES = 64
 """Held-out notes that are listened to."""
 
 
@@ -75,14 +75,14 @@ def measure(name: str, data: str, steps: int, threads: int) -> None:
         train(config, Path(folder) / "run", device="cpu", console=Console(quiet=True))
         seconds = time.process_time() - begun
         model = load(Path(folder) / "run")
-    features = load_features("spectrum", shape=model.signal_shape, sample_rate=test.sample_rate)
+    features = load_features("spectrum", model.modality)
     cells = []
     for how in ({"steps": 1, "solver": "euler"}, {"steps": 18, "solver": "heun"}):
-        metrics = NoteMetrics(test, features, HEARD, seed=0)
-        accumulator = metrics.listen()
-        accumulator.update(model.sample(HEARD, **metrics.condition, **how), torch.empty(HEARD, 0))
-        heard = accumulator.compute()
-        cells.append(f"{heard['LSD ↓']:.2f} | {heard['tracker ↑']:.0%}")
+        metrics = NoteMetrics(test, features, SAMPLES, seed=0)
+        accumulator = NoteMetricAccumulator(metrics, real=False)
+        accumulator.update(model.sample(SAMPLES, **metrics.condition, **how), torch.empty(SAMPLES, 0))
+        found = accumulator.compute()
+        cells.append(f"{found['LSD ↓']:.2f} | {found['tracker ↑']:.0%}")
     parameters = sum(p.numel() for p in model.map.parameters()) / 1e6
     print(f"| `{name}` | {parameters:.1f} M | {seconds:.0f} | {' | '.join(cells)} |", flush=True)
 

@@ -37,7 +37,7 @@ from unistep.core.condition import LabelField
 from unistep.core.path import expand_to
 from unistep.core.seeding import ItemGenerators, normal
 from unistep.data import Dataset, data_config, prepare
-from unistep.evaluation.chunk_boundaries import Jumps, colour_jumps, level_jumps
+from unistep.evaluation.chunk_boundaries import Jumps, level_jumps, spectrum_jumps
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.note_metrics import log_spectral_distance
 from unistep.generation.generator import Generator
@@ -46,7 +46,7 @@ from unistep.precision import WantedPrecision, autocast
 
 HEARD = 128
 """Real chunks that the model goes on from."""
-MEASURES: dict[str, Callable[[Tensor, int, int], Jumps]] = {"level": level_jumps, "colour": colour_jumps}
+MEASURES: dict[str, Callable[[Tensor, int, int], Jumps]] = {"level": level_jumps, "spectrum": spectrum_jumps}
 
 
 def resident() -> float:

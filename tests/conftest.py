@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path as FilePath
 
@@ -9,6 +10,7 @@ import jaxtyping
 import pytest
 import torch
 
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # else joblib looks for programs that a test may hide
 sys.path.insert(0, str(FilePath(__file__).parent))  # so that tests can say `from analytic import ...`
 
 # The networks are left out: a checked function would break torch.compile(fullgraph=True). objectives.base is left

@@ -74,7 +74,15 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "heun": "unistep.core.solvers:Heun",
         "dpmpp2m": "unistep.core.solvers:DPMSolverPP2M",
     },
-    "features": {},
+    "features": {
+        "fashion": "unistep.evaluation.feature_loading:shipped_fashion",
+        "notes": "unistep.evaluation.feature_loading:shipped_notes",
+        "pixels": "unistep.evaluation.feature_loading:pixels",
+        "spectrum": "unistep.evaluation.feature_loading:spectrum",
+        "inception": "unistep.evaluation.feature_loading:inception",
+        "torchscript": "unistep.evaluation.feature_loading:torchscript",
+        "module": "unistep.evaluation.feature_loading:module",
+    },
     "recipe": {
         "denoising": "unistep.recipes.consistency_methods:denoising",
         "ect": "unistep.recipes.consistency_methods:ect",

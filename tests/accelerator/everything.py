@@ -37,7 +37,7 @@ from unistep.core.seeding import ShardGenerator
 from unistep.data import DataConfig, prepare
 from unistep.evaluation import load_features
 from unistep.evaluation.note_metrics import NoteMetrics
-from unistep.evaluation.reference import to_float
+from unistep.evaluation.reference import signals
 from unistep.generation import generator
 from unistep.training import build as training_build
 from unistep.training import resolve as resolve_module
@@ -134,13 +134,14 @@ def resumed(name: str, device: str, folder: Path) -> None:
 
 
 def update(device: str) -> None:
-    """The network that judges notes listens where it is."""
+    """The feature network of notes computes where it is."""
     notes = prepare(DataConfig(source="notes:excerpt"), progress=False)
-    features = load_features("notes", shape=(1, 16_000)).to(device)
-    sounds = to_float(notes.values)
-    listening = NoteMetrics(notes, features, len(sounds), 0).listen(real=True)
-    listening.update(sounds, features(sounds.to(device)).cpu())
-    assert listening.compute()["pitch ↑"] == 1
+    features = load_features("notes", notes.modality).to(device)
+    sounds = signals(notes, range(len(notes)))
+    accumulator = NoteMetrics(notes, features, len(sounds), 0).accumulator("test")
+    assert accumulator is not None
+    accumulator.update(sounds, features(sounds.to(device)).cpu())
+    assert accumulator.compute()["pitch ↑"] == 1
 
 
 def command(line: str, folder: Path) -> None:

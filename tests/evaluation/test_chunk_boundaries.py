@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unistep.evaluation.chunk_boundaries import Jumps, colour_jumps, level_jumps
+from unistep.evaluation.chunk_boundaries import Jumps, level_jumps, spectrum_jumps
 
 CHUNK, HOP, CHUNKS = 8, 64, 6
 
@@ -20,10 +20,10 @@ def noise() -> Tensor:
 
 def test_a_sound_without_boundaries_has_none() -> None:
     tone = 0.5 * torch.sin(2 * math.pi / 16 * torch.arange(CHUNKS * CHUNK * HOP))[None]
-    for jumps in (level_jumps(tone, CHUNK, HOP), colour_jumps(tone, CHUNK, HOP)):
+    for jumps in (level_jumps(tone, CHUNK, HOP), spectrum_jumps(tone, CHUNK, HOP)):
         assert float(jumps.boundaries.max()) < 0.01
         assert float(jumps.inside.max()) < 0.01
-    for measure, each in ((level_jumps, 2), (colour_jumps, 1)):
+    for measure, each in ((level_jumps, 2), (spectrum_jumps, 1)):
         jumps = measure(noise(), CHUNK, HOP)
         assert len(jumps.boundaries) == 2 * (CHUNKS - 1) * each
         at_boundaries, inside = jumps.at(0.5)
@@ -43,7 +43,7 @@ def test_another_colour_is_a_jump_though_it_is_no_louder() -> None:
     sound = torch.cat([voices[i % 2] for i in range(CHUNKS)])[None]
     assert level_jumps(sound, CHUNK, HOP).at(0.5) == pytest.approx((0, 0), abs=0.01)
     # The frames meet in the middle of the overlap, so that half a hop of the new chunk is in the frame before.
-    at_boundaries, inside = colour_jumps(sound, CHUNK, HOP).at(0.5)
+    at_boundaries, inside = spectrum_jumps(sound, CHUNK, HOP).at(0.5)
     assert at_boundaries > 3
     assert inside < 3
 

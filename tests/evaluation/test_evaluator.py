@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from torch import Tensor
 from unistep.evaluation import Report, Setting, evaluate, load_features, quick_fd, reference_statistics, save_plot
 from unistep.evaluation import reference as reference_module
 from unistep.evaluation.features import FeatureNetwork
-from unistep.evaluation.reference import quantise, reference_path, to_float
+from unistep.evaluation.reference import reference_path
+from unistep.modalities.image import ImageModality
 
 SHAPE = (1, 6, 6)
+IMAGES = ImageModality(size=6, channels=1)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,17 @@ class Pictures:
     values: np.ndarray
     fingerprint: str = "f" * 64
     source: str = "pictures"
+    modality: ImageModality = IMAGES
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, dict[str, Any]]:
+        return torch.from_numpy(self.values[list(indices)]), {}
+
+    @property
+    def signals(self) -> Tensor:
+        return IMAGES.to_signal(torch.from_numpy(self.values))
 
 
 @dataclass
@@ -65,7 +79,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def network() -> FeatureNetwork:
-    return load_features("pixels", shape=SHAPE)
+    return load_features("pixels", IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +89,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         return evaluate(
             [Blobs(), Blobs(name="teacher", kind="denoiser")],
             _pictures(600, 10_000),
-            features=load_features("pixels", shape=SHAPE),
+            features=load_features("pixels", IMAGES),
             test=_pictures(500, 20_000),
             num=200,
             progress=False,
         )
 
 
-def test_the_default_sweep_judges_model_teacher_and_scale(report: Report) -> None:
+def test_the_default_sweep_has_rows_of_model_teacher_and_scale(report: Report) -> None:
     assert [(r.name, r.solver, r.steps, r.calls) for r in report.rows] == [
         ("blobs", None, 1, 1),
         ("blobs", None, 2, 2),
@@ -113,8 +127,8 @@ def test_the_figures_rank_as_they_should(report: Report) -> None:
 def test_the_distance_is_the_plain_one_of_all_samples(report: Report, network: FeatureNetwork) -> None:
     from unistep.evaluation.metrics import frechet_distance
 
-    fake = network(quantise(Blobs().sample(200, steps=2)))
-    real = network(to_float(_pictures(600, 10_000).values))
+    fake = network(IMAGES.quantised(Blobs().sample(200, steps=2)))
+    real = network(_pictures(600, 10_000).signals)
     assert report.rows[1].frechet == pytest.approx(frechet_distance(real, fake), rel=1e-9)
 
 
@@ -197,20 +211,20 @@ def test_guidance_has_rows_of_its_own_in_every_form(network: FeatureNetwork, tmp
     assert "<!-- teacher, Heun, guidance 1.5 -->" in drawn
 
 
-def test_a_model_that_is_told_the_weight_has_rows_for_each_and_its_neighbour_one(network: FeatureNetwork) -> None:
-    told, plain = Blobs(name="told", usual=2.0), Blobs(name="plain")
+def test_a_model_that_takes_the_weight_has_rows_for_each_and_its_neighbour_one(network: FeatureNetwork) -> None:
+    guided, plain = Blobs(name="guided", usual=2.0), Blobs(name="plain")
     settings = [Setting(steps=1, guidance=w) for w in (2.0, 3.0)]
     shared = {"features": network, "num": 20, "noise": False, "progress": False}
-    report = evaluate([told, plain], _pictures(100, 0), sweep={"consistency": settings}, **shared)  # type: ignore[arg-type]
+    report = evaluate([guided, plain], _pictures(100, 0), sweep={"consistency": settings}, **shared)  # type: ignore[arg-type]
     assert [(r.name, r.sampler, r.guidance) for r in report.rows] == [
-        ("told", "1 step, guidance=2", 2.0),
-        ("told", "1 step, guidance=3", 3.0),
+        ("guided", "1 step, guidance=2", 2.0),
+        ("guided", "1 step, guidance=3", 3.0),
         ("plain", "1 step", None),
     ]
     assert all("guidance" not in asked for asked in plain.asked)
-    free = evaluate([told], _pictures(100, 0), sweep={"consistency": [Setting(steps=1)]}, **shared)  # type: ignore[arg-type]
+    free = evaluate([guided], _pictures(100, 0), sweep={"consistency": [Setting(steps=1)]}, **shared)  # type: ignore[arg-type]
     assert [(r.sampler, r.guidance) for r in free.rows] == [("1 step, guidance=2", 2.0)]
-    assert "guidance" not in told.asked[-1]
+    assert "guidance" not in guided.asked[-1]
 
 
 def test_a_plot_of_many_curves_keeps_them_apart(report: Report, tmp_path: Path) -> None:
@@ -231,7 +245,7 @@ def test_a_plot_of_many_curves_keeps_them_apart(report: Report, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["consistency", "denoiser"])
-def test_a_real_generator_is_what_is_judged(kind: str, network: FeatureNetwork) -> None:
+def test_a_real_generator_is_what_is_sampled(kind: str, network: FeatureNetwork) -> None:
     from unistep.core.condition import LabelField
     from unistep.evaluation.metrics import frechet_distance
     from unistep.generation.generator import Generator
@@ -260,7 +274,7 @@ def test_a_real_generator_is_what_is_judged(kind: str, network: FeatureNetwork) 
         progress=False,
     )
     samples = model.sample(90, steps=2, seed=5, solver=setting.solver)
-    expected = frechet_distance(network(to_float(data.values)), network(quantise(samples)))
+    expected = frechet_distance(network(data.signals), network(IMAGES.quantised(samples)))
     assert report.rows[0].frechet == pytest.approx(expected, rel=1e-3)
     assert report.rows[0].calls == (3 if kind == "denoiser" else 2)
 
@@ -360,11 +374,12 @@ def test_too_few_samples_are_warned_of(network: FeatureNetwork, caplog: pytest.L
         (Blobs(), {"batch_size": 0}, "batch_size must be at least 1"),
         (Blobs(shape=(3, 6, 6)), {}, "samples of 3x6x6, the data has 1x6x6"),
         (Blobs(spoil=float("nan")), {}, "not finite"),
-        (Blobs(kind="other"), {}, "no setting for blobs, a other"),
+        (lambda num, seed: torch.zeros(3, *SHAPE), {}, "must return a tensor of 64 samples, got shape"),
+        (3, {}, "a model to evaluate is a generator, a map, a function .* got int"),
         (Blobs(), {"condition": {"label": [1, 2]}}, "label has 2 values for 80 samples"),
     ],
 )
-def test_bad_input_is_one_line(network: FeatureNetwork, model: Blobs, options: dict[str, Any], message: str) -> None:
+def test_bad_input_is_one_line(network: FeatureNetwork, model: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(model, _pictures(100, 0), features=network, **{"num": 80, "progress": False, **options})
 
@@ -372,7 +387,7 @@ def test_bad_input_is_one_line(network: FeatureNetwork, model: Blobs, options: d
 def test_statistics_are_those_of_all_images_and_kept(network: FeatureNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     data = _pictures(700, 3)
     first = reference_statistics(data, network)
-    features = network(to_float(data.values))
+    features = network(data.signals)
     torch.testing.assert_close(first.moments.mean, features.double().mean(0), rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(first.moments.covariance, torch.cov(features.double().T), rtol=1e-5, atol=1e-7)
     assert len(first.subset) == 700
@@ -391,7 +406,7 @@ def test_the_subset_is_bounded_random_and_fixed(network: FeatureNetwork, monkeyp
     one, two = (reference_statistics(data, network, use_cache=False).subset for _ in range(2))
     assert one.shape == (50, 36)
     assert torch.equal(one, two)
-    features = network(to_float(data.values))
+    features = network(data.signals)
     place = torch.cdist(one, features).argmin(1)
     torch.testing.assert_close(features[place], one)
     assert len(place.unique()) == 50
@@ -399,7 +414,7 @@ def test_the_subset_is_bounded_random_and_fixed(network: FeatureNetwork, monkeyp
 
 
 def test_data_and_network_have_statistics_of_their_own(network: FeatureNetwork) -> None:
-    other = load_features("pixels", shape=(1, 6, 6))
+    other = load_features("pixels", IMAGES)
     other.hash = "0" * 64
     data, same_again, changed = _pictures(9, 0), _pictures(9, 1), _pictures(9, 0, "e" * 64)
     assert reference_path(data, network) == reference_path(same_again, network)
@@ -445,28 +460,68 @@ def test_a_reference_of_one_image_is_refused(network: FeatureNetwork) -> None:
         reference_statistics(_pictures(1, 0), network)
 
 
-@pytest.mark.parametrize("images", [torch.zeros(3, 5, 5), torch.zeros(2, 1, 5, 5, dtype=torch.int64)])
-def test_tensors_that_are_no_images_are_refused(images: Tensor) -> None:
-    with pytest.raises(ValueError, match="images must"):
-        to_float(images)
+def test_anything_that_samples_is_evaluated(network: FeatureNetwork) -> None:
+    """A function, a tensor of samples and a bare map have the figures of a generator with the same samples."""
+    from unistep.core.flowmap import ConsistencyModel
+    from unistep.core.path import VarianceExploding
+
+    data, model = _pictures(200, 0), Blobs()
+    samples = model.sample(50, steps=1, seed=3)
+    options = {"features": network, "num": 50, "seed": 3, "noise": False, "progress": False}
+    sweep = {"consistency": (Setting(steps=1),)}
+    expected = evaluate(model, data, sweep=sweep, **options).rows[0].frechet
+
+    def blobs(num: int, seed: int) -> Tensor:
+        return Blobs().sample(num, steps=1, seed=seed)
+
+    function, given = evaluate([blobs, torch.cat([torch.zeros(3, *SHAPE), samples])], data, **options).rows
+    assert function.frechet == pytest.approx(expected, rel=1e-6)
+    assert given.frechet == pytest.approx(expected, rel=1e-6)
+    assert (function.name, function.sampler, given.name) == ("blobs", "", "samples")
+
+    class Zero(torch.nn.Module):
+        def forward(self, x, t, s=None, condition=None):
+            return torch.zeros_like(x)
+
+    (row,) = evaluate(ConsistencyModel(Zero(), VarianceExploding(), 0.5), data, sweep=sweep, **options).rows
+    assert (row.name, row.kind, row.calls) == ("ConsistencyModel", "consistency", 1)
 
 
-def test_rounding_is_what_saving_and_loading_does() -> None:
-    x = torch.linspace(-1.2, 1.2, 1001).view(1, 1, 7, 143)
-    saved = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    torch.testing.assert_close(quantise(x), to_float(saved), rtol=0, atol=1e-6)
+def test_features_go_by_name_and_by_the_modality_where_none_are_given() -> None:
+    data, options = _pictures(100, 0), {"num": 20, "noise": False, "progress": False}
+    named = evaluate(Blobs(), data, features="pixels", sweep={"consistency": (Setting(steps=1),)}, **options)
+    assert named.features.name == "pixels"
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (torch.zeros(20, 1, 5, 5), r"samples must have shape \[n, 1, 6, 6\], got \[20, 1, 5, 5\]"),
+        (torch.rand(5, *SHAPE) - 0.5, "at least 10 samples, got 5"),
+        (torch.rand(20, *SHAPE), r"must be in \[-1, 1\], and these lie in \[0, 1\]"),
+    ],
+)
+def test_samples_that_have_no_distance_are_refused(network: FeatureNetwork, samples: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        quick_fd(samples, _pictures(100, 0), features=network)
+
+
+def test_few_samples_are_warned_of_in_the_quick_distance(network: FeatureNetwork) -> None:
+    with pytest.warns(UserWarning, match="20 samples are few for 36 features"):
+        quick_fd(torch.randn(20, *SHAPE), _pictures(100, 0), features=network)
 
 
 def test_quick_distance_of_real_images_is_small_and_of_noise_large(tmp_path: Path) -> None:
     from unistep.data import DataConfig, prepare
 
     test = prepare(DataConfig(source="fashion-mnist", split="test"), progress=False)
-    np.savez(tmp_path / "half.npz", images=test.values[:1000, 0])
+    stored, _ = test.batch(range(2000))
+    np.savez(tmp_path / "half.npz", images=stored[:1000, 0].numpy())
     data = f"npz:{tmp_path / 'half.npz'}"
-    same = quick_fd(test.values[1000:2000], data)
+    same = quick_fd(stored[1000:], data)
     noise = quick_fd(torch.randn(500, 1, 28, 28), data)
     assert same < 0.01 * noise
-    assert quick_fd(to_float(test.values[1000:2000]), data) == pytest.approx(same, rel=1e-6)
+    assert quick_fd(test.modality.to_signal(stored[1000:]), data) == pytest.approx(same, rel=1e-6)
 
 
 def test_further_columns_have_a_table_of_their_own_where_there_is_no_room(report: Report) -> None:

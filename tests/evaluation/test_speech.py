@@ -1,4 +1,4 @@
-"""Speech is judged by what two published networks hear in it; small stand-ins have their calls."""
+"""Speech metrics by two published networks; small stand-ins have their calls."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import torch
 from speech_standins import install_speech
 from unistep.data import DataConfig, Dataset, data_config, prepare
 from unistep.evaluation import Report, Setting, evaluate, load_features, save_plot, speech
-from unistep.evaluation.reference import to_float
-from unistep.evaluation.speech import Speech
+from unistep.evaluation.reference import signals
+from unistep.evaluation.speech import SpeechMetrics
 from unistep.evaluation.speech_networks import SpeechNetworks, to_speech_rate
 
 RATE = 16_000
@@ -63,34 +63,34 @@ def test_a_tenth_of_a_second_makes_speech(networks: SpeechNetworks, frames: int,
 
 
 def test_distances_are_those_of_the_formula(networks: SpeechNetworks, voices: Dataset) -> None:
-    judged = Speech(voices, networks)
+    metrics = SpeechMetrics(voices, networks)
     x = torch.from_numpy(np.stack([tone(f) for f in (200.0, 210.0, 3_000.0)])).float()[:, None]
-    listening = judged.listen()
-    listening.update(x[:2], torch.zeros(2, 1))
-    listening.update(x[2:] / 100, torch.zeros(1, 1))
-    found = listening.compute()
-    u, v = networks.voices(x[:, 0]), judged.voices()
+    found_in = metrics.accumulator("samples")
+    found_in.update(x[:2], torch.zeros(2, 1))
+    found_in.update(x[2:] / 100, torch.zeros(1, 1))
+    found = found_in.compute()
+    u, v = networks.voices(x[:, 0]), metrics.voices()
     apart = np.array([[1 - float(a @ b) for b in v.double()] for a in u.double()])
     assert found["speech ↑"] == pytest.approx(
         2 / 3
     )  # the last is too quiet, though its voice is told as if it were not
     assert found["voice ↓"] == pytest.approx(apart.min(axis=1).mean(), abs=1e-5)
-    assert found["min. matching ↓"] == pytest.approx(apart.min(axis=0).mean(), abs=1e-5)
+    assert found["MMD ↓"] == pytest.approx(apart.min(axis=0).mean(), abs=1e-5)
     assert found["voice ↓"] > 0.1
 
 
 def test_no_real_voice_is_its_own_nearest(networks: SpeechNetworks, tmp_path: Path) -> None:
-    judged = Speech(sounds(tmp_path / "four", [200.0, 230.0, 3_000.0, 5_000.0]), networks)
-    x = to_float(judged.real.values[judged.index.numpy()])
+    metrics = SpeechMetrics(sounds(tmp_path / "four", [200.0, 230.0, 3_000.0, 5_000.0]), networks)
+    x = signals(metrics.real, metrics.index)
     figures = []
     for real in (False, True):
-        listening = judged.listen(real=real)
-        listening.update(x, torch.zeros(4, 1))
-        figures.append(listening.compute())
+        found_in = metrics.accumulator("reference" if real else "samples")
+        found_in.update(x, torch.zeros(4, 1))
+        figures.append(found_in.compute())
     assert figures[0]["voice ↓"] < 1e-6
-    apart = 1 - judged.voices() @ judged.voices().T + 9 * torch.eye(4)
+    apart = 1 - metrics.voices() @ metrics.voices().T + 9 * torch.eye(4)
     assert figures[1]["voice ↓"] == pytest.approx(float(apart.amin(dim=1).mean()), abs=1e-5)
-    assert figures[1]["voice ↓"] == pytest.approx(figures[1]["min. matching ↓"])
+    assert figures[1]["voice ↓"] == pytest.approx(figures[1]["MMD ↓"])
 
 
 @dataclass
@@ -104,7 +104,7 @@ class Speaker:
     guidance: float | None = None
 
     def sample(self, num=1, *, steps=None, seed=0, solver=None, batch_size=64, **condition) -> torch.Tensor:
-        return to_float(self.data.values[(np.arange(num) + seed) % 4 % self.knows])
+        return signals(self.data, ((np.arange(num) + seed) % 4 % self.knows).tolist())
 
     def network_calls(self, steps=None, solver=None, guidance=None) -> int:
         return steps
@@ -113,37 +113,43 @@ class Speaker:
 def test_the_report_has_the_columns_with_a_row_of_the_real_voices(
     networks: SpeechNetworks, voices: Dataset, tmp_path: Path
 ) -> None:
-    features = load_features("spectrum", shape=voices.shape, sample_rate=RATE)
+    features = load_features("spectrum", voices.modality)
     speakers = [Speaker(voices, 4, name="all"), Speaker(voices, 1, name="one")]
     report = evaluate(
-        speakers, voices, features=features, num=20, sweep=SWEEP, progress=False, speech=Speech(voices, networks)
+        speakers,
+        voices,
+        features=features,
+        num=20,
+        sweep=SWEEP,
+        progress=False,
+        metrics=[SpeechMetrics(voices, networks)],
     )
     every, one, reference, noise = report.rows
     assert (reference.name, reference.num, noise.name) == ("reference", 12, "noise")
     for row in (every, one, reference):
         assert row.extra_metrics["speech ↑"] == 1
         assert row.extra_metrics["voice ↓"] < 1e-3
-    assert every.further["min. matching ↓"] < 1e-3
-    assert one.further["min. matching ↓"] > 0.1  # three of four voices are missing, which "voice" does not see
-    assert noise.further["voice ↓"] > 0.1
+    assert every.extra_metrics["MMD ↓"] < 1e-3
+    assert one.extra_metrics["MMD ↓"] > 0.1  # three of four voices are missing, which "voice" does not see
+    assert noise.extra_metrics["voice ↓"] > 0.1
     assert Report.from_plain(json.loads(json.dumps(report.to_plain()))) == report
     text = report.markdown()
-    for part in ("| speech ↑ | voice ↓ | min. matching ↓ |", "nearest of 12 real voices", "row 'reference'"):
+    for part in ("| speech ↑ | voice ↓ | MMD ↓ |", "nearest of 12 real voices", "row 'reference'"):
         assert part in text
-    assert {"speech ↑", "voice ↓", "min. matching ↓"} <= {str(column.header) for column in report.table(200).columns}
+    assert {"speech ↑", "voice ↓", "MMD ↓"} <= {str(column.header) for column in report.table(200).columns}
     save_plot(report, tmp_path / "plot.svg")
     assert "reference  " not in (tmp_path / "plot.svg").read_text()
 
 
-def test_a_test_split_is_heard_in_its_place(networks: SpeechNetworks, voices: Dataset, tmp_path: Path) -> None:
+def test_a_test_split_is_measured_instead(networks: SpeechNetworks, voices: Dataset, tmp_path: Path) -> None:
     other = sounds(tmp_path / "other", [200.0, 600.0] * 5)
-    features = load_features("spectrum", shape=voices.shape, sample_rate=RATE)
+    features = load_features("spectrum", voices.modality)
     options = {"num": 10, "sweep": SWEEP, "progress": False, "noise": False}
     report = evaluate(
-        Speaker(voices, 4), voices, features=features, test=other, speech=Speech(voices, networks), **options
+        Speaker(voices, 4), voices, features=features, test=other, metrics=[SpeechMetrics(voices, networks)], **options
     )
     assert [row.name for row in report.rows] == ["speaker", "test split"]
-    assert report.rows[1].further["min. matching ↓"] > 0.05
+    assert report.rows[1].extra_metrics["MMD ↓"] > 0.05
     assert not any("row 'reference'" in note for note in report.notes)
 
 
@@ -156,29 +162,32 @@ def test_sounds_are_brought_to_16_khz(networks: SpeechNetworks, rate: int) -> No
     assert (found - wanted)[:, 500:-500].abs().max() < 2e-3
 
 
-def test_only_so_many_real_sounds_are_listened_to(
+def test_only_so_many_real_voices_are_embedded(
     networks: SpeechNetworks, voices: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speech, "MOST", 5)
-    told: list[int] = []
-    judged = Speech(voices, networks)
-    assert judged.voices(told.append).shape == (5, 256)
-    assert sum(told) == 5
-    assert "nearest of 5 real voices" in judged.meaning
+    counted: list[int] = []
+    metrics = SpeechMetrics(voices, networks)
+    assert metrics.voices(counted.append).shape == (5, 256)
+    assert sum(counted) == 5
+    assert "nearest of 5 real voices" in metrics.meaning
 
 
-def test_what_cannot_be_judged_is_said_in_one_line(networks: SpeechNetworks, voices: Dataset, tmp_path: Path) -> None:
+def test_data_without_speech_metrics_is_refused_in_one_line(
+    networks: SpeechNetworks, voices: Dataset, tmp_path: Path
+) -> None:
     from dataclasses import replace
 
     np.savez(tmp_path / "a.npz", arr_0=np.zeros((4, 8, 8, 1), np.uint8))
-    with pytest.raises(ValueError, match=r"speech is judged in sounds, and npz:.* has pictures"):
-        Speech(prepare(DataConfig(source=f"npz:{tmp_path / 'a.npz'}"), progress=False), networks)
-    with pytest.raises(ValueError, match="from 8000 samples per second up, these sounds have 4000"):
-        Speech(sounds(tmp_path / "low", [200.0, 300.0], 4_000), networks)
-    with pytest.raises(ValueError, match=r"sounds of 0.1 s and more, these are 1000 samples at 16000 Hz"):
-        Speech(replace(voices, values=voices.values[:, :, :1_000]), networks)
-    with pytest.raises(ValueError, match="at least 2 real sounds"):
-        Speech(replace(voices, values=voices.values[:1]), networks)
+    with pytest.raises(ValueError, match="speech metrics need sounds, and these are images"):
+        SpeechMetrics(prepare(DataConfig(source=f"npz:{tmp_path / 'a.npz'}"), progress=False), networks)
+    with pytest.raises(ValueError, match="at least 8000 samples per second, this audio has 4000"):
+        SpeechMetrics(sounds(tmp_path / "low", [200.0, 300.0], 4_000), networks)
+    short = Dataset.from_tensors(torch.zeros(4, 1, 1_000), modality=replace(voices.modality, samples=1_000))
+    with pytest.raises(ValueError, match=r"audio of 0.1 s or more, this has 1000 samples at 16000 Hz"):
+        SpeechMetrics(short, networks)
+    with pytest.raises(ValueError, match="at least 2 recordings"):
+        SpeechMetrics(Dataset.from_tensors(torch.zeros(1, 1, 4_000), modality=voices.modality), networks)
     with pytest.raises(ValueError, match="not finite"):
         networks.voices(torch.full((1, 4_000), torch.nan))
 
@@ -228,9 +237,9 @@ def test_the_published_networks_tell_digits_from_noise(published: SpeechNetworks
         digits = prepare(DataConfig(source="spoken-digits"), progress=False)
     except ValueError as error:
         pytest.skip(str(error))
-    judged = Speech(digits, published)
-    real, noise = judged.listen(real=True), judged.listen()
-    real.update(to_float(digits.values[judged.index.numpy()]), torch.zeros(0, 1))
+    metrics = SpeechMetrics(digits, published)
+    real, noise = metrics.accumulator("reference"), metrics.accumulator("noise")
+    real.update(signals(digits, metrics.index), torch.zeros(0, 1))
     noise.update(torch.randn(10, 1, RATE, generator=torch.Generator().manual_seed(0)).clamp(-1, 1), torch.zeros(0, 1))
     assert real.compute()["speech ↑"] > 0.9
     assert noise.compute()["speech ↑"] == 0

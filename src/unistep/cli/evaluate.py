@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from unistep.cli.console import make_console
-from unistep.cli.evaluation_data import check_data, data_for, notes_of_all, speech_networks, test_split
+from unistep.cli.evaluation_data import check_data, data_for, speech_networks, test_split
 from unistep.cli.extras import require
 from unistep.cli.model_options import parse_model_options
 from unistep.cli.outputs import check_file
 
 if TYPE_CHECKING:
-    from unistep.evaluation.evaluator import Sweep
+    from unistep.evaluation.samplers import Sweep
     from unistep.generation.generator import Generator
 
 SolverName = Literal["heun", "euler", "dpmpp2m"]
@@ -90,7 +90,8 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     from unistep.data import prepare
     from unistep.evaluation import evaluate, load_features, save_plot
     from unistep.evaluation.note_metrics import NoteMetrics
-    from unistep.evaluation.speech import Speech
+    from unistep.evaluation.sample_metrics import SampleMetrics
+    from unistep.evaluation.speech import SpeechMetrics
     from unistep.hub.load import load
 
     device = choose_device(options.device)
@@ -99,12 +100,17 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     check_sampling(models, options.guidance, condition)
     networks = speech_networks(models[0]) if options.speech else None
     spec = options.features or models[0].modality.default_features(models[0].config.fields)
-    features = load_features(spec, shape=models[0].signal_shape, sample_rate=models[0].modality.rate).to(device)
+    features = load_features(spec, models[0].modality).to(device)
     config = replace(data_for(models[0], options.data), max_bad=options.max_bad)
     reference = prepare(config)
     check_data(models, reference)
     held_out = test_split(config)
     test = None if held_out == config else prepare(held_out)
+    metrics: list[SampleMetrics] = []
+    if test is not None and not condition and NoteMetrics.apply_to(test, [model.config.fields for model in models]):
+        metrics.append(NoteMetrics(test, features, options.num, options.seed))
+    if networks is not None:
+        metrics.append(SpeechMetrics(reference, networks))
     report = evaluate(
         models,
         reference,
@@ -115,10 +121,7 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
         seed=options.seed,
         batch_size=options.batch_size,
         condition=condition,
-        note_metrics=None
-        if test is None or condition or not notes_of_all(models, test)
-        else NoteMetrics(test, features, options.num, options.seed),
-        speech=None if networks is None else Speech(reference, networks),
+        metrics=metrics,
     )
     console = make_console(unfolded=True)
     for table in report.tables(console.width):
@@ -191,7 +194,7 @@ def check_sampling(models: Sequence[Generator], guidance: Sequence[float], condi
 
 def sweep(options: EvaluateOptions, kind: str) -> Sweep:
     """The settings to sample at, by kind of model."""
-    from unistep.evaluation.evaluator import Setting
+    from unistep.evaluation.samplers import Setting
 
     many = options.steps if kind == "denoiser" and options.steps else options.teacher_steps
     few = options.steps if kind != "denoiser" and options.steps else (1, 2, 4)

@@ -83,12 +83,6 @@ def test_split(config: DataConfig) -> DataConfig:
     return replace(config, source=":".join([prefix, *(part for part in parts if part != "train")]), split="test")
 
 
-def notes_of_all(models: Sequence[Generator], test: Dataset) -> bool:
-    """Whether the data is notes and every model takes exactly its conditions."""
-    known = set(test.fields)
-    return {"instrument", "pitch", "velocity"} <= known and all(known == set(model.config.fields) for model in models)
-
-
 def check_data(models: Sequence[Generator], reference: Dataset) -> None:
     """Say before sampling whether the data is like what the models make.
 

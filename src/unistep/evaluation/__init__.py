@@ -1,4 +1,4 @@
-"""Judging generated samples: feature networks, distances, cached reference statistics and the report.
+"""Evaluating generated samples: feature networks, distances, cached reference statistics and the report.
 
 Names are imported when first used, so that the command line starts fast.
 """
@@ -9,17 +9,23 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unistep.evaluation.evaluator import Setting, evaluate
-    from unistep.evaluation.features import FeatureNetwork, load_features
+    from unistep.evaluation.evaluator import evaluate
+    from unistep.evaluation.feature_loading import load_features
+    from unistep.evaluation.features import FeatureNetwork
     from unistep.evaluation.metrics import frechet_distance, kernel_distance, neighbourhood
     from unistep.evaluation.plot import save_plot
-    from unistep.evaluation.reference import quick_fd, reference_statistics
+    from unistep.evaluation.quick import quick_fd
+    from unistep.evaluation.reference import reference_statistics
     from unistep.evaluation.report import Report, Row
+    from unistep.evaluation.sample_metrics import MetricAccumulator, SampleMetrics
+    from unistep.evaluation.samplers import Setting
 
 __all__ = [
     "FeatureNetwork",
+    "MetricAccumulator",
     "Report",
     "Row",
+    "SampleMetrics",
     "Setting",
     "evaluate",
     "frechet_distance",
@@ -33,15 +39,17 @@ __all__ = [
 
 _HOMES = {
     "FeatureNetwork": "features",
+    "MetricAccumulator": "sample_metrics",
     "Report": "report",
     "Row": "report",
-    "Setting": "evaluator",
+    "SampleMetrics": "sample_metrics",
+    "Setting": "samplers",
     "evaluate": "evaluator",
     "frechet_distance": "metrics",
     "kernel_distance": "metrics",
-    "load_features": "features",
+    "load_features": "feature_loading",
     "neighbourhood": "metrics",
-    "quick_fd": "reference",
+    "quick_fd": "quick",
     "reference_statistics": "reference",
     "save_plot": "plot",
 }

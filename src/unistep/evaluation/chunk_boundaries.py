@@ -47,7 +47,7 @@ def level_jumps(sound: Float[Tensor, "b n"], chunk: int, hop: int) -> Jumps:
     return _split(level.diff(dim=1).abs(), (after >= chunk) & (after % chunk <= 1))
 
 
-def colour_jumps(sound: Float[Tensor, "b n"], chunk: int, hop: int) -> Jumps:
+def spectrum_jumps(sound: Float[Tensor, "b n"], chunk: int, hop: int) -> Jumps:
     """Jumps in spectrum from frame to frame; arguments as for :func:`level_jumps`, with an even number of hops."""
     length, half = 2 * hop, hop // 2
     frames = sound[:, half:].unfold(1, length, length).double()

@@ -1,4 +1,4 @@
-"""The whole evaluation: sample each model at each setting, and set its features against those of the real data."""
+"""The whole evaluation: sample each model at each setting, and compare its features with those of the real data."""
 
 from __future__ import annotations
 
@@ -6,35 +6,29 @@ import datetime
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
 
 from unistep.core.condition import ConditionValue
+from unistep.data import DataConfig, prepare
+from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.metrics import Moments, frechet_distance, kernel_distance, neighbourhood
 from unistep.evaluation.progress import display, line
-from unistep.evaluation.reference import (
-    Examples,
-    ReferenceStatistics,
-    extract,
-    noun,
-    quantise,
-    reference_statistics,
-    to_float,
-)
+from unistep.evaluation.reference import Examples, ReferenceStatistics, batches, extract, reference_statistics
 from unistep.evaluation.report import REFERENCE, SANITY, Report, Row
+from unistep.evaluation.sample_metrics import Group, MetricAccumulator, SampleMetrics
+from unistep.evaluation.samplers import DEFAULT_SWEEP, AnySampler, Sampler, Setting, Sweep, as_sampler
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from unistep.core.solvers import Solver
-    from unistep.evaluation.note_metrics import NoteMetrics
-    from unistep.evaluation.speech import Speech
+    from unistep.modalities.base import Modality
 
 _SMALLEST = 10
 _log = logging.getLogger(__name__)
@@ -43,83 +37,11 @@ Value = ConditionValue | Sequence[ConditionValue] | None
 """A field of a condition: one value for all samples, or one for each."""
 
 
-class Sampler(Protocol):
-    """What an evaluation needs of a model; :class:`unistep.generation.generator.Generator` has it."""
-
-    name: str
-
-    @property
-    def kind(self) -> str:
-        """``consistency``, ``flow_map`` or ``denoiser``."""
-        ...
-
-    def sample(
-        self,
-        num: int = 1,
-        *,
-        steps: int | None = None,
-        seed: int = 0,
-        solver: Solver | None = None,
-        guidance: float | None = None,
-        batch_size: int = 64,
-        **condition: Any,
-    ) -> Tensor:
-        """Samples, ``[num, c, h, w]`` or ``[num, c, n]``, in [-1, 1]; item ``i`` belongs to ``seed + i``."""
-        ...
-
-    @property
-    def guidance(self) -> float | None:
-        """Guidance weight of samples that are given none; ``None`` for a model that takes no guidance."""
-        ...
-
-    def network_calls(
-        self, steps: int | None = None, solver: Solver | None = None, guidance: float | None = None
-    ) -> int:
-        """Network calls for each sample."""
-        ...
-
-
-class Listener(Protocol):
-    """What hears the samples of one row, beside the feature network."""
-
-    def update(self, sounds: Tensor, features: Tensor) -> None:
-        """Take in the next samples, with their features."""
-        ...
-
-    def compute(self) -> dict[str, float]:
-        """What was found, by its column's name."""
-        ...
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One way to sample."""
-
-    steps: int
-    """Sampling steps."""
-    solver: Solver | None = None
-    """ODE solver, for denoisers."""
-    guidance: float | None = None
-    """Guidance weight, for denoisers and for models with one as a condition; the model's own default without."""
-
-
-Sweep = Mapping[str, Sequence[Setting]]
-"""Settings by kind of model."""
-
-DEFAULT_SWEEP: Sweep = {
-    "consistency": tuple(Setting(steps=n) for n in (1, 2, 4)),
-    "flow_map": tuple(Setting(steps=n) for n in (1, 2, 4)),
-    "denoiser": tuple(Setting(steps=n, solver=s) for s in ("heun", "dpmpp2m") for n in (5, 10, 18)),
-}
-"""A one-step model with one, two and four calls; a teacher with two solvers at three lengths."""
-
-
 def evaluate(
-    generators: Sampler | Sequence[Sampler],
-    reference: Examples,
+    models: AnySampler | Sequence[AnySampler],
+    reference: Examples | DataConfig | str,
     *,
-    features: FeatureNetwork,
+    features: FeatureNetwork | str | None = None,
     num: int = 10_000,
     sweep: Sweep | None = None,
     test: Examples | None = None,
@@ -127,64 +49,71 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 64,
     condition: Mapping[str, Value] | None = None,
-    note_metrics: NoteMetrics | None = None,
-    speech: Speech | None = None,
+    metrics: Sequence[SampleMetrics] = (),
     progress: bool = True,
     console: Console | None = None,
 ) -> Report:
-    """Judge models at several numbers of steps against real data.
+    """Compare models at several numbers of steps with real data.
 
-    Samples are rounded to the 256 levels of a saved picture, looked at, and dropped; only features are kept.
+    Samples are rounded to the levels that stored items have, turned into features, and dropped; only features are kept.
 
     Args:
-        generators: The model, and its teacher where there is one.
-        reference: The real images, usually the training split.
-        features: The network to judge with.
+        models: The model, and its teacher where there is one: each a generator, a map, a function
+            ``(num, seed) -> samples``, a tensor of samples, or the name or folder of a saved model.
+        reference: The real items, usually the training split: a data set, its configuration or its name.
+        features: The network whose features are compared, or its name; that of the modality without.
         num: Samples for each row.
         sweep: Settings by kind of model; :data:`DEFAULT_SWEEP` without.
-        test: Other real images, for the row that says how good a perfect model would be.
+        test: Other real items, for the row that says how good a perfect model would be.
         noise: Whether to add the row of pure noise.
         seed: Seed of the first sample; each row uses the same seeds.
         batch_size: Samples that go through a model together.
-        condition: Conditions of every sample; a model draws the others for each item.
-        note_metrics: For notes: held-out notes, whose conditions the samples have, with their metrics.
-        speech: For speech: real sounds, with metrics of speech and of voices.
+        condition: Fields that every sample has; a model draws the others for each item.
+        metrics: Metrics beside those of features, such as :class:`~unistep.evaluation.note_metrics.NoteMetrics`.
         progress: Whether to show a bar with speed and time left, on standard error.
         console: Where to show it instead.
 
     Raises:
         ValueError: If ``num`` is too small, a model's samples do not fit the data, or are not finite.
     """
-    models = list(generators) if isinstance(generators, Sequence) else [generators]
     if num < _SMALLEST:
         raise ValueError(f"num must be at least {_SMALLEST} samples, got {num}; 10000 is usual")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    shape, kind = tuple(reference.values.shape[1:]), noun(reference.values)
-    features.check_shape(shape)
-    if note_metrics is not None:
-        condition = note_metrics.condition | dict(condition or {})
-    jobs = [(model, setting) for model in models for setting in _settings(model, sweep or DEFAULT_SWEEP)]
-    given = _described(condition or {}) if note_metrics is None else {}
-    notes = _notes(num, features, len(reference.values), given, kind)
-    metrics = [metric for metric in (note_metrics, speech) if metric is not None]
-    notes = (*notes, *(metric.meaning for metric in metrics))
-    if speech is not None and test is None:
-        notes = (*notes, f"row {REFERENCE!r}: voices against all others of the reference, the rest against itself")
+    reference = _opened(reference)
+    modality = reference.modality
+    several = isinstance(models, Sequence) and not isinstance(models, str)
+    samplers = [as_sampler(model, reference) for model in (models if several else [models])]  # type: ignore[list-item]
+    network = load_features(features or modality.default_features(getattr(reference, "fields", {})), modality)
+    network.check_shape(modality.shape)
+    given = dict(condition or {})
+    for metric in metrics:
+        given = {**metric.condition, **given}
+    free = not any(metric.condition for metric in metrics)
+    fixed = _in_words(condition or {}) if free else {}
+    jobs = [(model, setting) for model in samplers for setting in _settings(model, sweep or DEFAULT_SWEEP)]
+    notes = (*_notes(num, network, len(reference), fixed, modality), *(metric.meaning for metric in metrics))
+    by_itself = next((m.reference_indices for m in metrics if test is None and m.reference_indices is not None), None)
+    if by_itself is not None:
+        notes = (
+            *notes,
+            f"row {REFERENCE!r}: the extra metrics against all others of the reference, the rest against itself",
+        )
     rows: list[Row] = []
     with display(progress, console) as bar:
-        with line(bar, "reference", len(reference.values), kind) as advance:
-            statistics = reference_statistics(reference, features, progress=advance)
-        if speech is not None:
-            with line(bar, "voices", len(speech.index), kind) as advance:
-                speech.voices(advance)
-        judge = _Judge(features, statistics, num)
+        noun = f"{modality.noun}s"
+        with line(bar, "reference", len(reference), noun) as advance:
+            statistics = reference_statistics(reference, network, progress=advance)
+        for metric in metrics:
+            if metric.work:
+                with line(bar, "extra metrics", metric.work, noun) as advance:
+                    metric.prepare(advance)
+        compare = _Comparison(network, statistics, modality, metrics)
         for model, setting in jobs:
-            row = f"{model.name}, {setting.solver + ' ' if setting.solver else ''}{setting.steps}"
             weight = model.guidance if setting.guidance is None else setting.guidance
-            with line(bar, row + (f", guidance {weight:g}" if weight not in (None, 1) else ""), num, kind) as advance:
-                source = _Timed(model, setting, num, seed, batch_size, condition or {}, shape)
-                facts = judge(source.batches(), advance, [metric.listen() for metric in metrics])
+            with line(bar, _titled(model, setting, weight), num, noun) as advance:
+                source = _TimedSamples(model, setting, num, seed, batch_size, given, modality.shape)
+                found = compare(source.batches(), advance, "samples")
             rows.append(
                 Row(
                     name=model.name,
@@ -194,54 +123,64 @@ def evaluate(
                     guidance=weight,
                     calls=model.network_calls(setting.steps, setting.solver, setting.guidance),
                     seconds=source.seconds,
-                    **facts,
+                    **found,
                 )
             )
         if test is not None:
-            # As many images as the models have samples, for the Fréchet distance shrinks with their number.
-            pick = torch.randperm(len(test.values), generator=torch.Generator().manual_seed(seed))[:num].sort().values
-            with line(bar, "test split", len(pick), kind) as advance:
-                chosen = (to_float(test.values[index.numpy()]) for index in pick.split(250))
-                listeners = [] if note_metrics is None else [note_metrics.listen(real=True)]
-                listeners += [] if speech is None else [speech.listen()]
-                rows.append(Row(name="test split", kind=SANITY, **judge(chosen, advance, listeners)))
-        elif speech is not None:
-            pick = speech.index[:num]
-            with line(bar, REFERENCE, len(pick), kind) as advance:
-                chosen = (to_float(speech.real.values[index.numpy()]) for index in pick.split(250))
-                rows.append(Row(name=REFERENCE, kind=SANITY, **judge(chosen, advance, [speech.listen(real=True)])))
+            # As many items as the models have samples, since the Fréchet distance falls with their number.
+            order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:num].sort().values
+            with line(bar, "test split", len(order), noun) as advance:
+                rows.append(
+                    Row(name="test split", kind=SANITY, **compare(batches(test, order.tolist()), advance, "test"))
+                )
+        elif by_itself is not None:
+            chosen = by_itself[:num]
+            with line(bar, REFERENCE, len(chosen), noun) as advance:
+                found = compare(batches(reference, chosen), advance, "reference")
+                rows.append(Row(name=REFERENCE, kind=SANITY, **found))
         if noise:
-            heard = [] if speech is None else [speech.listen()]
-            with line(bar, "noise", num, kind) as advance:
-                rows.append(Row(name="noise", kind=SANITY, **judge(_noise(num, shape, seed), advance, heard)))
+            with line(bar, "noise", num, noun) as advance:
+                found = compare(_noise(num, modality.shape, seed), advance, "noise")
+                rows.append(Row(name="noise", kind=SANITY, **found))
     return Report(
         rows=tuple(rows),
-        features=features.label,
+        features=network.label,
         data=str(getattr(reference, "source", "data")),
         fingerprint=reference.fingerprint,
         reference_count=statistics.moments.count,
         num=num,
         seed=seed,
         batch_size=batch_size,
-        hardware=_computed_on(models),
+        hardware=_computed_on(samplers),
         torch=torch.__version__,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         notes=notes,
-        condition=given,
-        noun=kind,
+        condition=fixed,
+        noun=noun,
     )
 
 
+def _opened(data: Examples | DataConfig | str) -> Examples:
+    if isinstance(data, str):
+        data = DataConfig(source=data)
+    return prepare(data) if isinstance(data, DataConfig) else data
+
+
+def _titled(model: Sampler, setting: Setting, weight: float | None) -> str:
+    """A row's title for the progress bar."""
+    sampler = " ".join(str(part) for part in (setting.solver, setting.steps) if part is not None)
+    guided = "" if weight in (None, 1) else f", guidance {weight:g}"
+    return f"{model.name}{', ' if sampler else ''}{sampler}{guided}"
+
+
 def _settings(model: Sampler, sweep: Sweep) -> Sequence[Setting]:
-    if not sweep.get(model.kind):
-        raise ValueError(f"the sweep has no setting for {model.name}, a {model.kind}; it has {', '.join(sweep)}")
-    # Where others are asked for several weights, a model that takes none is asked once.
-    given = sweep[model.kind]
+    given = sweep.get(model.kind) or (Setting(),)
+    # Where others have several weights, a model that takes none has one row.
     return given if model.guidance is not None else tuple(dict.fromkeys(replace(s, guidance=None) for s in given))
 
 
-def _described(condition: Mapping[str, Value]) -> dict[str, str]:
-    """The condition of the samples, in words."""
+def _in_words(condition: Mapping[str, Value]) -> dict[str, str]:
+    """The condition of all samples, for the caption."""
     return {
         name: str(value) if isinstance(value, int | float | str | Path) else "of each sample"
         for name, value in condition.items()
@@ -249,15 +188,17 @@ def _described(condition: Mapping[str, Value]) -> dict[str, str]:
     }
 
 
-def _notes(num: int, features: FeatureNetwork, reference: int, given: Mapping[str, str], kind: str) -> tuple[str, ...]:
+def _notes(
+    num: int, features: FeatureNetwork, reference: int, fixed: Mapping[str, str], modality: Modality
+) -> tuple[str, ...]:
     notes = []
-    if given:
-        said = ", ".join(f"{name} {value}" for name, value in given.items())
+    if fixed:
+        said = ", ".join(f"{name} {value}" for name, value in fixed.items())
         notes.append(
-            f"the samples have the condition {said}, and the reference is all of the data: these figures compare only "
-            "with those of samples with the same condition"
+            f"the samples have {said}, and the reference is all of the data: these figures compare only with those of "
+            "samples with the same condition"
         )
-    for what, count in (("samples", num), (f"reference {kind}", reference)):
+    for what, count in (("samples", num), (f"reference {modality.noun}s", reference)):
         if count < 2 * features.dim:
             notes.append(
                 f"{count} {what} are too few for {features.dim} features: the Fréchet distance comes out too large; "
@@ -269,27 +210,35 @@ def _notes(num: int, features: FeatureNetwork, reference: int, given: Mapping[st
 
 
 @final
-class _Judge:
-    """Sets batches of images against the reference."""
+class _Comparison:
+    """Compares batches of signals with the reference."""
 
-    def __init__(self, features: FeatureNetwork, statistics: ReferenceStatistics, num: int) -> None:
-        self._features, self._statistics, self._num = features, statistics, num
+    def __init__(
+        self,
+        features: FeatureNetwork,
+        statistics: ReferenceStatistics,
+        modality: Modality,
+        metrics: Sequence[SampleMetrics],
+    ) -> None:
+        self._features, self._statistics, self._modality, self._metrics = features, statistics, modality, metrics
 
-    def __call__(self, batches: Iterator[Tensor], advance: Any, listeners: Sequence[Listener]) -> dict[str, Any]:
-        moments, kept, seen = Moments(self._features.dim), [], list[Tensor]()
+    def __call__(self, batches: Iterator[Tensor], advance: Any, group: Group) -> dict[str, Any]:
+        moments, kept, last = Moments(self._features.dim), [], list[Tensor]()
+        found = [metric.accumulator(group) for metric in self._metrics]
+        accumulators: list[MetricAccumulator] = [a for a in found if a is not None]
 
-        def shown() -> Iterator[Tensor]:
+        def quantised() -> Iterator[Tensor]:
             for batch in batches:
-                seen[:] = [quantise(batch)]
-                yield seen[0]
+                last[:] = [self._modality.quantised(batch)]
+                yield last[0]
 
-        for found in extract(self._features, shown(), progress=advance):
-            moments.update(found)
-            kept.append(found)
-            for listener in listeners:
-                listener.update(seen[0], found)
+        for features in extract(self._features, quantised(), progress=advance):
+            moments.update(features)
+            kept.append(features)
+            for accumulator in accumulators:
+                accumulator.update(last[0], features)
         fake = torch.cat(kept)
-        # The subset is in random order, so its head is a random subset too; equal sizes keep the figures fair.
+        # The subset is in random order, so its head is a random subset too; equal sizes keep the comparison fair.
         real = self._statistics.subset[: len(fake)]
         kid, kid_std = kernel_distance(real, fake)
         near = neighbourhood(real, fake[: len(real)])
@@ -302,12 +251,12 @@ class _Judge:
             "recall": near.recall,
             "density": near.density,
             "coverage": near.coverage,
-            "extra_metrics": {name: value for listener in listeners for name, value in listener.compute().items()},
+            "extra_metrics": {k: v for accumulator in accumulators for k, v in accumulator.compute().items()},
         }
 
 
 @final
-class _Timed:
+class _TimedSamples:
     """Samples of one model at one setting, batch by batch, and the time that sampling took."""
 
     def __init__(
@@ -330,7 +279,9 @@ class _Timed:
     def _sample(self, start: int, stop: int) -> Tensor:
         given = {name: _part(value, start, stop) for name, value in self._condition.items()}
         size = stop - start
-        kwargs: dict[str, Any] = {"steps": self._setting.steps, "seed": self._seed + start, "batch_size": size, **given}
+        kwargs: dict[str, Any] = {"seed": self._seed + start, "batch_size": size, **given}
+        if self._setting.steps is not None:
+            kwargs["steps"] = self._setting.steps
         if self._setting.solver is not None:
             kwargs["solver"] = self._setting.solver
         if self._setting.guidance is not None:

@@ -1,6 +1,6 @@
 """Distances between two sets of features: Fréchet distance, KID, precision, recall, density, coverage.
 
-Nothing here knows images. Everything takes feature tensors ``[n, dim]`` and works in double precision.
+Everything takes feature tensors ``[n, dim]`` and works in double precision.
 """
 
 from __future__ import annotations
@@ -90,7 +90,11 @@ class _PassThrough(nn.Module):
 def frechet_distance(real: Features | Moments, fake: Features | Moments) -> float:
     r"""Fréchet distance between the Gaussians that fit two sets of features.
 
-    .. math:: d^2 = \lVert\mu_r - \mu_f\rVert^2 + \mathrm{tr}(\Sigma_r + \Sigma_f - 2(\Sigma_r\Sigma_f)^{1/2})
+    .. math:: d^2 = \lVert\mu_r - \mu_f\rVert^2 + \mathrm{tr}\,\Sigma_r + \mathrm{tr}\,\Sigma_f
+              - 2\,\mathrm{tr}\big(\Sigma_r^{1/2}\,\Sigma_f\,\Sigma_r^{1/2}\big)^{1/2}
+
+    The last trace is the sum of the square roots of the eigenvalues of a symmetric matrix, which no rounding makes
+    complex.
 
     Args:
         real: Features, or their moments.
@@ -103,10 +107,9 @@ def frechet_distance(real: Features | Moments, fake: Features | Moments) -> floa
         ValueError: If a set has fewer than two items, the widths differ, or a value is not finite.
 
     References:
-        Heusel et al. 2017, arXiv 1706.08500, equation 6. Computed by torchmetrics.
+        Dowson & Landau 1982, "The Fréchet distance between multivariate normal distributions", equation 4;
+        Heusel et al. 2017, arXiv 1706.08500, equation 6.
     """
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
     r = real if isinstance(real, Moments) else Moments.of(real)
     f = fake if isinstance(fake, Moments) else Moments.of(fake)
     if len(r.mean) != len(f.mean):
@@ -115,20 +118,11 @@ def frechet_distance(real: Features | Moments, fake: Features | Moments) -> floa
         raise ValueError(f"a Fréchet distance needs at least 2 samples on each side, got {r.count} and {f.count}")
     if not all(x.isfinite().all() for x in (r.mean, r.covariance, f.mean, f.covariance)):
         raise ValueError("the features hold values that are not finite; the samples or the network are broken")
-    metric = FrechetInceptionDistance(_PassThrough(len(r.mean))).set_dtype(torch.float64)
-    # torchmetrics keeps raw sums and takes the mean out at the end, which loses digits when the mean is large. The
-    # distance does not change when both sets are moved alike, so they are moved to where the real mean is 0.
-    for side, moments in (("real", r), ("fake", f)):
-        mean = moments.mean - r.mean
-        n = moments.count
-        setattr(metric, f"{side}_features_sum", mean * n)
-        setattr(metric, f"{side}_features_cov_sum", moments.covariance * (n - 1) + n * torch.outer(mean, mean))
-        setattr(metric, f"{side}_features_num_samples", torch.tensor(n))
-    metric.orig_dtype = torch.float64
-    with warnings.catch_warnings():
-        # The sums are set and not accumulated, which torchmetrics takes for a mistake.
-        warnings.filterwarnings("ignore", message=".*was called before the ``update`` method.*")
-        return max(float(metric.compute()), 0.0)
+    values, vectors = torch.linalg.eigh(r.covariance)
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    inner = torch.linalg.eigvalsh(root @ f.covariance @ root).clamp_min(0).sqrt().sum()
+    spread = r.covariance.trace() + f.covariance.trace() - 2 * inner
+    return max(float((r.mean - f.mean).square().sum() + spread), 0.0)
 
 
 def kernel_distance(
@@ -173,7 +167,7 @@ def kernel_distance(
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbourhood:
-    """Overlap of two sets of features by nearest neighbours; each figure is at best about 1."""
+    """How far two sets of features overlap, by nearest neighbours; each value is at best about 1."""
 
     precision: float
     """Share of fake items that lie inside the real manifold: fidelity."""

@@ -1,4 +1,4 @@
-"""A small network that hears which instrument plays which pitch; its features judge generated notes."""
+"""A small network that classifies instrument and pitch of a note; generated notes are evaluated on its features."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class NoteFeatures(nn.Module):
         samples: Their length.
         channels: Width of each stage; each halves the resolution.
         dim: Number of features.
-        instruments: Names of the instruments that it tells apart.
-        lowest: Lowest pitch that it tells, as MIDI counts.
+        instruments: Names of the instruments that it classifies.
+        lowest: Lowest pitch that it classifies, as a MIDI number.
         pitches: Number of pitches.
     """
 

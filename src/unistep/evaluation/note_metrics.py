@@ -1,8 +1,9 @@
-"""What can be said of a note beyond its features: is it the instrument and the pitch that were asked for?"""
+"""Metrics of notes: whether a generated note has the instrument and the pitch of its condition."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -13,7 +14,9 @@ from unistep.core.condition import LabelField
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.note_features import NoteFeatures
 from unistep.evaluation.pitch import cents, note_pitch
-from unistep.evaluation.reference import to_float
+from unistep.evaluation.reference import signals as signals_of
+from unistep.evaluation.sample_metrics import Group, MetricAccumulator, SampleMetrics
+from unistep.modalities.audio import AudioModality
 
 if TYPE_CHECKING:
     from unistep.data import Dataset
@@ -52,14 +55,16 @@ def _levels(sound: Float[Tensor, "b n"], sample_rate: int) -> Float[Tensor, "b b
 
 
 @final
-class NoteMetrics:
-    """Metrics of generated notes that have the conditions of held-out notes.
+class NoteMetrics(SampleMetrics):
+    """Whether generated notes have the instrument and the pitch of their conditions.
+
+    The conditions are those of held-out notes, so that each sample has matched references.
 
     Args:
         notes: The held-out notes, with instrument and pitch.
-        features: The feature network; where it hears instruments and pitches, it is asked for them.
+        features: The feature network; where it classifies instruments and pitches, its classes are used.
         num: Number of samples.
-        seed: Chooses the notes; where there are fewer than samples they come again.
+        seed: Chooses the notes; where there are fewer than samples they are repeated.
 
     Raises:
         ValueError: If the notes have no pitch.
@@ -67,9 +72,10 @@ class NoteMetrics:
 
     def __init__(self, notes: Dataset, features: FeatureNetwork, num: int, seed: int) -> None:
         pitch = notes.fields.get("pitch")
-        if notes.sample_rate is None or not isinstance(pitch, LabelField):
-            raise ValueError(f"notes with a pitch are needed to listen to, and {notes.source} has none")
-        self.notes, self.features, self._pitches = notes, features, pitch.written
+        rate = AudioModality.expect(notes.modality, "note metrics").sample_rate
+        if not isinstance(pitch, LabelField):
+            raise ValueError(f"note metrics need notes with a pitch, and {notes.source} has none")
+        self.notes, self.features, self.sample_rate, self._pitches = notes, features, rate, pitch.written
         order = torch.randperm(len(notes), generator=torch.Generator().manual_seed(seed))
         self.index = torch.cat([order[:num].sort().values] * -(-num // len(notes)))[:num].tolist()
         """The held-out note of each sample."""
@@ -77,19 +83,23 @@ class NoteMetrics:
         for i, key in enumerate(zip(*notes.condition.values(), strict=True)):
             self._alike[tuple(map(float, key))].append(i)
 
+    @staticmethod
+    def apply_to(test: Dataset, models: Sequence[Mapping[str, object]]) -> bool:
+        """Whether held-out data are notes, and models with these fields take every condition that is known of them."""
+        known = set(test.fields)
+        return {"instrument", "pitch", "velocity"} <= known and all(known == set(fields) for fields in models)
+
     @property
     def meaning(self) -> str:
-        """What a reader should know of the figures."""
-        heard = "instrument and pitch as the feature network hears them, " if self.by_network else ""
+        named = "instrument and pitch as the feature network classifies them, " if self.by_network else ""
         return (
-            f"each sample has the condition of one of the held-out notes; {heard}tracker: the pitch within "
-            f"{CLOSE:g} cents by YIN; LSD: log-spectral distance in dB to the nearest held-out note with the same "
-            "condition"
+            f"each sample has the conditions of one of the held-out notes; {named}tracker: the pitch within {CLOSE:g} "
+            "cents by YIN; LSD: log-spectral distance in dB to the nearest held-out note with the same conditions"
         )
 
     @property
     def by_network(self) -> bool:
-        """Whether the feature network hears the instruments that these notes have."""
+        """Whether the feature network classifies the instruments that these notes have."""
         network, instruments = self.features.network, self.notes.fields.get("instrument")
         if not isinstance(network, NoteFeatures) or not isinstance(instruments, LabelField):
             return False
@@ -97,7 +107,6 @@ class NoteMetrics:
 
     @property
     def condition(self) -> dict[str, list[int | float]]:
-        """Condition of each sample, as a person writes it."""
         given = {}
         for name, column in self.notes.condition.items():
             field = self.notes.fields[name]
@@ -105,56 +114,55 @@ class NoteMetrics:
             given[name] = [field.written[value] for value in values] if isinstance(field, LabelField) else values
         return given
 
-    def listen(self, *, real: bool = False) -> NoteMetricAccumulator:
-        """Start on the samples of a model, or (``real``) on the held-out notes themselves."""
-        return NoteMetricAccumulator(self, real)
+    def accumulator(self, group: Group) -> NoteMetricAccumulator | None:
+        return None if group == "noise" else NoteMetricAccumulator(self, real=group != "samples")
 
     def matched_references(self, sample: int, *, real: bool) -> list[int]:
-        """Held-out notes with the same condition as a sample; for a held-out note the others."""
+        """Held-out notes with the conditions of a sample; of a held-out note the others."""
         own = self.index[sample]
         alike = self._alike[tuple(float(column[own]) for column in self.notes.condition.values())]
         return [i for i in alike if i != own] if real else alike
 
     def pitch(self, sample: int) -> int:
-        """The pitch that a sample should have, as a MIDI number."""
+        """The pitch of a sample's condition, as a MIDI number."""
         return self._pitches[int(self.notes.condition["pitch"][self.index[sample]])]
 
 
 @final
-class NoteMetricAccumulator:
-    """Counts over one row of samples."""
+class NoteMetricAccumulator(MetricAccumulator):
+    """Note metrics over one row of samples.
 
-    def __init__(self, metrics: NoteMetrics, real: bool) -> None:
-        self._metrics, self._real, self._heard = metrics, real, 0
-        self._right: dict[str, list[float]] = defaultdict(list)
+    Args:
+        metrics: What is measured.
+        real: Whether the samples are the held-out notes themselves.
+    """
+
+    def __init__(self, metrics: NoteMetrics, *, real: bool) -> None:
+        self._metrics, self._real, self._seen = metrics, real, 0
+        self._found: dict[str, list[float]] = defaultdict(list)
 
     @torch.no_grad()
-    def update(self, sounds: Float[Tensor, "b c n"], features: Float[Tensor, "b dim"]) -> None:
-        """Take in the next samples, with their features."""
-        metrics, rate = self._metrics, self._metrics.notes.sample_rate
-        assert rate is not None
-        samples = range(self._heard, self._heard + len(sounds))
-        self._heard += len(sounds)
-        mono = sounds.mean(dim=1)
+    def update(self, signals: Float[Tensor, "b c n"], features: Float[Tensor, "b dim"]) -> None:
+        metrics, rate = self._metrics, self._metrics.sample_rate
+        samples = range(self._seen, self._seen + len(signals))
+        self._seen += len(signals)
+        mono = signals.mean(dim=1)
         wanted = torch.tensor([float(metrics.pitch(i)) for i in samples])
         network = metrics.features.network
         if metrics.by_network and isinstance(network, NoteFeatures):
             index = [metrics.index[i] for i in samples]
             scores = network.scores(features.to(network.instrument.weight.device))
             instrument, pitch = (score.argmax(dim=1).cpu() for score in scores)
-            given = torch.from_numpy(metrics.notes.condition["instrument"][index])
-            self._right["instrument ↑"] += (instrument == given).tolist()
-            self._right["pitch ↑"] += (pitch + network.lowest == wanted).tolist()
-        self._right["tracker ↑"] += (cents(note_pitch(mono, rate), wanted).abs() <= CLOSE).tolist()
+            given = torch.as_tensor(metrics.notes.condition["instrument"][index])
+            self._found["instrument ↑"] += (instrument == given).tolist()
+            self._found["pitch ↑"] += (pitch + network.lowest == wanted).tolist()
+        self._found["tracker ↑"] += (cents(note_pitch(mono, rate), wanted).abs() <= CLOSE).tolist()
         for sound, sample in zip(mono, samples, strict=True):
-            matched = metrics.matched_references(sample, real=self._real)
-            if matched:
-                values = to_float(metrics.notes.values[matched]).mean(dim=1)
+            references = metrics.matched_references(sample, real=self._real)
+            if references:
+                values = signals_of(metrics.notes, references).mean(dim=1)
                 distance = log_spectral_distance(sound.expand_as(values), values, rate)
-                self._right["LSD ↓"].append(float(distance.min()))
+                self._found["LSD ↓"].append(float(distance.min()))
 
     def compute(self) -> dict[str, float]:
-        """Shares of samples with the right instrument and pitch by the network, and pitch by the tracker; the mean
-        log-spectral distance, in decibels, to the nearest held-out note with the same condition.
-        """
-        return {name: sum(values) / len(values) for name, values in self._right.items()}
+        return {name: sum(values) / len(values) for name, values in self._found.items()}

@@ -32,7 +32,7 @@ def save_plot(report: Report, path: str | Path) -> None:
         path: File to write; its ending chooses the format, a PNG without one.
 
     Raises:
-        ValueError: If matplotlib is missing, the report judges no model, or the file cannot be written.
+        ValueError: If matplotlib is missing, the report has no model, or the file cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,7 +41,7 @@ def save_plot(report: Report, path: str | Path) -> None:
         raise ValueError(f"a plot needs matplotlib ({error}); install unistep[eval]") from error
     curves = _curves(report)
     if not curves:
-        raise ValueError("the report judges no model, so there is nothing to plot")
+        raise ValueError("the report has no model, so there is nothing to plot")
     columns = _legend_columns([style["label"] for _, style in curves.values()])
     # The legend stands beside the title; from its third row on it needs more room above the axes.
     height = _HEIGHT + _LEGEND_ROW * max(0, math.ceil(len(curves) / columns) - 2)

@@ -31,7 +31,7 @@ def display(shown: bool, console: Console | None) -> Iterator[Progress | None]:
 
 @contextlib.contextmanager
 def line(display: Progress | None, what: str, total: int, kind: str) -> Iterator[Any]:
-    """One line of the display; yields a function that reports finished items."""
+    """One line of the display; yields the function that counts finished items."""
     if display is None:
         yield None
         return

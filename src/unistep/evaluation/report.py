@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 _FORMAT = "unistep-evaluation-1"
 SANITY = "sanity"
-"""The kind of a row that judges no model but gives its figures a scale."""
+"""The kind of a row that is of no model but gives the figures a scale."""
 REFERENCE = "reference"
-"""The name of such a row where it holds the reference itself, and only what is heard in it means something."""
+"""The name of such a row of the reference itself, in which only the extra metrics mean something."""
 _HEADERS = (
     "model",
     "sampler",
@@ -55,7 +55,7 @@ class Row:
     calls: int | None = None
     """Network calls for each sample; each of a denoiser counts twice under guidance."""
     num: int
-    """Number of samples judged."""
+    """Number of samples compared."""
     frechet: float
     """Fréchet distance to the reference; smaller is better."""
     kid: float
@@ -73,7 +73,7 @@ class Row:
     extra_metrics: dict[str, float] = field(default_factory=dict)
     """What else was found, by its column's name, such as the share of notes at the right pitch."""
     seconds: float | None = None
-    """Time that sampling took, without judging."""
+    """Time that sampling took, without features and metrics."""
 
     @property
     def images_per_second(self) -> float | None:
@@ -119,7 +119,7 @@ class Report:
     notes: tuple[str, ...] = ()
     """What a reader should be warned of."""
     condition: dict[str, str] = field(default_factory=dict)
-    """Conditions of every sample; the models drew the others."""
+    """Fields that were the same for every sample; the models drew the others."""
     noun: str = "images"
     """What the samples are."""
 

@@ -50,7 +50,7 @@ class SpeechNetworks:
             try:
                 detector, encoder = import_module("silero_vad"), import_module("resemblyzer")
             except ImportError as error:
-                raise ValueError(f"judging speech needs silero-vad and resemblyzer ({error}): {INSTALL}") from None
+                raise ValueError(f"speech metrics need silero-vad and resemblyzer ({error}): {INSTALL}") from None
             finally:
                 torch.set_num_threads(threads)  # silero-vad's import sets one thread for all of the process
             self._detector: Any = detector.load_silero_vad()
@@ -75,8 +75,8 @@ class SpeechNetworks:
     def voices(self, sounds: Float[Tensor, "b n"]) -> Float[Tensor, "b dim"]:
         """Resemblyzer's embedding of each of several sounds at 16 kHz: 256 numbers, of length 1.
 
-        A sound is heard as a whole, pauses included, for a model has made them too; resemblyzer's own preparation
-        would cut out what it takes for no speech, and in noise that is unreliable.
+        A recording is embedded whole, pauses included, since a model made them too; resemblyzer's own preparation
+        would cut out what it does not take for speech, which is unreliable in noise.
 
         Raises:
             ValueError: If an embedding is not finite.
@@ -102,16 +102,16 @@ def to_speech_rate(sounds: Float[Tensor, "b c n"], sample_rate: int) -> Float[Te
 
 
 def check_rate(sample_rate: int, samples: int) -> None:
-    """Say whether speech can be heard in sounds of that rate and length.
+    """Check that speech can be found in audio of that rate and length.
 
     Raises:
         ValueError: If not.
     """
     if sample_rate < LOWEST_RATE:
-        raise ValueError(f"speech is judged from {LOWEST_RATE} samples per second up, these sounds have {sample_rate}")
+        raise ValueError(f"speech metrics need at least {LOWEST_RATE} samples per second, this audio has {sample_rate}")
     if samples < LEAST * sample_rate:
         raise ValueError(
-            f"speech is judged in sounds of {LEAST:g} s and more, these are {samples} samples at {sample_rate} Hz"
+            f"speech metrics need audio of {LEAST:g} s or more, this has {samples} samples at {sample_rate} Hz"
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from unistep.core.time_search import search_times
-from unistep.evaluation.reference import quick_fd
+from unistep.evaluation.quick import quick_fd
 from unistep.files import write_text
 from unistep.generation.generator import Generator
 from unistep.serialization import to_plain

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from unistep.modalities.signal_options import SignalOptions
 
@@ -115,6 +115,21 @@ class Modality(ABC):
         if type(other) is not type(self):
             return f"{self.noun}s instead of {other.noun}s"
         return None if other == self else f"{self.described} instead of {other.described}"
+
+    @classmethod
+    def expect(cls, modality: Modality, purpose: str) -> Self:
+        """``modality``, which must be of this class.
+
+        Args:
+            modality: Any modality.
+            purpose: What needs it, in the plural, for the message.
+
+        Raises:
+            ValueError: If it is of another class.
+        """
+        if not isinstance(modality, cls):
+            raise ValueError(f"{purpose} need {cls.noun}s, and these are {modality.noun}s")
+        return modality
 
     # From files.
 

@@ -1,4 +1,4 @@
-"""Training small classifiers whose penultimate layer later judges samples, and saving them as feature networks."""
+"""Training small classifiers whose penultimate layer serves as features, and saving them as feature networks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from unistep.evaluation.feature_loading import CONFIG_FORMAT
 from unistep.evaluation.feature_nets import ConvFeatures
-from unistep.evaluation.features import CONFIG_FORMAT
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.note_features import NoteFeatures
 from unistep.files import replacing_folder

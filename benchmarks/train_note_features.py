@@ -1,6 +1,6 @@
-"""Train the feature network of notes: a classifier of instrument and pitch whose features later judge generated ones.
+"""Train the feature network of notes: a classifier of instrument and pitch whose penultimate layer serves as features.
 
-Run ``python -m unistep.evaluation.train_note_features --out DIR``; ``--features DIR`` of ``unistep evaluate`` takes it.
+Run ``python benchmarks/train_note_features.py --out DIR``; ``--features DIR`` of ``unistep evaluate`` takes it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from feature_training import ClassifierRecipe, command, fit_classifier, save_features, timed
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from unistep.core.condition import LabelField
-from unistep.evaluation.classifier import ClassifierRecipe, command, fit_classifier, save_features, timed
 from unistep.evaluation.note_features import NoteFeatures
-from unistep.evaluation.reference import to_float
+from unistep.evaluation.reference import signals
+from unistep.modalities.audio import AudioModality
 
 if TYPE_CHECKING:
     from unistep.data import Dataset
@@ -52,8 +53,7 @@ def fit(notes: Dataset, recipe: NoteRecipe) -> NoteFeatures:
         ValueError: If they are not, or are fewer than one batch.
     """
     instruments, pitches = _fields(notes)
-    rate = notes.sample_rate
-    assert rate is not None
+    rate = AudioModality.expect(notes.modality, "note features").sample_rate
 
     def build() -> NoteFeatures:
         return NoteFeatures(
@@ -67,18 +67,17 @@ def fit(notes: Dataset, recipe: NoteRecipe) -> NoteFeatures:
         )
 
     def loss(network: NoteFeatures, index: Int[np.ndarray, " b"], generator: torch.Generator) -> Tensor:
-        batch = _augmented(to_float(notes.values[index]), rate, recipe, generator)
-        instrument_logits, pitch_logits = network.logits(batch)
+        scores = network.logits(_augmented(signals(notes, index.tolist()), rate, recipe, generator))
         instrument, pitch = (torch.from_numpy(notes.condition[name][index]) for name in ("instrument", "pitch"))
         cross_entropy = torch.nn.functional.cross_entropy
-        return cross_entropy(instrument_logits, instrument) + cross_entropy(pitch_logits, pitch)
+        return cross_entropy(scores[0], instrument) + cross_entropy(scores[1], pitch)
 
     return fit_classifier(build, loss, len(notes), recipe).eval()
 
 
 def _fields(notes: Dataset) -> tuple[LabelField, LabelField]:
     found = notes.fields.get("instrument"), notes.fields.get("pitch")
-    if notes.sample_rate is None or not all(isinstance(field, LabelField) for field in found):
+    if not all(isinstance(field, LabelField) for field in found):
         raise ValueError(f"this network is trained on sounds with instrument and pitch, and {notes.source} lacks them")
     return found  # type: ignore[return-value]
 
@@ -105,7 +104,7 @@ def accuracies(network: NoteFeatures, notes: Dataset) -> tuple[float, float]:
     """Shares of notes whose instrument and whose pitch the network names rightly."""
     right = torch.zeros(2)
     for i in range(0, len(notes), 250):
-        scores = network.logits(to_float(notes.values[i : i + 250]))
+        scores = network.logits(signals(notes, range(i, min(i + 250, len(notes)))))
         for j, (score, name) in enumerate(zip(scores, ("instrument", "pitch"), strict=True)):
             right[j] += (score.argmax(1).numpy() == notes.condition[name][i : i + 250]).sum()
     instrument, pitch = (right / len(notes)).tolist()
@@ -114,9 +113,9 @@ def accuracies(network: NoteFeatures, notes: Dataset) -> tuple[float, float]:
 
 _CARD = """# Feature network `{name}`, version {version}
 
-A small convolutional classifier of instrument and pitch, on levels of bands half a semitone apart. Its penultimate
-layer ({dim} numbers for each sound) is what Unistep's Fréchet distance, KID, precision and recall of notes are taken
-on. Figures taken on it can be compared with each other and with nothing else, Fréchet audio distances least of all.
+A small convolutional classifier of instrument and pitch, on levels of bands half a semitone apart. Unistep
+computes Fréchet distance, KID, precision and recall of notes on its penultimate layer, {dim} numbers for each note.
+Compare such figures with each other and with nothing else, Fréchet audio distances least of all.
 
 | | |
 |---|---|
@@ -130,7 +129,7 @@ shifts up to {shift:g} s, noise from {quiet:g} to {loud:g} dB, seed {seed} |
 | time | {cpu_seconds:.0f} s of CPU, {seconds:.0f} s elapsed |
 | hardware | {hardware}; PyTorch {torch} |
 
-Made with `python -m unistep.evaluation.train_note_features --data {data} --out DIR`.
+Made with `python benchmarks/train_note_features.py --data {data} --out DIR`.
 """
 
 
@@ -175,10 +174,10 @@ def train_note_features(
         "recipe": asdict(recipe),
         **cost,
     }
-    described = asdict(recipe) | facts
+    known = asdict(recipe) | facts
     widths, (quiet, loud) = ", ".join(map(str, recipe.channels)), recipe.noise
     card = _CARD.format(
-        name=name, version=version, widths=widths, stages=len(recipe.channels), quiet=quiet, loud=loud, **described
+        name=name, version=version, widths=widths, stages=len(recipe.channels), quiet=quiet, loud=loud, **known
     )
     save_features(network, out, name=name, version=version, facts=facts, card=card)
     return facts

@@ -1,6 +1,6 @@
-"""Train a feature network on a labelled data set: a classifier whose penultimate layer later judges samples.
+"""Train a feature network on labelled images: a classifier whose penultimate layer serves as features.
 
-Run ``python -m unistep.evaluation.train_features --out DIR``; ``--features DIR`` of ``unistep evaluate`` then takes it.
+Run ``python benchmarks/train_image_features.py --out DIR``; ``--features DIR`` of ``unistep evaluate`` then takes it.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from feature_training import ClassifierRecipe, command, fit_classifier, save_features, timed
+from jaxtyping import Int
 from torch import Tensor
 
-from unistep.evaluation.classifier import ClassifierRecipe, command, fit_classifier, save_features, timed
 from unistep.evaluation.feature_nets import ConvFeatures
-from unistep.evaluation.reference import to_float
+from unistep.evaluation.reference import signals
 
 if TYPE_CHECKING:
     from unistep.data import Dataset
 
 _WITHOUT_PARTS = ("folder", "npz")
 
-Images = UInt8[np.ndarray, "n c h w"]
-Labels = Int[np.ndarray, " n"]
+Indices = Int[np.ndarray, " n"]
 
 DEFAULT_RECIPE = ClassifierRecipe()
 """That of the shipped network."""
 
 
-def fit(images: Images, labels: Labels, recipe: ClassifierRecipe) -> ConvFeatures:
-    """Train a classifier on bytes ``[n, c, h, w]`` and their labels ``[n]``; flips are the only augmentation.
+def fit(data: Dataset, indices: Indices, recipe: ClassifierRecipe) -> ConvFeatures:
+    """Train a classifier on some items of a labelled data set; flips are the only augmentation.
 
     Raises:
         ValueError: If the images are not square, or have fewer than two classes.
     """
-    _, channels, height, width = images.shape
+    channels, height, width = data.shape
+    labels = _all_labels(data)
     classes = int(labels.max()) + 1
     if height != width:
         raise ValueError(f"a feature network takes square images, got {height}x{width}; prepare the data with a crop")
@@ -51,31 +51,32 @@ def fit(images: Images, labels: Labels, recipe: ClassifierRecipe) -> ConvFeature
         return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def loss(network: ConvFeatures, index: Int[np.ndarray, " b"], generator: torch.Generator) -> Tensor:
-        x = to_float(images[index])
+        x = signals(data, indices[index].tolist())
         flip = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
         x = torch.where(flip, x.flip(-1), x).contiguous(memory_format=torch.channels_last)
-        y = torch.from_numpy(np.asarray(labels[index], dtype=np.int64))
+        y = torch.from_numpy(np.asarray(labels[indices[index]], dtype=np.int64))
         return torch.nn.functional.cross_entropy(network.logits(x), y)
 
-    network = fit_classifier(build, loss, len(images), recipe)
+    network = fit_classifier(build, loss, len(indices), recipe)
     return network.eval().to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
 
 
 @torch.no_grad()
-def accuracy(network: ConvFeatures, images: Images, labels: Labels) -> float:
-    """Share of images that the classifier names rightly."""
-    right = 0
-    for i in range(0, len(images), 500):
-        answer = network.logits(to_float(images[i : i + 500])).argmax(1).numpy()
-        right += int((answer == labels[i : i + 500]).sum())
-    return right / len(images)
+def accuracy(network: ConvFeatures, data: Dataset, indices: Indices) -> float:
+    """Share of images to which the classifier gives the right class."""
+    labels, right = _all_labels(data), 0
+    for i in range(0, len(indices), 500):
+        part = indices[i : i + 500]
+        predicted = network.logits(signals(data, part.tolist())).argmax(1).numpy()
+        right += int((predicted == labels[part]).sum())
+    return right / len(indices)
 
 
 _CARD = """# Feature network `{name}`, version {version}
 
-A small convolutional classifier of `{data}`. Its penultimate layer ({dim} numbers for each image) is what Unistep's
-Fréchet distance, KID, precision and recall are taken on. Figures taken on it can be compared with each other and with
-nothing else, Inception FIDs least of all.
+A small convolutional classifier of `{data}`. Unistep computes Fréchet distance, KID, precision and recall on its
+penultimate layer, {dim} numbers for each image. Compare such figures with each other and with nothing else, Inception
+FIDs least of all.
 
 | | |
 |---|---|
@@ -89,7 +90,7 @@ flips, seed {seed} |
 | time | {cpu_seconds:.0f} s of CPU, {seconds:.0f} s elapsed |
 | hardware | {hardware}; PyTorch {torch} |
 
-Made with `python -m unistep.evaluation.train_features --data {data} --out DIR`.
+Made with `python benchmarks/train_image_features.py --data {data} --out DIR`.
 """
 
 
@@ -121,20 +122,21 @@ def train_features(
     from unistep.data import DataConfig, prepare
 
     train = prepare(DataConfig(source=data, split="train"))
-    images, labels = train.values, _all_labels(train)
+    order = np.arange(len(train))
     if data.partition(":")[0] in _WITHOUT_PARTS:
-        images, labels, test_images, test_labels = _hold_out(images, labels, recipe.seed)
+        test, held_out = train, _tenth(len(train), recipe.seed)
+        order = np.setdiff1d(order, held_out)
     else:
         test = prepare(DataConfig(source=data, split="test"))
-        test_images, test_labels = test.values, _all_labels(test)
-    network, cost = timed(lambda: fit(images, labels, recipe))
+        held_out = np.arange(len(test))
+    network, cost = timed(lambda: fit(train, order, recipe))
     facts: dict[str, object] = {
         "data": data,
         "fingerprint": train.fingerprint,
-        "train_images": len(images),
-        "test_images": len(test_images),
-        "accuracy": accuracy(network, test_images, test_labels),
-        "train_accuracy": accuracy(network, images, labels),
+        "train_images": len(order),
+        "test_images": len(held_out),
+        "accuracy": accuracy(network, test, held_out),
+        "train_accuracy": accuracy(network, train, order),
         "recipe": asdict(recipe),
         **cost,
     }
@@ -142,17 +144,15 @@ def train_features(
     return facts
 
 
-def _all_labels(data: Dataset) -> Labels:
+def _all_labels(data: Dataset) -> Indices:
     if data.labels is None or (data.labels < 0).any():
         raise ValueError(f"a feature network is trained on labels, and {data.source} lacks some; use class sub-folders")
     return data.labels
 
 
-def _hold_out(images: Images, labels: Labels, seed: int) -> tuple[Images, Labels, Images, Labels]:
-    """Nine tenths to train on and one tenth to measure with, picked at random."""
-    order = np.random.default_rng(seed).permutation(len(images))
-    test, train = np.sort(order[: max(len(images) // 10, 1)]), np.sort(order[max(len(images) // 10, 1) :])
-    return images[train], labels[train], images[test], labels[test]
+def _tenth(count: int, seed: int) -> Indices:
+    """A tenth of the items, chosen at random, to measure with."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[: max(count // 10, 1)])
 
 
 def write_card(name: str, version: str, facts: Mapping[str, Any]) -> str:
