@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from analytic import PATHS, PlanarNet
-from unistep.core.condition import Condition
+from unistep.core.condition import Condition, as_condition
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
 from unistep.core.path import Path, VarianceExploding
 from unistep.core.seeding import ShardGenerator
@@ -222,7 +222,7 @@ def test_a_guided_teacher_moves_the_target_by_its_guided_step() -> None:
     class ConditionValue(Denoiser):
         def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
             assert condition is not None
-            return 0.1 * (condition["label"].index + 1).to(x)[:, None].expand_as(x)
+            return 0.1 * (as_condition(condition)["label"].tensors["index"] + 1).to(x)[:, None].expand_as(x)
 
     teacher, net = ConditionValue(nn.Identity(), VE), Spy()
     objective = ConsistencyDistillation(ConsistencyModel(net, VE), teacher, CDConfig(guidance=3.0))

@@ -28,6 +28,7 @@ from two_times import (
     shares_add_up,
     train,
 )
+from unistep.core.condition import Scalar
 from unistep.core.flowmap import Denoiser, FlowMap, GuidedDenoiser
 from unistep.core.path import LinearFlow, Path, TrigFlow, VarianceExploding, expand_to
 from unistep.core.seeding import randn_like
@@ -339,7 +340,7 @@ def test_eight_modes_are_found_in_one_step_and_in_two(kind: str) -> None:
 def test_a_number_below_zero_is_a_condition_like_any_other() -> None:
     student, v, t = Spy(LINEAR), torch.ones(3, 2), torch.full((3,), 0.5)
     objective = MeanFlow(student, MeanFlowConfig(guidance=TargetGuidance(omega=3.0), label_dropout=0.1))
-    told = {"strength": torch.tensor([0.5, -0.5, torch.nan])}
+    told = {"strength": Scalar(torch.tensor([0.5, -0.5, torch.nan]))}
     guided = objective.guided(v, t, told, torch.zeros_like(v))
     assert guided[:, 0].tolist() == [3, 3, 1]
 
