@@ -22,6 +22,7 @@ from unistep.training.run_paths import (
     find_own_teacher,
     may_have_moved,
     with_own_teacher,
+    without_own_teacher,
 )
 
 ASKED, CONFIG = "asked.json", "config.json"
@@ -67,7 +68,10 @@ def begun_with(out: Path) -> RunConfig | None:
         ValueError: If the file is damaged.
     """
     found = next((path for path in (out / ASKED, out / CONFIG) if path.is_file()), None)
-    return None if found is None else read_json(RunConfig, found)
+    if found is None:
+        return None
+    config = read_json(RunConfig, found)
+    return config if found.name == ASKED else without_own_teacher(config, out)
 
 
 def open_run(out: Path, config: RunConfig | None, *, resume: bool) -> RunConfig:
@@ -138,6 +142,8 @@ def going_on(resolved: RunConfig, asked: RunConfig) -> RunConfig:
         asked: What :func:`open_run` returned.
     """
     changed = {key: getattr(asked, key) for key in (*LOOSE, "data", "budget")}
+    if asked.teacher == OWN_TEACHER:  # which an earlier version wrote as a path
+        changed["teacher"] = OWN_TEACHER
     # Where a budget in items was resolved into steps, it stays what it was resolved into.
     same_length = asked.max_steps is None and asked.budget == resolved.budget
     return replace(resolved, **changed, max_steps=resolved.max_steps if same_length else asked.max_steps)

@@ -29,6 +29,12 @@ def with_own_teacher(config: RunConfig, out: Path) -> RunConfig:
     return replace(config, teacher=OWN_TEACHER) if own else config
 
 
+def without_own_teacher(config: RunConfig, out: Path) -> RunConfig:
+    """What was asked for, from what it was resolved to: a teacher that the run trained itself was not named."""
+    own = config.teacher == OWN_TEACHER or (_ends_as_own(config.teacher) and _own_model(out).is_dir())
+    return replace(config, teacher=None) if own else config
+
+
 def find_own_teacher(stored: RunConfig, asked: RunConfig, out: Path) -> RunConfig:
     """What a run was begun with, its own teacher named as such also where an earlier version wrote a path.
 
