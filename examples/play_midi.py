@@ -2,9 +2,9 @@
 
     python examples/play_midi.py song.mid -o song.wav [--model notes] [--seconds 30]
 
-The instruments of General MIDI are played by those of the model that are most like them, its drums by a model of drums
-(`--drums none` leaves them out), and pitches beyond the model's are brought into its range by octaves. A note sounds at
-most as long as the model makes it, a second; pedals and bends say nothing. Needs `pip install 'unistep[audio]'`.
+Each instrument of General MIDI is mapped to the most similar one of the model, and the drums to a model of drums
+(`--drums none` leaves them out). Pitches beyond the model's range are moved into it by octaves. A note lasts at most as
+long as the model generates, one second; pedals and bends are ignored. Needs `pip install 'unistep[audio]'`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FAMILIES = (
     *("piano", "vibraphone", "organ", "guitar", "guitar", "strings", "strings", "trumpet"),
     *("clarinet", "flute", "synth", "strings", "synth", "guitar", "marimba", "synth"),
 )
-"""For each eight programs of General MIDI, an instrument that is like them."""
+"""For each eight programs of General MIDI, a similar instrument."""
 MARIMBA = range(12, 16)
 """Programs of the second family that are of wood."""
 DRUMS = 9
@@ -38,9 +38,9 @@ STROKES = {
     "shaker": (54, 58, 69, 70, 82),
     "hand drum": (60, 61, 62, 63, 64, 65, 66, 75, 76, 77),
 }
-"""Keys of General MIDI's percussion by the kind of stroke that they are; the others are left out."""
+"""Keys of General MIDI's percussion by kind of stroke; the others are left out."""
 STROKE = 10.0
-"""Seconds that a stroke may sound, which is as long as the model makes it."""
+"""Longest stroke in seconds, which is what the model generates."""
 LONGEST = 2 * 3600
 """Seconds of music that are held in memory; a damaged file may claim centuries."""
 
@@ -52,12 +52,12 @@ def notes_of(
 
     Args:
         path: The file.
-        instruments: Those that the model knows; what it does not know is played by the first.
-        strokes: Those that the model of drums knows; others are left out.
+        instruments: Instruments of the model; the first one plays all others.
+        strokes: Kinds of strokes of the drum model; others are left out.
         seconds: Where to stop.
 
     Raises:
-        ValueError: If it is no MIDI file, or is not timed in beats.
+        ValueError: If it is not a MIDI file, or is not timed in beats.
     """
     try:
         import mido
