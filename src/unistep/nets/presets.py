@@ -1,14 +1,14 @@
 """U-Net shapes that are known to work, from 2 to 60 million parameters, for signals of 28 to 64 pixels a side.
 
-==========  ==========  ========  ======  ============================
-name        parameters  widths    blocks  attention besides the middle
-==========  ==========  ========  ======  ============================
-``tiny``     1,906,484  48, 128   1, 1    none
-``fashion``  2,812,852  48, 128   1, 2    none
-``small``    5,999,428  64, 192   2, 2    none
-``medium``  18,564,932  96, 320   2, 2    coarse level
-``large``   60,957,220  160, 448  3, 4    coarse level
-==========  ==========  ========  ======  ============================
+===========  ==========  ========  ======  ============================
+name         parameters  widths    blocks  attention besides the middle
+===========  ==========  ========  ======  ============================
+``tiny``     1,906,484   48, 128   1, 1    none
+``fashion``  2,812,852   48, 128   1, 2    none
+``small``    5,999,428   64, 192   2, 2    none
+``medium``   18,564,932  96, 320   2, 2    coarse level
+``large``    60,957,220  160, 448  3, 4    coarse level
+===========  ==========  ========  ======  ============================
 
 The counts are of the shapes as they stand: one channel, and no classes except for ``fashion``, which has ten. Three
 channels and classes change the first and last layer and the label table only, less than 2 % in every case.
