@@ -93,11 +93,6 @@ class Dataset(ABC):
         return self.modality.shape
 
     @property
-    def sample_rate(self) -> int | None:
-        """Samples per second, of signals that have such a rate."""
-        return self.modality.rate
-
-    @property
     def values(self) -> Any:
         """All stored signals, ``[n, *shape]``, which are read when they are indexed."""
         return StoredValues(self)

@@ -71,7 +71,7 @@ class FeatureNetwork(nn.Module):
             raise ValueError(
                 f"feature network {name!r} failed on signals of shape {list(probe.shape)} in [-1, 1]: {error}"
             ) from error
-        if not isinstance(answer, Tensor) or answer.ndim < 2 or len(answer) != 2 or not answer.isfinite().all():
+        if not isinstance(answer, Tensor) or answer.dim() < 2 or len(answer) != 2 or not answer.isfinite().all():
             got = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
             raise ValueError(f"feature network {name!r} must return finite features [b, dim], and returned {got}")
         self.dim = answer.flatten(1).shape[1]
