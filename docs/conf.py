@@ -12,6 +12,7 @@ import build_reference
 from docutils import nodes
 from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 import unistep
 
@@ -27,6 +28,8 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
 ]
+# Links to files outside the documentation, which GitHub shows, lead nowhere on the site; a test checks that they exist.
+suppress_warnings = ["myst.xref_missing"]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints", "images/README.md"]
 html_theme = "furo"
 html_title = "Unistep"
@@ -59,6 +62,17 @@ napoleon_use_rtype = False
 maximum_signature_line_length = 100
 python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
+
+
+def parse_as_text(docstring: GoogleDocstring) -> None:
+    """Parse docstrings of attributes as those of functions: Napoleon takes what stands before a colon for a type."""
+    if docstring._what in {"attribute", "data", "property"}:
+        docstring._what = "method"
+    parse(docstring)
+
+
+parse = GoogleDocstring._parse
+GoogleDocstring._parse = parse_as_text
 
 
 def show_sources(app: Sphinx, doctree: nodes.document) -> None:
