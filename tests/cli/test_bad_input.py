@@ -13,6 +13,7 @@ from PIL import Image
 
 from image_files import noisy
 from unistep.cli import memory
+from unistep.generation import memory as limits
 from unistep.hub.save import WEIGHTS
 
 MISTAKES = [
@@ -329,9 +330,9 @@ def test_what_fits_into_memory_is_drawn(run, monkeypatch):
 
 
 def test_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch):
-    whole = memory.memory()
+    whole = limits.memory()
     assert whole is None or whole > 2**20
     (tmp_path / "max").write_text("1048576\n")
     (tmp_path / "none").write_text("max\n")
-    monkeypatch.setattr(memory, "_LIMITS", (str(tmp_path / "none"), str(tmp_path / "max"), str(tmp_path / "gone")))
-    assert memory.memory() == 2**20
+    monkeypatch.setattr(limits, "_LIMITS", (str(tmp_path / "none"), str(tmp_path / "max"), str(tmp_path / "gone")))
+    assert limits.memory() == 2**20

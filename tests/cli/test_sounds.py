@@ -157,9 +157,9 @@ def test_evaluate_sounds_of_a_folder(run, instrument, place):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("--features notes", "judge sounds of shape 1x16000, got 1x2000"),
+        ("--features notes", "take signals of shape 1x16000, got 1x2000"),
         ("--data folder:pictures", "folder:pictures has no usable sound"),
-        ("--data fashion-mnist", "makes sounds, fashion-mnist has images; use matching data"),
+        ("--data fashion-mnist:test", "makes sounds, fashion-mnist:test has images; use matching data"),
         ("--features fasion", "did you mean 'fashion'"),
     ],
 )
@@ -184,9 +184,9 @@ def test_evaluate_speech(run, instrument, place, monkeypatch):
     assert outcome.code == 0, outcome
     rows = json.loads(Path("r.json").read_text())["rows"]
     assert [row["name"] for row in rows[1:]] == ["reference", "noise"]
-    assert all(set(row["extra_metrics"]) == {"speech ↑", "voice ↓", "unheard ↓"} for row in rows)
+    assert all(set(row["extra_metrics"]) == {"speech ↑", "voice ↓", "MMD ↓"} for row in rows)
     assert rows[1]["extra_metrics"]["speech ↑"] == 1
-    assert "unheard" in outcome.out
+    assert "MMD" in outcome.out
 
 
 @pytest.mark.parametrize("missing", ["silero_vad", "resemblyzer"])

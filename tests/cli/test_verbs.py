@@ -145,7 +145,7 @@ def test_info_tells_of_the_installation(run, shared_cache):
 def test_info_tells_of_a_model(run):
     outcome = run("info fashion")
     assert outcome.code == 0
-    for part in ("1x28x28", "U-Net, widths 8 16", "7 sneaker", "none: random weights", "A card of a stand-in."):
+    for part in ("28 x 28 pixels, grey", "U-Net, widths 8 16", "7 sneaker", "none: random weights", "A card of a stand-in."):
         assert part in outcome.out
     assert "license: x" not in outcome.out
 
@@ -159,7 +159,7 @@ def test_train_from_pictures_to_samples(run, place):
     config = json.loads(Path("mine/config.json").read_text())
     assert config["objective"]["curriculum"]["q"] == 3
     assert config["optimizer"]["lr"] == 2e-3
-    assert config["data"]["size"] == 16
+    assert config["data"]["options"]["size"] == 16
     # The shipped teacher knows nothing of these pictures: one of their own is trained first.
     assert config["teacher"] == "run:teacher/model"
     assert run("sample mine -n 2 --label left -o two.png").code == 0
