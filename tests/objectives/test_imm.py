@@ -185,7 +185,7 @@ def test_one_particle_with_the_energy_kernel_is_a_consistency_model(
 ) -> None:
     """Lemma 1 of the paper: with one particle, jumps to the boundary and k = -|x - y|^2 / D."""
     x0, noise = gaussian_data(6), torch.randn(6, 4, dtype=torch.float64)
-    for module in ("moment", "easy"):
+    for module in ("imm", "ect"):
         monkeypatch.setattr(f"unistep.objectives.{module}.randn_like", lambda x, generator: noise)
     levels, closer = (0.01, 0.1, 0.7, 2.0, 9.0, 60.0), (0.004, 0.08, 0.6, 1.0, 8.0, 59.0)
     student = GaussianFlowMap(path).double()

@@ -265,8 +265,8 @@ def test_a_missing_teacher_another_path_and_edges_outside_are_refused() -> None:
     [
         ({"phases": 0}, "phases must be at least 1, got 0"),
         ({"phases": 3, "edges": (1.0,)}, "3 phases have 2 edges between them"),
-        ({"phases": 3, "boundary_layers": (1.0, 2.0)}, "edges must be decreasing positive noise levels"),
-        ({"phases": 2, "boundary_layers": (0.0,)}, "edges must be decreasing positive noise levels"),
+        ({"phases": 3, "edges": (1.0, 2.0)}, "edges must be decreasing positive noise levels"),
+        ({"phases": 2, "edges": (0.0,)}, "edges must be decreasing positive noise levels"),
         ({"middle": 0.0}, "middle must be a positive noise level, got 0.0"),
         ({"weighting": "snr"}, "weighting must be one of inverse_gap, one, got 'snr'"),
         ({"target": "dpm"}, "target must be one of data, euler, heun, got 'dpm'"),

@@ -239,7 +239,7 @@ def test_the_weight_is_trained_saved_and_restored(optimizer: OptimizerConfig) ->
 
     state = build()
     for _ in range(2):
-        state.optimizer.zero_grad()
+        state.module.zero_grad()
         run(state.module, data(8, size=2).float()).per_example.mean().backward()  # type: ignore[arg-type]
         state.optimizer.step()
     saved = state.gather()

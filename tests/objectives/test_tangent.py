@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
+from unistep.core.values import Label
 from unistep.nets.unet import UNet, UNetConfig
 from unistep.objectives.jvp_rules import JVPRules
 from unistep.objectives.tangent import TangentMethod, value_and_tangent
@@ -39,7 +40,7 @@ def point(dims: int = 2, dtype: torch.dtype = torch.float64) -> tuple[tuple[Tens
 
 
 def call(net: UNet) -> Callable[[Tensor, Tensor], Tensor]:
-    label = torch.tensor([0, 2, -1])
+    label = Label(torch.tensor([0, 2, -1]))
     return lambda x, t: net(x, t, None, {"label": label})
 
 

@@ -106,7 +106,7 @@ def ascending(numbers: dict[str, Any]) -> GivenIndex:
 @pytest.mark.parametrize("norm", ["l2", "l1"])
 def test_consistency_distillation_loss(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = reference("openai_losses")
-    fix_noise(monkeypatch, "objectives.distillation", signal(numbers["noise"], numbers["shape"]))
+    fix_noise(monkeypatch, "objectives.cd", signal(numbers["noise"], numbers["shape"]))
     path = VarianceExploding()
     config = CDConfig(levels=18, solver="heun", law=ascending(numbers), distance=DISTANCES[norm])
     objective = ConsistencyDistillation(ConsistencyModel(WavyNet(), path), Denoiser(TanhNet(), path), config)
@@ -117,7 +117,7 @@ def test_consistency_distillation_loss(norm: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("norm", ["l2", "l1"])
 def test_consistency_training_loss(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = reference("openai_losses")
-    fix_noise(monkeypatch, "objectives.training", signal(numbers["noise"], numbers["shape"]))
+    fix_noise(monkeypatch, "objectives.ct", signal(numbers["noise"], numbers["shape"]))
     config = CTConfig(curriculum=ConstantLevels(num=18), law=ascending(numbers), distance=DISTANCES[norm])
     objective = ConsistencyTraining(ConsistencyModel(WavyNet(), VarianceExploding()), config)
     loss = objective(signal(numbers["x0"], numbers["shape"]), {}, generator=None, progress=0.0)
@@ -139,7 +139,7 @@ def test_ect_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     x0, noise = signal(numbers["x0"], numbers["shape"]), signal(numbers["noise"], numbers["shape"])
     student = ConsistencyModel(WavyNet(), VarianceExploding(), boundary=0.0)
     for row in numbers["rows"]:
-        fix_noise(monkeypatch, "objectives.easy", noise)
+        fix_noise(monkeypatch, "objectives.ect", noise)
         config = ECTConfig(
             times=GivenLevels(levels=tuple(numbers["sigma"])),
             curriculum=RatioCurriculum(q=float(row["q"]), stages=row["stages"]),
@@ -155,7 +155,7 @@ def test_ect_loss(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_multistep_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = reference("openai_samplers")
     shape = numbers["shape"]
-    fix_noise(monkeypatch, "sampling", *(signal(values, shape) for values in numbers["again"]))
+    fix_noise(monkeypatch, "core.sampling", *(signal(values, shape) for values in numbers["again"]))
     grid = karras_grid(numbers["levels"], 0.002, 80.0)[numbers["indices"]]
     student = ConsistencyModel(WavyNet(), VarianceExploding())
     x = list(trace_multistep(student, signal(numbers["noise"], shape), grid))[-1]
