@@ -93,7 +93,7 @@ def test_the_modality_of_most_files_is_taken_unless_one_is_named(place):
     for i in range(3):
         soundfile.write(place / f"{i}.wav", tone(0.1, 16_000), 16_000)
     Image.new("RGB", (8, 8), "red").save(place / "cover.png")
-    assert sounds_of(place).sample_rate == 16_000
+    assert sounds_of(place).modality.sample_rate == 16_000
     assert sounds_of(place).summary.other == 1
     assert sounds_of(place, modality="image").values.shape == (1, 3, 32, 32)
 
