@@ -268,11 +268,12 @@ class ImageModality(Modality):
         folds = [fold for fold in (8, 4, 2, 1) if all(size % (2 * fold) == 0 for size in shape[1:])]
         side = min(shape[1:])
         folds = [fold for fold in folds if 7 <= side // fold <= 32] or folds[-1:] or [1]
-        shapes = {8: (128, 256), 4: (96, 256), 2: (48, 128), 1: (48, 128)}
-        networks = [UNetConfig(patch=fold, widths=shapes[fold], blocks=(1, 2)) for fold in folds]
+        widths = {8: (96, 192), 4: (64, 128), 2: (48, 128), 1: (48, 128)}
+        cheapest = UNetConfig(patch=folds[0], widths=(48, 128), blocks=(1, 1))
+        networks = [UNetConfig(patch=fold, widths=widths[fold], blocks=(1, 2)) for fold in folds]
         finest = folds[-1]
-        wide = tuple(2 * width for width in shapes[finest])
-        return [*networks, UNetConfig(patch=finest, widths=wide, blocks=(2, 2), embedding_dim=512)]
+        wide = tuple(2 * width for width in widths[finest])
+        return [cheapest, *networks, UNetConfig(patch=finest, widths=wide, blocks=(2, 2), embedding_dim=512)]
 
 
 def _picture(pixels: UInt8[Tensor, "c h w"]) -> Image.Image:

@@ -47,7 +47,7 @@ def choose_network(candidates: Sequence[N], speed: Callable[[N], float], seconds
         best, items = i, within
     which = f"{best + 1} of {len(candidates)}, from small to large"
     enough = "" if items >= ENOUGH else f", fewer than the {ENOUGH:,} that suit; a longer budget helps"
-    return Chosen(candidates[best], f"network {which}; it sees about {items:,.0f} items in this time{enough}")
+    return Chosen(candidates[best], f"{which}; it sees about {items:,.0f} items in this time{enough}")
 
 
 def choose_batch(speed: float, seconds: float | None) -> Chosen[int]:

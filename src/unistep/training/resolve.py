@@ -199,7 +199,7 @@ class _Resolver:
         shape = config.model.codec.shape(modality.shape)
         candidates = [network.with_second_time(second) for network in modality.default_networks(shape)]
         chosen = self.world.broadcast(choose_network(candidates, speed, self._left()))
-        self.reasons["network"] = chosen.reason
+        self.reasons["network"] = f"{chosen.value.described}: {chosen.reason}"
         self.measured = self.world.broadcast(next((s for network, s in measured if network == chosen.value), None))
         return replace(config, model=replace(config.model, network=chosen.value))
 
