@@ -122,7 +122,7 @@ def quietly(config: RunConfig, out: Path, device: str, *, resume: bool = False) 
 
 def resumed(name: str, device: str, folder: Path) -> None:
     """A run that goes on from an early checkpoint must end with the bits of one that was never interrupted."""
-    config = run_config(name, folder, max_steps=6, keep=10)
+    config = run_config(name, folder, max_steps=6, checkpoint_every="2", keep=10)
     whole, again = (folder / f"{name}-{which}" for which in ("whole", "again"))
     quietly(config, whole, device)
     shutil.copytree(whole, again)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
+import unistep
 from unistep.core.flowmap import Denoiser
 from unistep.core.path import VarianceExploding
 from unistep.core.seeding import ShardGenerator, derived_seed, randn_like
 from unistep.objectives.base import Loss, Objective, ParamGroup
 from unistep.optimizers import AdamConfig, MuonConfig, OptimizerConfig
 from unistep.training.checkpoint import TrainingState, read_checkpoint, save_checkpoint
+from unistep.training.loop import Progress
 from unistep.training.optim import RunOptimizer, build_optimizer, clip_gradients, clip_groups
 
 STEPS, EVERY = 7, 3
@@ -127,6 +131,47 @@ def test_a_resumed_run_is_bit_identical(config: OptimizerConfig, own: str, tmp_p
     TrainingState(second, optimizer, []).restore(read_checkpoint(tmp_path / "00000004"))
     resumed = take(second, optimizer, range(4, STEPS))[-1]
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+@pytest.mark.parametrize("stop", [3, 5])  # right before a step of the critic, and between two of them
+def test_a_training_that_was_stopped_keeps_the_cadence(stop: int, tmp_path: Path) -> None:
+    """Through the trainer: the turns of the critic are counted from the beginning of the run, not of the session."""
+
+    def trained(out: str, until: int, *, resume: bool = False) -> list[dict[str, Tensor]]:
+        """The weights after each step, up to ``until``."""
+        torch.manual_seed(7 if resume else 0)  # what is resumed must not depend on the weights that it began with
+        objective = TwoNetworks(optimizer=AdamConfig(lr=1e-2, betas=(0.5, 0.9)), every=EVERY)
+        steps: list[int] = []
+        seen: list[dict[str, Tensor]] = []
+
+        def watch(progress: Progress) -> None:
+            steps.append(progress.step)
+            seen.append({name: p.detach().clone() for name, p in objective.named_parameters()})
+
+        x0 = torch.rand(24, 2, generator=torch.Generator().manual_seed(3)) * 2 - 1
+        trainer = unistep.Trainer(
+            objective,
+            x0,
+            steps=STEPS,
+            batch_size=8,
+            optimizer=MuonConfig(),
+            out=tmp_path / out,
+            callback=watch,
+            cancel=lambda: steps[-1:] == [until],
+            device="cpu",
+            precision="fp32",
+            console=Console(quiet=True),
+        )
+        assert trainer.run(resume=resume) == (until == STEPS)
+        return seen
+
+    whole = trained("whole", STEPS)
+    pieces = [*trained("pieces", stop), *trained("pieces", STEPS, resume=True)]
+    assert len(pieces) == len(whole) == STEPS
+    for ours, theirs in zip(pieces, whole, strict=True):
+        assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    moved = [not torch.equal(a["critic.weight"], b["critic.weight"]) for a, b in itertools.pairwise(whole)]
+    assert moved == [step % EVERY == 0 for step in range(1, STEPS)]
 
 
 def test_the_student_itself_can_be_a_group() -> None:

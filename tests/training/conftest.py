@@ -18,6 +18,12 @@ def _cache(tmp_path_factory, monkeypatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_sync(monkeypatch) -> None:
+    """No test cuts the power: what is written need not reach the disk."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(autouse=True)
 def _no_events(monkeypatch, request) -> None:
     from unistep.training import log
 

@@ -44,7 +44,7 @@ def files(out: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_no_model_is_made_of_them(value: float, tmp_path: Path, monkeypatch) -> None:
     break_weights(monkeypatch, 6, value)
-    config, out = run_config("denoising", tmp_path, max_steps=6, checkpoint_every="100"), tmp_path / "run"
+    config, out = run_config("denoising", tmp_path, max_steps=6), tmp_path / "run"
     message = (
         r"^after step 6, 1 of the [\d,]+ averaged weights are not finite, so that no model is written; there is no "
         rf"checkpoint yet\. {REMEDY}"
@@ -59,7 +59,7 @@ def test_no_model_is_made_of_them(value: float, tmp_path: Path, monkeypatch) -> 
 def test_the_model_and_the_checkpoints_before_stay(step: int, stop: bool, tmp_path: Path, monkeypatch) -> None:
     """Also on the way: an average does not recover."""
     break_weights(monkeypatch, step, stop=stop)
-    config, out = run_config("denoising", tmp_path, max_steps=6), tmp_path / "run"
+    config, out = run_config("denoising", tmp_path, max_steps=6, checkpoint_every="1"), tmp_path / "run"
     with pytest.raises(TrainingStoppedError, match=rf"after step {step}, .*; the checkpoint of step {step - 1} is who"):
         run(config, out)
     assert [int(path.name) for path in sorted((out / "checkpoints").glob("[0-9]*"))] == [step - 2, step - 1]

@@ -65,12 +65,12 @@ def test_a_frequency_that_is_none_is_refused(frequency: float) -> None:
         UNetConfig(max_frequency=frequency)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_steep_embedding_is_warned_of_where_the_method_differentiates(name: str, tmp_path: Path) -> None:
-    config = run_config(name, tmp_path, max_steps=100)
-    tangent = name.startswith(("sct", "scd", "meanflow", "imf"))
-    assert bool(network_warnings(config, 21.0)) == tangent
-    assert not network_warnings(config, 19.0)
+def test_a_steep_embedding_is_warned_of_where_the_method_differentiates(tmp_path: Path) -> None:
+    for name in METHODS:
+        config = run_config(name, tmp_path, max_steps=100)
+        tangent = name.startswith(("sct", "scd", "meanflow", "imf"))
+        assert bool(network_warnings(config, 21.0)) == tangent, name
+        assert not network_warnings(config, 19.0), name
 
 
 def test_double_normalisation_is_asked_for_in_long_continuous_training(tmp_path: Path) -> None:

@@ -22,19 +22,27 @@ from unistep.hub import load
 from unistep.training import checkpoint as checkpoint_module
 from unistep.training import loop
 from unistep.training.log import read_metrics
+from unistep.training.run_config import RunConfig
 
-STEPS = 12
+STEPS = 10
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["worker"])  # so that PyTorch is imported once, not by every process that is killed
+# What a run imports, its first step included, is imported once, not by every process that is killed.
+FORKS.set_forkserver_preload(["worker", "torch._dynamo", "PIL.PngImagePlugin"])
 
 
 def start(objective: str, folder: Path, out: str = "killed", **job: Any) -> ForkServerProcess:
     """Begin or resume a run in a process of its own."""
     resume = (folder / out / "config.json").exists()
-    work = {"objective": objective, "out": str(folder / out), "resume": resume, **job}
+    changes = {"max_steps": STEPS, "checkpoint_every": "1", **job.pop("changes", {})}
+    work = {"objective": objective, "out": str(folder / out), "resume": resume, "changes": changes, **job}
     process = FORKS.Process(target=attempt, args=(work, folder, folder / f"{out}.txt"))
     process.start()
     return process
+
+
+def config(objective: str, folder: Path, **changes: Any) -> RunConfig:
+    """A run of so many steps."""
+    return run_config(objective, folder, max_steps=STEPS, **changes)
 
 
 def newest(out: Path) -> int:
@@ -57,7 +65,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         out = base / objective / "whole"
         if not out.exists():
             (base / objective).mkdir()
-            done, _ = run(run_config(objective, base / objective, checkpoint_every="5"), out)
+            done, _ = run(config(objective, base / objective), out)
             assert done
         return out
 
@@ -65,9 +73,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def whole(request: pytest.FixtureRequest, tmp_path: Path, finished: Callable[[str], Path], monkeypatch) -> Path:
+def whole(request: pytest.FixtureRequest, tmp_path: Path, finished: Callable[[str], Path]) -> Path:
     """A folder for the test, with an uninterrupted run of its objective in ``whole``."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
     objective = request.node.funcargs.get("objective", "denoising")
     shutil.copytree(finished(objective), tmp_path / "whole")
     return tmp_path
@@ -140,14 +147,14 @@ def test_killed_while_writing(moment: str, whole: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_a_polite_kill_save_and_leave(number: signal.Signals, whole: Path) -> None:
     out = whole / "killed"
-    process = start("denoising", whole, changes={"checkpoint_every": "2"})
-    wait_for_step(process, out, 2)
+    process = start("denoising", whole)
+    wait_for_step(process, out, 1)
     assert process.pid is not None
     os.kill(process.pid, number)
     process.join()
     assert process.exitcode == 3  # train() returned False
     step = newest(out)
-    assert 2 < step < STEPS
+    assert 1 <= step < STEPS
     text = (whole / "killed.txt").read_text()
     assert (
         f"stopped after step {step} of {STEPS}, saved; go on with:\n  unistep.train(None, {str(out)!r}, resume=True)"
@@ -155,7 +162,7 @@ def test_ctrl_c_and_a_polite_kill_save_and_leave(number: signal.Signals, whole: 
     )
     assert load(out).config.provenance["steps"] == str(step)
     assert (out / "samples" / f"{step:08d}.png").exists()
-    done, text = run(run_config("denoising", whole, checkpoint_every="100"), out, resume=True)
+    done, text = run(config("denoising", whole), out, resume=True)
     assert done
     assert f"going on after step {step}" in text
     assert_same(out, whole / "whole")
@@ -163,7 +170,8 @@ def test_ctrl_c_and_a_polite_kill_save_and_leave(number: signal.Signals, whole: 
 
 def stopped(objective: str, folder: Path, out: str, step: int) -> Path:
     """A run that was asked to stop after ``step``, with a line of the log for every step."""
-    done, _ = do({"objective": objective, "out": folder / out, "stop_at": step}, folder)
+    changes = {"max_steps": STEPS, "checkpoint_every": "1"}
+    done, _ = do({"objective": objective, "out": folder / out, "stop_at": step, "changes": changes}, folder)
     assert not done
     return folder / out
 
@@ -174,7 +182,7 @@ def test_a_torn_last_line_of_the_log_is_dropped(whole: Path, monkeypatch) -> Non
     with (out / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "loss": 0.5}\n{"step": 8, "lo')
     assert [row["step"] for row in read_metrics(out)] == [1, 2, 3, 4, 5, 6, 7]
-    done, _ = run(run_config("denoising", whole), out, resume=True)
+    done, _ = run(config("denoising", whole), out, resume=True)
     assert done
     assert [row["step"] for row in metrics(out)] == list(range(1, STEPS + 1))
     assert_same(out, whole / "whole")
@@ -182,10 +190,10 @@ def test_a_torn_last_line_of_the_log_is_dropped(whole: Path, monkeypatch) -> Non
 
 def test_a_finished_run_stays_as_it_is_and_mends_its_model(whole: Path) -> None:
     out = whole / "again"
-    assert run(run_config("denoising", whole, checkpoint_every="5"), out)[0]
+    assert run(config("denoising", whole), out)[0]
     before = checkpoint(out)
     shutil.rmtree(out / "model")
-    done, text = run(run_config("denoising", whole), out, resume=True)
+    done, text = run(config("denoising", whole), out, resume=True)
     assert done
     assert f"going on after step {STEPS}" in text
     assert before[0] == checkpoint(out)[0]
@@ -194,8 +202,8 @@ def test_a_finished_run_stays_as_it_is_and_mends_its_model(whole: Path) -> None:
 
 def test_options_without_effect_on_the_numbers_may_change(whole: Path) -> None:
     out = stopped("denoising", whole, "changed", 4)
-    config = run_config("denoising", whole, checkpoint_every="3", sample_every="5", keep=1, threads=1)
-    done, _ = run(config, out, resume=True)
+    other = config("denoising", whole, checkpoint_every="3", sample_every="5", keep=1, threads=1)
+    done, _ = run(other, out, resume=True)
     assert done
     assert [path.name for path in (out / "checkpoints").glob("[0-9]*")] == [f"{STEPS:08d}"]
     assert (out / "samples" / "00000005.png").exists()
@@ -216,7 +224,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(whole: Path) -> None:
         copy = whole / f"damaged-{name}"
         shutil.copytree(out, copy)
         damage(copy / "checkpoints" / newest_folder.name / name)
-        done, text = run(run_config("denoising", whole), copy, resume=True)
+        done, text = run(config("denoising", whole), copy, resume=True)
         assert done
         assert "checkpoint 00000006 cannot be read, going back to the one before it" in text
         assert name in text
@@ -227,7 +235,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(whole: Path) -> None:
 def test_a_checkpoint_that_lacks_a_file_is_passed_over(whole: Path) -> None:
     out = stopped("denoising", whole, "lacking", 6)
     (out / "checkpoints" / "00000006" / "optimizer.safetensors").unlink()
-    _, text = run(run_config("denoising", whole), out, resume=True)
+    _, text = run(config("denoising", whole), out, resume=True)
     assert "has no optimizer.safetensors" in text
     assert_same(out, whole / "whole")
 
@@ -239,7 +247,7 @@ def test_if_every_checkpoint_is_damaged_it_says_so(whole: Path) -> None:
     with pytest.raises(
         ValueError, match=r"no checkpoint in .*broken can be read \(.*weights.safetensors is not a read"
     ):
-        run(run_config("denoising", whole), out, resume=True)
+        run(config("denoising", whole), out, resume=True)
 
 
 def test_the_averages_and_the_optimizer_come_back_exactly(whole: Path) -> None:

@@ -35,11 +35,6 @@ from unistep.training.run import train
 from unistep.training.run_directory import differences
 
 
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     """A run of 6 steps that stopped after 2."""
@@ -245,7 +240,7 @@ def test_wrong_kinds_and_sizes_are_refused_before_training(tmp_path: Path) -> No
         run(replace(run_config("shortcut", tmp_path), model=blind), tmp_path / "e")
     with pytest.raises(ValueError, match="batch_size 8 must be a multiple of 1 processes times 3 accumulation"):
         run(replace(c, accumulation=3), tmp_path / "c")
-    with pytest.raises(ValueError, match="images of 10x10 do not fit this network, which needs multiples of 4; use"):
+    with pytest.raises(ValueError, match="signals of shape 10x10 do not fit this network, which needs multiples of 4; use"):
         run(replace(c, data=data_config(c.data.source, size=10)), tmp_path / "d")
 
 
@@ -286,7 +281,7 @@ def test_a_disk_that_is_full_at_the_end_stops_with_one_line(tmp_path: Path, monk
         "save_checkpoint",
         lambda snapshot, folder, progress: disk["full"] and progress["step"] > 3,
     )
-    c, out = config(tmp_path), tmp_path / "run"
+    c, out = config(tmp_path, checkpoint_every="1"), tmp_path / "run"
     message = r"checkpoint of step 6 not written: .*No space left on device; that of step 3 is whole. Make room"
     with pytest.raises(TrainingStoppedError, match=message):
         run(c, out)
@@ -317,7 +312,7 @@ def test_a_disk_without_room_for_the_model_keeps_the_checkpoint(tmp_path: Path, 
 
 def test_a_sync_that_fails_is_a_full_disk_too(tmp_path: Path, monkeypatch) -> None:
     fill(monkeypatch, files, "sync", lambda path: path.parent.name.startswith(".00000002."))
-    done, text = run(config(tmp_path), tmp_path / "run")
+    done, text = run(config(tmp_path, checkpoint_every="2"), tmp_path / "run")
     assert done
     assert "checkpoint of step 2 not written: [Errno 28] No space left on device" in text
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))

@@ -139,7 +139,7 @@ def poisoned(monkeypatch):
 def test_bad_steps_are_skipped_counted_and_told(value: float, tmp_path: Path, poisoned) -> None:
     poisoned(3, 4, 7, value=value)
     out = tmp_path / "run"
-    done, text = run(run_config("ct", tmp_path, keep=20, max_bad_steps=3), out)
+    done, text = run(run_config("ct", tmp_path, keep=20, max_bad_steps=3, checkpoint_every="1"), out)
     assert done
     assert "3 steps with a non-finite loss or gradient were skipped" in text
     rows = metrics(out)
@@ -153,7 +153,7 @@ def test_bad_steps_are_skipped_counted_and_told(value: float, tmp_path: Path, po
 
 def test_a_skipped_step_changes_no_weight(tmp_path: Path, poisoned) -> None:
     poisoned(2)
-    config = run_config("ct", tmp_path, max_steps=3)
+    config = run_config("ct", tmp_path, max_steps=3, checkpoint_every="1")
     run(config, tmp_path / "run")
     before = read_checkpoint(tmp_path / "run" / "checkpoints" / "00000002").files
     _, after, _ = checkpoint(tmp_path / "run")
@@ -166,7 +166,7 @@ def test_too_many_bad_steps_stop_the_run_with_a_whole_checkpoint(tmp_path: Path,
     assert run(run_config("denoising", tmp_path), tmp_path / "whole")[0]
     compute = TrainStep.gradient
     poisoned(6, 7, 8)
-    config = run_config("denoising", tmp_path, max_bad_steps=3)
+    config = run_config("denoising", tmp_path, max_bad_steps=3, checkpoint_every="1")
     message = (
         r"3 steps in a row had a non-finite loss or gradient \(step 8: loss nan, .*the checkpoint of step 6 is whole"
     )
@@ -181,7 +181,7 @@ def test_too_many_bad_steps_stop_the_run_with_a_whole_checkpoint(tmp_path: Path,
 
 def test_a_run_that_diverges_at_once_does_not_speak_of_a_checkpoint(tmp_path: Path, poisoned) -> None:
     poisoned(0, 1, 2)
-    config = run_config("denoising", tmp_path, max_bad_steps=3)
+    config = run_config("denoising", tmp_path, max_bad_steps=3, checkpoint_every="1")
     with pytest.raises(TrainingStoppedError, match=r"gradient norm .*\); there is no checkpoint yet\. In another"):
         run(config, tmp_path / "run")
     assert not list((tmp_path / "run" / "checkpoints").iterdir())

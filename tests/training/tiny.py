@@ -138,7 +138,7 @@ def run_config(objective: str, folder: Path, **changes: Any) -> RunConfig:
         "max_steps": 12,
         "batch_size": 8,
         "precision": "fp32",
-        "checkpoint_every": "1",
+        "checkpoint_every": "100",  # most of the time of so small a run would go into them
         "sample_every": "1000",
     }
     return RunConfig(**{**settings, **changes})

@@ -3,8 +3,8 @@
     python worker.py FOLDER < jobs.json
 
 Each job is a mapping of ``objective``, ``out``, ``changes`` to the tiny configuration, ``resume``, ``stop_at`` (a step
-after which the run is asked to stop), ``gradient`` (a file for the gradient of the first step) and ``full_at`` (a step
-whose checkpoint finds the disk full).
+after which the run is asked to stop), ``gradient`` (a file for the gradient of the first step), ``full_at`` (a step
+whose checkpoint finds the disk full) and ``refused`` (whether a ValueError is what should happen).
 """
 
 from __future__ import annotations
@@ -152,7 +152,12 @@ if __name__ == "__main__":
     log._event_writer = lambda folder, start: None
     run_module.stop_world = lambda world: None  # one process group serves all jobs
     for job in json.load(sys.stdin):
-        done, text = do(job, Path(sys.argv[1]))
+        try:
+            done, text = do(job, Path(sys.argv[1]))
+        except ValueError as error:
+            if not job.get("refused"):
+                raise
+            done, text = False, str(error)
         print(json.dumps({"out": job["out"], "done": done, "text": text}), flush=True)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +151,7 @@ class Loop:
         if self.deadline is not None:
             self.deadline.begin(self.step, self.clock.elapsed())
         self.objective.train()
-        with self.stop.on_signals(), display:
+        with self.stop.on_signals(), display, closing(self.train_step.loader):
             while self.step < self.total:
                 gradient = self._one_step()
                 window_items += batch_size
