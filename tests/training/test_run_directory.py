@@ -240,7 +240,7 @@ def test_wrong_kinds_and_sizes_are_refused_before_training(tmp_path: Path) -> No
         run(replace(run_config("shortcut", tmp_path), model=blind), tmp_path / "e")
     with pytest.raises(ValueError, match="batch_size 8 must be a multiple of 1 processes times 3 accumulation"):
         run(replace(c, accumulation=3), tmp_path / "c")
-    with pytest.raises(ValueError, match="signals of shape 10x10 do not fit this network, which needs multiples of 4; use"):
+    with pytest.raises(ValueError, match="signals of shape 10x10 do not fit this network, which needs multiples of 4;"):
         run(replace(c, data=data_config(c.data.source, size=10)), tmp_path / "d")
 
 
