@@ -77,9 +77,9 @@ def test_metadata(project: dict) -> None:
     metadata = importlib.metadata.metadata("unistep")
     assert metadata["License-Expression"] == project["license"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert {"audio", "video", "data", "eval", "track", "serve", "export", "diffusers", "dev", "docs"} <= set(
-        metadata.get_all("Provides-Extra", [])
-    )
+    extras = {"audio", "data", "eval", "track", "diffusers", "speech", "docs", "dev"}
+    assert set(project["optional-dependencies"]) == extras
+    assert extras <= set(metadata.get_all("Provides-Extra", []))
     scripts = importlib.metadata.entry_points(group="console_scripts", name="unistep")
     assert [script.value for script in scripts] == ["unistep.cli.main:main"]
     assert callable(next(iter(scripts)).load())

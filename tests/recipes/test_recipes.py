@@ -165,13 +165,13 @@ def test_a_reproduction_trains_on_ones_own_sounds(name: str, tmp_path: Path, mon
 
 
 def _small(config: RunConfig) -> RunConfig:
-    """The run with a small network, for two steps."""
+    """The run with a small network, for two steps, and as many of the sampler."""
     if isinstance(config.objective, DriftingConfig):
         config = replace(config, objective=replace(config.objective, group=4))
     if isinstance(config.objective, IMMConfig):
         config = replace(config, objective=replace(config.objective, particles=4))
     network: Any = config.model.network
-    model = replace(config.model, network=replace(network, **SMALL))
+    model = replace(config.model, network=replace(network, **SMALL), steps=min(2, config.model.steps))
     return replace(config, auto=(), model=model, max_steps=2, batch_size=8, precision="fp32")
 
 
