@@ -391,7 +391,7 @@ class Generator:
         if isinstance(path, str | FilePath):
             if format is not None:
                 raise ValueError(f"the format of {path} is that of its name; leave format out")
-            self.modality.save(x, FilePath(path))
+            self.modality.save(x, path)
             return
         if format is None:
             raise ValueError("an open file has no name that says its format; give one, such as format='png'")

@@ -51,7 +51,7 @@ def find(name: str | Path) -> Path:
     if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not text.endswith("/") and not folder.suffix:
         return _download(text)
     raise ValueError(
-        f"there is no model {text[:200]!r}; {nearest(text, list(shipped))}, a folder, or owner/name on the hub"
+        f"there is no model {text[:60]!r}; {nearest(text, list(shipped))}, a folder, or owner/name on the hub"
     )
 
 
