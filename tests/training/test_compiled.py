@@ -127,8 +127,7 @@ def test_a_compiler_that_fails_leaves_the_network_as_it_was(tmp_path: Path, monk
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize(("dims", "dtype"), [(1, torch.float32), (2, torch.bfloat16)])
 def test_changes_of_resolution_have_their_derivative_when_compiled(dims: int, dtype: torch.dtype) -> None:
     def there_and_back(x: Tensor) -> Tensor:
         return depth_to_space(double(halve(space_to_depth(x, 2))), 2)

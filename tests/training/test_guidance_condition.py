@@ -94,11 +94,17 @@ def test_a_told_student_begins_from_another_of_the_same_range_only(trained: Path
             load_fitting(name, wrong, "init")
 
 
-def test_other_numbers_that_a_network_is_told_must_be_its_starts_too(tmp_path: Path) -> None:
-    make_teacher(tmp_path / "teacher")
-    model = replace(LABELLED, network=replace(NETWORK, scalars={"velocity": 127.0}))
+def test_a_number_that_the_start_lacks_begins_without_effect_and_one_that_it_has_is_needed(tmp_path: Path) -> None:
+    name = str(make_teacher(tmp_path / "teacher"))
+    fields = {**LABELLED.fields, "velocity": ScalarField(low=0.0, high=127.0)}
+    model = replace(LABELLED, network=replace(NETWORK, scalars={"velocity": 127.0}), fields=fields)
+    student = build_student(told_run(tmp_path), model, load_fitting(name, model, "teacher")).eval()
+    x, t, label = torch.randn(3, 1, 8, 8), torch.ones(3), torch.tensor([0, 2, -1])
+    quiet, loud = (student(x, t, None, {"label": label, "velocity": torch.full((3,), v)}) for v in (1.0, 127.0))
+    torch.testing.assert_close(loud, quiet)
+    save(replace(model, kind="denoiser"), student.net.state_dict(), name, card="A teacher with velocities.")
     with pytest.raises(ValueError, match="scalars"):
-        load_fitting(str(tmp_path / "teacher"), fit_model_to_objective(model, TOLD), "teacher")
+        load_fitting(name, LABELLED, "teacher")
 
 
 def test_data_without_labels_has_nothing_to_guide(tmp_path: Path) -> None:
@@ -124,5 +130,5 @@ def test_a_student_with_functions_of_place_begins_as_a_teacher_without(tmp_path:
     save(
         replace(known, network=more.network), student.net.state_dict(), name, card="A teacher with functions of place."
     )
-    with pytest.raises(ValueError, match="it has basis 32 instead of 0"):
+    with pytest.raises(ValueError, match="it has basis_functions 32 instead of 0"):
         load_fitting(name, placed, "teacher")

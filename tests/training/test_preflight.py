@@ -14,6 +14,7 @@ from tiny import CLASSES, METHODS, NETWORK, make_teacher, run, run_config
 from torch import nn
 
 from unistep.core.condition import LabelField
+from unistep.core.path import LinearFlow
 from unistep.core.timesteps import ConstantLevels, DoublingCurriculum, RatioCurriculum, SqrtCurriculum
 from unistep.hub import load
 from unistep.nets.embedding import PositionalEmbedding
@@ -160,11 +161,12 @@ def test_several_warnings_are_several_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("there", [False, True])
 def test_a_run_whose_objective_is_refused_leaves_the_place_as_it_was(there: bool, tmp_path: Path) -> None:
-    config = run_config("cd", tmp_path, teacher=None)
+    config = run_config("cd", tmp_path)
+    config = replace(config, model=replace(config.model, path=LinearFlow()))
     out = tmp_path / "new" / "runs" / "refused"
     if there:
         out.mkdir(parents=True)
-    with pytest.raises(ValueError, match="distillation needs a teacher"):
+    with pytest.raises(ValueError, match=r"the teacher is on the path Variance.*, the student on LinearFlow"):
         run(config, out)
     assert out.exists() == there
     assert (tmp_path / "new").exists() == there
