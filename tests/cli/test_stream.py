@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,7 @@ def test_an_interrupted_file_is_whole(phrases, number, place):
     process = play(phrases, "--pace", "real-time", "--seconds", "600", "-o", "a.wav")
     while not any(path.stat().st_size > 1000 for path in place.glob(".a.wav*")):  # a chunk is in it
         assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err

@@ -145,7 +145,8 @@ def test_info_tells_of_the_installation(run, shared_cache):
 def test_info_tells_of_a_model(run):
     outcome = run("info fashion")
     assert outcome.code == 0
-    for part in ("28 x 28 pixels, grey", "U-Net, widths 8 16", "7 sneaker", "none: random weights", "A card of a stand-in."):
+    shape = "28 x 28 pixels, grey"
+    for part in (shape, "U-Net, widths 8 16", "7 sneaker", "none: random weights", "A card of a stand-in."):
         assert part in outcome.out
     assert "license: x" not in outcome.out
 
