@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from analytic import MixtureDenoiser, WavyNet, ring
+from analytic import WavyNet
+from planar import NOISE, agreement, ode_modes, shares
 from unistep.core.flowmap import FlowMap
 from unistep.core.path import LinearFlow, Path, expand_to
 from unistep.core.sampling import sample_gamma
 from unistep.core.seeding import Randomness, ShardGenerator
-from unistep.core.solvers import sample_ode
-from unistep.core.timesteps import karras_grid
 from unistep.objectives.base import Objective
 from unistep.objectives.time_pairs import UniformPairs
 
@@ -61,8 +59,6 @@ class TwoTimesNet(nn.Module):
 LINEAR = LinearFlow()
 TOY = LinearFlow(sigma_max=20.0)
 """The path of the toy; at its end the modes are 3 % of the noise."""
-MEANS, WIDTH, NEAR = ring(8), 0.05, 0.2
-NOISE = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1))
 
 
 def gaussian_data(num: int, size: int = 4) -> Tensor:
@@ -78,42 +74,11 @@ def loss_and_slope(objective: Objective, student: GaussianFlowMap, x0: Tensor, s
     return loss.detach(), slope.item()
 
 
-def planar_data(num: int, generator: torch.Generator) -> Tensor:
-    """Points of eight modes on a circle."""
-    modes = torch.randint(8, (num,), generator=generator)
-    return MEANS[modes] + WIDTH * torch.randn(num, 2, generator=generator)
-
-
-def train(objective: Objective, steps: int, batch: int = 256) -> FlowMap:
-    """Adam with a constant and then falling rate; the average of the weights is what is judged."""
-    generator = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(objective.student.parameters(), lr=3e-3, betas=(0.9, 0.99))
-    average = copy.deepcopy(objective.student)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = 3e-3 * min(1.0, 2 * (steps - step) / steps)
-        loss = objective(planar_data(batch, generator), {}, generator=generator, progress=step / steps)
-        optimizer.zero_grad()
-        loss.per_example.mean().backward()
-        optimizer.step()
-        objective.after_step((step + 1) / steps)
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), objective.student.parameters(), strict=True):
-                slow.lerp_(fast, 0.01)
-    assert isinstance(average, FlowMap)
-    return average
-
-
 @torch.no_grad()
 def judge(model: FlowMap, times: list[float]) -> tuple[float, float, float]:
     """Smallest share of a mode (an eighth if perfect), share outside all modes, share in the mode the ODE leads to."""
-    grid = torch.tensor([model.path.t_max, *times])
-    distance, mode = torch.cdist(sample_gamma(model, NOISE, grid), MEANS).min(dim=1)
-    path = model.path
-    ode = sample_ode(MixtureDenoiser(path, MEANS, WIDTH), NOISE, path.time_at(karras_grid(40, 0.002, 20.0)))
-    assert (torch.cdist(ode, MEANS).amin(dim=1) < NEAR).all()
-    shares = torch.bincount(mode[distance < NEAR], minlength=8) / len(NOISE)
-    same = (mode == torch.cdist(ode, MEANS).argmin(dim=1)).float().mean()
-    return shares.min().item(), (distance >= NEAR).float().mean().item(), same.item()
+    x = sample_gamma(model, NOISE, torch.tensor([model.path.t_max, *times]))
+    return *shares(x), agreement(x, ode_modes(model.path, 20.0))
 
 
 @dataclass(frozen=True, kw_only=True)

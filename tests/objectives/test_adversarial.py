@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from analytic import PlanarNet
-from two_times import MEANS, NEAR, NOISE, TOY, TwoTimesNet, train
+from planar import MEANS, NOISE, train
+from two_times import TOY, TwoTimesNet
 from unistep.core.flowmap import Denoiser, FlowMap
 from unistep.core.path import VarianceExploding
 from unistep.core.sampling import sample_gamma
@@ -197,13 +198,13 @@ def test_alone_it_moves_samples_to_the_data() -> None:
 
     objective.after_step = after  # type: ignore[method-assign]
 
-    def inside(model: FlowMap) -> float:
-        distance = torch.cdist(sample_gamma(model, NOISE, torch.tensor([TOY.t_max])), MEANS).amin(dim=1)
-        return (distance < NEAR).float().mean().item()
+    @torch.no_grad()
+    def miss(model: FlowMap) -> float:
+        """Mean distance to the nearest centre."""
+        return torch.cdist(sample_gamma(model, NOISE, torch.tensor([TOY.t_max])), MEANS).amin(dim=1).mean().item()
 
-    before = inside(student)
-    assert before < 0.1
-    assert inside(train(objective, 600)) > 0.4
+    assert miss(student) > 0.6
+    assert miss(train(objective, student, steps=400, rate=3e-3)) < 0.45
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from planar import train
 from two_times import (
     LINEAR,
     STD,
@@ -21,7 +22,6 @@ from two_times import (
     judge,
     loss_and_slope,
     shares_add_up,
-    train,
 )
 from unistep.core.flowmap import FlowMap
 from unistep.core.path import Path, TrigFlow
@@ -140,10 +140,12 @@ def _without_type_checks() -> Iterator[None]:
 @pytest.mark.timeout(900)  # about ten seconds of CPU, on machines that may be busy
 def test_eight_modes_are_found_in_one_step_and_in_two() -> None:
     student = FlowMap(TwoTimesNet(), TOY, boundary=0.0)
-    assert judge(student, [])[0] < 0.02
-    trained = train(ImprovedMeanFlow(student, IMFConfig(power=0.5, tangent="finite")), 1200)
+    untrained = judge(student, [])
+    assert untrained[0] < 0.02
+    assert untrained[1] > 0.7
+    trained = train(ImprovedMeanFlow(student, IMFConfig(power=0.5, tangent="finite")), student, steps=400)
     for times in ([], [0.5]):
         smallest, outside, same = judge(trained, times)
         assert smallest > 0.03
-        assert outside < 0.45
-        assert same > 0.85
+        assert outside < 0.6
+        assert same > 0.8

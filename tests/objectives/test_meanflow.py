@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from analytic import GaussianDenoiser, MixtureDenoiser
+from planar import MEANS, WIDTH, train
 from two_times import (
     LINEAR,
-    MEANS,
     STD,
     TOY,
-    WIDTH,
     GaussianFlowMap,
     GivenPairs,
     LabelledNet,
@@ -26,7 +25,6 @@ from two_times import (
     judge,
     loss_and_slope,
     shares_add_up,
-    train,
 )
 from unistep.core.condition import Scalar
 from unistep.core.flowmap import Denoiser, FlowMap, GuidedDenoiser
@@ -322,19 +320,21 @@ def test_distillation_needs_a_teacher() -> None:
 @pytest.mark.parametrize("kind", ["data", "teacher"])
 def test_eight_modes_are_found_in_one_step_and_in_two(kind: str) -> None:
     student = FlowMap(TwoTimesNet(), TOY, boundary=0.0)
-    assert judge(student, [])[0] < 0.02
+    untrained = judge(student, [])
+    assert untrained[0] < 0.02
+    assert untrained[1] > 0.7
     if kind == "data":
         objective = MeanFlow(student, MeanFlowConfig(power=0.5, tangent="finite"))
     else:
         teacher = MixtureDenoiser(TOY, MEANS, WIDTH)
         config = MeanFlowDistillationConfig(power=0.0, tangent="finite")
         objective = MeanFlowDistillation(student, teacher, config)
-    trained = train(objective, 1200)
+    trained = train(objective, student, steps=450)
     for times in ([], [0.5]):
         smallest, outside, same = judge(trained, times)
         assert smallest > 0.03
-        assert outside < 0.45
-        assert same > 0.85
+        assert outside < 0.6
+        assert same > 0.8
 
 
 def test_a_number_below_zero_is_a_condition_like_any_other() -> None:

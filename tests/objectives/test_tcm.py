@@ -14,7 +14,8 @@ import torch
 from scipy import integrate
 from torch import Tensor, nn
 
-from analytic import GaussianFlow, PlanarNet, TanhNet, WavyNet, ring
+from analytic import GaussianFlow, PlanarNet, TanhNet, WavyNet
+from planar import NOISE, shares, train
 from unistep.core.condition import Label
 from unistep.core.flowmap import ConsistencyModel, Denoiser
 from unistep.core.path import LinearFlow, Path, VarianceExploding
@@ -272,44 +273,25 @@ def test_a_law_without_a_scale_or_degrees_of_freedom_is_refused(options: dict[st
         HeavyTailed().draw(1, 0.0, 80.0, None)
 
 
-def train(objective: Objective, steps: int, rate: float) -> ConsistencyModel:
-    """Adam with a constant and then falling rate, on eight modes; the average of the weights is what is judged."""
-    means, generator = ring(8), torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(objective.student.parameters(), lr=rate, betas=(0.9, 0.99))
-    average = copy.deepcopy(objective.student)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * min(1.0, 2 * (steps - step) / steps)
-        x0 = means[torch.randint(8, (128,), generator=generator)] + 0.05 * torch.randn(128, 2, generator=generator)
-        optimizer.zero_grad()
-        objective(x0, {}, generator=generator, progress=step / steps).per_example.mean().backward()
-        optimizer.step()
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), objective.student.parameters(), strict=True):
-                slow.lerp_(fast, 0.01)
-    return average  # type: ignore[return-value]
-
-
 @torch.no_grad()
 def judge(model: ConsistencyModel) -> tuple[float, float]:
     """Smallest share of a mode, an eighth if perfect, and share outside all modes, both in one step."""
-    x = sample_one_step(model, torch.randn(2000, 2, generator=torch.Generator().manual_seed(1)))
-    distance, mode = torch.cdist(x, ring(8)).min(dim=1)
-    shares = torch.bincount(mode[distance < 0.2], minlength=8) / len(x)
-    return float(shares.min()), float((distance >= 0.2).float().mean())
+    return shares(sample_one_step(model, NOISE))
 
 
 @pytest.mark.timeout(900)  # about ten seconds of CPU, on machines that may be busy
 @pytest.mark.usefixtures("_without_type_checks")
 def test_a_second_stage_improves_on_the_first_in_one_step() -> None:
     tuning = ECTConfig(times=LogNormal(mean=-0.8, std=1.6), curriculum=RatioCurriculum(q=4.0, stages=3))
-    first = train(EasyConsistencyTuning(ConsistencyModel(PlanarNet(96), VE, boundary=0.0), None, tuning), 1000, 3e-3)
+    start = ConsistencyModel(PlanarNet(96), VE, boundary=0.0)
+    first = train(EasyConsistencyTuning(start, None, tuning), start, steps=600, rate=3e-3)
     found, outside = judge(first)
-    assert found > 0.02
+    assert found > 0.01
     config = TCMConfig(
         transition=0.3, times=HeavyTailed(mean=math.log(0.3)), curriculum=RatioCurriculum(q=64.0, stages=1)
     )
     student = copy.deepcopy(first).requires_grad_(True)
-    second = train(config.build(student, first), 1000, 2e-3)
+    second = train(config.build(student, first), student, steps=700, rate=2e-3)
     found_then, outside_then = judge(second)
-    assert found_then > 0.05
-    assert outside_then < min(0.45, outside - 0.02)
+    assert found_then > 0.03
+    assert outside_then < min(0.55, outside - 0.04)
