@@ -4,7 +4,8 @@
 
 Each job is a mapping of ``objective``, ``out``, ``changes`` to the tiny configuration, ``resume``, ``stop_at`` (a step
 after which the run is asked to stop), ``gradient`` (a file for the gradient of the first step), ``full_at`` (a step
-whose checkpoint finds the disk full) and ``refused`` (whether a ValueError is what should happen).
+whose checkpoint finds the disk full), ``refused`` (whether a ValueError is what should happen) and ``gradient_only``
+(whether the run may end when its first gradient is known).
 """
 
 from __future__ import annotations
@@ -37,8 +38,12 @@ from unistep.training.step import Gradient, TrainStep
 OPTIMIZERS = {"adam": AdamConfig(lr=1e-3), "radam": AdamConfig(kind="radam", lr=1e-3), "muon": MuonConfig()}
 
 
-def record_gradients(path: str) -> None:
-    """Keep the gradient of step 0, whole, in a file."""
+class GradientKnownError(Exception):
+    """Ends a run that was started for its gradient."""
+
+
+def record_gradients(path: str, *, only: bool = False) -> None:
+    """Keep the gradient of step 0, whole, in a file; with ``only``, end the run then."""
     compute = TrainStep.gradient
 
     def recorded(self: TrainStep, step: int, progress: float, *, stop: bool = False) -> Gradient:
@@ -48,6 +53,8 @@ def record_gradients(path: str) -> None:
             grads = {n: whole(p.grad).contiguous() for n, p in module.named_parameters() if p.grad is not None}
             if self.world.is_rank_zero:
                 save_file(grads, path)
+            if only:
+                raise GradientKnownError
         return gradient
 
     TrainStep.gradient = recorded  # type: ignore[method-assign]
@@ -80,7 +87,7 @@ def do(job: dict[str, Any], folder: Path) -> tuple[bool, str]:
     """Run one job."""
     kept = TrainStep.gradient, Loop._one_step, run_files.save_checkpoint
     if job.get("gradient"):
-        record_gradients(job["gradient"])
+        record_gradients(job["gradient"], only=job.get("gradient_only", False))
     if job.get("stop_at"):
         stop_after(job["stop_at"])
     if job.get("full_at"):
@@ -94,6 +101,8 @@ def do(job: dict[str, Any], folder: Path) -> tuple[bool, str]:
         changes["model"] = replace(config.model, network=network)
     try:
         return run(replace(config, **changes), Path(job["out"]), resume=job.get("resume", False))
+    except GradientKnownError:
+        return True, ""
     finally:
         TrainStep.gradient, Loop._one_step, run_files.save_checkpoint = kept  # type: ignore[method-assign]
 
