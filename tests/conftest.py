@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path as FilePath
 
 import jaxtyping
@@ -59,6 +60,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def path(request: pytest.FixtureRequest) -> Path:
     """Each of the four paths in turn."""
     return PATHS[request.param]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither read what a person has cached nor add to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNISTEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ def nowhere(tmp_path, monkeypatch):
     monkeypatch.setattr(fashion, "INSTALLED", tmp_path / "none")
     monkeypatch.setattr(fashion, "BUNDLED", tmp_path / "none")
     monkeypatch.setattr(fashion, "ORIGIN", "http://127.0.0.1:9/")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 @pytest.fixture
