@@ -50,7 +50,11 @@ class ArrayWriter:
         self._blocks: list[int] = []
         self._pending = bytearray()
         self._file = path.open("wb")
-        self._start = self._write_header()
+        try:
+            self._start = self._write_header()
+        except OSError:
+            self._file.close()
+            raise
 
     def append(self, values: np.ndarray) -> None:
         """Add entries, shape ``[k, *shape]``."""
