@@ -196,9 +196,9 @@ def test_times_are_on_the_grid_and_in_order() -> None:
 
 def test_the_number_of_steps_follows_its_law_and_is_one_for_all_shares() -> None:
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.tensor([draw_steps(4, 1.0, generator) for _ in range(2000)])
-    shares = torch.bincount(drawn, minlength=5)[1:] / 2000
-    torch.testing.assert_close(shares, torch.tensor([0.1, 0.2, 0.3, 0.4]), rtol=0, atol=0.05)
+    drawn = torch.tensor([draw_steps(4, 1.0, generator) for _ in range(600)])
+    shares = torch.bincount(drawn, minlength=5)[1:] / 600
+    torch.testing.assert_close(shares, torch.tensor([0.1, 0.2, 0.3, 0.4]), rtol=0, atol=0.08)
     for seed in range(20):
         numbers = {
             draw_steps(17, 0.0, ShardGenerator(torch.Generator().manual_seed(seed), 2 * i, 2 * i + 2, 6))
