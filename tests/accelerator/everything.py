@@ -148,7 +148,7 @@ def command(line: str, folder: Path) -> None:
     """A line of the command line must succeed."""
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
-        code = cli.main(shlex.split(line.format(folder=folder)))
+        code = cli(shlex.split(line.format(folder=folder)))
     assert code == 0, said.getvalue()
 
 
@@ -182,7 +182,7 @@ def main(device: str, folder: Path) -> None:
         torch.backends.cudnn.allow_tf32 = False  # as the processor, with which it is compared
         draw_on_processor()
     found = {name: outcome(lambda name=name: method(name, device, folder)) for name in METHODS}
-    found["hear notes"] = outcome(lambda: hear(device))
+    found["hear notes"] = outcome(lambda: update(device))
     if device == CUDA:
         found |= {f"{name}, resumed": outcome(lambda name=name: resumed(name, device, folder)) for name in METHODS}
         resolve_module.images_per_second = measured
