@@ -208,7 +208,9 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(folder, cache, monkeypatch):
     monkeypatch.setattr(
         Path,
         "open",
-        lambda self, mode="r", *rest: Full(create(self, mode)) if mode == "wb" else create(self, mode, *rest),
+        lambda self, mode="r", *rest, **named: (
+            Full(create(self, mode)) if mode == "wb" else create(self, mode, *rest, **named)
+        ),
     )
     with pytest.raises(DiskError, match="No space left") as caught:
         open_again(folder)
