@@ -63,7 +63,7 @@ def _kind(hint: Any) -> Any:
 
 
 def _tagged(hint: Any) -> bool:
-    """Whether a value is one of several dataclasses, which its ``type`` tag tells apart."""
+    """Whether a value is one of several dataclasses, which its ``type`` tag distinguishes."""
     return _kind(hint) is not None or bool(_members(hint))
 
 

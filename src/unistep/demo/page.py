@@ -19,7 +19,7 @@ from unistep.modalities.image import ImageModality
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """All that the page tells."""
+    """The contents of the page."""
 
     names: tuple[str, ...]
     """Names of the classes, in the order of the pictures."""

@@ -88,14 +88,14 @@ def note_pitch(sound: Float[Tensor, "b n"], sample_rate: int) -> Float[Tensor, "
     window, hop = round(WINDOW * sample_rate), round(_HOP * sample_rate)
     power = sound.double().square().unfold(-1, window, hop).mean(-1)[:, : pitch.shape[1]]
     loud = (power > _LOUD * power.amax(-1, keepdim=True)) & pitch.isfinite()
-    answers = []
+    pitches = []
     for p, a, chosen in zip(pitch, aperiodic, loud, strict=True):
         if not chosen.any():
-            answers.append(torch.tensor(torch.nan))
+            pitches.append(torch.tensor(torch.nan))
             continue
         p, a = p[chosen], a[chosen]
-        answers.append(p[a <= a.median()].median())
-    return torch.stack(answers)
+        pitches.append(p[a <= a.median()].median())
+    return torch.stack(pitches)
 
 
 def cents(pitch: Float[Tensor, " b"], midi: Float[Tensor, " b"]) -> Float[Tensor, " b"]:

@@ -1,4 +1,4 @@
-"""Two small published networks that listen to speech: silero-vad tells where it is, resemblyzer whose voice it is."""
+"""Two small published networks for speech: silero-vad finds it, resemblyzer embeds the voice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unistep.modalities.audio_reading import resample
 RATE = 16_000
 """Samples per second that both networks were trained on; other rates are resampled to it."""
 LOWEST_RATE = 8_000
-"""Sounds of fewer samples per second lack what tells speech (that of the telephone, and silero-vad's other rate)."""
+"""Lowest sampling rate, in hertz, at which speech can be found (that of the telephone, and silero-vad's other rate)."""
 FRAME = 512
 """Samples that silero-vad gives one probability for: 32 ms."""
 THRESHOLD = 0.5

@@ -45,7 +45,7 @@ class DriftingConfig(ObjectiveConfig):
             raise ValueError(f"temperatures must be positive numbers, got {self.temperatures}; try (0.02, 0.05, 0.2)")
 
     def build(self, student: Map, teacher: Denoiser | None) -> Drifting:
-        """The objective on the signals themselves; it asks no teacher."""
+        """The objective on the signals themselves; it uses no teacher."""
         del teacher
         student = expects(student, ConsistencyModel)
         return Drifting(student, self)

@@ -61,7 +61,7 @@ def _some_signals(dataset: Dataset) -> Iterator[Tensor]:
 
 
 def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:
-    """The model with the conditions that the objective tells it beside those of the data.
+    """The model with the conditions of the objective beside those of the data.
 
     Raises:
         ValueError: If there is a guidance weight as a condition, and no other condition that it could strengthen.

@@ -12,7 +12,7 @@ N = TypeVar("N")
 ENOUGH = 100_000
 """Items that a run should see: of two networks, the larger is chosen only if it sees as many within the budget."""
 DEFAULT_BATCH, SMALLEST_BATCH, LARGEST_BATCH = 64, 16, 256
-"""Items per optimizer step where nothing speaks for another number, and the limits of the choice."""
+"""Items per optimizer step by default, and the limits of the choice."""
 ENOUGH_STEPS = 2_000
 """Optimizer steps that a run should have: a smaller batch gives more of them."""
 

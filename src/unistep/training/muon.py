@@ -51,8 +51,8 @@ def orthogonalise_all(matrices: Sequence[Tensor], iterations: int = 5) -> list[T
     found: dict[int, Tensor] = {}
     for members in by_shape.values():
         # Matrices of one shape go through the iteration together: fewer, larger products.
-        answers = orthogonalise(torch.stack([matrices[index] for index in members]), iterations)
-        found.update(zip(members, answers, strict=True))
+        results = orthogonalise(torch.stack([matrices[index] for index in members]), iterations)
+        found.update(zip(members, results, strict=True))
     return [found[index] for index in range(len(matrices))]
 
 
@@ -81,7 +81,7 @@ def shares(shapes: Sequence[tuple[int, int]], processes: int) -> list[list[int]]
 def orthogonalise_shared(matrices: Sequence[Tensor], iterations: int = 5) -> list[Tensor]:
     """:func:`orthogonalise_all` of matrices that every process holds, each process doing a share of them.
 
-    The answers of a process travel in one message, so that all processes end with the same bits.
+    The results of a process travel in one message, so that all processes end with the same bits.
     """
     rank, processes = dist.get_rank(), dist.get_world_size()
     dealt = shares([(matrix.shape[0], matrix.shape[1]) for matrix in matrices], processes)

@@ -38,8 +38,8 @@ def without_own_teacher(config: RunConfig, out: Path) -> RunConfig:
 def find_own_teacher(stored: RunConfig, asked: RunConfig, out: Path) -> RunConfig:
     """What a run was begun with, its own teacher named as such also where an earlier version wrote a path.
 
-    The folder may have been moved since, so that only the end of the path tells; whether it is that teacher still, the
-    hash of its weights in the checkpoints does.
+    The folder may have been moved since, so only the end of the path counts; whether it is still that teacher, the
+    hash of its weights in the checkpoints shows.
     """
     own = asked.teacher == OWN_TEACHER and _ends_as_own(stored.teacher) and _own_model(out).is_dir()
     return replace(stored, teacher=OWN_TEACHER) if own else stored
