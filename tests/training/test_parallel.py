@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from safetensors.torch import load_file
+from shared import shared
 from tiny import OBJECTIVES, assert_same, checkpoint, make_data, make_teacher, metrics
 from torch import Tensor
 from worker import do
@@ -70,17 +71,27 @@ def launch(jobs: list[dict[str, Any]], folder: Path, processes: int = 2) -> dict
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all runs of this file lie."""
-    folder = tmp_path_factory.mktemp("parallel")
-    make_data(folder / "data.npz")
-    make_teacher(folder / "teacher")
-    return folder
+def work(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """All the work of the two processes, done once for all test processes."""
+    return shared(tmp_path_factory, "parallel", work_of_two)
 
 
 @pytest.fixture(scope="module")
-def reports(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """All the work of the two processes, done once."""
+def folder(work: tuple[Path, dict[str, dict[str, Any]]]) -> Path:
+    """Where all runs of this file lie."""
+    return work[0]
+
+
+@pytest.fixture(scope="module")
+def reports(work: tuple[Path, dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """What the main process reported of each run."""
+    return work[1]
+
+
+def work_of_two(folder: Path) -> dict[str, dict[str, Any]]:
+    """Let two processes do everything that this file looks at."""
+    make_data(folder / "data.npz")
+    make_teacher(folder / "teacher")
     jobs = []
     for objective, kind in CASES:
         out = str(folder / f"{objective}-{kind}")
@@ -97,7 +108,6 @@ def reports(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     jobs.append({"objective": "ect", "out": str(folder / "handed"), "changes": handed, "stop_at": 2})
     full = {"parallel": "ddp", "max_steps": 3, "checkpoint_every": "1"}
     jobs.append({"objective": "denoising", "out": str(folder / "full"), "changes": full, "full_at": 2})
-    os.environ["UNISTEP_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
     return launch(jobs, folder)
 
 
@@ -106,7 +116,7 @@ def alone(folder: Path) -> dict[str, Path]:
     """The same runs by one process, by objective."""
     outs = {}
     for objective in OBJECTIVES:
-        out = folder / f"{objective}-alone"
+        out = folder / f"{objective}-alone-{os.environ.get('PYTEST_XDIST_WORKER', 'only')}"
         changes = {**PLAIN, "teacher": str(folder / "teacher")}
         done, _ = do({"objective": objective, "out": out, "gradient": f"{out}.safetensors", "changes": changes}, folder)
         assert done
