@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unistep.recipes import recipes
-from unistep.spelling import closest, nearest, nearest_hint
+from unistep.spelling import closest, edit_distance, nearest, nearest_hint
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,33 @@ from unistep.spelling import closest, nearest, nearest_hint
         ("x", ("fashion",), None),
         ("", ("fashion", ""), None),
         ("fashion", (), None),
+        ("phones", ("notes", "phrases", "drums"), None),
+        ("drusm", ("notes", "phrases", "drums"), "drums"),
+        ("notse:", ("notes", "phrases", "npz:"), "notes"),
+        ("digits", ("image", "fixed"), None),
+        ("phr", ("notes", "phrases", "drums"), "phrases"),
+        ("ph", ("notes", "phrases", "drums"), None),
+        ("fash", ("fashion-teacher", "fashion"), "fashion"),
     ],
 )
 def test_the_nearest_word(word: str, choices: tuple[str, ...], meant: str | None) -> None:
     assert closest(word, choices) == meant
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "mistakes"),
+    [
+        ("", "", 0),
+        ("abc", "", 3),
+        ("abc", "abc", 0),
+        ("kitten", "sitting", 3),
+        ("heun", "huen", 1),
+        ("ca", "abc", 3),
+        ("phones", "phrases", 3),
+    ],
+)
+def test_mistakes_between_two_words(one: str, other: str, mistakes: int) -> None:
+    assert edit_distance(one, other) == edit_distance(other, one) == mistakes
 
 
 def test_all_hints_are_of_one_kind() -> None:

@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable
 
-LIKE = 0.5
-"""Least likeness of a word that is suggested: twice the letters in common, by the letters of both."""
+LETTERS_PER_MISTAKE = 3
+"""A word of so many letters may have one mistake and still be suggested, one of twice as many two, and so on."""
+
+LEAST_BEGINNING = 3
+"""Letters of the beginning of a word that suggest all of it."""
 
 
-def closest(word: str, choices: Iterable[str], least: float = LIKE) -> str | None:
-    """The choice most like ``word``, without regard to case; ``None`` where none is like it.
+def closest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that ``word`` most likely stands for, without regard to case; ``None`` where none is close.
+
+    A choice is close if it differs from ``word`` by few mistakes for its length, or if ``word`` is its beginning.
 
     Args:
         word: What was written.
         choices: What could have been meant.
-        least: Least likeness, in [0, 1].
     """
     word = word.lower()
+    scored = [(_mistakes(word, choice.lower()), choice) for choice in choices if choice]
+    close = [(mistakes, choice) for mistakes, choice in scored if mistakes is not None]
+    return min(close, key=lambda pair: pair[0])[1] if close else None
 
-    def likeness(choice: str) -> tuple[float, int]:
-        # Two letters that changed places score like any other two mistakes; the same letters are more likely meant.
-        lowered = choice.lower()
-        common = (Counter(lowered) & Counter(word)).total()
-        if 2 * common < least * (len(lowered) + len(word)):  # the ratio is at most that, and far slower to find
-            return 0.0, common
-        return difflib.SequenceMatcher(None, lowered, word).ratio(), common
 
-    scored = [(likeness(choice), choice) for choice in choices]
-    close = [(score, choice) for score, choice in scored if score[0] >= least and score[1]]
-    return max(close, key=lambda pair: pair[0])[1] if close else None
+def _mistakes(word: str, choice: str) -> int | None:
+    """How many mistakes turn ``choice`` into ``word``, or ``None`` where they are too many for a mistake."""
+    longest = max(len(word), len(choice))
+    common = (Counter(word) & Counter(choice)).total()
+    if longest - common <= longest // LETTERS_PER_MISTAKE:  # no pair has fewer mistakes, and they take long to count
+        mistakes = edit_distance(word, choice)
+        if mistakes <= longest // LETTERS_PER_MISTAKE:
+            return mistakes
+    return len(choice) - len(word) if len(word) >= LEAST_BEGINNING and choice.startswith(word) else None
+
+
+def edit_distance(one: str, other: str) -> int:
+    """Letters to insert, delete, replace or swap with the next one to get from ``one`` to ``other``.
+
+    References:
+        Boytsov (2011), "Indexing methods for approximate dictionary searching", section 2.2.1: the restricted
+        Damerau-Levenshtein distance.
+    """
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        earlier, before = before, row
+        row = [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                cost = min(cost, earlier[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -41,6 +66,6 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def nearest_hint(value: str, choices: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the choice most like ``value``, or nothing where none is like it."""
+    """``"; did you mean 'x'?"`` for the choice closest to ``value``, or nothing where none is close."""
     near = closest(value, choices)
     return f"; did you mean {near!r}?" if near else ""

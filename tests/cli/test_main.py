@@ -103,6 +103,23 @@ def test_every_verb_says_that_its_reader_left(words, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_reader_that_leaves_after_the_last_word_is_no_error(monkeypatch):
+    reading, writing = os.pipe()
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert cli.main(["recipes"]) == 0
+        assert os.read(reading, 2**16).startswith(b"method")
+        os.close(reading)
+
+
+def test_a_mistake_that_nobody_reads_keeps_its_code():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        command = [sys.executable, "-m", "unistep", "smaple"]
+        assert subprocess.run(command, stdout=pipe, stderr=pipe, check=False).returncode == 2
+
+
 def test_output_that_is_closed_is_no_error(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     assert cli.main(["--version"]) == 0

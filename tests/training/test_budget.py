@@ -82,7 +82,7 @@ def test_a_budget_without_a_unit_is_refused_with_both_spellings(number: str) -> 
         ({"emas": (PowerEMA(), PowerEMA())}, r"two averages are the same \(power-0.1, power-0.1\)"),
         ({"seed": -1}, "seed must be from 0"),
         ({"teacher_share": 1.0}, "teacher_share must be between 0 and 1"),
-        ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),
+        ({"precision": "fp16"}, "unknown precision 'fp16'; valid: auto, bf16, fp32"),
         ({"parallel": "fdsp"}, "unknown parallel 'fdsp'; did you mean 'fsdp'"),
         ({"budget": "soon"}, "budget must be a time"),
         ({"budget": "10"}, "budget 10 has no unit"),

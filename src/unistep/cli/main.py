@@ -36,7 +36,7 @@ _NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 """What PyTorch says on a CPU, in an error of no kind of its own."""
 
 BROKEN_PIPE = 141
-"""Exit code where whoever read the output has left."""
+"""Exit code where the reader of the output left before all of it was written; 0 where it left later."""
 
 
 def overview() -> str:
@@ -79,9 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has left. Nothing may be written to it any more, not even at the interpreter's end.
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _discard_unread()
         return BROKEN_PIPE
     except Exception as error:
         if os.environ.get(DEBUG):
@@ -89,8 +87,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         line, code = describe(error)
         if line is None:
             raise
-        print(f"unistep: error: {line}", file=sys.stderr)
+        try:
+            print(f"unistep: error: {line}", file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            _discard_unread()
         return code
+
+
+def _discard_unread() -> None:
+    """Send what nobody reads any more nowhere, so that the interpreter can end without an error of its own."""
+    with open(os.devnull, "wb") as nowhere:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                print(end="", file=stream, flush=True)
+            except BrokenPipeError:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _check_words(arguments: list[str]) -> None:

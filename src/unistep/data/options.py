@@ -179,7 +179,7 @@ def _foreign(option: str, modality: str) -> str:
     taken = _options(modality).names()
     owners = [name for name in registry.names("modality") if option in _options(name).names()]
     whose = f"--data.{option} is an option of {' and '.join(owners)}"
-    near = closest(option, taken, 0.7)
+    near = closest(option, taken)
     hint = f"; did you mean --data.{near}?" if near else ""
     noun = registry.lookup("modality", modality).noun
     return f"{whose}; {noun}s take {', '.join(taken)}{hint}"

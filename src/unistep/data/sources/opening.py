@@ -40,7 +40,7 @@ def _unknown(source: str) -> str:
     if source.lower().endswith(".npz"):
         return f"unknown data source {shown}; did you mean 'npz:{source}'? (one of {known})"
     prefix, colon, rest = source.partition(":")
-    close = closest(prefix + colon, [f"{name}:" if kind.local else name for name, kind in kinds.items()], 0.6)
+    close = closest(prefix + colon, [f"{name}:" if kind.local else name for name, kind in kinds.items()])
     hint = (
         f"; did you mean {close + (rest if close.endswith(':') else '')!r}?" if close and len(source) <= _SHOWN else ""
     )
