@@ -1,4 +1,4 @@
-"""Sequences of vectors as a condition on the command line: they come from a file, and any of the three kinds will do."""
+"""Sequences of vectors as a condition on the command line: they come from a file of any of three kinds."""
 
 from __future__ import annotations
 
