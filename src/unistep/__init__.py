@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unistep.core.sampling import sample_gamma, sample_multistep, sample_one_step
     from unistep.core.signal_fields import SignalField, TokensField
     from unistep.core.solvers import sample_ode
+    from unistep.core.text_fields import TextField
     from unistep.core.time_search import search_times
     from unistep.core.timesteps import karras_grid
     from unistep.core.values import Label, Scalar, Signal, Tokens, Value
@@ -69,6 +70,7 @@ _HOMES = {
     "Signal": "core.values",
     "SignalField": "core.signal_fields",
     "Tokens": "core.values",
+    "TextField": "core.text_fields",
     "TokensField": "core.signal_fields",
     "Value": "core.values",
     "as_condition": "core.condition",
@@ -150,6 +152,7 @@ __all__ = [  # a test compares it with the table above
     "Signal",
     "SignalField",
     "TensorModality",
+    "TextField",
     "Tokens",
     "TokensField",
     "Trainer",

@@ -17,7 +17,9 @@ from unistep.spelling import nearest
 
 T = TypeVar("T")
 
-Kind = Literal["network", "codec", "modality", "field", "objective", "source", "solver", "features", "recipe"]
+Kind = Literal[
+    "network", "codec", "modality", "field", "objective", "source", "solver", "features", "recipe", "text_encoder"
+]
 """The kinds of things that have names."""
 
 GROUP = "unistep.plugins"
@@ -40,6 +42,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "scalar": "unistep.core.fields:ScalarField",
         "tokens": "unistep.core.signal_fields:TokensField",
         "signal": "unistep.core.signal_fields:SignalField",
+        "text": "unistep.core.text_fields:TextField",
     },
     "objective": {
         "denoising": "unistep.objectives.denoising:DenoisingConfig",
@@ -67,8 +70,11 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "notes": "unistep.data.sources.notes:Notes",
         "phrases": "unistep.data.sources.phrases:Phrases",
         "drums": "unistep.data.sources.drums:Drums",
+        "emoji": "unistep.data.sources.emoji:Emoji",
+        "clipart": "unistep.data.sources.clipart:Clipart",
         "spoken-digits": "unistep.data.sources.spoken_digits:SpokenDigits",
     },
+    "text_encoder": {"minilm": "unistep.text.minilm:MiniLM"},
     "solver": {
         "euler": "unistep.core.solvers:Euler",
         "heun": "unistep.core.solvers:Heun",

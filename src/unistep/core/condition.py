@@ -12,6 +12,7 @@ from torch import Tensor
 from unistep.core.fields import ConditionField, ConditionValue, LabelField, ReadSignal, ScalarField
 from unistep.core.seeding import Randomness, uniform
 from unistep.core.signal_fields import SignalField, TokensField
+from unistep.core.text_fields import TextField
 from unistep.core.values import Label, Rows, Scalar, Signal, Tokens, Value
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "ScalarField",
     "Signal",
     "SignalField",
+    "TextField",
     "Tokens",
     "TokensField",
     "Value",
@@ -57,7 +59,7 @@ AnyField = ConditionField
 CONTEXT = "context"
 """The previous chunk of a stream, a :class:`Signal`; see ``unistep.generation.history``."""
 
-CONDITIONS = ("label", "instrument", "pitch", "velocity")
+CONDITIONS = ("label", "text", "instrument", "pitch", "velocity")
 """The fields that models of known data take."""
 
 GUIDANCE = "guidance"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,6 +104,28 @@ class ConditionField(ABC):
     @abstractmethod
     def _read(self, name: str, values: Sequence[Any], read: ReadSignal | None) -> Value:
         """The values of as many items as there are ``values``, at least one."""
+
+    def to_columns(self, name: str, given: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Arrays that a data cache keeps of some items; those of the next items are appended to them.
+
+        Args:
+            name: Name of the field, for messages.
+            given: What the source says of each item, ``None`` for nothing.
+        """
+        return self.parse(name, given, len(given)).arrays()
+
+    def from_columns(
+        self, columns: Mapping[str, np.ndarray], rows: np.ndarray, seeds: Sequence[int] | None = None
+    ) -> Value:
+        """The values of some items.
+
+        Args:
+            columns: What :meth:`to_columns` gave for all items.
+            rows: Numbers of the items.
+            seeds: A seed for each in training, for fields whose items have several values.
+        """
+        del seeds
+        return self.value.from_arrays({key: array[rows] for key, array in columns.items()})
 
     def _several(self, name: str, given: Any) -> list[Any]:
         try:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from unistep import registry
-from unistep.core.condition import AnyField, Value
+from unistep.core.condition import AnyField
 from unistep.data.cache import CacheWriter, skipped_listing, writing
 from unistep.data.decoding import outcomes
 from unistep.data.fingerprints import described_fields, plain_fields
@@ -78,7 +78,7 @@ def build(path: Path, key: str, name: str, manifest: SourceManifest, config: Dat
         if numbers is not None:
             writer.add("label.index", numbers)
         for field, spec in manifest.fields.items():
-            writer.add_values(field, items.values_of(field, spec, modality))
+            writer.add_columns(field, items.columns_of(field, spec, modality))
         items.add_windows()
         description = {
             "key": key,
@@ -145,12 +145,11 @@ class _Items:
             del self.examples[note][_NAMED:]
         return count
 
-    def values_of(self, field: str, spec: AnyField, modality: Modality) -> Iterator[Value]:
-        """The values of a condition, some items at a time: reference signals take much more memory than stored ones."""
+    def columns_of(self, field: str, spec: AnyField, modality: Modality) -> Iterator[dict[str, np.ndarray]]:
+        """A condition, some items at a time: reference signals take much more memory than stored ones."""
         column = self.conditions[field]
         for start in range(0, max(1, len(column)), _AT_ONCE):
-            part = [_signal(value, modality) for value in column[start : start + _AT_ONCE]]
-            yield spec.parse(field, part, len(part))
+            yield spec.to_columns(field, [_signal(value, modality) for value in column[start : start + _AT_ONCE]])
 
     def add_windows(self) -> None:
         """Write where windows lie."""

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from unistep.core.condition import Value
 from unistep.data.arrays import ArrayRecord, ArrayWriter, DamagedCacheError, read_array
 from unistep.files import replacing_folder, unwritable
 
@@ -96,23 +95,23 @@ class CacheWriter:
         finally:
             writer.abandon()
 
-    def add_values(self, name: str, values: Iterable[Value]) -> None:
-        """Write the values of a condition, an array for each of their parts.
+    def add_columns(self, name: str, parts: Iterable[Mapping[str, np.ndarray]]) -> None:
+        """Write a condition.
 
         Args:
             name: Name of the condition.
-            values: Those of the first items, of the next ones, and so on.
+            parts: Its arrays by name: those of the first items, of the next ones, and so on.
         """
         self._finish_values()
         writers: dict[str, ArrayWriter] = {}
         try:
-            for value in values:
-                for part, column in value.arrays().items():
-                    if part not in writers:
-                        path = self.folder / f"{name}.{part}.npy"
-                        writers[part] = ArrayWriter(path, column.dtype, column.shape[1:], self._hash.update)
-                    writers[part].append(column)
-            self._records |= {f"{name}.{part}": writer.close() for part, writer in writers.items()}
+            for columns in parts:
+                for key, column in columns.items():
+                    if key not in writers:
+                        path = self.folder / f"{name}.{key}.npy"
+                        writers[key] = ArrayWriter(path, column.dtype, column.shape[1:], self._hash.update)
+                    writers[key].append(column)
+            self._records |= {f"{name}.{key}": writer.close() for key, writer in writers.items()}
         finally:
             for writer in writers.values():
                 writer.abandon()

@@ -62,9 +62,9 @@ class Dataset(ABC):
             Stored signals, ``[b, *shape]``, which ``modality.to_signal`` takes, and their conditions.
         """
 
-    def conditions(self, indices: Indices) -> Condition:
+    def conditions(self, indices: Indices, seeds: Seeds | None = None) -> Condition:
         """The conditions of some items; what can give them without their signals does so."""
-        return self.batch(indices)[1]
+        return self.batch(indices, seeds)[1]
 
     @property
     def varies(self) -> bool:

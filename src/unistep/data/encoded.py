@@ -71,9 +71,8 @@ class EncodedDataset(Dataset):
         return len(self._latents)
 
     def batch(self, indices: Indices, seeds: Seeds | None = None) -> tuple[Tensor, Condition]:
-        del seeds
         rows = np.asarray(indices, dtype=np.int64)
-        return torch.from_numpy(self._latents[rows]), self._dataset.conditions(rows)
+        return torch.from_numpy(self._latents[rows]), self._dataset.conditions(rows, seeds)
 
 
 def encode_dataset(

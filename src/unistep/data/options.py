@@ -37,6 +37,8 @@ class DataConfig:
     """Use at most so many items, spread evenly over the source."""
     augment: tuple[str, ...] = ()
     """Random changes of each item in training, of those that its modality has: flip and crop for images."""
+    captions: bool = True
+    """Whether texts that a folder has for its files are a condition of the model."""
     options: SignalOptions | None = None
     """How files become signals; by default as the modality does it."""
 
@@ -90,7 +92,7 @@ class DataConfig:
         """Plain data in the layout of today, where an earlier version wrote it with the options beside the source."""
         if "kind" not in data and "options" in data:
             return data
-        own = ("source", "modality", "split", "max_bad", "limit", "augment", "options")
+        own = ("source", "modality", "split", "max_bad", "limit", "augment", "captions", "options")
         plain = {key: value for key, value in data.items() if key in own}
         kind = data.get("kind")
         if kind is not None:
@@ -112,6 +114,7 @@ def data_config(
     max_bad: float = 0.2,
     limit: int | None = None,
     augment: tuple[str, ...] = (),
+    captions: bool = True,
     **options: Any,
 ) -> DataConfig:
     """A :class:`DataConfig` from plain keywords: each option goes to the modality that has it.
@@ -123,13 +126,22 @@ def data_config(
         max_bad: Largest share of unusable files.
         limit: Most items.
         augment: Random changes in training.
+        captions: Whether texts of a folder's files are a condition.
         **options: Options of one modality, such as ``size=64`` of images or ``seconds=2.0`` of sounds.
 
     Raises:
         ValueError: If an option is unknown, belongs to another modality than the source's, or has a wrong value.
     """
     name = modality if modality is not None else _modality_of(str(source))
-    config = DataConfig(source=source, modality=modality, split=split, max_bad=max_bad, limit=limit, augment=augment)
+    config = DataConfig(
+        source=source,
+        modality=modality,
+        split=split,
+        max_bad=max_bad,
+        limit=limit,
+        augment=augment,
+        captions=captions,
+    )
     if not options:
         return config
     return DataConfig(**{**vars(config), "options": _sorted(options, name)})

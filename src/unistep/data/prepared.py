@@ -90,8 +90,8 @@ class PreparedDataset(Dataset):
     @property
     def condition(self) -> Mapping[str, np.ndarray]:
         """What is known of every item by name, ``[n]``, of fields with one number for each item."""
-        numeric = {name: columns for name, columns in self._columns.items() if len(columns) == 1}
-        return {name: next(iter(columns.values())) for name, columns in numeric.items()}
+        numeric = [name for name, spec in self._fields.items() if spec.kind in ("label", "scalar")]
+        return {name: next(iter(self._columns[name].values())) for name in numeric}
 
     def __len__(self) -> int:
         return len(self._stored) if self._windows is None else len(self._windows)
@@ -102,20 +102,17 @@ class PreparedDataset(Dataset):
             stored = torch.from_numpy(self._stored[rows])
         else:
             stored = torch.from_numpy(self._windows.cut(self._stored, rows, seeds))
-        return augmented_batch(self._modality, self._augment, stored, self.conditions(rows), seeds)
+        return augmented_batch(self._modality, self._augment, stored, self.conditions(rows, seeds), seeds)
 
     @property
     def varies(self) -> bool:
         """Windows and augmented items do."""
         return self._windows is not None or bool(self._augment)
 
-    def conditions(self, indices: Indices) -> dict[str, Value]:
+    def conditions(self, indices: Indices, seeds: Seeds | None = None) -> dict[str, Value]:
         """The conditions of some items."""
         rows = np.asarray(indices, dtype=np.int64)
-        return {
-            name: spec.value.from_arrays({key: array[rows] for key, array in self._columns[name].items()})
-            for name, spec in self._fields.items()
-        }
+        return {name: spec.from_columns(self._columns[name], rows, seeds) for name, spec in self._fields.items()}
 
 
 def _fields(description: Mapping[str, Any]) -> dict[str, AnyField]:

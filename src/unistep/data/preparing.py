@@ -73,6 +73,7 @@ def cache_key(source: Source, config: DataConfig) -> str:
         "modality": name,
         "options": options.key,
         "limit": config.limit,
+        **({} if config.captions else {"captions": False}),
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 

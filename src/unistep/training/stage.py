@@ -156,9 +156,9 @@ def _draw(resolved: ResolvedRun) -> Tensor:
     generator = Generator(resolved.parts.objective.student, model, codec=resolved.parts.train_step.examples.codec)
     denoiser = model.kind == "denoiser"
     num, dataset = model.modality.previews, resolved.data
-    # What cannot be drawn, such as a reference signal, is that of the first items of the data.
-    first = dataset.batch([i % len(dataset) for i in range(num)])[1]
-    given: Any = {name: value for name, value in first.items() if not dataset.fields[name].drawn}
+    # What cannot be drawn, such as a text or a reference signal, is that of items spread over the data.
+    known = dataset.conditions([i * len(dataset) // num for i in range(num)])
+    given: Any = {name: value for name, value in known.items() if not dataset.fields[name].drawn}
     steps, solver = (8, "dpmpp2m") if denoiser else (1, None)
     return generator.sample(num, steps=steps, solver=solver, **given)
 

@@ -31,9 +31,9 @@ class Item:
     """Reads it, or raises ``UnusableFileError``; safe to call from any thread."""
     expected_type: bool = True
     """Whether its name says that it is of the modality, so that failing to read it counts as bad."""
-    condition: Mapping[str, ConditionValue] = field(default_factory=dict)
-    """Its values of :attr:`SourceManifest.fields`, as a person writes them."""
-    conditions: tuple[Mapping[str, ConditionValue], ...] = ()
+    condition: Mapping[str, ConditionValue | tuple[str, ...]] = field(default_factory=dict)
+    """Its values of :attr:`SourceManifest.fields`, as a person writes them; of texts, several that say the same."""
+    conditions: tuple[Mapping[str, ConditionValue | tuple[str, ...]], ...] = ()
     """The same for each window of a recording, where they differ."""
 
 

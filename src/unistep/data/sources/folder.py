@@ -9,11 +9,11 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from unistep import registry
-from unistep.core.condition import AnyField, SignalField
+from unistep.core.condition import AnyField, SignalField, TextField
 from unistep.data.options import DataConfig
 from unistep.data.sources.base import Item, LocalSource, SourceManifest
 from unistep.data.sources.limits import evenly_spaced, shares
-from unistep.data.sources.listing import Entry, has_suffix, list_folder, with_folder_labels
+from unistep.data.sources.listing import Entry, has_suffix, list_folder, with_captions, with_folder_labels
 from unistep.data.sources.metadata import METADATA
 from unistep.data.sources.paths import printable
 from unistep.modalities.unusable import UnusableFileError
@@ -25,11 +25,17 @@ if TYPE_CHECKING:
     from unistep.modalities.recording import Recording
 
 
+LENGTH = 64
+"""Most vectors of a file's text."""
+
+
 class Folder(LocalSource):
     """Every file below a folder, but for hidden ones, in the order of their names.
 
     Links are followed. With ``metadata.jsonl`` only the files that it lists are used; further files on a line, such as
-    ``{"file_name": "colour/1.png", "source": "grey/1.png"}``, are reference signals: the condition ``source``.
+    ``{"file_name": "colour/1.png", "source": "grey/1.png"}``, are reference signals: the condition ``source``. A
+    ``text`` on a line (or several, as a list) says what the file shows, and so does, without the metadata, the first
+    line of ``cat.txt`` beside ``cat.png``: the condition ``text``.
 
     Args:
         path: The folder.
@@ -80,6 +86,7 @@ class Folder(LocalSource):
         options = config.options_for(name)
         if not (self.path / METADATA).is_file():
             entries = with_folder_labels(entries, modality.suffixes)
+            entries = with_captions(self.path, entries, modality.suffixes) if config.captions else entries
         fields = self._references(entries, modality, options)
         if options.windowed:
             if fields:
@@ -88,6 +95,7 @@ class Folder(LocalSource):
                 )
             return self._windows(entries, name, config.limit, options)
         chosen = self._chosen(entries, modality, config.limit)
+        fields |= _text_field(chosen) if config.captions else {}
         return SourceManifest(
             modality=name,
             count=len(chosen),
@@ -142,7 +150,13 @@ class Folder(LocalSource):
 
     def _item(self, entry: Entry, modality: type[Modality], read: Any) -> Item:
         expected = has_suffix(entry.name, modality.suffixes)
-        return Item(name=printable(entry.name), label=entry.label, read=read, expected_type=expected)
+        return Item(
+            name=printable(entry.name),
+            label=entry.label,
+            read=read,
+            expected_type=expected,
+            condition={"text": entry.texts} if entry.texts else {},
+        )
 
     def _read(self, entry: Entry, modality: type[Modality], options: Any) -> Decoded:
         if entry.trouble:
@@ -169,6 +183,13 @@ class Folder(LocalSource):
         return replace(found, starts=starts)
 
 
+def _text_field(entries: list[Entry]) -> dict[str, AnyField]:
+    """The condition ``text``, where files have texts; the one in the middle stands as the example."""
+    texts = [entry.texts[0] for entry in entries if entry.texts]
+    return {"text": TextField(length=LENGTH, dim=384, example=texts[len(texts) // 2][:60])} if texts else {}
+
+
 def _identity(entry: Entry) -> list[Any]:
-    found = [entry.name, entry.size, entry.mtime, entry.trouble, entry.label]
+    found: list[Any] = [entry.name, entry.size, entry.mtime, entry.trouble, entry.label]
+    found += [list(entry.texts)] if entry.texts else []
     return [*found, {key: _identity(e) for key, e in entry.references.items()}] if entry.references else found

@@ -13,6 +13,8 @@ from unistep.data.sources.base import Label
 from unistep.data.sources.metadata import METADATA, Line, read_metadata
 from unistep.data.sources.paths import missing_path, printable
 
+_MOST_TEXT = 10_000  # characters of a text file that are read
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
@@ -30,6 +32,8 @@ class Entry:
     """Its class."""
     references: Mapping[str, Entry] = field(default_factory=dict)
     """Files of its reference signals by the name of their condition."""
+    texts: tuple[str, ...] = ()
+    """What it shows, in one phrasing or several."""
 
 
 def list_folder(path: Path, suffixes: frozenset[str] = frozenset()) -> list[Entry]:
@@ -73,10 +77,34 @@ def with_folder_labels(entries: list[Entry], suffixes: frozenset[str]) -> list[E
     ]
 
 
+def with_captions(path: Path, entries: list[Entry], suffixes: frozenset[str]) -> list[Entry]:
+    """Give each file with these suffixes the text beside it: the first line of ``cat.txt`` for ``cat.png``.
+
+    Args:
+        path: The folder.
+        entries: Its files, those with the texts among them.
+        suffixes: How names of files end that may have a text.
+    """
+    beside = {entry.name for entry in entries if entry.name.endswith(".txt") and not entry.trouble}
+
+    def text_of(entry: Entry) -> tuple[str, ...]:
+        name = f"{os.path.splitext(entry.name)[0]}.txt"
+        if name not in beside or not has_suffix(entry.name, suffixes):
+            return ()
+        with (path / name).open(encoding="utf-8-sig", errors="replace") as file:
+            lines = (line.strip() for line in file.read(_MOST_TEXT).splitlines())
+            return tuple([line for line in lines if line][:1])
+
+    try:
+        return [replace(entry, texts=text_of(entry)) for entry in entries]
+    except OSError as error:
+        raise ValueError(f"a text in {path} cannot be read: {error}; remove it or mend its rights") from error
+
+
 def _listed(path: Path, name: str, line: Line) -> Entry:
     """A file that the metadata lists, with its reference files."""
     references = {key: _entry(path / other, other) for key, other in line.references.items()}
-    return replace(_entry(path / name, name, line.label), references=references)
+    return replace(_entry(path / name, name, line.label), references=references, texts=line.texts)
 
 
 def _entry(path: Path | os.DirEntry[str], name: str, label: Label = None) -> Entry:

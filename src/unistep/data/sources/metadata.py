@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from unistep.data.sources.base import Label
 
 METADATA = "metadata.jsonl"
-"""One JSON object a line, with ``file_name`` and, if wanted, ``label`` and files of reference signals by name."""
+"""One JSON object a line, with ``file_name`` and, if wanted, ``label``, ``text`` and files of reference signals."""
 
 RESERVED = ("context", "guidance")
 """Names of conditions that have a meaning of their own."""
@@ -25,6 +26,8 @@ class Line:
     """Its class."""
     references: Mapping[str, str] = field(default_factory=dict)
     """Files of its reference signals by the name of their condition, relative to the folder and with slashes."""
+    texts: tuple[str, ...] = ()
+    """What it shows, in one phrasing or several."""
 
 
 def read_metadata(path: Path, suffixes: frozenset[str] = frozenset()) -> dict[str, Line]:
@@ -78,12 +81,23 @@ def _entry(line: str, where: str, suffixes: frozenset[str]) -> tuple[str, Line]:
     references = {
         key: _path(value, key, where)
         for key, value in record.items()
-        if key not in ("file_name", "label") and isinstance(value, str) and _suffix(value) in suffixes
+        if key not in ("file_name", "label", "text") and isinstance(value, str) and _suffix(value) in suffixes
     }
     for key in references:
         if not key.isidentifier() or key in RESERVED:
             raise ValueError(f"{where}: the condition of a reference file must be a single word, got {key!r}")
-    return name, Line(label=label, references=references)
+    return name, Line(label=label, references=references, texts=_texts(record.get("text"), where))
+
+
+def _texts(value: object, where: str) -> tuple[str, ...]:
+    """One text or several phrasings; empty ones are left out."""
+    several: list[Any] = [] if value is None else value if isinstance(value, list) else [value]
+    for text in several:
+        if not isinstance(text, str):
+            raise ValueError(f"{where}: text must be a text or a list of several, got {text!r}")
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            raise ValueError(f"{where}: text must be without lone surrogates, got {text[:60]!r}")
+    return tuple(text.strip() for text in several if text.strip())
 
 
 def _suffix(name: str) -> str:

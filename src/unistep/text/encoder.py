@@ -1,0 +1,82 @@
+"""Text encoders: frozen networks, shared by all models of a process, that turn texts into sequences of vectors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar
+
+from torch import Tensor
+
+from unistep import registry
+
+LONGEST = 1000
+"""Characters of a text; a longer one is refused, as hardly any of it would have an effect."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedText:
+    """What an encoder makes of one text."""
+
+    vectors: Tensor
+    """One vector for the whole text, then one for each of its tokens: float32, shape ``[n, dim]``."""
+    known: int
+    """Tokens that the encoder has learned a vector for."""
+    total: int
+    """All tokens of the text, of which ``n - 1`` have vectors."""
+
+
+class TextEncoder(ABC):
+    """A frozen network from texts to vectors, registered as a ``text_encoder``; never part of a model.
+
+    A model holds the encoder's name alone, so a file of weights stays small and all models share one encoder.
+    """
+
+    dim: ClassVar[int]
+    """Features of a vector."""
+    longest: ClassVar[int]
+    """Most tokens of a text that it can take."""
+    languages: ClassVar[str]
+    """Languages of the texts that it was trained on, in words."""
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str], longest: int) -> list[EncodedText]:
+        """The vectors of some texts; safe to call from several threads.
+
+        Args:
+            texts: The texts, none of them empty.
+            longest: Most vectors of each; what is further back is left out.
+        """
+
+
+@cache
+def load_text_encoder(name: str) -> TextEncoder:
+    """The encoder of that name, loaded once in a process.
+
+    Args:
+        name: A name registered as a ``text_encoder``.
+
+    Raises:
+        ValueError: If there is none, or its weights are not installed; says what to install.
+    """
+    make: Callable[[], TextEncoder] = registry.lookup("text_encoder", name)
+    return make()
+
+
+def check_texts(name: str, texts: Sequence[str]) -> None:
+    """Refuse what is no text that an encoder can do something with.
+
+    Args:
+        name: What the texts are for, for the message.
+        texts: The texts.
+
+    Raises:
+        ValueError: For an empty text, or one of more than :data:`LONGEST` characters.
+    """
+    for text in texts:
+        if not text.strip():
+            raise ValueError(f"{name} is empty; write what the sample should be, or leave it out for no condition")
+        if len(text) > LONGEST:
+            raise ValueError(f"{name} must have at most {LONGEST:,} characters, got {len(text):,}: {text[:30]!r}…")
