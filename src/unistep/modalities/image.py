@@ -262,18 +262,26 @@ class ImageModality(Modality):
         return "fashion"
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
-        """U-Nets that work at 7 to 16 pixels a side inside, cheaper with more space-to-depth."""
+        """U-Nets that work at 7 to 16 pixels a side inside, cheaper with more space-to-depth.
+
+        All have the gated skip. Without it, noise must pass through layers that normalise, which takes a hundred
+        thousand images to learn: after 7,000 of 64 pixels the loss at noise levels from 0.1 to 0.5 was 0.81 without and
+        0.31 with it, and until then samples are covered with noise.
+        """
         from unistep.nets.unet_config import UNetConfig
+
+        def network(patch: int, widths: tuple[int, ...], **shape: Any) -> UNetConfig:
+            return UNetConfig(patch=patch, widths=widths, gated_skip=True, **shape)
 
         folds = [fold for fold in (8, 4, 2, 1) if all(size % (2 * fold) == 0 for size in shape[1:])]
         side = min(shape[1:])
         folds = [fold for fold in folds if 7 <= side // fold <= 32] or folds[-1:] or [1]
         widths = {8: (96, 192), 4: (64, 128), 2: (48, 128), 1: (48, 128)}
-        cheapest = UNetConfig(patch=folds[0], widths=(48, 128), blocks=(1, 1))
-        networks = [UNetConfig(patch=fold, widths=widths[fold], blocks=(1, 2)) for fold in folds]
+        cheapest = network(folds[0], (48, 128), blocks=(1, 1))
+        networks = [network(fold, widths[fold], blocks=(1, 2)) for fold in folds]
         finest = folds[-1]
         wide = tuple(2 * width for width in widths[finest])
-        return [cheapest, *networks, UNetConfig(patch=finest, widths=wide, blocks=(2, 2), embedding_dim=512)]
+        return [cheapest, *networks, network(finest, wide, blocks=(2, 2), embedding_dim=512)]
 
 
 def _picture(pixels: UInt8[Tensor, "c h w"]) -> Image.Image:
