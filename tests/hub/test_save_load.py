@@ -58,6 +58,13 @@ def test_a_model_comes_back_as_it_was(folder: Path) -> None:
     assert state.keys() == weights.keys()
     assert all(torch.equal(value, weights[name]) for name, value in state.items())
     assert generator.sample(2, seed=1, steps=2).shape == (2, 3, 8, 12)
+
+
+def test_items_were_called_images_in_earlier_files(folder: Path) -> None:
+    plain = json.loads((folder / "config.json").read_text())
+    plain["provenance"] = {"recipe": "test", "images": "640", "seconds": "3"}
+    (folder / "config.json").write_text(json.dumps(plain))
+    assert load(folder).config.provenance == {"recipe": "test", "items": "640", "seconds": "3"}
     assert (folder / "README.md").read_text() == "# card\n"
 
 

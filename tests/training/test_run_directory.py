@@ -286,7 +286,8 @@ def test_a_disk_that_is_full_at_the_end_stops_with_one_line(tmp_path: Path, monk
     with pytest.raises(TrainingStoppedError, match=message):
         run(c, out)
     assert checkpoint(out)[0] == 3
-    assert load(out).config.provenance["steps"] == "3"
+    provenance = load(out).config.provenance
+    assert (provenance["steps"], provenance["items"]) == ("3", str(3 * c.batch_size))
     disk["full"] = False
     done, text = run(c, out, resume=True)
     assert done

@@ -114,8 +114,13 @@ class ModelConfig:
     def migrated(cls, plain: Mapping[str, Any]) -> Mapping[str, Any]:
         """Plain data of a file of an earlier version in today's form; any other as it is.
 
-        Earlier versions had no codec: the options of the spectrum were those of the modality.
+        Earlier versions had no codec: the options of the spectrum were those of the modality. They called the items
+        that a model was trained on images, whatever they were.
         """
+        provenance = plain.get("provenance")
+        if isinstance(provenance, Mapping) and "images" in provenance:
+            named = {"items" if key == "images" else key: value for key, value in provenance.items()}
+            plain = {**plain, "provenance": named}
         modality = plain.get("modality")
         if "codec" in plain or not isinstance(modality, Mapping) or modality.get("type") != "AudioModality":
             return plain

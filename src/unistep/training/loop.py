@@ -298,7 +298,7 @@ class Loop:
         assert self.files is not None
         described = {
             "steps": str(self.step),
-            "images": str(self.step * self.options.batch_size),
+            "items": str(self.step * self.options.batch_size),
             "seconds": f"{self.seconds:.0f}",
             "weights": self.options.emas[0].name,
         }
