@@ -108,7 +108,7 @@ _HOMES = {
     "train": "training.run",
     "train_autoencoder": "training.autoencoder",
 }
-"""Where each name lives: a module, and the name there if it is another."""
+"""Where each name is defined: a module, and the name there if it is another."""
 _ROOMS = (
     "codecs",
     "core",

@@ -74,10 +74,10 @@ def demo(models, tmp_path_factory):
     patch.setenv("UNISTEP_CACHE", str(tmp_path_factory.mktemp("cache")))
     said = []
     try:
-        for seed, judged in ((3, 0), (4, 200)):
+        for seed, num in ((3, 0), (4, 200)):
             words = io.StringIO()
             config = DemoConfig(
-                out=out, seconds=1, seed=seed, student=models[0], teacher=models[1], teacher_steps=3, judged=judged
+                out=out, seconds=1, seed=seed, student=models[0], teacher=models[1], teacher_steps=3, evaluated=num
             )
             assert run_demo(config, Console(file=words, width=200)) == out / "index.html"
             said.append(words.getvalue())

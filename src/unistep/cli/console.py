@@ -15,7 +15,7 @@ UNFOLDED = 200
 
 
 class CommandConsole(Console):
-    """A console that leaves a broken pipe to :func:`unistep.cli.main.main`, which knows the exit code."""
+    """A console that leaves a broken pipe to :func:`unistep.cli.main.main`, which returns the exit code."""
 
     def on_broken_pipe(self) -> None:
         """Pass the error on, where rich would end the program with exit code 1."""

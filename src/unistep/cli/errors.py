@@ -1,4 +1,4 @@
-"""Failures of a command that are nobody's mistake in typing."""
+"""Failures of a command other than mistakes in what was typed."""
 
 from __future__ import annotations
 

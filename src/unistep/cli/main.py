@@ -1,6 +1,6 @@
 """The command ``unistep``: finds the verb, and turns every mistake into one line.
 
-Nothing heavy is imported before the verb is known, so that ``unistep --help`` answers at once.
+Nothing heavy is imported before the verb is known, so that ``unistep --help`` appears at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VERBS = {
     "sample": "draw samples from a model",
     "stream": "generate audio continuously, to a pipe or a file",
     "train": "train a model by a recipe, on known data or on yours",
-    "evaluate": "judge a model against real data",
+    "evaluate": "compare a model with real data",
     "models": "list the models that ship with Unistep",
     "recipes": "list the recipes for training",
     "info": "show this installation, or one model",
@@ -44,7 +44,7 @@ def overview() -> str:
     verbs = "\n".join(f"  {name:<10}{what}" for name, what in VERBS.items())
     return f"""usage: unistep VERB [options]
 
-From noise to data in one step: train, try and judge one-step generative models.
+From noise to data in one step: train, try and evaluate one-step generative models.
 
 {verbs}
 

@@ -59,7 +59,7 @@ class StreamOptions:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Play until the end, until Ctrl-C, or until nobody listens."""
+    """Stream until the end, until Ctrl-C, or until the reader closes the pipe."""
     without = "drawn from the seed; several with commas take turns, one a chunk"
     what = "Play a streaming model."
     given = parse_model_options(StreamOptions, "stream", arguments, what, without=without)

@@ -157,7 +157,7 @@ def trace_ode(
 ) -> Iterator[Float[Tensor, "b *shape"]]:
     """Follow the ODE along ``times`` and on to the data, yielding the signal after each step.
 
-    The last step goes from the last time to zero noise, where every solver's answer is the denoiser's estimate.
+    The last step goes from the last time to zero noise, where every solver returns the denoiser's estimate.
 
     Args:
         denoiser: The teacher.

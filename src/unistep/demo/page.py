@@ -37,7 +37,7 @@ class Story:
     """The training."""
     distances: dict[str, float]
     """Quick Fréchet distances: ``before``, ``after`` and ``shipped``; empty where none were taken."""
-    judged: int
+    evaluated: int
     """Samples behind each distance."""
     features: str
     """Label of the feature network."""
@@ -177,7 +177,7 @@ def _distances(story: Story) -> str:
     )
     return (
         f'<table class="bars"><caption>Fréchet distance to the bundled pictures; shorter is better. A quick look: '
-        f"{story.judged:,} one-step samples each, on the features {html.escape(story.features)}. It reads higher than "
-        f"the same figure from 10,000 samples, and cannot be compared with figures on other features.</caption>"
+        f"{story.evaluated:,} one-step samples each, on the features {html.escape(story.features)}. It reads higher "
+        f"than the same figure from 10,000 samples, and cannot be compared with figures on other features.</caption>"
         f"{bars}</table>"
     )

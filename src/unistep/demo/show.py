@@ -1,4 +1,4 @@
-"""The demo from beginning to end: sample, walk, train, compare, and tell it all on one page."""
+"""The demo from beginning to end: sample, walk, train, compare, and show it all on one page."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DemoConfig:
     """Its teacher, which the training starts from too."""
     teacher_steps: int = 18
     """Heun steps of the teacher."""
-    judged: int = 1000
+    evaluated: int = 1000
     """Samples for the quick Fréchet distance; 0 leaves it out."""
 
     def __post_init__(self) -> None:
@@ -103,7 +103,7 @@ def run_demo(config: DemoConfig, console: Console) -> Path | None:
     distances, features = _distances(config, teacher, load(out / "run"), student)
     if distances:
         figures = ", ".join(f"{name} {value:.3g}" for name, value in distances.items())
-        _say(console, f"quick Fréchet distance, {config.judged:,} one-step samples: {figures}")
+        _say(console, f"quick Fréchet distance, {config.evaluated:,} one-step samples: {figures}")
     story = Story(
         names=class_names(student),
         hero=hero,
@@ -113,7 +113,7 @@ def run_demo(config: DemoConfig, console: Console) -> Path | None:
         walk=shots,
         tuning=tuning,
         distances=distances,
-        judged=config.judged,
+        evaluated=config.evaluated,
         features=features,
         parameters=parameters,
         hardware=hardware(),
@@ -142,11 +142,11 @@ def _distances(
     config: DemoConfig, teacher: Generator, tuned: Generator, shipped: Generator
 ) -> tuple[dict[str, float], str]:
     """Fréchet distances to the bundled pictures before and after, and of the shipped model; and the features' label."""
-    if not config.judged:
+    if not config.evaluated:
         return {}, ""
     from unistep.evaluation import load_features, quick_fd
 
-    seed, count = config.seed + 10_000, config.judged
+    seed, count = config.seed + 10_000, config.evaluated
     drawn: Sequence[tuple[str, Tensor]] = (
         ("before", one_step(teacher, count, seed)),
         ("after", tuned.sample(count, steps=1, seed=seed, **labels_for(tuned, count))),

@@ -318,7 +318,7 @@ class AudioModality(Modality):
             return {"objective": {"times": LogNormal(mean=0.5, std=2.0)}, "batch_size": 32}
         if objective == "ect":
             # Few and wide gaps: the errors of many narrow ones add up, and the weight 1/(t - r) forgets what the
-            # teacher knows at high noise.
+            # teacher has learned at high noise.
             few = {
                 "curriculum": RatioCurriculum(q=2.0, stages=2),
                 "weighting": "one",

@@ -1,4 +1,4 @@
-"""What a kind of signal knows: files to signals and back, previews, and which codec, network and features suit it."""
+"""What a kind of signal defines: files to signals and back, previews, and which codec, network and features suit it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Modality(ABC):
     previews: ClassVar[int] = 16
     """Number of samples that a training run shows."""
     example: ClassVar[str]
-    """Where samples go when nobody says where, such as ``samples.png``."""
+    """Where samples go by default, such as ``samples.png``."""
     augmentations: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     """Random changes of one stored item in training, by name: functions of it and of a generator."""
     default_source: ClassVar[str | None] = None

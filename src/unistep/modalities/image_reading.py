@@ -172,7 +172,7 @@ def to_planes(image: Image.Image) -> np.ndarray:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of :data:`FORMATS` that this build of Pillow knows."""
+    """Those of :data:`FORMATS` that this build of Pillow reads."""
     from PIL import Image
 
     Image.init()

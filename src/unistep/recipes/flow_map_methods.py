@@ -67,7 +67,7 @@ def shortcut() -> Method:
 
     Needs a teacher: no.
     Paper: Frans et al. 2024 (arXiv 2410.12557), algorithm 1; `objectives/shortcut.py`. 16 sections rather than 128 and
-    a target averaged by 0.9 rather than 0.999: what short jumps know has few steps in which to reach the long ones.
+    a target averaged by 0.9 rather than 0.999: long jumps have few steps in which to learn from the short ones.
     """
     return Method(
         kind="flow_map",

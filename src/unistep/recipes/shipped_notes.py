@@ -73,7 +73,7 @@ def ect() -> RunConfig:
 
     The condition almost determines a note, so the widest gap between noise levels works well: from levels above 2 to
     an eighth of them, and from those below to the data, all with the same weight, at a third of the usual rates. The
-    weight 1/(t - r) forgets what the teacher knows at high noise, and the errors of many narrow gaps add up.
+    weight 1/(t - r) forgets what the teacher has learned at high noise, and the errors of many narrow gaps add up.
 
     Data: 7,770 notes of one second at 16 kHz, rendered from Debian's fluid-soundfont-gm (MIT).
     Needs a teacher: yes; the shipped one by default.

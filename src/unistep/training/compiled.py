@@ -87,7 +87,7 @@ def compile_networks(objective: nn.Module, train_step: TrainStep) -> None:
     """Compile the networks of an objective with ``torch.compile`` and compare a gradient with the plain one.
 
     A compiler that is wrong about a derivative gives no error: PyTorch 2.13 turned that of an interpolation into zero,
-    and two thirds of a network kept the weights that it began with. Where two nearly equal answers are subtracted, as
+    and two thirds of a network kept the weights that it began with. Where two nearly equal results are subtracted, as
     late in a curriculum, the rounding of bfloat16 makes up much of any gradient: it is measured against float32, and
     two gradients that both carry it may differ by as much.
 

@@ -40,7 +40,7 @@ class MetricsLog:
         return self._events is not None
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Write one line; numbers that are not finite become ``null``, as JSON knows no others.
+        """Write one line; numbers that are not finite become ``null``, as JSON has no others.
 
         Raises:
             OSError: If the disk is full; the line is kept and written with the next one.

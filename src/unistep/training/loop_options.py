@@ -1,4 +1,4 @@
-"""What the training loop has to know beside the objective, the data and the optimizer."""
+"""What the training loop needs beside the objective, the data and the optimizer."""
 
 from __future__ import annotations
 

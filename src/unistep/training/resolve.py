@@ -1,4 +1,4 @@
-"""From what is asked to what is trained: every choice is made here, once, and nothing changes it later."""
+"""From what is requested to what is trained: every choice is made here, once, and nothing changes it later."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def resolve(config: RunConfig, data: Dataset, session: Session | None = None) ->
     on the speed of this machine, a short timing run measures it.
 
     Args:
-        config: What is asked for.
+        config: What is requested.
         data: Training data.
         session: Where and when; the current folder and this process alone by default.
 
@@ -138,7 +138,7 @@ class _Resolver:
     """The state of one call of :func:`resolve`."""
 
     def __init__(self, config: RunConfig, data: Dataset, session: Session) -> None:
-        self.asked, self.data, self.session, self.world = config, data, session, session.world
+        self.requested, self.data, self.session, self.world = config, data, session, session.world
         self.reasons: dict[str, str] = {}
         self.measured: float | None = None  # items per second of the chosen network, by the timing run of a choice
         amount = None if config.max_steps is not None else parse_amount(config.budget, "budget")
@@ -146,7 +146,9 @@ class _Resolver:
         self.seconds = amount.value - session.spent if amount is not None and self.timed else None
 
     def run(self) -> ResolvedRun:
-        config = replace(self.asked, model=fit_sampling_to_objective(self.asked.model, self.asked.objective))
+        config = replace(
+            self.requested, model=fit_sampling_to_objective(self.requested.model, self.requested.objective)
+        )
         config = self._with_network(config)
         config = self._with_batch(config)
         model, teacher, start = self._fitted(config)
@@ -273,7 +275,7 @@ class _Resolver:
         return None if self.seconds is None else max(TIMING_SHARE * self.seconds, 0.1)
 
     def _speed(self, parts: Parts) -> float:
-        known = self._known_speed(self.asked) or self.measured
+        known = self._known_speed(self.requested) or self.measured
         return images_per_second(parts.train_step, parts.optimizer, self._longest()) if known is None else known
 
     def _compiled(self, config: RunConfig, parts: Parts, speed: float) -> tuple[RunConfig, float]:

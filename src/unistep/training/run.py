@@ -21,7 +21,7 @@ from unistep.training.run_directory import (
     no_run_yet,
     open_run,
     run_lock,
-    write_asked,
+    write_requested,
 )
 from unistep.training.run_paths import TEACHER_FOLDER
 from unistep.training.stage import Surroundings, train_stage
@@ -75,9 +75,9 @@ def train(
     world = start_world(device)
     try:
         around = Surroundings(world=world, console=console, resume=command, stop=Stop(cancel), callback=callback)
-        with _opened(config, out, world, resume=resume) as asked:
+        with _opened(config, out, world, resume=resume) as requested:
             try:
-                return _stages(asked, out, around)
+                return _stages(requested, out, around)
             except KeyboardInterrupt:
                 show_line(console, "interrupted; go on from the last checkpoint with:")
                 show_line(console, f"  {command}")
@@ -88,22 +88,22 @@ def train(
 
 @contextmanager
 def _opened(config: RunConfig | None, out: Path, world: World, *, resume: bool) -> Iterator[RunConfig]:
-    """The folder of a run for these processes alone, with what is asked of it on record."""
+    """The folder of a run for these processes alone, with what is requested of it on record."""
     made = missing_folders(out)
-    asked = world.run_on_rank_zero(lambda: open_run(out, config, resume=resume))
+    requested = world.run_on_rank_zero(lambda: open_run(out, config, resume=resume))
     with ExitStack() as stack:
         world.run_on_rank_zero(lambda: stack.enter_context(run_lock(out, made)))
-        world.run_on_rank_zero(lambda: write_asked(out, asked))
-        yield asked
+        world.run_on_rank_zero(lambda: write_requested(out, requested))
+        yield requested
 
 
-def _stages(asked: RunConfig, out: Path, around: Surroundings) -> bool:
+def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
     """Train the teacher, where the run has to, and the student."""
-    if not needs_own_teacher(asked):
-        return train_stage(asked, out, around)[0]
+    if not needs_own_teacher(requested):
+        return train_stage(requested, out, around)[0]
     own, console, spent = out / TEACHER_FOLDER, around.console, 0.0
     if not (out / CONFIG).exists():
-        first = teacher_config(asked)
+        first = teacher_config(requested)
         show_line(console, "first stage: a teacher for this data")
         with _opened(first, own, around.world, resume=holds_run(own)) as teacher:
             done, spent = train_stage(teacher, own, around, stage="teacher", last=False)
@@ -111,4 +111,4 @@ def _stages(asked: RunConfig, out: Path, around: Surroundings) -> bool:
                 return False
     show_line(console, "second stage: the one-step student")
     spent = max(spent, seconds_taken(own))
-    return train_stage(student_config(asked, own), out, around, spent=spent)[0]
+    return train_stage(student_config(requested, own), out, around, spent=spent)[0]

@@ -26,7 +26,7 @@ from unistep.training.run_paths import (
 )
 
 ASKED, CONFIG = "asked.json", "config.json"
-"""What a run was asked for, written before anything else, and what that was resolved to, written before its first
+"""What was requested of a run, written before anything else, and what that was resolved to, written before its first
 step."""
 LOOSE = ("checkpoint_every", "sample_every", "keep", "threads", "max_bad_steps")
 """What may change when a run goes on: it has no effect on the numbers."""
@@ -60,7 +60,7 @@ def differences(old: object, new: object, prefix: str = "") -> list[str]:
 
 
 def begun_with(out: Path) -> RunConfig | None:
-    """What the run in ``out`` was asked for when it began; ``None`` where there is no run.
+    """What was requested of the run in ``out`` when it began; ``None`` where there is no run.
 
     Runs of earlier versions have only their resolved configuration.
 
@@ -75,11 +75,11 @@ def begun_with(out: Path) -> RunConfig | None:
 
 
 def open_run(out: Path, config: RunConfig | None, *, resume: bool) -> RunConfig:
-    """Check that ``out`` can take this run, and return what is asked of it.
+    """Check that ``out`` can take this run, and return what is requested of it.
 
     Args:
         out: The run's folder.
-        config: What is asked for; ``None`` goes on with whatever lies in ``out``.
+        config: What is requested; ``None`` goes on with whatever lies in ``out``.
         resume: Whether to go on with a run that lies there.
 
     Returns:
@@ -107,46 +107,46 @@ def open_run(out: Path, config: RunConfig | None, *, resume: bool) -> RunConfig:
     return stored if config is None else _going_on(stored, with_own_teacher(config, out), out)
 
 
-def _going_on(stored: RunConfig, asked: RunConfig, out: Path) -> RunConfig:
+def _going_on(stored: RunConfig, requested: RunConfig, out: Path) -> RunConfig:
     """What a run was begun with, brought up to what may be changed.
 
     Raises:
         ValueError: If anything else differs.
     """
-    stored = find_own_teacher(stored, asked, out)
-    if asked.teacher is None or stored.teacher is None:  # one that the run trains itself
-        asked, stored = (
-            replace(config, teacher=None) if config.teacher == OWN_TEACHER else config for config in (asked, stored)
+    stored = find_own_teacher(stored, requested, out)
+    if requested.teacher is None or stored.teacher is None:  # one that the run trains itself
+        requested, stored = (
+            replace(config, teacher=None) if config.teacher == OWN_TEACHER else config for config in (requested, stored)
         )
-    if asked.max_steps is not None:  # a person may give a run another length than it began with
-        stored = replace(stored, max_steps=asked.max_steps)
-    elif asked.budget != stored.budget:
-        stored = replace(stored, max_steps=None, budget=asked.budget)
-    moved = may_have_moved(stored.data, asked.data)
-    data = asked.data if moved else stored.data
-    same = replace(stored, **{key: getattr(asked, key) for key in LOOSE}, data=data)
-    asked = replace(asked, max_steps=same.max_steps, budget=same.budget)
-    changed = differences(to_plain(same), to_plain(asked))
+    if requested.max_steps is not None:  # a person may give a run another length than it began with
+        stored = replace(stored, max_steps=requested.max_steps)
+    elif requested.budget != stored.budget:
+        stored = replace(stored, max_steps=None, budget=requested.budget)
+    moved = may_have_moved(stored.data, requested.data)
+    data = requested.data if moved else stored.data
+    same = replace(stored, **{key: getattr(requested, key) for key in LOOSE}, data=data)
+    requested = replace(requested, max_steps=same.max_steps, budget=same.budget)
+    changed = differences(to_plain(same), to_plain(requested))
     if changed:
         raise ValueError(f"{out} holds another run, which cannot go on with changes ({'; '.join(changed[:3])})")
     if moved:
-        check_moved_data(stored.data, asked.data, out)
+        check_moved_data(stored.data, requested.data, out)
     return same
 
 
-def going_on(resolved: RunConfig, asked: RunConfig) -> RunConfig:
+def going_on(resolved: RunConfig, requested: RunConfig) -> RunConfig:
     """The resolved configuration of a run that goes on: every choice stays, but for what :func:`open_run` lets change.
 
     Args:
         resolved: What was resolved when the run began.
-        asked: What :func:`open_run` returned.
+        requested: What :func:`open_run` returned.
     """
-    changed = {key: getattr(asked, key) for key in (*LOOSE, "data", "budget")}
-    if asked.teacher == OWN_TEACHER:  # which an earlier version wrote as a path
+    changed = {key: getattr(requested, key) for key in (*LOOSE, "data", "budget")}
+    if requested.teacher == OWN_TEACHER:  # which an earlier version wrote as a path
         changed["teacher"] = OWN_TEACHER
     # Where a budget in items was resolved into steps, it stays what it was resolved into.
-    same_length = asked.max_steps is None and asked.budget == resolved.budget
-    return replace(resolved, **changed, max_steps=resolved.max_steps if same_length else asked.max_steps)
+    same_length = requested.max_steps is None and requested.budget == resolved.budget
+    return replace(resolved, **changed, max_steps=resolved.max_steps if same_length else requested.max_steps)
 
 
 def missing_folders(out: Path) -> list[Path]:
@@ -209,8 +209,8 @@ def _check_writable(out: Path) -> None:
         (folder / ".writable").unlink()
 
 
-def write_asked(out: Path, config: RunConfig) -> None:
-    """Write what a run is asked for, at its very start."""
+def write_requested(out: Path, config: RunConfig) -> None:
+    """Write what is requested of a run, at its very start."""
     write_text(out / ASKED, json.dumps(to_plain(config), indent=2) + "\n")
 
 

@@ -30,49 +30,53 @@ def with_own_teacher(config: RunConfig, out: Path) -> RunConfig:
 
 
 def without_own_teacher(config: RunConfig, out: Path) -> RunConfig:
-    """What was asked for, from what it was resolved to: a teacher that the run trained itself was not named."""
+    """What was requested, from what it was resolved to: a teacher that the run trained itself was not named."""
     own = config.teacher == OWN_TEACHER or (_ends_as_own(config.teacher) and _own_model(out).is_dir())
     return replace(config, teacher=None) if own else config
 
 
-def find_own_teacher(stored: RunConfig, asked: RunConfig, out: Path) -> RunConfig:
+def find_own_teacher(stored: RunConfig, requested: RunConfig, out: Path) -> RunConfig:
     """What a run was begun with, its own teacher named as such also where an earlier version wrote a path.
 
     The folder may have been moved since, so only the end of the path counts; whether it is still that teacher, the
     hash of its weights in the checkpoints shows.
     """
-    own = asked.teacher == OWN_TEACHER and _ends_as_own(stored.teacher) and _own_model(out).is_dir()
+    own = requested.teacher == OWN_TEACHER and _ends_as_own(stored.teacher) and _own_model(out).is_dir()
     return replace(stored, teacher=OWN_TEACHER) if own else stored
 
 
-def may_have_moved(stored: DataConfig, asked: DataConfig) -> bool:
+def may_have_moved(stored: DataConfig, requested: DataConfig) -> bool:
     """Whether two configurations of data differ in nothing but the path of a folder or an archive."""
-    paths = stored.prefix == asked.prefix and asked.prefix in names("source") and lookup("source", asked.prefix).local
-    return paths and stored != asked and replace(stored, source=asked.source) == asked
+    paths = (
+        stored.prefix == requested.prefix
+        and requested.prefix in names("source")
+        and lookup("source", requested.prefix).local
+    )
+    return paths and stored != requested and replace(stored, source=requested.source) == requested
 
 
-def check_moved_data(stored: DataConfig, asked: DataConfig, out: Path) -> None:
+def check_moved_data(stored: DataConfig, requested: DataConfig, out: Path) -> None:
     """Check that data under another path is what a run was begun with.
 
     Args:
         stored: The data that it was begun with.
-        asked: The same options with another path.
+        requested: The same options with another path.
         out: The run's folder, whose checkpoints hold the data's fingerprint; those of its own teacher do, too.
 
     Raises:
         ValueError: If it is other data, if there is none, or if nothing is known of the data that the run had.
     """
-    if _path(stored) == _path(asked):
+    if _path(stored) == _path(requested):
         return  # spelled in another way; that it has not changed is checked as for every run
     known = fingerprint_of_data(out / "checkpoints") or fingerprint_of_data(out / TEACHER_FOLDER / "checkpoints")
     if known is None:
         raise ValueError(
-            f"{out} holds a run on {stored.source}, and no checkpoint that tells whether {asked.source} is the same "
-            "data; give the path that it was begun with, or start another with --out"
+            f"{out} holds a run on {stored.source}, and no checkpoint that tells whether {requested.source} is the "
+            "same data; give the path that it was begun with, or start another with --out"
         )
-    if prepare(asked, progress=True).fingerprint != known:
+    if prepare(requested, progress=True).fingerprint != known:
         raise ValueError(
-            f"{out} holds another run, on {stored.source}: {asked.source} is other data; give the same data with "
+            f"{out} holds another run, on {stored.source}: {requested.source} is other data; give the same data with "
             "--data, or start another with --out"
         )
 

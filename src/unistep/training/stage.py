@@ -1,4 +1,4 @@
-"""One stage of a run: resolve what is asked, go back to the newest checkpoint, train, report."""
+"""One stage of a run: resolve what is requested, go back to the newest checkpoint, train, report."""
 
 from __future__ import annotations
 
@@ -48,12 +48,18 @@ class Surroundings:
 
 
 def train_stage(
-    asked: RunConfig, out: Path, around: Surroundings, *, stage: str = "student", spent: float = 0.0, last: bool = True
+    requested: RunConfig,
+    out: Path,
+    around: Surroundings,
+    *,
+    stage: str = "student",
+    spent: float = 0.0,
+    last: bool = True,
 ) -> tuple[bool, float]:
     """Train one model in a folder that is held, or go on with it.
 
     Args:
-        asked: What is asked for.
+        requested: What is requested.
         out: The folder.
         around: What the stages share.
         stage: What is trained.
@@ -69,7 +75,7 @@ def train_stage(
     """
     world, console = around.world, around.console
     stored = read_json(RunConfig, out / CONFIG) if (out / CONFIG).is_file() else None
-    config = asked if stored is None else going_on(stored, asked)
+    config = requested if stored is None else going_on(stored, requested)
     dataset = _data(config, world)
     if dataset.summary.skipped:
         console.print(dataset.summary)
