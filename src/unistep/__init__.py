@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from unistep.hub import load, models, save
     from unistep.modalities import AudioModality, ImageModality, TensorModality
     from unistep.nets.config import NetworkConfig
+    from unistep.nets.dit import DiT, DiTConfig
     from unistep.nets.unet import UNet, UNetConfig
     from unistep.objectives.base import Loss, Objective, ObjectiveConfig
     from unistep.recipes import recipe
@@ -76,6 +77,8 @@ _HOMES = {
     "as_condition": "core.condition",
     # networks, objectives, signals
     "AudioModality": "modalities",
+    "DiT": "nets.dit",
+    "DiTConfig": "nets.dit",
     "ImageModality": "modalities",
     "Loss": "objectives.base",
     "NetworkConfig": "nets.config",
@@ -130,6 +133,8 @@ __all__ = [  # a test compares it with the table above
     "DataConfig",
     "Dataset",
     "Denoiser",
+    "DiT",
+    "DiTConfig",
     "FlowMap",
     "Generator",
     "GuidedDenoiser",

@@ -26,7 +26,7 @@ GROUP = "unistep.plugins"
 """Entry-point group of packages that add to the registry."""
 
 _BUILT_IN: dict[str, dict[str, str]] = {
-    "network": {"unet": "unistep.nets.unet_config:UNetConfig"},
+    "network": {"unet": "unistep.nets.unet_config:UNetConfig", "dit": "unistep.nets.dit_config:DiTConfig"},
     "codec": {
         "identity": "unistep.codecs.identity:IdentityConfig",
         "spectrum": "unistep.codecs.spectrum:SpectrumConfig",

@@ -96,6 +96,9 @@ def test_functions_called_in_other_ways() -> None:
         lambda x: F.silu(input=x),
         lambda x: F.group_norm(x, 2),
         lambda x: F.group_norm(x, 2, eps=0.1),
+        lambda x: F.layer_norm(x, (3,)),
+        lambda x: F.layer_norm(x, [4, 3], eps=0.1),
+        lambda x: F.layer_norm(x, (3,), weight=torch.arange(3.0).double(), bias=torch.ones(3).double()),
         lambda x: F.linear(x, x[0, :3], bias=x[0, 0, :3]),
         lambda x: F.linear(torch.eye(3).double(), x[0]),
     ]
@@ -175,7 +178,8 @@ def test_under_autocast_the_derivative_is_right_to_bfloat16(method: TangentMetho
         value, tangent = value_and_tangent(call(net), primals, tangents, method=method)
         plain = call(net)(*primals)
     torch.testing.assert_close(value.float(), plain.float(), rtol=0.02, atol=0.02)
-    assert float((tangent.float() - wanted).norm() / wanted.norm()) < 0.03
+    # Some fifty roundings of 2**-9 of the value and of the tangent: 0.02 as a random walk; twice that is allowed.
+    assert float((tangent.float() - wanted).norm() / wanted.norm()) < 0.04
     rounded = torch.autograd.grad(value.float().square().sum(), list(net.parameters()))
     for ours, theirs in zip(rounded, full, strict=True):
         assert float((ours - theirs).norm()) <= 0.1 * float(theirs.norm()) + 1e-6

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unistep.nets.config import NetworkConfig
+    from unistep.nets.dit import DiT, DiTConfig
     from unistep.nets.unet import UNet, UNetConfig
 
-__all__ = ["NetworkConfig", "UNet", "UNetConfig"]
+__all__ = ["DiT", "DiTConfig", "NetworkConfig", "UNet", "UNetConfig"]
 
-_HOMES = {"NetworkConfig": "config", "UNet": "unet", "UNetConfig": "unet"}
+_HOMES = {"DiT": "dit", "DiTConfig": "dit", "NetworkConfig": "config", "UNet": "unet", "UNetConfig": "unet"}
 
 
 def __getattr__(name: str) -> object:

@@ -82,14 +82,21 @@ def pool_positions(features: Tensor, factor: int) -> Tensor:
     return features
 
 
-def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
-    r"""Vectors of mean square one along the channels, :math:`x / \sqrt{\frac1C\sum_c x_c^2 + \epsilon}`, in float32.
+def pixel_norm(x: Tensor, eps: float = 1e-8, dim: int = 1) -> Tensor:
+    r"""Vectors of mean square one along the channels, in float32.
+
+    .. math:: x / \sqrt{\tfrac1C\sum_c x_c^2 + \epsilon}
+
+    Args:
+        x: Any tensor.
+        eps: What keeps the division finite.
+        dim: The axis of the channels.
 
     References:
         Karras et al. 2018, arXiv 1710.10196, section 4.2.
     """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
+    return x * (x.square().mean(dim=dim, keepdim=True) + eps).rsqrt()
 
 
 class ResidualBlock(nn.Module):

@@ -94,12 +94,13 @@ class SignalInput(nn.Module):
         patch: Space-to-depth factor of the input.
         width: Channels out.
         embedding_dim: Features of the embedding of its noise level.
+        kernel: Size of its convolution over folded positions.
     """
 
-    def __init__(self, dims: int, channels: int, patch: int, width: int, embedding_dim: int) -> None:
+    def __init__(self, dims: int, channels: int, patch: int, width: int, embedding_dim: int, kernel: int = 3) -> None:
         super().__init__()
         self.channels, self.patch = channels, patch
-        self.input = conv(dims, channels * patch**dims, width)
+        self.input = conv(dims, channels * patch**dims, width, kernel)
         self.level = ScalarEmbedding(1.0, embedding_dim)
         for parameter in self.input.parameters():
             nn.init.zeros_(parameter)

@@ -17,8 +17,9 @@ class NetworkConfig(ABC):
 
     What it builds is called as ``forward(x, t, s, condition) -> like x`` with ``x`` of shape ``[b, *shape]`` and unit
     variance, ``t`` and ``s`` the noise levels as :func:`~unistep.core.flowmap.c_noise` gives them (``[b]``, or
-    broadcasting against ``x``, such as ``[b, 1, frames, 1, 1]``), and ``condition`` a mapping of names to typed values.
-    It must run under :func:`torch.func.jvp`, ``torch.compile`` and export, and its output should start at zero.
+    broadcasting against ``x``, such as ``[b, 1, frames, 1, 1]``), and ``condition`` a mapping of names to typed values;
+    one that is left out is the null condition. It must run under :func:`torch.func.jvp`, ``torch.compile`` and export,
+    and its output should start at zero.
 
     The module may have three attributes more:
 

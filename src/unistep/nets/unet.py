@@ -21,13 +21,9 @@ from unistep.nets.blocks import (
     pool_positions,
     space_to_depth,
 )
-from unistep.nets.conditioning import CrossAttention, SignalInput, TokenProjection
-from unistep.nets.embedding import (
-    LabelEmbedding,
-    LearnedPositionEmbedding,
-    PositionalEmbedding,
-    ScalarEmbedding,
-)
+from unistep.nets.conditioned import ConditionedNetwork
+from unistep.nets.conditioning import CrossAttention
+from unistep.nets.embedding import LearnedPositionEmbedding
 from unistep.nets.unet_config import UNetConfig
 
 FORMER_WEIGHTS = (
@@ -41,7 +37,7 @@ FORMER_WEIGHTS = (
 """Prefixes of weight names in files of earlier versions, with what they are called now."""
 
 
-class UNet(nn.Module):
+class UNet(ConditionedNetwork[UNetConfig]):
     """U-Net with residual blocks, attention in the middle, and additive embeddings of time and label.
 
     After Dhariwal & Nichol 2021 (arXiv 2105.05233) and Karras et al. 2022 (arXiv 2206.00364, appendix F.4), with
@@ -52,30 +48,12 @@ class UNet(nn.Module):
         config: Its shape.
     """
 
-    boundary_layers = (
-        "input", "position_embedding", "basis_head.positions", "output", "gated_skip", "time", "second_time", "label",
-        "classes", "scalars", "tokens", "signals", "context_noise_embedding",
-    )  # fmt: skip
-    """Submodules at the edge of the network, which optimizers for hidden matrices leave alone."""
+    boundary_layers = (*ConditionedNetwork.boundary_layers, "position_embedding", "basis_head.positions")
 
     def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.register_load_state_dict_pre_hook(_rename_former_weights)
-        self.config = config
         dims, emb = config.dims, config.embedding_dim
-
-        def time() -> nn.Sequential:
-            features = PositionalEmbedding(emb, max_frequency=config.max_frequency)
-            return nn.Sequential(features, nn.Linear(emb, emb), nn.SiLU(), nn.Linear(emb, emb))
-
-        self.time = time()
-        self.second_time = time() if config.second_time else None
-        self.label = LabelEmbedding(config.num_classes, emb) if config.num_classes else None
-        self.classes = nn.ModuleDict({name: LabelEmbedding(n, emb) for name, n in sorted(config.vocabularies.items())})
-        self.scalars = nn.ModuleDict({name: ScalarEmbedding(u, emb) for name, u in sorted(config.scalars.items())})
-
-        self.tokens = nn.ModuleDict({name: TokenProjection(n, emb) for name, n in sorted(config.tokens.items())})
-        self.context_noise_embedding = ScalarEmbedding(1.0, emb) if config.context else None
 
         def block(c_in: int, c_out: int) -> ResidualBlock:
             return ResidualBlock(dims, c_in, c_out, emb, config.dropout, config.double_norm)
@@ -86,9 +64,7 @@ class UNet(nn.Module):
         folded = config.channels * config.patch**dims
         width = config.widths[0]
         self.input = conv(dims, folded, width)
-        self.signals = nn.ModuleDict(
-            {name: SignalInput(dims, n, config.patch, width, emb) for name, n in sorted(config.signals.items())}
-        )
+        self.signals = self.signal_inputs(width)
         beside = config.context + config.margin
         sizes = [*config.position_sizes[:-1], config.position_sizes[-1] + beside] if config.position_sizes else []
         sizes = [n // config.patch for n in sizes]
@@ -133,94 +109,17 @@ class UNet(nn.Module):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
-    def embed_time(self, t: Tensor) -> Tensor:
-        """Embedding of the noise levels alone, shape ``[b, embedding_dim]``."""
-        return self.time(t)
-
-    def embed(self, t: Tensor, s: Tensor | None, condition: Mapping[str, Any] | None) -> Tensor:
-        """Sum of the embeddings of the times and the conditions.
-
-        Args:
-            t: Noise codes, shape ``[b]``, or ``[b, *n]`` with ``n`` the spatial sizes or 1.
-            s: Second noise codes, of either shape; only with ``second_time``.
-            condition: What the signal is conditioned on.
-
-        Returns:
-            Shape ``[b, embedding_dim]``, or ``[b, *n, embedding_dim]``.
-        """
-        embedding = self.time(t)
-        if self.second_time is not None:
-            if s is None:
-                raise ValueError("this network was built with second_time=True and needs the time s")
-            embedding = _plus(embedding, self.second_time(s))
-        given = {} if condition is None else condition
-        known = {**self.classes} if self.label is None else {"label": self.label, **self.classes}
-        for name, table in known.items():
-            value = given.get(name)
-            nothing = torch.full(t.shape[:1], -1, dtype=torch.long, device=t.device)
-            embedding = _plus(embedding, table(nothing if value is None else value.index))
-        nothing = t.new_full(t.shape[:1], torch.nan)
-        for name, scalar in self.scalars.items():
-            value = given.get(name)
-            embedding = _plus(embedding, scalar(nothing if value is None else value.value.to(t)))
-        if self.context_noise_embedding is not None:
-            context = given.get("context")
-            level = nothing if context is None else context.level.to(t)
-            embedding = _plus(embedding, self.context_noise_embedding(level))
-        for name, reference in self.signals.items():
-            embedding = _plus(embedding, reference.embed(given.get(name), t))  # type: ignore[operator]
-        return F.silu(embedding)
-
-    def _codes(self, t: Tensor, x: Tensor) -> Tensor:
-        """Noise codes ``[b]``, or ``[b, *n]`` for those that vary along spatial axes of ``x``."""
-        if t.ndim == 1:
-            return t
-        wide = t.shape[:2] == (len(x), 1) and t.ndim == x.ndim
-        if not wide or any(n not in (1, m) for n, m in zip(t.shape, x.shape, strict=True)):
-            raise ValueError(
-                f"this network takes times of shape [{len(x)}] or [{len(x)}, 1, ...] that broadcast against a signal "
-                f"of shape {list(x.shape)}, got {list(t.shape)}"
-            )
-        t = t[:, 0]
-        if t.shape[-1] > 1 and (self.config.context or self.config.margin):
-            # Positions beside the signal have the noise level of their nearest neighbour in it.
-            beside = [t[..., :1].expand(*t.shape[:-1], self.config.context), t]
-            t = torch.cat([*beside, t[..., -1:].expand(*t.shape[:-1], self.config.margin)], dim=-1)
-        return t
-
     def forward(
         self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Mapping[str, Any] | None = None
     ) -> Tensor:
-        """Run the network.
-
-        Args:
-            x: Signal of unit variance, shape ``[b, channels, *spatial]``, sizes multiples of ``config.multiple``.
-            t: Noise level as the parametrisation codes it (of order one), shape ``[b]``, or ``[b, 1, *n]`` with ``n``
-                the spatial sizes or 1, such as ``[b, 1, frames, 1, 1]`` for a level for each frame. At a coarser
-                resolution the embedding of neighbouring levels is averaged.
-            s: Second noise level, of either shape; only with ``second_time``.
-            condition: Typed values by name: for ``label`` and the vocabularies, values with ``index`` ``[b]``, negative
-                for the null condition; for the scalars with ``value`` ``[b]``, NaN for the null condition. With
-                ``config.context``, a ``context`` with ``signal`` ``[b, channels, *spatial]`` of that last size, and
-                ``level`` ``[b]``, the level of the noise on it; for the tokens with ``tokens`` ``[b, n, d]`` and
-                ``mask`` ``[b, n]``; for the signals with ``signal`` of the spatial sizes of ``x``, and ``level``.
-                Leaving a condition out is the null condition.
-
-        Returns:
-            Tensor of the shape of ``x``.
-
-        Raises:
-            ValueError: If the channels or the spatial sizes do not fit the network.
-        """
+        """Run the network; see :meth:`ConditionedNetwork.forward`."""
         config = self.config
-        if x.ndim != 2 + config.dims or x.shape[1] != config.channels or any(n % config.multiple for n in x.shape[2:]):
-            raise ValueError(
-                f"this network takes [b, {config.channels}, ...] with {config.dims} spatial sizes that are multiples "
-                f"of {config.multiple}, got {tuple(x.shape)}"
-            )
+        self.check_shape(x)
         if config.position_sizes and tuple(x.shape[2:]) != config.position_sizes:
             raise ValueError(f"this network takes signals of size {config.position_sizes}, got {tuple(x.shape[2:])}")
-        embedding = self.embed(self._codes(t, x), None if s is None else self._codes(s, x), condition)
+        t = self.time_codes(t, x, config.margin)
+        s = None if s is None else self.time_codes(s, x, config.margin)
+        embedding = self.embed(t, s, condition)
         embeddings = [pool_positions(embedding, config.patch)]
         for _ in config.widths[1:]:
             embeddings.append(pool_positions(embeddings[-1], 2))
@@ -229,9 +128,8 @@ class UNet(nn.Module):
             signal_input(given.get(name), x, config.context, config.margin)
             for name, signal_input in self.signals.items()
         ]
-        tokens = self._tokens(x, given)
-        if config.context:
-            x = torch.cat([self._context(x, condition), x], dim=-1)
+        tokens = self.token_sequence(x, condition)
+        x = self.with_context(x, condition)
         if config.margin:
             x = F.pad(x, (0, config.margin))
         folded = space_to_depth(x, config.patch)
@@ -267,36 +165,11 @@ class UNet(nn.Module):
         beside = config.context + config.margin
         return out[..., config.context : out.shape[-1] - config.margin] if beside else out  # FSDP2 warns of views
 
-    def _tokens(self, x: Tensor, given: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
-        """The tokens of all conditions, and which of them count; ``None`` where the network takes none."""
-        found = [project(given.get(name), x) for name, project in self.tokens.items()]
-        if not found:
-            return None
-        return torch.cat([tokens for tokens, _ in found], dim=1), torch.cat([mask for _, mask in found], dim=1)
-
     def _attend(self, place: str, h: Tensor, tokens: tuple[Tensor, Tensor] | None) -> Tensor:
         """``h`` after its positions have attended to the tokens, where there are any."""
         if tokens is None or place not in self.cross_attention:
             return h
         return self.cross_attention[place](h, *tokens)
-
-    def _context(self, x: Tensor, condition: Mapping[str, Any] | None) -> Tensor:
-        """The context of ``x``, zeros for the null condition."""
-        shape = (*x.shape[:-1], self.config.context)
-        context = None if condition is None else condition.get("context")
-        if context is None:
-            return x.new_zeros(shape)
-        if tuple(context.signal.shape) != shape:
-            raise ValueError(f"context must have shape {list(shape)}, got {list(context.signal.shape)}")
-        return context.signal.to(x)
-
-
-def _plus(embedding: Tensor, features: Tensor) -> Tensor:
-    """The sum of two embeddings ``[b, dim]`` or ``[b, *n, dim]``."""
-    if embedding.ndim == features.ndim:
-        return embedding + features
-    short, long = sorted((embedding, features), key=lambda tensor: tensor.ndim)
-    return long + short.view(len(short), *([1] * (long.ndim - 2)), short.shape[-1])
 
 
 def _rename_former_weights(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

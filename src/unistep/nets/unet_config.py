@@ -1,24 +1,22 @@
-"""Shape of the U-Net, and what it can start from."""
+"""Shape of the U-Net."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from torch import Tensor, nn
-
-from unistep.nets.config import NetworkConfig, TimeProblem
-from unistep.nets.embedding import MIN_FREQUENCY
+from unistep.nets.conditioned_config import ConditionedConfig
 
 if TYPE_CHECKING:
     from unistep.nets.unet import UNet
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetConfig(NetworkConfig):
-    """Shape of a :class:`UNet`."""
+class UNetConfig(ConditionedConfig):
+    """Shape of a :class:`UNet`. After each block of the middle and of the levels of ``attention``, all positions attend
+    to the tokens.
+    """
 
     FORMER_KEYS: ClassVar[Mapping[str, str]] = {
         "places": "position_sizes",
@@ -27,12 +25,6 @@ class UNetConfig(NetworkConfig):
     }
     """Keys that earlier versions wrote, with what they are called now."""
 
-    channels: int = 1
-    """Channels of the signal."""
-    dims: int = 2  # pyright: ignore[reportIncompatibleMethodOverride]
-    """Spatial dimensions of the signal: 1 (audio), 2 (images) or 3 (video)."""
-    patch: int = 2
-    """Space-to-depth factor of the input: 1 works at full resolution, 2 at half of it for a quarter of the cost."""
     widths: tuple[int, ...] = (64, 192)
     """Channels at each resolution, finest first; each level halves the last."""
     blocks: tuple[int, ...] = (1, 1)
@@ -41,54 +33,22 @@ class UNetConfig(NetworkConfig):
     """Residual blocks at the coarsest resolution, with attention after each but the last."""
     attention: tuple[int, ...] = ()
     """Levels (0 is the finest) whose blocks are followed by self-attention, besides the middle."""
-    head_dim: int = 64
-    """Channels per attention head."""
-    embedding_dim: int = 256
-    """Features of the embedding of time and condition."""
     position_sizes: tuple[int, ...] = ()
     """Spatial sizes of the signal if each position has a learned embedding, as in spectra, whose frequencies differ;
     empty if positions are alike. A run takes the sizes from its data."""
-    gated_skip: bool = False
-    """Whether the input is added to the output, times a gate that the network computes for each position and channel:
-    for signals with more channels than its widths, whose noise could not pass through it."""
     basis_functions: int = 0
     """Learned functions of position that the condition weights, for signals that it nearly determines, such as notes;
     they need ``position_sizes``. 0 for none."""
-    num_classes: int = 0
-    """Classes of the ``label`` condition; 0 for a network without one."""
-    vocabularies: dict[str, int] = field(default_factory=dict)
-    """Number of values of each other condition that is a class, such as ``{"pitch": 128}``."""
-    scalars: dict[str, float] = field(default_factory=dict)
-    """Conditions that are numbers, each with the unit that makes it of order one, such as ``{"velocity": 127}``."""
-    tokens: dict[str, int] = field(default_factory=dict)
-    """Conditions that are sequences of vectors, each with the features of a vector. After each block of the middle and
-    of the levels of ``attention``, all positions attend to them."""
-    signals: dict[str, int] = field(default_factory=dict)
-    """Conditions that are signals of the same spatial size, each with its channels, such as ``{"source": 3}``."""
-    second_time: bool = False
-    """Whether the network also takes the time ``s`` that a flow map jumps to."""
-    dropout: float = 0.0
-    """Dropout probability inside the residual blocks."""
-    max_frequency: float = 16.0
-    """Largest angular frequency of the embeddings of time, in radians per unit of ``c_noise``. Methods that
-    differentiate the network in time need it low."""
-    context: int = 0
-    """Frames of the previous chunk, along the last axis, which stand before the signal: the condition ``context``; 0
-    for none."""
     margin: int = 0
     """Empty positions after the signal, along the last axis, whose outputs are dropped, so that the signal's last
     positions have neighbours on both sides like all others; 0 for none."""
-    double_norm: bool = False
-    """Whether the blocks normalise the scale and the shift that the embedding gives them, which keeps the derivative
-    in time bounded: for continuous-time consistency models."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
             raise ValueError(f"widths and blocks need the same length, got {self.widths} and {self.blocks}")
-        if self.dims not in (1, 2, 3):
-            raise ValueError(f"dims must be 1, 2 or 3, got {self.dims}")
         if self.patch < 1 or not self.widths or min(self.widths) < 1 or min(self.blocks) < 1:
             raise ValueError(f"patch, widths and blocks must be positive, got {self}")
+        super().__post_init__()
         if self.head_dim < 1 or min(self.attention, default=0) < 0:
             raise ValueError(
                 f"head_dim must be positive and levels of attention count from 0, got {self.head_dim} "
@@ -109,21 +69,8 @@ class UNetConfig(NetworkConfig):
                 f"basis_functions must be 0 without position_sizes, or positive, got {self.basis_functions} and "
                 f"{self.position_sizes}"
             )
-        names = [*self.vocabularies, *self.scalars, *self.tokens, *self.signals]
-        if "label" in names or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
-            raise ValueError(f"conditions need names of their own, single words other than label, got {names}")
-        if any(size < 1 for size in self.vocabularies.values()) or any(unit <= 0 for unit in self.scalars.values()):
-            raise ValueError(f"sizes of vocabularies and units of scalars must be positive, got {self}")
-        if min([*self.tokens.values(), *self.signals.values()], default=1) < 1:
-            raise ValueError(f"tokens need features and signals channels, got {self.tokens} and {self.signals}")
-        if not MIN_FREQUENCY < self.max_frequency < math.inf:
-            raise ValueError(f"max_frequency must be finite and above {MIN_FREQUENCY}, got {self.max_frequency}")
-        if self.context < 0 or self.context % self.multiple:
-            raise ValueError(f"context must be 0 or a multiple of {self.multiple}, got {self.context}")
         if self.margin < 0 or self.margin % self.multiple:
             raise ValueError(f"margin must be 0 or a multiple of {self.multiple}, got {self.margin}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
     @property
     def multiple(self) -> int:
@@ -136,105 +83,18 @@ class UNetConfig(NetworkConfig):
         folded = f"{self.patch}x{self.patch} space-to-depth" if self.patch > 1 else "full resolution"
         return f"U-Net, widths {' '.join(map(str, self.widths))}, blocks {' '.join(map(str, self.blocks))}, {folded}"
 
-    @property
-    def previous_frames(self) -> int:
-        """Number of frames of the previous chunk that it is conditioned on."""
-        return self.context
-
-    @property
-    def takes_second_time(self) -> bool:
-        """Whether the network uses the time ``s`` that a flow map jumps to."""
-        return self.second_time
-
-    def with_second_time(self, second_time: bool) -> Self:
-        """The same network with or without the second time."""
-        return replace(self, second_time=second_time)
-
-    def advice(self, problem: TimeProblem) -> str | None:
-        """What to change against a problem, as options; ``None`` if the network does not have the problem."""
-        if problem == "steep time embedding":
-            return "take --model.network.max-frequency 16"
-        return None if self.double_norm else "train teacher and student with --model.network.double-norm"
-
     def fitted(self, shape: tuple[int, ...], fields: Mapping[str, Any]) -> Self:
-        """The same network for signals of ``shape`` and the conditions ``fields``.
+        """The same network for signals of ``shape`` and the conditions ``fields``, with the positions of ``shape``."""
+        return replace(super().fitted(shape, fields), position_sizes=shape[1:] if self.position_sizes else ())
 
-        A label becomes a table of classes, and a scalar an embedding in the unit that makes it of order one; tokens are
-        attended to, and a signal is a second input. The field ``context`` is the previous frames: it has the size of
-        ``shape`` in all but the last axis.
-
-        Raises:
-            ValueError: If a signal has another spatial size than ``shape``.
-        """
-        context = fields.get("context")
-        kinds = ("label", "scalar", "tokens", "signal")
-        of_kind = {kind: {n: f for n, f in _others(fields, ["context"]).items() if f.kind == kind} for kind in kinds}
-        for name, reference in of_kind["signal"].items():
-            if tuple(reference.shape[1:]) != tuple(shape[1:]):
-                got = list(reference.shape[1:])
-                raise ValueError(f"{name} must have the spatial size {list(shape[1:])}, got {got}")
-        classes = {name: field.size for name, field in of_kind["label"].items()}
-        return replace(
-            self,
-            channels=shape[0],
-            position_sizes=shape[1:] if self.position_sizes else (),
-            num_classes=classes.pop("label", 0),
-            vocabularies=classes,
-            scalars={name: max(abs(field.low), abs(field.high)) for name, field in of_kind["scalar"].items()},
-            tokens={name: field.dim for name, field in of_kind["tokens"].items()},
-            signals={name: field.shape[0] for name, field in of_kind["signal"].items()},
-            context=0 if context is None else context.shape[-1],
-        )
-
-    def differences(self, theirs: NetworkConfig) -> list[str]:
-        """What keeps weights of a network ``theirs`` from starting this one.
-
-        ``theirs`` may lack the second time, conditions and the basis head, and may have another dropout.
-        """
-        if not isinstance(theirs, UNetConfig):
-            return super().differences(theirs)
-        known = replace(
-            theirs,
-            dropout=self.dropout,
-            second_time=self.second_time,
-            num_classes=theirs.num_classes or self.num_classes,
-            vocabularies={**_others(self.vocabularies, theirs.scalars), **theirs.vocabularies},
-            scalars={**_others(self.scalars, theirs.vocabularies), **theirs.scalars},
-            tokens={**self.tokens, **theirs.tokens},
-            signals={**self.signals, **theirs.signals},
-            basis_functions=theirs.basis_functions or (self.basis_functions if theirs.position_sizes else 0),
-        )
-        return super().differences(known)
-
-    def start_from(self, net: nn.Module, weights: Mapping[str, Tensor], theirs: NetworkConfig) -> None:
-        """Load weights of a network ``theirs``; what it does not have begins without effect.
-
-        New embeddings of labels and of the second time are zero, as those of scalars and the basis head are from the
-        start.
-        """
-        from unistep.nets.unet import UNet
-
-        if not isinstance(net, UNet) or not isinstance(theirs, UNetConfig):
-            return super().start_from(net, weights, theirs)
-        fresh = net.state_dict()
-        net.load_state_dict(fresh | {name: value for name, value in weights.items() if name in fresh})
-        silent: list[nn.Module] = []
-        if net.label is not None and not theirs.num_classes:
-            silent.append(net.label.table)
-        silent += [table.table for name, table in net.classes.items() if name not in theirs.vocabularies]  # type: ignore[misc]
-        if net.second_time is not None and not theirs.second_time:
-            silent.append(net.second_time[-1])
-        for parameter in (p for module in silent for p in module.parameters()):
-            nn.init.zeros_(parameter)
-        return None
+    def bridged(self, theirs: Any) -> Any:
+        """``theirs`` with what it may lack: conditions, the second time and the basis head."""
+        known = super().bridged(theirs)
+        added = self.basis_functions if theirs.position_sizes else 0
+        return replace(known, basis_functions=theirs.basis_functions or added)
 
     def build(self) -> UNet:
         """Make the network, with fresh weights from the global random state."""
         from unistep.nets.unet import UNet  # which imports this module for its types
 
         return UNet(self)
-
-
-def _others(ours: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
-    """What is not in ``taken``."""
-    return {name: value for name, value in ours.items() if name not in taken}

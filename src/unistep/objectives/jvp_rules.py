@@ -52,6 +52,21 @@ def _group_norm(
         return y, tangent if weight is None else tangent * weight.view(-1, *([1] * (x.ndim - 2)))
 
 
+def _layer_norm(
+    func: object, x: Tensor, v: Tensor, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    """The same of the normalisation of each vector."""
+    del func
+    if x.device.type != "cpu" and torch.is_autocast_enabled(x.device.type):
+        x, v = x.float(), v.float()  # as autocast has it there
+    y, mean, rstd = torch.native_layer_norm(x, shape, weight, bias, eps)
+    with torch.no_grad():
+        ones = None if weight is None else torch.ones_like(weight)  # whose type goes with that of the moments
+        only_x = [True, False, False]
+        tangent = torch.ops.aten.native_layer_norm_backward(v.to(x.dtype), x, shape, mean, rstd, ones, None, only_x)[0]
+        return y, tangent if weight is None else tangent * weight
+
+
 RULES: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {
     F.conv1d: _linear,
     F.conv2d: _linear,
@@ -59,6 +74,7 @@ RULES: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {
     F.linear: _linear,
     F.silu: _silu,
     F.group_norm: _group_norm,
+    F.layer_norm: _layer_norm,
 }
 """``rule(func, x, tangent of x, *other arguments) -> (value, tangent)``."""
 

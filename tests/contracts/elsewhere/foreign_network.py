@@ -49,10 +49,9 @@ class Perceptron(nn.Module):
         wide = [u.reshape(len(u), -1).mean(dim=1, keepdim=True).expand(len(x), 1) for u in (t, s)]
         h = self.read(x.flatten(1)) + self.clock(torch.cat([*wide, wide[0].sin(), wide[1].sin()], dim=1))
         for name, table in self.tables.items():
-            if name in condition:
-                given = condition[name]
-                label = given if isinstance(given, Tensor) else given.index
-                h = h + table[torch.where(label < 0, len(table) - 1, label)]
+            given = condition.get(name, torch.full((len(x),), -1))
+            label = given if isinstance(given, Tensor) else given.index
+            h = h + table[torch.where(label < 0, len(table) - 1, label)]
         for name, dial in self.dials.items():
             if name in condition:
                 given = condition[name]
