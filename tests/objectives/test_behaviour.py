@@ -15,7 +15,7 @@ from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDeno
 from unistep.core.path import Path, VarianceExploding
 from unistep.core.seeding import ShardGenerator
 from unistep.core.solvers import heun_step
-from unistep.core.timesteps import ConstantLevels, DoublingCurriculum, SqrtCurriculum
+from unistep.core.timesteps import ConstantLevels, DoublingCurriculum, LogNormal, SqrtCurriculum
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.base import Objective
 from unistep.objectives.cd import CDConfig, ConsistencyDistillation
@@ -24,8 +24,11 @@ from unistep.objectives.denoising import Denoising, DenoisingConfig
 from unistep.objectives.distance import PseudoHuber
 from unistep.objectives.ect import EasyConsistencyTuning, ECTConfig
 from unistep.objectives.imm import IMMConfig
+from unistep.objectives.pairing import paired
 
 VE = VarianceExploding()
+WIDE = LogNormal(mean=0.0, std=0.5)
+"""Noise levels at which noise is found again from a point and its data without loss of digits."""
 LABEL = {"label": torch.tensor([0, 1, 2, 0, 1, 2])}
 
 
@@ -177,6 +180,30 @@ def test_both_branches_are_told_the_same_condition(kind: str) -> None:
     target = getattr(objective, "target", None)
     for call in net.calls + teacher_net.calls + (target.net.calls if target is not None else []):
         assert torch.equal(call["condition"]["label"].index, LABEL["label"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["denoising", "easy"])
+def test_noise_can_be_paired_with_its_data(kind: str) -> None:
+    """The same noise as without, in the order of the optimal assignment."""
+    x0 = 2 * torch.randn(40, 2, generator=torch.Generator().manual_seed(3))
+    noises = []
+    for pairing in ("independent", "optimal_transport"):
+        net = Spy()
+        objective: Objective = (
+            Denoising(Denoiser(net, VE), DenoisingConfig(times=WIDE, pairing=pairing))
+            if kind == "denoising"
+            else EasyConsistencyTuning(
+                ConsistencyModel(net, VE, boundary=0.0), None, ECTConfig(times=WIDE, pairing=pairing)
+            )
+        )
+        objective(x0, {}, generator=torch.Generator().manual_seed(0), progress=0.9)
+        far = next(call for call in net.calls if call["grad"])
+        t = (4 * far["t"]).exp()[:, None]
+        noises.append((far["x"] * (t.square() + 0.25).sqrt() - x0) / t)
+    plain, near = noises
+    wanted = paired(plain, x0, {}, "optimal_transport")
+    torch.testing.assert_close(near, wanted, rtol=1e-3, atol=1e-3)
+    assert (x0 - near).square().sum() < 0.7 * (x0 - plain).square().sum()
 
 
 def test_labels_are_dropped_for_guidance_in_their_share() -> None:
