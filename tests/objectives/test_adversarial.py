@@ -17,7 +17,7 @@ from unistep.core.sampling import sample_gamma
 from unistep.objectives.adversarial import RATIO_RANGE, AdversarialConfig, Adversary, gradient_ratio, last_weight
 from unistep.objectives.ctm import ConsistencyTrajectory, CTMConfig, CTMTrainingConfig
 from unistep.objectives.distance import SquaredL2
-from unistep.objectives.pcm import PCMConfig
+from unistep.objectives.pcm import PCMConfig, PhasedConsistency
 from unistep.optimizers import AdamConfig
 
 VE = VarianceExploding()
@@ -149,8 +149,13 @@ def test_without_a_gradient_it_is_evaluated_all_the_same() -> None:
 
 
 def test_the_phases_compare_answers_with_targets_on_their_edges() -> None:
-    """At an exact agreement of the two the discriminator sees one law twice, and its best score is 0."""
+    """At an exact agreement of the two the discriminator sees one distribution twice, and its best score is 0."""
     seen: list[Tensor] = []
+    compared: list[Tensor] = []
+
+    def metric(answer: Tensor, wanted: Tensor) -> Tensor:
+        compared.extend([answer, wanted])
+        return SquaredL2()(answer, wanted)
 
     class Seeing(Judge):
         def forward(self, x: Tensor, condition: object) -> Tensor:
@@ -158,18 +163,36 @@ def test_the_phases_compare_answers_with_targets_on_their_edges() -> None:
             return super().forward(x, condition)
 
     config = PCMConfig(phases=2, adversarial=AdversarialConfig(weight=1.0, balance="fixed"))
-    objective = config.build(FlowMap(PlanarNet(8), VE), None, Seeing())
+    objective = PhasedConsistency(FlowMap(PlanarNet(8), VE), None, config, metric, Seeing())
     loss = objective(torch.randn(6, 2), {}, generator=torch.Generator().manual_seed(0), progress=0.9)
     answer, detached, wanted = seen
     assert answer.requires_grad
     assert not detached.requires_grad
     assert not wanted.requires_grad
-    torch.testing.assert_close(answer, detached)
+    for found, expected in zip(seen, (compared[0], *compared), strict=True):
+        assert torch.equal(found, expected)
     assert loss.logs["adversarial/discriminator"] > 0
     (group,) = objective.param_groups()
     assert group.optimizer == AdamConfig(lr=1e-3, betas=(0.5, 0.99))
     assert group.module is objective.adversary
     assert PCMConfig().build(FlowMap(PlanarNet(8), VE), None).param_groups() == []
+
+
+def test_trajectories_are_compared_with_data() -> None:
+    seen: list[Tensor] = []
+
+    class Seeing(Judge):
+        def forward(self, x: Tensor, condition: object) -> Tensor:
+            seen.append(x)
+            return super().forward(x, condition)
+
+    config = CTMConfig(levels=6, denoising_weight=0.0, adversarial=AdversarialConfig(weight=1.0, balance="fixed"))
+    objective = config.build(FlowMap(TwoTimesNet(16), VE), Denoiser(PlanarNet(8), VE), Seeing())
+    x0 = torch.randn(6, 2)
+    objective(x0, {}, generator=torch.Generator().manual_seed(0), progress=0.9)
+    estimate, detached, real = seen
+    assert torch.equal(estimate, detached)
+    assert torch.equal(real, x0)
 
 
 @pytest.mark.timeout(900)

@@ -194,6 +194,16 @@ def test_times_are_on_the_grid_and_in_order() -> None:
     assert len(seen) > 0.8 * len(pairs)
 
 
+def test_without_a_teacher_the_ode_is_that_of_the_target() -> None:
+    """The averaged network solves it, in its own denoiser's calls ``s = t``; the student only jumps."""
+    net = Spy()
+    config = CTMTrainingConfig(levels=6, max_steps=1, solver="heun")
+    objective = config.build(FlowMap(net, VE), None)
+    objective(torch.zeros(8, 2), {}, generator=torch.Generator().manual_seed(1), progress=0.0)
+    own = [[call for call in n.calls if torch.equal(call[0], call[2])] for n in (objective.target.net, net)]  # type: ignore[arg-type]
+    assert [len(calls) for calls in own] == [2, 1]  # Heun's two, and the denoising term
+
+
 def test_the_number_of_steps_follows_its_law_and_is_one_for_all_shares() -> None:
     generator = torch.Generator().manual_seed(0)
     drawn = torch.tensor([draw_steps(4, 1.0, generator) for _ in range(600)])

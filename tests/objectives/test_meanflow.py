@@ -109,6 +109,21 @@ def test_at_equal_times_it_is_flow_matching(path: Path) -> None:
     torch.testing.assert_close(torch.autograd.grad(loss.mean(), list(student.parameters())), gradient)
 
 
+def test_the_adaptive_weight_is_a_constant_for_the_gradient() -> None:
+    r"""The gradient is :math:`\nabla\lVert\Delta\rVert^2 / (\lVert\Delta\rVert^2 + \epsilon)^p`, for each example."""
+    torch.manual_seed(0)
+    student, x0 = FlowMap(TwoTimesNet(16).double(), LINEAR), gaussian_data(1, size=2)
+    law = GivenPairs(t=(0.7,), r=(0.2,))
+    found = {}
+    for power in (0.0, 0.8):
+        objective = MeanFlow(student, MeanFlowConfig(times=law, power=power, eps=0.02))
+        loss = objective(x0, {}, generator=torch.Generator().manual_seed(5), progress=0.0).per_example
+        found[power] = loss.item(), torch.autograd.grad(loss.mean(), list(student.parameters()))
+    weight = (found[0.0][0] + 0.02) ** -0.8
+    for gradient, plain in zip(found[0.8][1], found[0.0][1], strict=True):
+        torch.testing.assert_close(gradient, weight * plain)
+
+
 @pytest.mark.parametrize("method", ["exact", "finite"])
 def test_the_loss_is_the_identity_with_a_finite_difference_along_the_path(method: str) -> None:
     """Between two moments of one trajectory; the weight is the adaptive one."""
