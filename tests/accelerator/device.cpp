@@ -4,8 +4,9 @@
 // processor and back, after it has refused to mix the two devices as CUDA does: an index may lie on the processor, and
 // so may a scalar. Random numbers are those of the processor for the same seed.
 
-#include <torch/extension.h>
+#include <torch/library.h>
 
+#include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
@@ -205,4 +206,4 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("view_as_complex", [](const Tensor& tensor) { return at::native::view_as_complex(tensor); });
 }
 
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) { at::RegisterPrivateUse1HooksInterface(&hooks); }
+const bool registered = (at::RegisterPrivateUse1HooksInterface(&hooks), true);

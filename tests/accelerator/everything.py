@@ -69,7 +69,13 @@ ON_CUDA = {
 
 def register(folder: Path) -> None:
     """Compile the device and make it known as ``simulated``."""
-    build("simulated_device", [str(Path(__file__).with_name("device.cpp"))], build_directory=str(folder))
+    build(
+        "simulated_device",
+        [str(Path(__file__).with_name("device.cpp"))],
+        extra_cflags=["-O0"],
+        build_directory=str(folder),
+        is_python_module=False,
+    )
     torch.utils.rename_privateuse1_backend("simulated")
     module = types.ModuleType("torch.simulated")
     module.is_available = lambda: True  # type: ignore[attr-defined]

@@ -178,6 +178,20 @@ def test_the_phases_compare_answers_with_targets_on_their_edges() -> None:
     assert PCMConfig().build(FlowMap(PlanarNet(8), VE), None).param_groups() == []
 
 
+def test_the_balance_is_with_the_consistency_loss_alone() -> None:
+    """Denoising, whose weight is another matter, leaves the adversarial weight as it is."""
+    found = []
+    for denoising in (0.0, 3.0):
+        torch.manual_seed(0)
+        config = CTMConfig(levels=6, denoising_weight=denoising, adversarial=AdversarialConfig(weight=1.0))
+        objective = config.build(FlowMap(TwoTimesNet(16), VE), Denoiser(PlanarNet(8), VE), Judge())
+        x0 = torch.randn(8, 2, generator=torch.Generator().manual_seed(1))
+        logs = objective(x0, {}, generator=torch.Generator().manual_seed(0), progress=0.9).logs
+        found.append(logs["adversarial/weight"])
+    assert torch.equal(*found)
+    assert RATIO_RANGE[0] < found[0] < RATIO_RANGE[1]
+
+
 def test_trajectories_are_compared_with_data() -> None:
     seen: list[Tensor] = []
 

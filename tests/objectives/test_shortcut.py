@@ -134,6 +134,25 @@ def test_a_jump_is_taught_by_its_two_halves() -> None:
     assert loss.logs["shortcut/velocity"].item() == pytest.approx(loss.per_example[~jumping].mean().item())
 
 
+def test_the_halves_are_a_constant_for_the_gradient() -> None:
+    """Also where the student itself takes them."""
+    torch.manual_seed(0)
+    student, x0 = FlowMap(TwoTimesNet(16).double(), TrigFlow(), boundary=0.0), gaussian_data(32, size=2)
+    objective = Shortcut(student, ShortcutConfig(sections=8, share=1.0, target_ema=0.0))
+    calls = record(student)
+    loss = objective(x0, {}, generator=torch.Generator().manual_seed(4), progress=0.0).per_example
+    (x, t, s), unit = calls[-1], student.path.t_max / 8
+    middle, tiny = (t + s) / 2, (t - s) / unit < 2.5
+    with torch.no_grad():
+        first = student.velocity(x, t, torch.where(tiny, t, middle))
+        ahead = x + (middle - t)[:, None] * first
+        mean = (first + student.velocity(ahead, middle, torch.where(tiny, middle, s))) / 2
+    wanted = (student.velocity(x, t, s) - mean).square().mean(dim=1)
+    torch.testing.assert_close(loss, wanted, rtol=1e-9, atol=1e-12)
+    gradients = [torch.autograd.grad(value.mean(), list(student.parameters())) for value in (loss, wanted)]
+    torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-12)
+
+
 def test_jumps_from_anywhere_stay_on_the_way() -> None:
     student = FlowMap(LabelledNet(), LINEAR, boundary=LINEAR.t_min)
     asked = record(student)
