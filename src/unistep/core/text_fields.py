@@ -35,6 +35,8 @@ class TextField(TokensField):
     """Name of the encoder."""
     example: str = ""
     """A text that the model was trained on."""
+    judge: str = ""
+    """Name of a text-image network that tells whether a sample fits its text; empty where there is none."""
 
     @property
     def extent(self) -> str:

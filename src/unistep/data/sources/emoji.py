@@ -185,7 +185,7 @@ class Emoji(Source):
             shape=shape,
             items=items,
             parallel=False,
-            fields={"text": TextField(length=LENGTH, dim=384, encoder="minilm", example=EXAMPLE)},
+            fields={"text": TextField(length=LENGTH, dim=384, encoder="minilm", example=EXAMPLE, judge="emoji-text")},
             licence=LICENCE,
         )
 

@@ -1,0 +1,92 @@
+"""Whether an image fits its text."""
+
+import pytest
+import torch
+
+from unistep.core.condition import TextField, Tokens
+from unistep.data import Dataset
+from unistep.evaluation.text_image import TextImageNetwork, found_among, load_text_image, save_text_image
+from unistep.evaluation.text_metrics import TextMetrics
+from unistep.modalities.image import ImageModality
+
+SHAPE = (3, 16, 16)
+
+
+def network() -> TextImageNetwork:
+    torch.manual_seed(0)
+    return TextImageNetwork(in_channels=3, size=16, channels=(8, 16), text_dim=6, dim=8)
+
+
+def items(count: int = 24) -> Dataset:
+    """Pictures of one colour each, with that colour as their text."""
+    generator = torch.Generator().manual_seed(0)
+    colours = torch.rand(count, 3, generator=generator)
+    x = (colours[:, :, None, None].expand(count, *SHAPE) * 2 - 1).contiguous()
+    vectors = torch.cat([colours, colours.flip(1)], dim=1)[:, None]
+    field = TextField(length=1, dim=6, encoder="minilm")
+    return Dataset.from_tensors(
+        x, modality=ImageModality(size=16, channels=3), fields={"text": field}, text=Tokens.whole(vectors)
+    )
+
+
+def test_the_own_text_is_found_where_it_is_the_closest():
+    texts = torch.eye(24)
+    own = torch.arange(24)
+    generator = torch.Generator().manual_seed(0)
+    assert found_among(texts, own, texts, generator).mean() == 1
+    assert found_among(-texts, own, texts, generator).mean() == 0
+    # Equal closeness is no find: an image that says nothing finds nothing.
+    assert found_among(torch.ones(24, 24), own, texts, generator).mean() == 0
+
+
+def test_chance_is_one_in_the_number_of_choices():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(4000, 8, generator=generator)
+    texts = torch.randn(40, 8, generator=generator)
+    own = torch.randint(40, (4000,), generator=generator)
+    share = found_among(images, own, texts, generator, choices=20).mean().item()
+    assert abs(share - 0.05) < 4 * (0.05 * 0.95 / 4000) ** 0.5
+
+
+def test_too_few_texts_are_refused():
+    with pytest.raises(ValueError, match="among 20 texts needs as many, got 3"):
+        found_among(torch.eye(3), torch.arange(3), torch.eye(3), torch.Generator())
+
+
+def test_training_brings_texts_and_images_together_and_metrics_see_it():
+    data, net = items(), network()
+    generator = torch.Generator().manual_seed(0)
+    x, condition = data.batch(range(24))
+    signal = data.modality.to_signal(x)
+    vectors = condition["text"].tokens[:, 0]  # type: ignore[attr-defined]
+    optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+    for _ in range(120):
+        loss = net.train().loss(signal + 0.02 * torch.randn(signal.shape, generator=generator), vectors)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    metrics = TextMetrics(data, 24, 0, network=net.eval())
+    right = metrics.accumulator("samples")
+    wrong = metrics.accumulator("samples")
+    assert right is not None
+    assert wrong is not None
+    real = signal[metrics.index]
+    for start in range(0, 24, 10):
+        right.update(real[start : start + 10], torch.zeros(10, 1))
+        wrong.update(real.roll(7, 0)[start : start + 10], torch.zeros(10, 1))
+    assert right.compute()["retrieved ↑"] > 0.6
+    assert wrong.compute()["retrieved ↑"] < 0.3
+    texts = metrics.condition["text"]
+    assert len(texts) == 24
+    assert torch.equal(texts[5][0], vectors[metrics.index[5]])
+
+
+def test_a_saved_network_is_the_same(tmp_path):
+    net = network().eval()
+    save_text_image(net, tmp_path / "net", "A card.")
+    loaded = load_text_image(str(tmp_path / "net"))
+    x = torch.rand(2, *SHAPE)
+    # Weights are stored in half precision: eleven bits.
+    assert (net.embed_images(x) - loaded.embed_images(x)).abs().max() < 0.02
+    with pytest.raises(ValueError, match="no text-image network"):
+        load_text_image("emoji-texts")
