@@ -2,8 +2,10 @@
 
     python benchmarks/step_cost.py --threads 1 --rounds 7 --json step_cost.json
     python benchmarks/step_cost.py fashion/sct fashion/meanflow
+    python benchmarks/step_cost.py fashion/tcm fashion/pcm --progress 0 --whole
 
-Same network widths, data, batch and device. The methods take turns, one gradient each, so that other work on the
+With ``--whole`` each method has a second row in which its networks are called for all items of a batch, also for those
+whose results are known without, as compiled networks are. Same network widths, data, batch and device. The methods take turns, one gradient each, so that other work on the
 machine falls on all alike; processor time is counted on a CPU and the clock on a GPU. The median of the rounds is
 reported.
 """
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from unistep.core.flowmap import Map
 from unistep.data import Loader, prepare
 from unistep.evaluation.hardware import hardware
 from unistep.hub.load import load
@@ -46,6 +49,13 @@ def stepper_of(name: str, batch: int, world: World) -> TrainStep:
     return TrainStep(objective, loader, examples, LoopOptions.of(config), world)
 
 
+def call_for_all(train_step: TrainStep) -> None:
+    """Let the networks pass for compiled ones, which see whole batches only."""
+    for part in train_step.module.modules():
+        if isinstance(part, Map):
+            part.net._compiled_call_impl = part.net._call_impl
+
+
 def main() -> None:
     """Take turns and print the ratios."""
     known = [name for name, config in reproductions().items() if config.model.kind != "denoiser"]
@@ -54,6 +64,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--progress", type=float, default=0.9, help="share of the training that is done")
+    parser.add_argument("--whole", action="store_true", help="also call the networks for all items")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -65,17 +77,21 @@ def main() -> None:
     clock = time.process_time if world.device.type == "cpu" else time.perf_counter
     names = list(dict.fromkeys([YARDSTICK, *(args.methods or known)]))
     steppers = {name: stepper_of(name, args.batch_size, world) for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    if args.whole:
+        for name in names:
+            steppers[f"{name}, all items"] = stepper_of(name, args.batch_size, world)
+            call_for_all(steppers[f"{name}, all items"])
+    seconds: dict[str, list[float]] = {name: [] for name in steppers}
     for turn in range(args.rounds + 1):
         for name, train_step in steppers.items():
             begin = clock()
-            train_step.gradient(turn, 0.9)
+            train_step.gradient(turn, args.progress)
             if world.device.type == "cuda":
                 torch.cuda.synchronize()
             if turn:  # the first is a warm-up
                 seconds[name].append(clock() - begin)
     median = {name: statistics.median(found) for name, found in seconds.items()}
-    facts = f"batch {args.batch_size}, {args.rounds} rounds; {YARDSTICK} {median[YARDSTICK]:.3f} s a step"
+    facts = f"batch {args.batch_size}, progress {args.progress:g}, {args.rounds} rounds; {YARDSTICK} {median[YARDSTICK]:.3f} s a step"
     print(f"{hardware(world.device)}; {facts}")
     for name, value in median.items():
         print(f"{name:<28}{value / median[YARDSTICK]:6.2f}")

@@ -40,7 +40,8 @@ class FrameNet(nn.Module):
         self.shape: torch.Size | None = None
 
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: object) -> Tensor:
-        self.shape = t.shape
+        if torch.is_grad_enabled() or self.shape is None:  # targets may be asked for a part of the batch
+            self.shape = t.shape
         phase = expand_to(t, x) if s is None else expand_to(t, x) + 0.5 * expand_to(s, x)
         shift = 0.0
         if isinstance(condition, dict) and "label" in condition:

@@ -173,7 +173,7 @@ def test_times_are_on_the_grid_and_in_order() -> None:
     for seed in range(40):
         objective, net, target, teacher = spied(levels=6, denoising_weight=0.0)
         objective(torch.zeros(8, 2), {}, generator=torch.Generator().manual_seed(seed), progress=0.0)
-        (u, _, s_target, _), (t, _, s, _) = net.calls
+        (t, _, s, _), (u, _, s_target, _) = net.calls
         assert s is not None
         assert s_target is not None
         torch.testing.assert_close(s, s_target)

@@ -158,7 +158,7 @@ def test_a_group_shares_its_times_and_a_pair_its_data_and_noise() -> None:
     x0 = torch.randn(40, 2, dtype=torch.float64)
     objective = matching(net=Spy(), particles=4, k=3)
     objective(x0, {}, generator=torch.Generator().manual_seed(0), progress=0.0)
-    (x_r, r, s), (x_t, t, s_again) = calls
+    (x_t, t, s), (x_r, r, s_again) = calls
     assert torch.equal(s, s_again)
     noises = []
     for x, times in ((x_t, t), (x_r, r)):

@@ -158,7 +158,8 @@ def test_below_the_transition_the_first_stage_answers_for_the_same_condition(mon
     loss = objective(x0, {"label": label}, generator=torch.Generator().manual_seed(0), progress=0.0)
     wanted = pairs[0][1][:, 0] / label
     below = wanted > 10
-    assert nets[0].seen == [400, 400]
+    part = int((~below).sum())
+    assert nets[0].seen == [400, part + -part % 50]  # an eighth of the batch more at most
     assert nets[1].seen == [int(below.sum())]
     assert float(loss.logs["tcm/first_stage"]) == pytest.approx(float(below.float().mean()))
     assert 0.3 < float(below.float().mean()) < 0.9  # a quarter lies at the transition, many close above

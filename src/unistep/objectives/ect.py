@@ -17,7 +17,7 @@ from unistep.objectives.base import Loss, Objective, expects, item_level, with_s
 from unistep.objectives.distance import Distance, Metric, PseudoHuber, weighted_distance
 from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.pairing import Pairing, paired
-from unistep.objectives.targets import TargetSource, target_point, validate_teacher
+from unistep.objectives.targets import TargetSource, target_point, target_prediction, validate_teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,7 @@ class EasyConsistencyTuning(Objective):
             lambda: self.student(x_t, t, None, condition),
             lambda: self.student(x_r, r, None, condition),
             x0.device,
+            target_prediction(self.student, x_r, r, condition),
         )
         gap = sigma - closer
         weight = {

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.core.condition import Condition, drop
+from unistep.core.condition import Condition, drop, select
 from unistep.core.flowmap import Denoiser, FlowMap, Map
 from unistep.core.path import Path, expand_to
 from unistep.core.seeding import Randomness, randn_like
@@ -20,6 +20,7 @@ from unistep.objectives.adversarial import AdversarialMethodConfig
 from unistep.objectives.base import Loss, Objective, ParamGroup, expects, item_level, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, PseudoHuber, weighted_distance
 from unistep.objectives.guidance import GuidedTeacherConfig
+from unistep.objectives.partial import call_where, is_compiled
 from unistep.objectives.targets import TargetSource, target_point, validate_teacher
 
 
@@ -181,10 +182,15 @@ class PhasedConsistency(Objective):
         # At the edge the jump has length zero and returns the point itself; the network is called at a trained time.
         inside = closer > edge
         asked = torch.where(inside, r, t)
+
+        def inner(rows: Tensor) -> Tensor:
+            return self.student(x_r[rows], asked[rows], s[rows], select(condition, rows))
+
         answer, jumped = with_same_dropout(
             lambda: self.student(x_t, t, s, condition),
             lambda: self.student(x_r, asked, s, condition),
             x0.device,
+            None if is_compiled(self.student) else lambda: call_where(inside, inner, x_r),
         )
         wanted = torch.where(expand_to(inside, x0), jumped, x_r)
         weight = 1 / (sigma - closer) if config.weighting == "inverse_gap" else torch.ones_like(sigma)

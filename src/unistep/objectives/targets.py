@@ -1,17 +1,19 @@
-"""The target point that a noisier one is compared with: of the same data and noise, or along a teacher's ODE."""
+"""The target point, of the same data and noise or along a teacher's ODE, and the prediction there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.core.condition import Condition
-from unistep.core.flowmap import AnyDenoiser
+from unistep.core.condition import Condition, select
+from unistep.core.flowmap import AnyDenoiser, ConsistencyModel
 from unistep.core.path import Path, expand_to
 from unistep.core.solvers import STEPS
+from unistep.objectives.partial import call_where, is_compiled
 
 TargetSource = Literal["data", "euler", "heun"]
 """``data`` is the point of the same data and noise, ``euler`` and ``heun`` a step of a teacher's ODE."""
@@ -73,6 +75,35 @@ def target_point(
     # For r = 0 the ODE step would be one denoiser call; the data is equally unbiased and costs none.
     positive = r > 0
     r_safe = torch.where(positive, r, path.time_at(torch.full_like(r, 1e-4)))
+
+    def stepped(rows: Tensor) -> Tensor:
+        return STEPS[how](teacher, x_t[rows], t[rows], r_safe[rows], select(condition, rows))
+
     with torch.no_grad():
-        stepped = STEPS[how](teacher, x_t, t, r_safe, condition)
-    return torch.where(expand_to(positive, x0), stepped, x0)
+        whole = is_compiled(teacher)
+        found = stepped(torch.arange(len(x0), device=x0.device)) if whole else call_where(positive, stepped, x0)
+    return torch.where(expand_to(positive, x0), found, x0)
+
+
+def target_prediction(
+    student: ConsistencyModel, x_r: Float[Tensor, "b *shape"], r: Float[Tensor, "b *levels"], condition: Condition
+) -> Callable[[], Float[Tensor, "b *shape"]] | None:
+    r"""The prediction at the target point, without a call for items at the boundary, where :math:`f(x, \epsilon) = x`.
+
+    Args:
+        student: The consistency model.
+        x_r: The target points.
+        r: Their times.
+        condition: Their condition.
+
+    Returns:
+        What gives it; ``None`` for a compiled network, which is called with one size of batch only.
+    """
+    if is_compiled(student):
+        return None
+    beyond = r != student.boundary
+
+    def call(rows: Tensor) -> Tensor:
+        return student(x_r[rows], r[rows], None, select(condition, rows))
+
+    return lambda: call_where(beyond, call, x_r)

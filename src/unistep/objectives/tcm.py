@@ -16,6 +16,7 @@ from unistep.core.seeding import Randomness, randn_like, uniform
 from unistep.core.timesteps import HeavyTailed, RatioCurriculum
 from unistep.objectives.base import Loss, Objective, ObjectiveConfig, expects, item_level, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, PseudoHuber, weighted_distance
+from unistep.objectives.partial import call_where, is_compiled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,22 @@ class TruncatedConsistencyTraining(Objective):
     ) -> Float[Tensor, "b *shape"]:
         """The prediction of the student, or of the first stage where ``below`` is true."""
         # The student sees the whole batch: on a part of it, dropout would not draw the mask of the other branch.
-        wanted = self.student(x_r, r, None, condition)
+        return self.with_first_stage(self.student(x_r, r, None, condition), x_r, r, below, condition)
+
+    def part_target(
+        self, x_r: Tensor, r: Tensor, below: Bool[Tensor, "b *levels"], condition: Condition
+    ) -> Float[Tensor, "b *shape"]:
+        """The same without a call of the student for items that are below with all of their parts."""
+
+        def call(rows: Tensor) -> Tensor:
+            return self.student(x_r[rows], r[rows], None, select(condition, rows))
+
+        return self.with_first_stage(call_where(~below, call, x_r), x_r, r, below, condition)
+
+    def with_first_stage(
+        self, wanted: Tensor, x_r: Tensor, r: Tensor, below: Bool[Tensor, "b *levels"], condition: Condition
+    ) -> Float[Tensor, "b *shape"]:
+        """The prediction of the student ``wanted``, with that of the first stage where ``below`` is true."""
         rows = below.flatten(1).any(dim=1) if below.ndim > 1 else below
         if rows.any():
             first = self.teacher(x_r[rows], r[rows], None, select(condition, rows))
@@ -160,6 +176,7 @@ class TruncatedConsistencyTraining(Objective):
             lambda: self.student(x_t, t, None, condition),
             lambda: self.target(x_r, r, below, condition),
             x0.device,
+            None if is_compiled(self.student) else lambda: self.part_target(x_r, r, below, condition),
         )
         weight = {
             "inverse_gap": 1 / (sigma - closer),
