@@ -5,7 +5,9 @@
     python benchmarks/step_cost.py fashion/tcm fashion/pcm --progress 0 --whole
 
 With ``--whole`` each method has a second row in which its networks are called for all items of a batch, also for those
-whose results are known without, as compiled networks are. Same network widths, data, batch and device. The methods take turns, one gradient each, so that other work on the
+whose results are known without, as compiled networks are.
+
+Same network widths, data, batch and device. The methods take turns, one gradient each, so that other work on the
 machine falls on all alike; processor time is counted on a CPU and the clock on a GPU. The median of the rounds is
 reported.
 """
@@ -91,7 +93,8 @@ def main() -> None:
             if turn:  # the first is a warm-up
                 seconds[name].append(clock() - begin)
     median = {name: statistics.median(found) for name, found in seconds.items()}
-    facts = f"batch {args.batch_size}, progress {args.progress:g}, {args.rounds} rounds; {YARDSTICK} {median[YARDSTICK]:.3f} s a step"
+    facts = f"batch {args.batch_size}, progress {args.progress:g}, {args.rounds} rounds"
+    facts += f"; {YARDSTICK} {median[YARDSTICK]:.3f} s a step"
     print(f"{hardware(world.device)}; {facts}")
     for name, value in median.items():
         print(f"{name:<28}{value / median[YARDSTICK]:6.2f}")

@@ -23,6 +23,13 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
 
     .. math:: X \leftarrow aX + (bXX^\top + c(XX^\top)^2)X, \quad X_0 = G/\lVert G\rVert_F
 
+    Where one side is twice the other or more, as in convolutions, the polynomials of the short side's Gram matrix
+    :math:`A = XX^\top` are multiplied first and :math:`X_0` once with the product, as all of them commute:
+
+    .. math:: P = aI + bA + cA^2, \quad Q \leftarrow PQ, \quad A \leftarrow PAP, \quad X = Q X_0
+
+    This takes less than half of the arithmetic. It squares the singular values, so that bfloat16 has too few digits.
+
     Args:
         matrices: Shape ``[k, rows, columns]``.
         iterations: Number of Newton-Schulz iterations; after five the singular values lie in about [0.7, 1.2].
@@ -37,10 +44,27 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    if x.shape[2] >= 2 * x.shape[1] and x.dtype in (torch.float32, torch.float64) and iterations > 0:
+        x = _gram_polynomial(x @ x.mT, iterations) @ x
+        return x.mT if tall else x
     for _ in range(iterations):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
+
+
+def _gram_polynomial(gram: Tensor, iterations: int) -> Tensor:
+    """The product of the polynomials of all iterations, ``[k, rows, rows]``, from the Gram matrices."""
+    a, b, c = QUINTIC
+    product: Tensor | None = None
+    for iteration in range(iterations):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        product = factor if product is None else factor @ product
+        if iteration + 1 < iterations:
+            gram = factor @ gram @ factor
+    assert product is not None
+    return product
 
 
 def orthogonalise_all(matrices: Sequence[Tensor], iterations: int = 5) -> list[Tensor]:
