@@ -163,6 +163,12 @@ PAPERS: dict[str, Paper] = {
         2023,
         "2304.14772",
     ),
+    "yang2026fd": Paper(
+        "Representation Fréchet Loss for Visual Generation",
+        ("Jiawei Yang", "Zhengyang Geng", "Xuan Ju", "Yonglong Tian", "Yue Wang"),
+        2026,
+        "2604.28190",
+    ),
     "karras2023dynamics": Paper(
         "Analyzing and Improving the Training Dynamics of Diffusion Models",
         ("Tero Karras", "Miika Aittala", "Jaakko Lehtinen", "Janne Hellsten", "Timo Aila", "Samuli Laine"),

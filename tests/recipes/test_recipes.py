@@ -17,7 +17,7 @@ from unistep.cli.recipes import overview
 from unistep.data import DataConfig
 from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub import load, save
-from unistep.objectives import DriftingConfig, IMMConfig
+from unistep.objectives import DriftingConfig, FDConfig, IMMConfig
 from unistep.recipes import Method, facts, find_recipe, methods, recipe, recipes, reproductions
 from unistep.training import log, plan
 from unistep.training.run import train
@@ -46,7 +46,7 @@ def sound_folder(folder: Path) -> DataConfig:
 def test_there_is_one_for_every_method() -> None:
     assert set(METHODS) == {
         *{"denoising", "ect", "ct", "cd", "ict", "sct", "scd", "tcm", "pcm", "ctm", "meanflow", "meanflow-distilled"},
-        *{"imf", "shortcut", "imm", "drifting"},
+        *{"imf", "shortcut", "imm", "drifting", "fd"},
     }
     assert {f"fashion/{name}" for name in METHODS} <= set(REPRODUCTIONS)
     assert list(recipes()) == METHODS + REPRODUCTIONS
@@ -170,9 +170,12 @@ def _small(config: RunConfig) -> RunConfig:
         config = replace(config, objective=replace(config.objective, group=4))
     if isinstance(config.objective, IMMConfig):
         config = replace(config, objective=replace(config.objective, particles=4))
+    if isinstance(config.objective, FDConfig):
+        config = replace(config, objective=replace(config.objective, population=400))
     network: Any = config.model.network
     model = replace(config.model, network=replace(network, **SMALL), steps=min(2, config.model.steps))
-    return replace(config, auto=(), model=model, max_steps=2, batch_size=8, precision="fp32")
+    selection = replace(config.selection, every=min(2, config.selection.every), samples=16)
+    return replace(config, auto=(), model=model, max_steps=2, batch_size=8, precision="fp32", selection=selection)
 
 
 def _train(config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
@@ -182,6 +185,8 @@ def _train(config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("UNISTEP_CACHE", str(folder / "cache"))
     if config.objective.starts_from_teacher or config.teacher is not None or config.recipe == "tcm":
         config = replace(config, teacher=str(_teacher(config, folder / "teacher")))
+    if config.objective.continues:
+        config = replace(config, init=str(_teacher(config, folder / "start")))
     assert train(config, folder / "run", device="cpu", console=Console(quiet=True))
     g = load(folder / "run")
     assert g.sample(2, label=1).shape == (2, *g.signal_shape)

@@ -39,6 +39,8 @@ def job(name: str, out: Path, **changes: Any) -> dict[str, Any]:
     """One step from the weights of a teacher: a fresh network's last layer is zero, and so are most gradients."""
     teacher = out.parent / ("first" if name == "tcm" else "teacher")
     settings = {**PLAIN, "max_steps": 1, "teacher": str(teacher), **changes}
+    if METHODS[name].continues:  # each part of an accumulated batch is compared by itself
+        settings |= {"init": str(teacher), "accumulation": 1}
     only = name not in TO_THE_END
     work = {"objective": name, "out": str(out), "gradient": f"{out}.safetensors", "gradient_only": only}
     return {**work, "changes": settings}

@@ -42,6 +42,7 @@ from unistep.objectives import (
 )
 from unistep.objectives.adversarial import AdversarialConfig
 from unistep.objectives.distance import PseudoHuber
+from unistep.objectives.fd import FDConfig
 from unistep.objectives.meanflow import TargetGuidance
 from unistep.training import resolve as resolve_module
 from unistep.training.ema import ConstantEMA, PowerEMA
@@ -79,6 +80,7 @@ METHODS = OBJECTIVES | {
     "shortcut": ShortcutConfig(sections=8),
     "imm": IMMConfig(particles=2, k=4.0),
     "drifting": DriftingConfig(group=2),
+    "fd": FDConfig(representations=("pixels",), population=96, conditional=0.5, anchor=0.1),
 }
 """Every method; groups are of two, the share of a process that accumulates two parts.
 
@@ -133,6 +135,7 @@ def run_config(objective: str, folder: Path, **changes: Any) -> RunConfig:
         "model": ModelConfig(kind=kind, network=network, modality=IMAGES, path=path, boundary=boundary),
         "objective": METHODS[objective],
         "teacher": str(teacher) if objective in TAUGHT else None,
+        "init": str(teacher) if METHODS[objective].continues else None,
         "schedule": Schedule(warmup_steps=3),
         "emas": (PowerEMA(sigma_rel=0.1), ConstantEMA(half_life=40)),
         "max_steps": 12,

@@ -17,6 +17,7 @@ from torch import nn
 from unistep import registry
 from unistep.evaluation.feature_nets import ConvFeatures, InceptionFeatures, PixelFeatures
 from unistep.evaluation.features import FeatureNetwork
+from unistep.evaluation.fixed_features import RandomConvolutions, ScaleFeatures
 from unistep.evaluation.note_features import KIND, NoteFeatures, SpectrumFeatures
 from unistep.files import check_readable
 from unistep.modalities.audio import AudioModality
@@ -43,6 +44,8 @@ def load_features(spec: str | FeatureNetwork = "fashion", modality: Modality | N
             - ``fashion``: the shipped network for 28x28 grey images;
             - ``notes``: the shipped network for notes of one second at 16 kHz;
             - ``pixels``: the values of a signal on 64 fixed random directions;
+            - ``scales``: its means over grids of several scales on such directions;
+            - ``random-convolutions`` or ``random-convolutions:SEED``: three layers of random filters, with places;
             - ``spectrum``: levels of the frequency bands of a sound on 64 fixed random directions;
             - ``inception:FILE``: InceptionV3 with weights that you supply, either StyleGAN's TorchScript file or the
               weights of torch-fidelity (which must then be installed);
@@ -90,6 +93,26 @@ def pixels(rest: str, modality: Modality) -> FeatureNetwork:
     """The values of a signal on fixed random directions."""
     del rest
     return FeatureNetwork(PixelFeatures(modality.shape), name="pixels", version="1", shape=modality.shape)
+
+
+def scales(rest: str, modality: Modality) -> FeatureNetwork:
+    """Means of a signal over grids of several scales, on fixed random directions."""
+    del rest
+    network = ScaleFeatures(modality.shape)
+    return FeatureNetwork(network, name="scales", version="1", shape=modality.shape)
+
+
+def random_convolutions(rest: str, modality: Modality) -> FeatureNetwork:
+    """Random convolutions of a signal; what follows the colon is the seed of the filters.
+
+    Raises:
+        ValueError: If that is no seed.
+    """
+    if rest and not rest.isdecimal():
+        raise ValueError(f"random-convolutions:SEED takes a whole number, got {rest!r}")
+    name = f"random-convolutions:{int(rest)}" if rest else "random-convolutions"
+    network = RandomConvolutions(modality.shape, seed=int(rest or 0))
+    return FeatureNetwork(network, name=name, version="1", shape=modality.shape)
 
 
 def spectrum(rest: str, modality: Modality) -> FeatureNetwork:

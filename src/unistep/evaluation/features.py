@@ -88,6 +88,14 @@ class FeatureNetwork(nn.Module):
         Raises:
             ValueError: If the signals do not have the shape that the network was made for.
         """
+        return self.differentiable(signals)
+
+    def differentiable(self, signals: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
+        """The same as :meth:`forward`, with the gradient by the signals, for training on these features.
+
+        Raises:
+            ValueError: If the signals do not have the shape that the network was made for.
+        """
         self.check_shape(tuple(signals.shape[1:]))
         return self.network(signals).flatten(1).float()
 

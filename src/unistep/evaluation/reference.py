@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unistep.data.cache import cache_root
@@ -125,12 +125,17 @@ def reference_statistics(
     return statistics
 
 
+def subset_indices(count: int) -> Int[Tensor, " m"]:
+    """Which of ``count`` items the rows of :attr:`ReferenceStatistics.subset` are of."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(_SUBSET_SEED))[:_SUBSET]
+
+
 def _compute(data: Examples, network: FeatureNetwork, progress: Progress | None) -> ReferenceStatistics:
     count = len(data)
     if count < 2:
         raise ValueError(f"the reference needs at least 2 {data.modality.noun}s, got {count}")
     moments = Moments(network.dim)
-    chosen = torch.randperm(count, generator=torch.Generator().manual_seed(_SUBSET_SEED))[:_SUBSET]
+    chosen = subset_indices(count)
     position = torch.full((count,), -1).scatter_(0, chosen, torch.arange(len(chosen)))
     subset = torch.empty(len(chosen), network.dim)
     start = 0

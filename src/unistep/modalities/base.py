@@ -256,6 +256,24 @@ class Modality(ABC):
     def default_features(self, fields: Mapping[str, Any]) -> str:
         """Name of the feature network that samples with these condition fields are evaluated by."""
 
+    def training_features(self, fields: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the feature networks that a model may be trained on, none of which measures its quality.
+
+        Args:
+            fields: The conditions of the data.
+        """
+        del fields
+        return ("scales", "random-convolutions")
+
+    def selection_features(self, fields: Mapping[str, Any]) -> str:
+        """Name of the feature network that weights are selected by: neither trained on nor reported.
+
+        Args:
+            fields: The conditions of the data.
+        """
+        del fields
+        return "random-convolutions:1"
+
     @classmethod
     def usual(cls) -> Modality:
         """The modality with a usual shape, for a configuration whose data is not known yet."""

@@ -6,6 +6,7 @@ from unistep.objectives.ctm import CTMConfig, CTMTrainingConfig
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.objectives.drifting import DriftingConfig
 from unistep.objectives.ect import ECTConfig
+from unistep.objectives.fd import FDConfig
 from unistep.objectives.ict import ICTConfig
 from unistep.objectives.imf import IMFConfig
 from unistep.objectives.imm import IMMConfig
@@ -23,6 +24,7 @@ __all__ = [
     "DenoisingConfig",
     "DriftingConfig",
     "ECTConfig",
+    "FDConfig",
     "ICTConfig",
     "IMFConfig",
     "IMMConfig",

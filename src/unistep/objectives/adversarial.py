@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from unistep.core.condition import Condition
 from unistep.core.flowmap import Denoiser, Map
-from unistep.objectives.base import Objective, ObjectiveConfig, ParamGroup
+from unistep.objectives.base import Materials, Objective, ObjectiveConfig, ParamGroup
 from unistep.optimizers import AdamConfig
 
 RATIO_RANGE = (0.01, 10.0)
@@ -73,6 +73,11 @@ class AdversarialMethodConfig(ObjectiveConfig):
         Raises:
             ValueError: If the objective needs a teacher or a discriminator and there is none.
         """
+
+    def build_in_run(self, student: Map, teacher: Denoiser | None, materials: Materials) -> Objective:
+        """The objective, with a fresh discriminator if there is an adversarial term."""
+        with_one = self.adversarial.weight > 0
+        return self.build(student, teacher, materials.discriminator(self.adversarial.widths) if with_one else None)
 
     def adversary(self, discriminator: nn.Module | None) -> Adversary | None:
         """The discriminator with its losses; ``None`` if there is no such term.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from unistep.core.condition import AnyField, Condition, ConditionLike, as_condit
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import Path
 from unistep.core.seeding import Randomness
+from unistep.objectives.frechet import Representation
 from unistep.optimizers import OptimizerConfig, OptimizerMaker
 
 
@@ -104,8 +105,46 @@ class Objective(nn.Module, ABC):
         """Parts that have an optimizer, a rate, a clipping or a cadence of their own; all others have the run's."""
         return []
 
+    def begin(self, generator: Randomness) -> None:
+        """Prepare what the first step needs of the first weights; most objectives need nothing.
+
+        The trainer calls it on the device, before the first step of a run, and not when a run goes on: what it prepares
+        are buffers of the objective, outside of student and teacher, which a checkpoint holds.
+
+        Args:
+            generator: Source of randomness.
+        """
+
     def after_step(self, progress: float) -> None:
         """Update averaged copies of the student; most objectives have none."""
+
+
+class Materials(Protocol):
+    """What a run can give an objective beside student and teacher: parts that depend on its data and its signal."""
+
+    def discriminator(self, widths: tuple[int, ...]) -> nn.Module:
+        """A fresh discriminator ``(x, condition) -> [b]`` of the run's signals and conditions.
+
+        Args:
+            widths: Channels at each resolution, finest first.
+        """
+        ...
+
+    def representations(self, names: Sequence[str], *, by_class: bool = False) -> Sequence[Representation]:
+        """Frozen feature networks of what the student makes, with the moments of the run's data.
+
+        Args:
+            names: Names of feature networks; those that suit the signal where there are none.
+            by_class: Whether they need the mean of each class.
+
+        Raises:
+            ValueError: If there is no such network, or it does not take such signals.
+        """
+        ...
+
+    def examples(self, count: int) -> Iterable[tuple[Tensor, Condition]]:
+        """So many clean inputs with their conditions, spread over the data, in batches."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +155,11 @@ class ObjectiveConfig(ABC):
 
     trains: ClassVar[type[Denoiser | ConsistencyModel | FlowMap]]
     """The kind of map that it trains."""
+    also_trains: ClassVar[tuple[type[Denoiser | ConsistencyModel | FlowMap], ...]] = ()
+    """Other kinds that it trains as well."""
+    continues: ClassVar[bool] = False
+    """Whether it goes on with a trained model, which a run must name, and keeps that model's kind (where it trains
+    such; a denoiser becomes a model of the kind ``trains``), path, network and guidance input."""
     starts_from_teacher: ClassVar[bool]
     """Whether the student starts from the weights of a denoiser."""
     teacher_kind: ClassVar[type[Denoiser | ConsistencyModel | FlowMap]] = Denoiser
@@ -211,6 +255,20 @@ class ObjectiveConfig(ABC):
         Raises:
             ValueError: If the objective needs a teacher and there is none.
         """
+
+    def build_in_run(self, student: Map, teacher: Denoiser | None, materials: Materials) -> Objective:
+        """The objective in a run, for which it may take more than student and teacher; most take no more.
+
+        Args:
+            student: The map to train.
+            teacher: As for :meth:`build`.
+            materials: What the run can give.
+
+        Raises:
+            ValueError: If something is missing.
+        """
+        del materials
+        return self.build(student, teacher)
 
 
 M = TypeVar("M", bound=Map)

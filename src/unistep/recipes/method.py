@@ -17,6 +17,7 @@ from unistep.objectives.base import ObjectiveConfig
 from unistep.training.ema import EMAConfig, PowerEMA
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
 from unistep.training.run_config import RunConfig
+from unistep.training.selection import SelectionConfig
 
 TUNING_OPTIMIZER = MuonConfig(lr=5e-4, adam_lr=2e-4)
 """Optimizer of a student that starts from trained weights."""
@@ -48,6 +49,8 @@ class Method:
     """Time or number of examples."""
     batch_size: int = 64
     """Examples per optimizer step."""
+    selection: SelectionConfig = SelectionConfig()
+    """Selection of the best weights; none by default."""
     auto: tuple[Literal["network", "batch_size"], ...] = ("network", "batch_size")
     """What is chosen from the data, the budget and a timing run."""
 
@@ -90,6 +93,7 @@ class Method:
             "emas": self.emas,
             "budget": self.budget,
             "batch_size": self.batch_size,
+            "selection": self.selection,
         }
         return RunConfig(recipe=recipe, data=data, model=model, **{**fields, **changes})
 

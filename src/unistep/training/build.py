@@ -17,11 +17,10 @@ from unistep.data import Dataset
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub.load import load
-from unistep.nets.discriminator import DiscriminatorConfig
-from unistep.objectives.adversarial import AdversarialMethodConfig
-from unistep.objectives.base import Objective, ObjectiveConfig
+from unistep.objectives.base import Materials, Objective, ObjectiveConfig
 from unistep.precision import resolve_precision, set_memory_layout
 from unistep.serialization import to_plain
+from unistep.training.materials import RunMaterials
 from unistep.training.parallel import World
 from unistep.training.run_config import RunConfig
 
@@ -49,7 +48,9 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
         codec = codec.calibrated(_some_signals(dataset), model.sigma_data)
     except ValueError as error:
         raise ValueError(f"{dataset.source} cannot be learned: {error}") from None
-    return replace(model, modality=modality, codec=codec, fields=dict(dataset.fields)).fitted()
+    # A guidance weight is no matter of the data: a model that takes one keeps it.
+    guidance = {name: field for name, field in model.fields.items() if name == GUIDANCE}
+    return replace(model, modality=modality, codec=codec, fields={**dataset.fields, **guidance}).fitted()
 
 
 def _some_signals(dataset: Dataset) -> Iterator[Tensor]:
@@ -128,6 +129,35 @@ def fit_model_to_start(model: ModelConfig, start: Generator | None, teacher: Gen
     return replace(model, codec=codecs[0])
 
 
+def require_start(config: RunConfig) -> None:
+    """Check that an objective that goes on with a trained model was given one.
+
+    Raises:
+        ValueError: If it was not.
+    """
+    if config.objective.continues and config.init is None:
+        raise ValueError(f"{config.recipe} goes on with a trained model; name it, such as --init fashion")
+
+
+def continued(config: RunConfig) -> RunConfig:
+    """The run with the model that it goes on with, where its objective does: kind, network, codec, path, guidance.
+
+    A kind that the objective does not train, such as a denoiser, becomes the one that it does.
+
+    Raises:
+        ValueError: If no model to start from is named, or there is none of that name.
+    """
+    require_start(config)
+    if not config.objective.continues or config.init is None:
+        return config
+    found, objective = load(config.init).config, config.objective
+    kept = issubclass(KINDS[found.kind], (objective.trains, *objective.also_trains))
+    kind = found.kind if kept else next(kind for kind, made in KINDS.items() if made is objective.trains)
+    guidance = {name: field for name, field in found.fields.items() if name == GUIDANCE}
+    changes = {"kind": kind, "times": {}, "steps": 1, "sigma_min_trained": 0.0, "provenance": {}, "fields": guidance}
+    return replace(config, model=replace(found, **changes))
+
+
 def build_student(config: RunConfig, model: ModelConfig, start: Generator | None) -> Map:
     """The map to train, with the weights of ``start`` where there is one.
 
@@ -141,13 +171,22 @@ def build_student(config: RunConfig, model: ModelConfig, start: Generator | None
     return student
 
 
-def build_objective(config: RunConfig, student: Map, teacher: Generator | None) -> Objective:
+def build_objective(
+    config: RunConfig, student: Map, teacher: Generator | None, materials: Materials | None = None
+) -> Objective:
     """The training signal around the student.
+
+    Args:
+        config: The run.
+        student: The map to train.
+        teacher: Its teacher, where it has one.
+        materials: What the run can give beside them; without, what needs no data.
 
     Raises:
         ValueError: If the objective needs another kind of model, or a teacher that is missing.
     """
-    if not isinstance(student, config.objective.trains):
+    materials = RunMaterials(config) if materials is None else materials
+    if not isinstance(student, (config.objective.trains, *config.objective.also_trains)):
         kind = next(name for name, made in KINDS.items() if made is config.objective.trains)
         raise ValueError(f"{type(config.objective).__name__} trains a model of kind {kind!r}")
     if config.objective.two_times and not config.model.network.takes_second_time:
@@ -156,23 +195,12 @@ def build_objective(config: RunConfig, student: Map, teacher: Generator | None) 
             "set --model.network.second-time"
         )
     if teacher is None:
-        return _around(config, student, None)
+        return config.objective.build_in_run(student, None, materials)
     wanted = config.objective.teacher_kind
     if not isinstance(teacher.map, wanted):
         kind = next(name for name, made in KINDS.items() if made is wanted)
         raise ValueError(f"the teacher {config.teacher!r} must be a model of kind {kind!r}, not {teacher.kind!r}")
-    return _around(config, student, copy.deepcopy(teacher.map))
-
-
-def _around(config: RunConfig, student: Map, teacher: Map | None) -> Objective:
-    """The objective, with a fresh discriminator where it has an adversarial term."""
-    objective = config.objective
-    if isinstance(objective, AdversarialMethodConfig) and objective.adversarial.weight > 0:
-        torch.manual_seed(derived_seed(config.seed, "discriminator"))
-        discriminator = DiscriminatorConfig(widths=objective.adversarial.widths)
-        discriminator = discriminator.fitted(config.model.codec.shape(config.model.modality.shape), config.model.fields)
-        return objective.build(student, teacher, discriminator.build())  # type: ignore[arg-type]
-    return objective.build(student, teacher)  # type: ignore[arg-type]
+    return config.objective.build_in_run(student, copy.deepcopy(teacher.map), materials)  # type: ignore[arg-type]
 
 
 def place(objective: nn.Module, config: RunConfig, world: World) -> None:

@@ -14,6 +14,7 @@ from unistep.files import remove_folder, replacing_folder
 from unistep.training.ema import EMA
 from unistep.training.optim import RunOptimizer
 from unistep.training.parallel import like_shard, whole
+from unistep.training.selection import Selection
 from unistep.weights import read_weights, write_weights
 
 STATE = "state.json"
@@ -39,6 +40,14 @@ class TrainingState:
     """The optimizer."""
     emas: list[EMA]
     """The averages of the weights."""
+    selection: Selection | None = None
+    """The best weights so far, where they are selected."""
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """What training changes beside the parameters, such as running moments."""
+        parameters = dict(self.module.named_parameters())
+        state = self.module.state_dict()
+        return {name: v for name, v in state.items() if name not in parameters and not name.startswith("teacher.")}
 
     def _names(self) -> list[str]:
         return [name for name, _ in self.module.named_parameters() if not name.startswith("teacher.")]
@@ -61,7 +70,15 @@ class TrainingState:
         files["optimizer"], scalars = self._optimizer_tensors()
         for ema in self.emas:
             files[ema.config.name] = {str(i): whole(a) for i, a in enumerate(ema.average)}
-        return Snapshot(files, {"optimizer": scalars})
+        buffers = self._buffers()
+        if buffers:
+            files["buffers"] = {name: whole(value.detach()).clone() for name, value in buffers.items()}
+        progress: dict[str, Any] = {"optimizer": scalars}
+        if self.selection is not None:
+            progress["selection"] = self.selection.state()
+            if self.selection.weights:
+                files["selected"] = self.selection.weights
+        return Snapshot(files, progress)
 
     @torch.no_grad()
     def restore(self, snapshot: Snapshot) -> None:
@@ -75,6 +92,9 @@ class TrainingState:
         targets: dict[str, dict[str, Tensor]] = {"weights": {name: parameters[name] for name in self._names()}}
         for ema in self.emas:
             targets[ema.config.name] = {str(i): average for i, average in enumerate(ema.average)}
+        buffers = self._buffers()
+        if buffers:
+            targets["buffers"] = buffers
         for name, tensors in targets.items():
             shapes = [{key: value.shape for key, value in found.items()} for found in (tensors, files.get(name, {}))]
             if shapes[0] != shapes[1]:
@@ -82,6 +102,8 @@ class TrainingState:
         for name, tensors in targets.items():
             for key, target in tensors.items():
                 target.copy_(like_shard(files[name][key], target))
+        if self.selection is not None:
+            self.selection.restore(snapshot.progress.get("selection", {}), files.get("selected", {}))
         flat = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.optimizer.state.clear()
         for source in (files["optimizer"], snapshot.progress["optimizer"]):

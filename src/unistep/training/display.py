@@ -89,6 +89,10 @@ class Display:
             left = (now - self._begin) / max(step - self._first, 1) * (self.total - step)
             show_line(self.console, f"step {step}/{self.total}  {status}  {duration(left)} left")
 
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        show_line(self._bar.console, text)
+
     def warn(self, text: str) -> None:
         """Print a line that should not be missed, above the bar."""
         show_line(self._bar.console, text, "yellow")

@@ -8,9 +8,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from unistep.core.seeding import derived_seed
 from unistep.objectives.base import Objective
+from unistep.precision import autocast
 from unistep.training import pace as pace_module
 from unistep.training.budget import Amount, parse_amount
 from unistep.training.checkpoint import Snapshot, TrainingState
@@ -20,8 +23,9 @@ from unistep.training.log import MetricsLog
 from unistep.training.loop_options import LoopOptions
 from unistep.training.optim import set_rates
 from unistep.training.pace import Clock, Deadline, Pace, write_plans
-from unistep.training.parallel import gathered
+from unistep.training.parallel import gathered, like_shard, whole
 from unistep.training.run_files import Previews, RunFiles
+from unistep.training.selection import Selection
 from unistep.training.step import Gradient, TrainStep
 from unistep.training.stop import Stop
 
@@ -88,6 +92,7 @@ class Loop:
         callback: Called after every step, on the main process.
         stage: What is trained, for the callback.
         resume: How to go on after a stop, for messages.
+        selection: Keeps the best weights and stops training when it has turned; that of the state.
     """
 
     def __init__(
@@ -108,11 +113,13 @@ class Loop:
         callback: Callback | None = None,
         stage: str = "student",
         resume: str = "--resume",
+        selection: Selection | None = None,
     ) -> None:
         self.options, self.objective, self.train_step, self.state = options, objective, train_step, state
         self.pace, self.world, self.clock, self.deadline = pace, train_step.world, clock or Clock(), deadline
         self.files, self.draw, self.modality = files, draw, modality
         self.stop, self.callback, self.stage, self.resume = stop or Stop(), callback, stage, resume
+        self.selection = selection
         self._reserve = 0.0
         self.go_on(progress or {})
 
@@ -152,7 +159,9 @@ class Loop:
             self.deadline.begin(self.step, self.clock.elapsed())
         self.objective.train()
         with self.stop.on_signals(), display, closing(self.train_step.loader):
-            while self.step < self.total:
+            self._begin()
+            self._look(display)
+            while not self.over:
                 gradient = self._one_step()
                 window_items += batch_size
                 self.seconds = self.clock.elapsed()
@@ -164,15 +173,16 @@ class Loop:
                     self._log(log, gradient, speed, display)
                     display.update(self.step, gradient.loss, speed, self.health.skipped, self.total)
                 self._call_back(gradient)
+                self._look(display)
                 # While steps are being skipped the weights may be what is broken: the last good ones are kept.
                 wanted = [sample.due(self.step), self.health.streak == 0 and checkpoint.due(self.step)]
                 sampling, saving = self.world.from_rank_zero([float(flag) for flag in wanted])
-                if sampling and self.step < self.total:
+                if sampling and not self.over:
                     self._sample(display)
                 # Several processes stop together, as the next step's exchange says; one need not wait for it.
                 if gradient.stop or (self.world.size == 1 and self.stop.asked()):
                     break
-                if saving and self.step < self.total:
+                if saving and not self.over:
                     problem = self.save()
                     if problem:
                         display.warn(f"{problem}; training goes on")
@@ -182,7 +192,43 @@ class Loop:
                 raise TrainingStoppedError(f"{problem}. Make room, and go on with {self.resume}")
             self._sample(display)
         self.seconds = self.clock.elapsed()
-        return self.step >= self.total
+        return self.over
+
+    @property
+    def over(self) -> bool:
+        """Whether the last step was reached, or the selection has turned."""
+        return self.step >= self.total or (self.selection is not None and self.selection.turned)
+
+    def _begin(self) -> None:
+        """Let the objective prepare itself, once in a run."""
+        if self.step > 0 or type(self.objective).begin is Objective.begin:
+            return
+        device = self.world.device
+        generator = torch.Generator(device).manual_seed(derived_seed(self.options.seed, "begin"))
+        with gathered(self.objective.student.net), autocast(self.train_step.precision, device):
+            self.objective.begin(generator)
+        self.objective.train()
+
+    def _look(self, display: Display) -> None:
+        """Measure the samples of the averaged weights where it is time, and keep the weights if they are the best."""
+        selection = self.selection
+        if selection is None or not selection.due(self.step):
+            return
+        began, alone = pace_module.now(), self.options.parallel == "ddp"
+        distance = 0.0
+        if self.world.is_rank_zero or not alone:
+            with self._first_average():
+                distance = selection.distance()
+            self.objective.train()
+        (distance,) = self.world.from_rank_zero([distance])
+        selection.look(self.step, distance, [whole(tensor) for tensor in self.state.emas[0].average])
+        best = selection.best
+        assert best is not None
+        said = "the smallest so far" if best[0] == self.step else f"step {best[0]} had {best[1]:.4g}"
+        display.say(f"step {self.step}: Fréchet distance {distance:.4g} on {selection.label}, {said}")
+        if selection.turned:
+            display.say(f"stopping early: no smaller distance since step {best[0]}, whose weights are kept")
+        self._reserve = max(self._reserve, pace_module.now() - began)
 
     def _one_step(self) -> Gradient:
         progress = self.pace.progress(self.step)
@@ -241,9 +287,13 @@ class Loop:
             "skipped": self.health.skipped,
         }
         try:
-            log.write(self.step, numbers | gradient.logs)
+            log.write(self.step, numbers | gradient.logs | self._looked())
         except OSError as error:
             display.warn(f"the numbers of step {self.step} are not on disk yet: {error}; training goes on")
+
+    def _looked(self) -> dict[str, float]:
+        looks = [] if self.selection is None else self.selection.looks
+        return {"selection/frechet": looks[-1][1]} if looks else {}
 
     def save(self) -> str:
         """Write a checkpoint, unless this step has one, and the model that samples are drawn from.
@@ -296,17 +346,37 @@ class Loop:
 
     def _write_model(self, average: Mapping[str, Tensor]) -> None:
         assert self.files is not None
+        step, weights = self.step, self.options.emas[0].name
+        if self.selection is not None and self.selection.best is not None:
+            (step, distance), average = self.selection.best, self.selection.weights
+            weights += f", selected at a Fréchet distance of {distance:.4g} on {self.selection.label}"
         described = {
-            "steps": str(self.step),
-            "items": str(self.step * self.options.batch_size),
+            "steps": str(step),
+            "items": str(step * self.options.batch_size),
             "seconds": f"{self.seconds:.0f}",
-            "weights": self.options.emas[0].name,
+            "weights": weights,
         }
         self.files.weights(self.objective.student.net, average, described)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The first average of the weights in place of the weights, for the block."""
+        """The first average of the weights in place of the weights, for the block; the selected one, once it is."""
+        selected = {} if self.selection is None else self.selection.weights
+        with self._first_average():
+            if not selected:
+                yield
+                return
+            parameters = list(self.objective.student.net.parameters())
+            held = [p.detach().clone() for p in parameters]
+            with torch.no_grad():
+                for i, p in enumerate(parameters):
+                    p.copy_(like_shard(selected[str(i)], p))
+                yield
+                for p, value in zip(parameters, held, strict=True):
+                    p.copy_(value)
+
+    @contextmanager
+    def _first_average(self) -> Iterator[None]:
         ema = self.state.emas[0]
         ema.swap()
         try:

@@ -10,6 +10,7 @@ from unistep.spelling import nearest
 from unistep.training.budget import parse_amount
 from unistep.training.ema import EMAConfig, PowerEMA
 from unistep.training.optim import Schedule
+from unistep.training.selection import SelectionConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class LoopOptions:
     """Number of checkpoints that stay."""
     max_bad_steps: int = 20
     """Consecutive steps with a non-finite loss or gradient after which training stops."""
+    selection: SelectionConfig = SelectionConfig()
+    """How the best weights are selected."""
 
     def __post_init__(self) -> None:
         """Check the fields.

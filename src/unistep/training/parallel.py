@@ -145,7 +145,8 @@ def wrap(objective: nn.Module, world: World, how: Literal["ddp", "fsdp"]) -> nn.
                 fully_shard(part, mesh=mesh)
         return objective
     ids = [world.device.index] if world.device.type == "cuda" else None
-    return DistributedDataParallel(objective, device_ids=ids)
+    # Buffers are computed alike on every process, and some are large: a queue of features.
+    return DistributedDataParallel(objective, device_ids=ids, broadcast_buffers=False)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

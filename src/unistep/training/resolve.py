@@ -20,6 +20,7 @@ from unistep.training.budget import parse_amount
 from unistep.training.build import (
     build_objective,
     build_student,
+    continued,
     fit_model_to_data,
     fit_model_to_objective,
     fit_model_to_start,
@@ -31,6 +32,7 @@ from unistep.training.choices import choose_batch, choose_network
 from unistep.training.compiled import compile_networks, keep_if_faster, worth_compiling
 from unistep.training.examples import Examples
 from unistep.training.loop_options import LoopOptions
+from unistep.training.materials import RunMaterials
 from unistep.training.optim import RunOptimizer, build_optimizer
 from unistep.training.pace import Clock, Deadline
 from unistep.training.parallel import World, wrap
@@ -146,9 +148,8 @@ class _Resolver:
         self.seconds = amount.value - session.spent if amount is not None and self.timed else None
 
     def run(self) -> ResolvedRun:
-        config = replace(
-            self.requested, model=fit_sampling_to_objective(self.requested.model, self.requested.objective)
-        )
+        config = continued(self.requested)
+        config = replace(config, model=fit_sampling_to_objective(config.model, config.objective))
         config = self._with_network(config)
         config = self._with_batch(config)
         model, teacher, start = self._fitted(config)
@@ -238,15 +239,16 @@ class _Resolver:
         model = config.model
         student = build_student(config, model, start or teacher)
         slope = time_embedding_slope(student.net)
-        objective = build_objective(config, student, teacher)
-        place(objective, config, self.world)
-        module = wrap(objective, self.world, config.parallel)
         options = LoopOptions.of(config)
         codec = model.build_codec().to(self.world.device)
         data, latent = self._encoded(codec)
         loader = Loader(data, options.batch_size, config.seed, rank=self.world.rank, world=self.world.size)
         modality = data.modality if latent else model.modality
         examples = Examples(modality, codec, model.context, model.sigma_data, latent)
+        materials = RunMaterials(config, self.data, data, examples, self.world)
+        objective = build_objective(config, student, teacher, materials)
+        place(objective, config, self.world)
+        module = wrap(objective, self.world, config.parallel)
         train_step = TrainStep(module, loader, examples, options, self.world)
         if config.compile:
             compile_networks(objective, train_step)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from unistep.training.build import require_start
 from unistep.training.display import show_line
 from unistep.training.loop import Callback
 from unistep.training.parallel import World, is_rank_zero, start_world, stop_world
@@ -71,6 +72,8 @@ def train(
         show_line(console, no_run_yet(out), "yellow")
     if config is not None and config.threads is not None:
         torch.set_num_threads(config.threads)
+    if config is not None:
+        require_start(config)
     command = command or f"unistep.train(None, {str(out)!r}, resume=True)"
     world = start_world(device)
     try:

@@ -13,6 +13,7 @@ from unistep.training.budget import parse_amount
 from unistep.training.ema import EMAConfig, PowerEMA
 from unistep.training.loop_options import LoopOptions
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
+from unistep.training.selection import SelectionConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,9 @@ class RunConfig:
     """Time or optimizer steps between sample grids."""
     keep: int = 2
     """Number of checkpoints to keep."""
+    selection: SelectionConfig = SelectionConfig()
+    """Selection of the best weights by the samples' distance from the data, and early stopping: ``every`` (0 for
+    none), ``features``, ``samples``, ``patience``."""
     max_bad_steps: int = 20
     """Consecutive steps with a non-finite loss or gradient after which the run stops."""
 

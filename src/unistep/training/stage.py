@@ -12,6 +12,9 @@ from rich.console import Console
 from torch import Tensor
 
 from unistep.data import Dataset, prepare
+from unistep.evaluation.feature_loading import load_features
+from unistep.evaluation.metrics import Moments, frechet_distance
+from unistep.evaluation.reference import reference_statistics
 from unistep.generation.generator import Generator
 from unistep.serialization import read_json
 from unistep.training.checkpoint import TrainingState, newest_progress
@@ -28,7 +31,11 @@ from unistep.training.run_config import RunConfig
 from unistep.training.run_directory import CONFIG, going_on, write_config
 from unistep.training.run_files import RunFiles
 from unistep.training.run_paths import teacher_of
+from unistep.training.selection import Selection
 from unistep.training.stop import Stop
+
+SELECTED_AT_ONCE = 64
+"""Samples that are drawn together when weights are selected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +94,8 @@ def train_stage(
     resolved = resolve(config, dataset, session)
     config, parts = resolved.config, resolved.parts
     emas = [EMA(ema, parts.objective.student.net.parameters()) for ema in config.emas]
-    state = TrainingState(parts.objective, parts.optimizer, emas)
+    selection = _selection(resolved)
+    state = TrainingState(parts.objective, parts.optimizer, emas, selection)
     described = {"data": f"data of {config.data.source}", "teacher": f"teacher {teacher_of(config, out)}"}
     progress = restore(state, out, parts.identity, described, world, console)
     clock.before = float(progress.get("seconds", 0.0))
@@ -131,6 +139,7 @@ def train_stage(
         callback=around.callback,
         stage=stage,
         resume=around.resume,
+        selection=selection,
     )
     log = MetricsLog(out, loop.step, resolved.warnings) if world.is_rank_zero else None
     display = Display(console, loop.total, loop.step, f"{resolved.noun}s")
@@ -167,6 +176,29 @@ def _draw(resolved: ResolvedRun) -> Tensor:
     given: Any = {name: value for name, value in known.items() if not dataset.fields[name].drawn}
     steps, solver = (8, "dpmpp2m") if denoiser else (1, None)
     return generator.sample(num, steps=steps, solver=solver, **given)
+
+
+def _selection(resolved: ResolvedRun) -> Selection | None:
+    """What selects weights, where the run does."""
+    config, data = resolved.config.selection, resolved.data
+    if config.every == 0:
+        return None
+    network = load_features(config.features or data.modality.selection_features(data.fields), data.modality)
+    network.check_shape(data.modality.shape)
+    model, world = resolved.config.model, resolved.parts.train_step.world
+    world.run_on_rank_zero(lambda: reference_statistics(data, network) and None)
+    real = reference_statistics(data, network).moments
+    generator = Generator(resolved.parts.objective.student, model, codec=resolved.parts.train_step.examples.codec)
+    steps = 18 if model.kind == "denoiser" else model.steps
+
+    def distance() -> float:
+        moments = Moments(network.dim)
+        for start in range(0, config.samples, SELECTED_AT_ONCE):
+            num = min(SELECTED_AT_ONCE, config.samples - start)
+            moments.update(network(data.modality.quantised(generator.sample(num, steps=steps, seed=start))))
+        return frechet_distance(real, moments)
+
+    return Selection(config, distance, f"{network.name} v{network.version}")
 
 
 def _length(config: RunConfig) -> str:

@@ -1,0 +1,92 @@
+"""Features without trained weights, for signals of any kind: values at several scales, and random convolutions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_Function = Callable[..., Tensor]
+_CONVOLUTIONS: tuple[_Function, ...] = (F.conv1d, F.conv2d, F.conv3d)
+_MEANS: tuple[_Function, ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+_GRIDS: tuple[_Function, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+
+
+def directions(size: int, dim: int, seed: int) -> Float[Tensor, "size kept"]:
+    """Fixed random orthonormal directions, ``dim`` of them or as many as there are."""
+    random = torch.randn(size, min(dim, size), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.linalg.qr(random).Q.float()
+
+
+@final
+class ScaleFeatures(nn.Module):
+    """A signal's means over a coarse, a middle and a fine grid, and its values, each on fixed random directions.
+
+    Args:
+        shape: Shape of one signal, channels first, with one to three axes of space or time.
+        dim: Largest number of features of each scale.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dim: int = 96) -> None:
+        super().__init__()
+        self._dims = len(shape) - 1
+        self._grids = [tuple(max(1, size // part) for size in shape[1:]) for part in (8, 4, 2)]
+        sizes = [shape[0] * math.prod(grid) for grid in self._grids] + [math.prod(shape)]
+        for i, size in enumerate(sizes):
+            self.register_buffer(f"directions_{i}", directions(size, dim, seed=i), persistent=False)
+
+    def forward(self, signals: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
+        """Features of signals in [-1, 1]."""
+        x = signals.float()
+        scales = [_GRIDS[self._dims - 1](x, grid) for grid in self._grids]
+        # A mean of n values varies less than a value: each scale counts as much as its variance does.
+        found = [v.flatten(1) @ self.get_buffer(f"directions_{i}") for i, v in enumerate([*scales, x])]
+        return torch.cat(found, dim=1)
+
+
+@final
+class RandomConvolutions(nn.Module):
+    """Layers of random convolutions, each averaged over a grid of places and on fixed random directions.
+
+    Random filters respond to any texture, the averages over places keep where it is, and there is no training set that
+    they could know better than others.
+
+    Args:
+        shape: Shape of one signal, channels first, with one to three axes of space or time.
+        channels: Channels of each layer, after which the resolution is halved.
+        dim: Largest number of features of each layer.
+        seed: Seed of the filters and directions.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], channels: tuple[int, ...] = (24, 48, 96), dim: int = 128, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self._dims, last, sizes = len(shape) - 1, shape[0], shape[1:]
+        generator = torch.Generator().manual_seed(seed)
+        self._grids: list[tuple[int, ...]] = []
+        for i, width in enumerate(channels):
+            filters = torch.randn(width, last, *[3] * self._dims, generator=generator)
+            # Zero mean, so that a layer sees changes rather than levels; variance kept through the rectifier.
+            filters = filters - filters.mean(dim=tuple(range(2, 2 + self._dims)), keepdim=True)
+            self.register_buffer(f"filters_{i}", filters * (2 / filters[0].numel()) ** 0.5, persistent=False)
+            self._grids.append(tuple(min(size, 4) for size in sizes))
+            size = width * math.prod(self._grids[-1])
+            self.register_buffer(f"directions_{i}", directions(size, dim, seed=seed + 1 + i), persistent=False)
+            last, sizes = width, tuple(max(1, size // 2) for size in sizes)
+
+    def forward(self, signals: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
+        """Features of signals in [-1, 1]."""
+        x, found, kind = signals.float(), [], self._dims - 1
+        for i, grid in enumerate(self._grids):
+            x = F.relu(_CONVOLUTIONS[kind](x, self.get_buffer(f"filters_{i}"), padding=1))
+            found.append(_GRIDS[kind](x, grid).flatten(1) @ self.get_buffer(f"directions_{i}"))
+            if i + 1 < len(self._grids):
+                kernel = [2 if size > 1 else 1 for size in x.shape[2:]]
+                x = _MEANS[kind](x, kernel)
+        return torch.cat(found, dim=1)

@@ -1,0 +1,276 @@
+"""FD loss: post-training of a one-step generator on the Fréchet distance between its samples and the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unistep.core.condition import Condition, Label, to_device
+from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
+from unistep.core.path import expand_to
+from unistep.core.seeding import Randomness, randn_like
+from unistep.objectives.base import Loss, Materials, Objective, frozen_copy
+from unistep.objectives.frechet import FrechetTarget, Representation, influence
+from unistep.objectives.guidance import GuidanceRangeConfig
+from unistep.objectives.population import POPULATIONS, ClassMeans, Population, of_all_processes
+
+Examples = Callable[[int], Iterable[tuple[Tensor, Condition]]]
+"""``examples(count)``: so many clean inputs with their conditions, spread over the data, in batches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FDConfig(GuidanceRangeConfig):
+    """Train a one-step model on the Fréchet distance of its samples from the data, in several representations."""
+
+    trains = ConsistencyModel
+    also_trains = (FlowMap,)
+    continues = True
+    starts_from_teacher = False
+    papers = ("yang2026fd",)
+
+    representations: tuple[str, ...] = ()
+    """Feature networks that are trained on, by the names that ``unistep evaluate --features`` takes; without, those
+    that suit the signal. A network that is trained on no longer measures quality: select and report on others."""
+    population: int = 4096
+    """Samples whose moments are compared with the data's, of which a batch is the newest share; more than features."""
+    moments: Literal["running", "queue"] = "running"
+    """``running``: exponential averages of the moments; ``queue``: the features of the last samples."""
+    conditional: float = 0.0
+    """Weight of the distance between the means of each class, beside the distance of all samples; 0 leaves it out."""
+    anchor: float = 0.0
+    """Weight of the squared distance from the samples that the first weights make of the same noise; 0 leaves it
+    out."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.population < 2:
+            raise ValueError(f"population must be at least 2 samples, got {self.population}; 4096 is usual")
+        if self.moments not in POPULATIONS:
+            raise ValueError(f"moments must be one of {', '.join(POPULATIONS)}, got {self.moments!r}")
+        for name in ("conditional", "anchor"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be a number from 0 on, got {getattr(self, name)}; 0 leaves it out")
+
+    def build(
+        self,
+        student: Map,
+        teacher: Denoiser | None,
+        representations: Sequence[Representation] = (),
+        examples: Examples | None = None,
+    ) -> FrechetObjective:
+        """The objective in some representations; it uses no teacher.
+
+        Raises:
+            ValueError: If there is no representation, or the student is a denoiser.
+        """
+        del teacher
+        return FrechetObjective(student, representations, self, examples)
+
+    def build_in_run(self, student: Map, teacher: Denoiser | None, materials: Materials) -> FrechetObjective:
+        """The objective in the representations that the options name, with the moments of the run's data."""
+        found = materials.representations(self.representations, by_class=self.conditional > 0)
+        return self.build(student, teacher, found, materials.examples)
+
+
+class FrechetObjective(Objective):
+    r"""Move the moments of generated features towards those of the data, through the newest batch.
+
+    With :math:`x = f_\theta(\sigma_T z, T)`, features :math:`\phi_k`, and :math:`d_k` the Fréchet distance of the data
+    from a population of samples, among them this batch,
+
+    .. math:: L = \frac1K \sum_k \frac{d_k}{d_k^{(0)}} + \lambda_a \lVert x - x^{(0)}\rVert^2, \qquad
+              d = \lVert m-\mu\rVert^2 + \mathrm{tr}\,\Sigma + \mathrm{tr}\,\Sigma_r - 2\,\mathrm{tr}\,(R\Sigma R)^{1/2}
+
+    where :math:`d_k^{(0)}` is the distance, and :math:`x^{(0)}` the sample of the same noise, by the first weights. The
+    gradient goes through the batch alone, as if it were the whole population: that of the paper divided by the batch's
+    share :math:`1-\beta`, so that the other terms need no weight that depends on it. Each example's loss is its
+    :func:`~unistep.objectives.frechet.influence`, so that processes need exchange no more than features. With
+    ``conditional`` the squared distances between the means of each class, averaged over the samples, are added to
+    each :math:`d_k`.
+
+    The eigenvalues of :math:`R\Sigma R` are those of a population, which must therefore be larger than the number of
+    features, and small enough to follow the weights: moments that lag push the weights past their goal. The value
+    always has a bias of the population's size, about :math:`\mathrm{tr}\,\Sigma / N`. In an accumulated batch each
+    part is the newest share by itself.
+
+    A representation is soon exploited where it sees less than an eye does: watch networks that are not trained on.
+
+    Args:
+        student: A one-step model, of which only the jump from the largest time is trained. A consistency model around
+            the network of a denoiser turns that into a one-step model.
+        representations: Where distances are measured.
+        config: Its options.
+        examples: Conditions for the first population. Without, the first batch is all of it.
+
+    References:
+        Yang et al. 2026, arXiv 2604.28190, section 3; Dowson & Landau 1982, equation 4.
+    """
+
+    scales: Tensor
+
+    def __init__(
+        self,
+        student: Map,
+        representations: Sequence[Representation],
+        config: FDConfig | None = None,
+        examples: Examples | None = None,
+    ) -> None:
+        config = config or FDConfig()
+        if not isinstance(student, ConsistencyModel | FlowMap):
+            raise ValueError(f"this objective trains a one-step model, not a {type(student).__name__}")
+        if not representations:
+            raise ValueError("a Fréchet distance needs a representation of the samples; give one or more")
+        features = [r.features if isinstance(r.features, nn.Module) else _Plain(r.features) for r in representations]
+        frozen = nn.ModuleDict({"features": nn.ModuleList(features)})
+        if config.anchor > 0:
+            frozen["start"] = frozen_copy(student)
+        frozen["targets"] = nn.ModuleList(FrechetTarget(r.mean, r.covariance) for r in representations)
+        super().__init__(student, frozen)
+        self.config, self.examples = config, examples
+        self.names = [r.name for r in representations]
+        kept, size = POPULATIONS[config.moments], config.population
+        self.populations = nn.ModuleList(kept(size, len(r.mean)) for r in representations)
+        means = [r.class_means if config.conditional > 0 else {} for r in representations]
+        self.classes = nn.ModuleList(ClassMeans(size, given) for given in means)
+        self.register_buffer("scales", torch.zeros(len(representations), dtype=torch.float64))
+        self._newest: list[Newest] = []
+        self._step_of_newest = 0.0
+
+    def features(self, x: Float[Tensor, "b *shape"]) -> list[Float[Tensor, "b dim"]]:
+        """Features of samples in each representation, in full precision whatever the student's arithmetic."""
+        assert self.teacher is not None
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            return [network(x).flatten(1) for network in self.teacher.get_submodule("features").children()]
+
+    @torch.no_grad()
+    def begin(self, generator: Randomness) -> None:
+        """Fill the populations with samples of the first weights, whose distances are the units of the loss."""
+        self._newest = []
+        if self.examples is None:
+            return
+        was = self.student.training
+        self.student.eval()
+        for x0, condition in self.examples(self.config.population):
+            x0 = x0.to(self.scales.device)
+            condition = self.config.sample_guidance(to_device(condition, x0.device), x0, generator)
+            found = self.features(one_jump(self.student, randn_like(x0, generator), condition))
+            newest = Newest(found, _labels(condition))
+            # The distance of all so far; what the last batch leaves in place is that of the whole population.
+            newest.distances = [self._compared(k, newest, phi, condition)[0] for k, phi in enumerate(found)]
+            self._take_in(newest, rescale=True)
+        self.student.train(was)
+
+    def forward(
+        self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
+    ) -> Loss:
+        """Loss of a batch; see :class:`Objective`. Of the data only the conditions and the shape are used."""
+        condition = self.config.sample_guidance(condition, x0, generator)
+        noise = randn_like(x0, generator)
+        x = one_jump(self.student, noise, condition)
+        found = self.features(x)
+        own = _labels(condition)
+        newest = Newest([of_all_processes(phi) for phi in found], {n: of_all_processes(v) for n, v in own.items()})
+        total, logs = x.new_zeros(len(x), dtype=found[0].dtype), dict[str, Tensor]()
+        for k, (name, phi) in enumerate(zip(self.names, found, strict=True)):
+            distance, parts = self._compared(k, newest, phi, condition)
+            newest.distances.append(distance)
+            scale = torch.where(self.scales[k] > 0, self.scales[k], self._unit(k, distance))
+            # The value of the whole, with the gradient of each example's part.
+            total = total + ((distance.to(phi) + parts - parts.detach()) / scale.to(phi)) / len(found)
+            logs[f"fd/{name}"] = distance
+        logs["fd/relative"] = total.detach().mean()
+        if self.config.anchor > 0:
+            away = self._away(x, noise, condition)
+            logs["fd/away"] = away.detach().mean()
+            total = total + self.config.anchor * away
+        if torch.is_grad_enabled():
+            # What an earlier step left, as it was skipped, is no part of this one.
+            self._newest = [*(self._newest if progress == self._step_of_newest else []), newest]
+            self._step_of_newest = progress
+        return Loss(total, logs)
+
+    def _compared(
+        self, k: int, newest: Newest, phi: Float[Tensor, "b dim"], condition: Condition
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " b"]]:
+        """Distance of the population with the newest batch, and the influence of this process's examples on it."""
+        assert self.teacher is not None
+        mean, covariance = cast(Population, self.populations[k]).moments(newest.features[k])
+        distance, by_mean, by_covariance = self.teacher.get_submodule("targets").get_submodule(str(k))(mean, covariance)
+        parts = influence(phi, mean, by_mean, by_covariance)
+        if self.config.conditional > 0:
+            classes = cast(ClassMeans, self.classes[k])
+            apart, slopes = classes(newest.features[k], newest.indices, phi, _labels(condition))
+            distance, parts = distance + self.config.conditional * apart, parts + self.config.conditional * slopes
+        return distance, parts
+
+    def _unit(self, k: int, distance: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """The distance as a divisor: not below what rounding leaves of one."""
+        assert self.teacher is not None
+        trace = cast(FrechetTarget, self.teacher.get_submodule("targets").get_submodule(str(k))).trace
+        return distance.clamp(min=trace * torch.finfo(torch.float32).eps + torch.finfo(torch.float32).tiny)
+
+    def _away(self, x: Tensor, noise: Tensor, condition: Condition) -> Float[Tensor, " b"]:
+        """Mean squared distance from the samples of the first weights, in units of the data's variance."""
+        assert self.teacher is not None
+        with torch.no_grad():
+            first = one_jump(cast(Map, self.teacher.get_submodule("start")), noise, condition)
+        return (x - first).float().square().flatten(1).mean(dim=1) / self.student.sigma_data**2
+
+    def after_step(self, progress: float) -> None:
+        """Take the newest batch into the populations; that of a step that was skipped never gets there."""
+        del progress
+        for newest in self._newest:
+            self._take_in(newest, rescale=not bool((self.scales > 0).all()))
+        self._newest = []
+
+    @torch.no_grad()
+    def _take_in(self, newest: Newest, *, rescale: bool) -> None:
+        for k, features in enumerate(newest.features):
+            cast(Population, self.populations[k]).add(features)
+            cast(ClassMeans, self.classes[k]).add(features, newest.indices)
+            if rescale:
+                self.scales[k] = self._unit(k, newest.distances[k])
+
+
+@dataclass
+class Newest:
+    """A batch of all processes that is not yet part of the populations."""
+
+    features: list[Tensor]
+    """Features in each representation."""
+    indices: dict[str, Tensor]
+    """Classes by the name of the condition."""
+    distances: list[Tensor] = field(default_factory=list)
+    """Distance of each population that has it."""
+
+
+def one_jump(model: Map, noise: Float[Tensor, "b *shape"], condition: Condition) -> Float[Tensor, "b *shape"]:
+    """One jump from noise to data."""
+    t = noise.new_full((len(noise),), model.path.t_max)
+    return model(expand_to(model.path.sigma(t), noise) * noise, t, None, condition)
+
+
+def _labels(condition: Condition) -> dict[str, Tensor]:
+    """The classes of a batch by the name of the condition."""
+    return {name: value.index for name, value in condition.items() if isinstance(value, Label)}
+
+
+class _Plain(nn.Module):
+    """A function as a module.
+
+    Args:
+        function: From samples to features.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._function(x)

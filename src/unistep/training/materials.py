@@ -1,0 +1,142 @@
+"""What a run gives an objective beside student and teacher: a discriminator, feature networks, examples of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unistep.codecs.base import Codec
+from unistep.core.condition import Condition, Label
+from unistep.core.seeding import derived_seed
+from unistep.data import Dataset
+from unistep.evaluation.feature_loading import load_features
+from unistep.evaluation.features import FeatureNetwork
+from unistep.evaluation.reference import reference_statistics, subset_indices
+from unistep.modalities.base import Modality
+from unistep.nets.discriminator import DiscriminatorConfig
+from unistep.objectives.frechet import Representation
+from unistep.training.examples import Examples
+from unistep.training.parallel import World
+from unistep.training.run_config import RunConfig
+
+_AT_ONCE = 250
+
+
+@final
+class DecodedFeatures(nn.Module):
+    """Features of what a network makes, as an evaluation sees it: decoded, and rounded to the levels of stored signals.
+
+    The gradient passes through the rounding as if there were none.
+
+    Args:
+        codec: From what the network makes to signals.
+        modality: What the signals are.
+        network: The feature network.
+    """
+
+    def __init__(self, codec: Codec, modality: Modality, network: FeatureNetwork) -> None:
+        super().__init__()
+        self.codec, self.modality, self.network = codec, modality, network
+
+    def forward(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
+        """Features, differentiable."""
+        signal = self.codec.decode(x)
+        rounded = self.modality.quantised(signal.detach()).to(signal)
+        return self.network.differentiable(signal + (rounded - signal).detach())
+
+
+@final
+class RunMaterials:
+    """The materials of one run.
+
+    Args:
+        config: The run, whose model fits its data.
+        data: Its data as signals; without, there are no representations.
+        stored: Its data as the network is trained on it, which may be latents.
+        examples: Turns the latter into what the network sees.
+        world: The processes, of which the main one looks at the data first.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: Dataset | None = None,
+        stored: Dataset | None = None,
+        examples: Examples | None = None,
+        world: World | None = None,
+    ) -> None:
+        self._config, self._data, self._stored = config, data, data if stored is None else stored
+        self._examples, self._world = examples, world or World()
+
+    def discriminator(self, widths: tuple[int, ...]) -> nn.Module:
+        """A fresh discriminator of what the network makes; see :class:`~unistep.objectives.base.Materials`."""
+        model = self._config.model
+        torch.manual_seed(derived_seed(self._config.seed, "discriminator"))
+        return DiscriminatorConfig(widths=widths).fitted(model.codec.shape(model.modality.shape), model.fields).build()
+
+    def representations(self, names: Sequence[str], *, by_class: bool = False) -> list[Representation]:
+        """Feature networks with the moments of the data; see :class:`~unistep.objectives.base.Materials`.
+
+        Raises:
+            ValueError: If there is no such network, it takes other signals, or the model makes no whole signals.
+        """
+        data, examples = self._data, self._examples
+        if data is None or examples is None:
+            raise ValueError("representations need data, and this run has none")
+        codec, modality = examples.codec, data.modality
+        if codec.chunked:
+            raise ValueError(
+                f"features are those of whole {modality.noun}s, and this model generates chunks of a stream; give one "
+                f"that generates whole {modality.noun}s"
+            )
+        made = []
+        for name in names or modality.training_features(data.fields):
+            network = load_features(name, modality)
+            network.check_shape(modality.shape)
+            self._world.run_on_rank_zero(lambda network=network: reference_statistics(data, network) and None)
+            statistics = reference_statistics(data, network)
+            made.append(
+                Representation(
+                    name=name,
+                    features=DecodedFeatures(codec, modality, network),
+                    mean=statistics.moments.mean,
+                    covariance=statistics.moments.covariance,
+                    class_means=_class_means(data, statistics.subset) if by_class else {},
+                )
+            )
+        return made
+
+    def examples(self, count: int) -> Iterator[tuple[Tensor, Condition]]:
+        """Clean inputs with their conditions; see :class:`~unistep.objectives.base.Materials`.
+
+        Raises:
+            ValueError: If the run has no data.
+        """
+        data, examples = self._stored, self._examples
+        if data is None or examples is None:
+            raise ValueError("examples need data, and this run has none")
+        device = self._world.device
+        generator = torch.Generator(device).manual_seed(derived_seed(self._config.seed, "examples"))
+        chosen = [i * len(data) // count for i in range(count)]
+        for start in range(0, count, _AT_ONCE):
+            stored, condition = data.batch(chosen[start : start + _AT_ONCE])
+            yield examples(stored, condition, device, generator)
+
+
+def _class_means(data: Dataset, subset: Float[Tensor, "m dim"]) -> Mapping[str, Float[Tensor, "classes dim"]]:
+    """Mean features of each class of each label, from those of a random subset of the data."""
+    chosen = subset_indices(len(data)).tolist()
+    conditions = [data.batch(chosen[i : i + _AT_ONCE])[1] for i in range(0, len(chosen), _AT_ONCE)]
+    found = {}
+    for name, first in conditions[0].items():
+        if not isinstance(first, Label):
+            continue
+        index = torch.cat([condition[name].tensors["index"] for condition in conditions])
+        has = index >= 0
+        member = torch.nn.functional.one_hot(index[has]).double()
+        found[name] = (member.T @ subset[has].double()) / member.sum(dim=0)[:, None].clamp(min=1)
+    return found
