@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import live
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -108,6 +109,9 @@ def work_of_two(folder: Path) -> dict[str, dict[str, Any]]:
     jobs.append({"objective": "ect", "out": str(folder / "handed"), "changes": handed, "stop_at": 2})
     full = {"parallel": "ddp", "max_steps": 3, "checkpoint_every": "1"}
     jobs.append({"objective": "denoising", "out": str(folder / "full"), "changes": full, "full_at": 2})
+    jobs.append({"live": {}, "out": str(folder / "live")})
+    jobs.append({"live": {"stop_at": 2}, "out": str(folder / "live-stopped")})
+    jobs.append({"live": {"resume": True}, "out": str(folder / "live-stopped")})
     return launch(jobs, folder)
 
 
@@ -137,6 +141,24 @@ def test_two_processes_have_the_gradient_of_one(objective: str, kind: str, folde
     assert size > 1e-3
     assert sum(bool(value.any()) for value in theirs.values()) > 0.9 * len(theirs)
     assert largest_difference(ours, theirs) < rounding(terms=8 * 8 * 8, scale=size)
+
+
+def test_two_processes_train_live_objects_as_one(folder: Path, reports, tmp_path: Path) -> None:
+    """A stop that one process asks for is a stop of both, and a resumed run ends with the same bits."""
+    assert reports["live"]["done"]
+    assert "step 4/4" in reports["live"]["text"]
+    assert live.train(tmp_path / "alone")[0]
+    ours, resumed, theirs = (
+        torch.load(out / "made.pt") for out in (folder / "live", folder / "live-stopped", tmp_path / "alone")
+    )
+    assert {path.name for path in (folder / "live" / "samples").iterdir()} == {"00000002.png", "00000004.png"}
+    assert len(metrics(folder / "live")) == len(metrics(tmp_path / "alone"))
+    untrained = live.Net().state_dict()
+    for name, value in theirs.items():
+        # Each gradient is a sum over a batch of 8 of 8 x 8 pixels, and four of them are added to a weight.
+        assert largest_difference({name: ours[name]}, {name: value}) < rounding(live.STEPS * 8 * 8 * 8), name
+        assert torch.equal(resumed[name], ours[name]), name
+        assert name == "sample" or largest_difference({name: value}, {name: untrained[name]}) > 1e-3, name
 
 
 @pytest.mark.parametrize(("objective", "kind"), CASES)

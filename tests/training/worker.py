@@ -5,7 +5,8 @@
 Each job is a mapping of ``objective``, ``out``, ``changes`` to the tiny configuration, ``resume``, ``stop_at`` (a step
 after which the run is asked to stop), ``gradient`` (a file for the gradient of the first step), ``full_at`` (a step
 whose checkpoint finds the disk full), ``refused`` (whether a ValueError is what should happen) and ``gradient_only``
-(whether the run may end when its first gradient is known).
+(whether the run may end when its first gradient is known); or ``out`` and ``live``, the options of a training of live
+objects.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import live
 import torch
 from safetensors.torch import save_file
 from tiny import run, run_config
@@ -85,6 +87,8 @@ def fill_disk_at(step: int) -> None:
 
 def do(job: dict[str, Any], folder: Path) -> tuple[bool, str]:
     """Run one job."""
+    if "live" in job:
+        return live.train(Path(job["out"]), **job["live"])
     kept = TrainStep.gradient, Loop._one_step, run_files.save_checkpoint
     if job.get("gradient"):
         record_gradients(job["gradient"], only=job.get("gradient_only", False))

@@ -72,7 +72,7 @@ class Trainer:
         cancel: A function that returns whether to stop, or an event that is set to stop.
         checkpoint_every: Time or optimizer steps between checkpoints in ``out``.
         sample_every: Time or optimizer steps between samples in ``out``.
-        console: Where to show progress; standard output by default, ``Console(quiet=True)`` for nothing.
+        console: Where the main process shows progress; standard output by default, ``Console(quiet=True)`` for nothing.
 
     Raises:
         ValueError: If an option is out of range, or if objective and data do not fit.
@@ -109,7 +109,7 @@ class Trainer:
         self.codec = _codec(codec, dataset, objective.student.sigma_data)
         self.out = None if out is None else Path(out).expanduser()
         self._world = start_world(device)
-        self._console = console or Console()
+        self._console = (console or Console()) if self._world.is_rank_zero else Console(quiet=True)
         self._options = LoopOptions(
             batch_size=batch_size,
             precision=precision,
