@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
+import hypothesis
 import jaxtyping
 import pytest
 import torch
 
+hypothesis.settings.register_profile("any speed", deadline=None)  # a busy computer is no mistake
+hypothesis.settings.load_profile("any speed")
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # else joblib looks for programs that a test may hide
 sys.path.insert(0, str(FilePath(__file__).parent))  # so that tests can say `from analytic import ...`
 

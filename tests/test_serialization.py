@@ -117,7 +117,7 @@ RUNS = st.builds(
 
 # The run-time type checker of the tests draws which items of a tuple it looks at.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(RUNS)
 def test_any_run_comes_back(config: RunConfig) -> None:
     assert through_json(config) == config
@@ -145,7 +145,7 @@ def put(data: Any, path: tuple[Any, ...], value: Any) -> Any:
     return copy if isinstance(data, dict) else list(copy.values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(place=st.sampled_from(places(PLAIN)), value=JSON)
 def test_anything_in_any_place_is_read_or_refused_in_one_line(place: tuple[Any, ...], value: Any) -> None:
     """Never another error, never something that is written back differently."""

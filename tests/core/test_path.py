@@ -52,7 +52,7 @@ def test_times_invert_the_ratio(path: Path) -> None:
     torch.testing.assert_close(path.time_at(path.ratio(t)), t, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=st.sampled_from(sorted(PATHS)), log_ratio=st.floats(math.log(0.002), math.log(80)))
 def test_ratio_inverts_times_in_single_precision(name: str, log_ratio: float) -> None:
     ratio = torch.tensor([math.exp(log_ratio)])

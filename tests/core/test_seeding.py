@@ -33,7 +33,7 @@ DRAWS: dict[str, Callable[[int, Randomness], Tensor]] = {
 }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=6), data=st.data())
 def test_an_item_does_not_depend_on_its_companions(seeds: list[int], data: st.DataObject) -> None:
     i = data.draw(st.integers(0, len(seeds) - 1))

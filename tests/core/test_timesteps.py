@@ -40,7 +40,7 @@ def test_karras_grid_with_rho_one_is_uniform_and_may_reach_zero() -> None:
     assert karras_grid(3, 0.0, 4.0)[-1].item() == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(num=st.integers(2, 300), rho=st.floats(1, 10))
 def test_karras_grid_falls_strictly(num: int, rho: float) -> None:
     assert (karras_grid(num, 0.002, 80.0, rho).diff() < 0).all()
@@ -184,7 +184,7 @@ def test_ect_stages_are_equally_long_and_the_last_one_lasts() -> None:
     assert curriculum.stage(1.0) == 7
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(t=st.floats(1e-4, 1e3), progress=st.floats(0, 1), stages=st.integers(1, 10), log_end=st.floats(0.1, 20))
 def test_the_closer_level_lies_below_the_level_and_not_below_zero(
     t: float, progress: float, stages: int, log_end: float

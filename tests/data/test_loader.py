@@ -29,7 +29,7 @@ def test_a_batch_has_images_and_their_labels():
     assert Loader(counting(50, labelled=False), 8, seed=0).batch(3)[1] == {}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     count=st.integers(1, 40),
     batch=st.integers(1, 50),
@@ -49,7 +49,7 @@ def test_epochs_are_permutations_laid_end_to_end(count, batch, seed, steps, data
     assert np.array_equal(fresh.indices(step), row[step * batch : (step + 1) * batch])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(count=st.integers(1, 40), share=st.integers(1, 9), world=st.integers(1, 5), step=st.integers(0, 10**9))
 def test_processes_together_see_what_one_would(count, share, world, step):
     data = counting(count)

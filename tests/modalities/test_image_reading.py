@@ -68,7 +68,7 @@ def test_stretch_uses_all_of_it():
     fit=st.sampled_from(["crop", "pad", "stretch"]),
     mode=st.sampled_from(["L", "RGB"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_shape_fits_and_a_flat_picture_stays_flat(width, height, size, fit, mode):
     image = Image.new(mode, (width, height), "white")
     fitted = fit_picture(image, size, fit, "white")
@@ -186,7 +186,7 @@ def test_large_jpegs_are_decoded_at_a_fraction(monkeypatch):
 SAMPLES = {kind: packed(noisy(24, 24), kind) for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO")}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(kind=st.sampled_from(sorted(SAMPLES)), data=st.data())
 def test_damage_anywhere_gives_a_picture_or_a_reason_on_one_line(kind, data):
     content = bytearray(SAMPLES[kind])

@@ -26,7 +26,7 @@ def parameter(value: float = 0.0) -> nn.Parameter:
     return nn.Parameter(torch.full((), value, dtype=torch.float64))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(sigma_rel=st.floats(0.01, 0.27))
 def test_gamma_is_the_root_that_gives_the_width(sigma_rel: float) -> None:
     r"""The profile :math:`\tau^\gamma` on [0, 1] has the standard deviation that was asked for (equation 121)."""

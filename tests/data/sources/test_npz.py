@@ -98,7 +98,7 @@ def test_an_empty_file(tmp_path):
         npz(tmp_path / "a.npz")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damage_anywhere_is_one_clear_error_or_the_same_pictures(tmp_path, pixels, data):
     file = tmp_path / "a.npz"
