@@ -76,18 +76,18 @@ def accuracy(network: TextImageNetwork, x: Tensor, texts: Tensor) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     splits = {name: emoji.Emoji(split=name).chosen() for name in ("train", "test")}
     data = {name: prepare(data_config(f"emoji:{name}")) for name in splits}
-    x = {name: d.modality.to_signal(torch.from_numpy(d.values[:])) for name, d in data.items()}
+    x = {name: d.modality.to_signal(torch.from_numpy(d.values[:].copy())) for name, d in data.items()}
     other = {name: vectors(pictures, emoji.OTHER_PHRASINGS) for name, pictures in splits.items()}
     theirs = {name: vectors(pictures, emoji.PHRASINGS) for name, pictures in splits.items()}
     torch.manual_seed(given.seed)
     generator = torch.Generator().manual_seed(given.seed)
-    network = TextImageNetwork(in_channels=3, size=64, channels=(24, 48, 96, 128), text_dim=384, dim=128)
+    network = TextImageNetwork(in_channels=3, size=64, channels=(24, 48, 96, 96), text_dim=384, dim=128)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=given.steps + 1)
     start = time.perf_counter()

@@ -49,6 +49,8 @@ def test_what_is_too_long_is_cut_and_unknown_scripts_are_counted(minilm):
     (long,) = minilm.encode(["word " * 100], 16)
     assert len(long.vectors) == 16
     assert long.total == 100
+    (one,), (all_of_it,) = minilm.encode(["a red car"], 1), minilm.encode(["a red car"], 9)
+    assert torch.equal(one.vectors, all_of_it.vectors[:1])  # the sentence's vector is of the whole text
     (unknown,) = minilm.encode(["微笑猫"], 16)
     assert unknown.known == 0
 

@@ -142,17 +142,46 @@ class ConditionedConfig(NetworkConfig):
         """
         return super().differences(self.bridged(theirs) if isinstance(theirs, type(self)) else theirs)
 
+    def keeping(self, theirs: NetworkConfig, besides: Collection[str] = ()) -> Self:
+        """This network with the conditions that ``theirs`` has beside its own and those named."""
+        if not isinstance(theirs, type(self)):
+            return self
+        named = {*self.vocabularies, *self.scalars, *self.tokens, *self.signals, *besides}
+        return replace(
+            self,
+            num_classes=self.num_classes or (0 if "label" in besides else theirs.num_classes),
+            vocabularies={**_others(theirs.vocabularies, named), **self.vocabularies},
+            scalars={**_others(theirs.scalars, named), **self.scalars},
+            tokens={**_others(theirs.tokens, named), **self.tokens},
+            signals={**_others(theirs.signals, named), **self.signals},
+        )
+
+    def renumbered(self, theirs: NetworkConfig) -> NetworkConfig:
+        """``theirs`` with as many classes of each kind as this one, where both have some."""
+        if not isinstance(theirs, type(self)):
+            return theirs
+        return replace(
+            theirs,
+            num_classes=theirs.num_classes and (self.num_classes or theirs.num_classes),
+            vocabularies={name: self.vocabularies.get(name, size) for name, size in theirs.vocabularies.items()},
+        )
+
     def start_from(self, net: nn.Module, weights: Mapping[str, Tensor], theirs: NetworkConfig) -> None:
         """Load weights of a network ``theirs``; what it does not have begins without effect.
 
-        New embeddings of labels and of the second time are zero, as those of scalars are from the start.
+        New embeddings of labels and of the second time are zero, as those of scalars are from the start. Where there
+        are other classes than ``theirs``, each begins at the embedding of no class.
         """
         from unistep.nets.conditioned import ConditionedNetwork  # which imports this module for its types
 
         if not isinstance(net, ConditionedNetwork) or not isinstance(theirs, ConditionedConfig):
             return super().start_from(net, weights, theirs)
         fresh = net.state_dict()
-        net.load_state_dict(fresh | {name: value for name, value in weights.items() if name in fresh})
+        known = {name: value for name, value in weights.items() if name in fresh}
+        for name, value in known.items():
+            if value.shape != fresh[name].shape and name.endswith("table.weight"):  # other classes
+                known[name] = value[-1:].expand_as(fresh[name]).clone()
+        net.load_state_dict(fresh | known)
         silent: list[nn.Module] = []
         if net.label is not None and not theirs.num_classes:
             silent.append(net.label.table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
@@ -93,6 +93,25 @@ class NetworkConfig(ABC):
             return [f"type {type(theirs).__name__} instead of {type(self).__name__}"]
         ours, known = vars(self), vars(theirs)
         return [f"{key} {known[key]} instead of {ours[key]}" for key in ours if ours[key] != known[key]]
+
+    def keeping(self, theirs: NetworkConfig, besides: Collection[str] = ()) -> Self:
+        """This network with the conditions that ``theirs`` has beside its own, for weights that it begins with.
+
+        They are never given then: the network behaves as ``theirs`` does without them.
+
+        Args:
+            theirs: A network.
+            besides: Names of conditions that are not kept.
+        """
+        del theirs, besides
+        return self
+
+    def renumbered(self, theirs: NetworkConfig) -> NetworkConfig:
+        """``theirs`` with as many classes as this one, where weights may start a network of other classes.
+
+        :meth:`start_from` begins each new class at what ``theirs`` has learned for no class.
+        """
+        return theirs
 
     def start_from(self, net: nn.Module, weights: Mapping[str, Tensor], theirs: NetworkConfig) -> None:
         """Load the weights of a network ``theirs`` into ``net``, whose :meth:`differences` are none.

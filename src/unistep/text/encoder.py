@@ -47,7 +47,7 @@ class TextEncoder(ABC):
 
         Args:
             texts: The texts, none of them empty.
-            longest: Most vectors of each; what is further back is left out.
+            longest: Most vectors of each; those of tokens further back are left out, though the others know of them.
         """
 
 

@@ -60,8 +60,7 @@ class MiniLM(TextEncoder):
             longest: Most vectors of each.
         """
         found = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
-        most = min(longest - 1, self.longest)
-        kept = [[*ids[: min(len(ids) - 1, most + 1)], ids[-1]] for ids in found]
+        kept = [[*ids[: min(len(ids), self.longest) - 1], ids[-1]] for ids in found]
         vectors: list[Tensor] = [torch.empty(0)] * len(texts)
         order = sorted(range(len(kept)), key=lambda i: len(kept[i]))
         for start in range(0, len(order), _BATCH):
@@ -70,7 +69,7 @@ class MiniLM(TextEncoder):
             ids = torch.tensor([kept[i] + [0] * (width - len(kept[i])) for i in chosen])
             mask = torch.arange(width) < torch.tensor([len(kept[i]) for i in chosen])[:, None]
             for i, hidden in zip(chosen, bert(self._weights, ids, mask), strict=True):
-                vectors[i] = _with_mean(hidden[: len(kept[i])])
+                vectors[i] = _with_mean(hidden[: len(kept[i])])[:longest]
         return [
             EncodedText(
                 vectors=tokens.clone(), known=sum(i != self._unknown for i in ids[1:-1]), total=max(len(ids) - 2, 0)

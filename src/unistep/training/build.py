@@ -81,6 +81,25 @@ def fit_sampling_to_objective(model: ModelConfig, objective: ObjectiveConfig) ->
     return replace(model, sigma_min_trained=objective.sigma_min_trained)
 
 
+def keep_conditions(model: ModelConfig, init: str | None, teacher: str | None) -> ModelConfig:
+    """The model whose network has the conditions of its first weights that this data lacks; they stay null.
+
+    Of a teacher only those are kept that it was itself never given, such as the texts of a base that it began from.
+
+    Args:
+        model: What is to be trained.
+        init: Whose weights it begins with, where that is not the teacher.
+        teacher: The name of the teacher.
+    """
+    network = model.network
+    if init is not None:
+        network = network.keeping(load(init).config.network)
+    if teacher is not None:
+        known = load(teacher).config
+        network = network.keeping(known.network, besides=known.fields)
+    return replace(model, network=network)
+
+
 def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator | None:
     """The model of that name, whose network must be that of ``model``; ``None`` for no name.
 
@@ -96,7 +115,8 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
     if name is None:
         return None
     found = load(name)
-    different = model.network.differences(found.config.network)
+    theirs = found.config.network
+    different = model.network.differences(model.network.renumbered(theirs) if role == "init" else theirs)
     if different:
         raise ValueError(f"the {role} {name!r} does not fit this data and network: it has {', '.join(different)}")
     if found.config.sigma_data != model.sigma_data:

@@ -25,6 +25,7 @@ from unistep.training.build import (
     fit_model_to_objective,
     fit_model_to_start,
     fit_sampling_to_objective,
+    keep_conditions,
     load_fitting,
     place,
 )
@@ -230,6 +231,7 @@ class _Resolver:
     def _fitted(self, config: RunConfig) -> tuple[ModelConfig, Generator | None, Generator | None]:
         """The model that fits the data, its teacher, and the model that its weights start from."""
         model = fit_model_to_objective(fit_model_to_data(config.model, self.data), config.objective)
+        model = keep_conditions(model, config.init, teacher_of(config, self.session.out))
         teacher = load_fitting(teacher_of(config, self.session.out), model, "teacher")
         start = load_fitting(config.init, model, "init")
         return fit_model_to_start(model, start, teacher), teacher, start
