@@ -45,7 +45,9 @@ def test_what_data_lacks_stays_null(tmp_path: Path) -> None:
     kept = keep_conditions(plain, name, None)
     start = load_fitting(name, kept, "init")
     assert start is not None
-    student = build_student(RunConfig(recipe="t", model=kept, objective=DenoisingConfig()), kept, start).eval()
+    student = build_student(
+        RunConfig(recipe="t", data=DataConfig(), model=kept, objective=DenoisingConfig()), kept, start
+    ).eval()
     x, t = torch.randn(3, 1, 8, 8), torch.ones(3)
     torch.testing.assert_close(student(x, t), start.map(x, t))
 
@@ -58,7 +60,9 @@ def test_other_classes_begin_at_no_class(tmp_path: Path) -> None:
     assert kept.network.num_classes == 5  # type: ignore[attr-defined]
     start = load_fitting(name, kept, "init")
     assert start is not None
-    student = build_student(RunConfig(recipe="t", model=kept, objective=DenoisingConfig()), kept, start).eval()
+    student = build_student(
+        RunConfig(recipe="t", data=DataConfig(), model=kept, objective=DenoisingConfig()), kept, start
+    ).eval()
     x, t = torch.randn(3, 1, 8, 8), torch.ones(3)
     torch.testing.assert_close(student(x, t, None, {"label": torch.tensor([0, 4, -1])}), start.map(x, t))
 
@@ -70,7 +74,9 @@ def test_a_text_that_the_base_lacks_begins_without_effect(tmp_path: Path) -> Non
     named = replace(model, fields={"text": TokensField(length=4, dim=5)}).fitted()
     start = load_fitting(str(tmp_path / "base"), named, "init")
     assert start is not None
-    student = build_student(RunConfig(recipe="t", model=named, objective=DenoisingConfig()), named, start).eval()
+    student = build_student(
+        RunConfig(recipe="t", data=DataConfig(), model=named, objective=DenoisingConfig()), named, start
+    ).eval()
     x, t = torch.randn(3, 1, 8, 8), torch.ones(3)
     told = {"text": Tokens.whole(torch.randn(3, 4, 5))}
     torch.testing.assert_close(student(x, t, None, told), start.map(x, t))
