@@ -93,6 +93,8 @@ class ConditionedNetwork(nn.Module, Generic[C]):
             context = given.get("context")
             level = nothing if context is None else context.level.to(t)
             embedding = _plus(embedding, self.context_noise_embedding(level))
+        for name, sequence in self.tokens.items():
+            embedding = _plus(embedding, sequence.summary(given.get(name), t))  # type: ignore[operator]
         for name, reference in self.signals.items():
             embedding = _plus(embedding, reference.embed(given.get(name), t))  # type: ignore[operator]
         return F.silu(embedding)
@@ -180,9 +182,9 @@ class ConditionedNetwork(nn.Module, Generic[C]):
         return torch.cat([context.signal.to(x), x], dim=-1)
 
 
-def _plus(embedding: Tensor, features: Tensor) -> Tensor:
-    """The sum of two embeddings ``[b, dim]`` or ``[b, *n, dim]``."""
-    if embedding.ndim == features.ndim:
+def _plus(embedding: Tensor, features: Tensor | float) -> Tensor:
+    """The sum of two embeddings ``[b, dim]`` or ``[b, *n, dim]``, or of one and a number."""
+    if isinstance(features, float) or embedding.ndim == features.ndim:
         return embedding + features
     short, long = sorted((embedding, features), key=lambda tensor: tensor.ndim)
     return long + short.view(len(short), *([1] * (long.ndim - 2)), short.shape[-1])

@@ -28,6 +28,26 @@ class TokenProjection(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.project = nn.Linear(dim, out)
         self.null_embedding = nn.Parameter(torch.zeros(out))
+        self.summary_hidden = nn.Linear(dim, out)
+        self.summary_last = nn.Linear(out, out)
+        nn.init.zeros_(self.summary_last.weight)
+        nn.init.zeros_(self.summary_last.bias)
+
+    def summary(self, value: Any | None, like: Tensor) -> Tensor | float:
+        """Features of the whole sequence, ``[b, out]``, from the mean of its vectors; zero for an empty one.
+
+        They join the embedding of the time, which modulates every block: what a sequence says on the whole is learned
+        much sooner than by attention alone. The last layer starts at zero.
+
+        Args:
+            value: As for :meth:`forward`.
+            like: Gives the type and the device.
+        """
+        if value is None:
+            return 0.0
+        has = value.mask.to(like)[..., None]
+        mean = (self.norm(value.tokens.to(like)) * has).sum(dim=1) / has.sum(dim=1).clamp(min=1)
+        return self.summary_last(F.silu(self.summary_hidden(mean))) * has.amax(dim=1)
 
     def forward(self, value: Any | None, like: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``[b, 1 + n, out]`` and which of them count, ``[b, 1 + n]``.
