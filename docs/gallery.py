@@ -26,6 +26,8 @@ SAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "phrases": ("The first second of two streams, one call for each half second.", {"num": 2, "steps": 1}),
 }
 """What is drawn of each model, with its caption."""
+COLUMNS = {"fashion": 10, "fashion-teacher": 10}
+"""Samples in a row, where each column is a class."""
 
 
 def main() -> None:
@@ -39,7 +41,11 @@ def main() -> None:
     ]
     for name, (caption, options) in SAMPLES.items():
         generator = unistep.load(name)
-        generator.save(generator.sample(**options), images / f"{name}.png")
+        x, target = generator.sample(**options), images / f"{name}.png"
+        if name in COLUMNS:
+            generator.modality.grid(x, columns=COLUMNS[name]).save(target)
+        else:
+            generator.save(x, target)
         card = f"../src/unistep/zoo/{name}/README.md"
         lines += ["", f"## {name}", "", f"{caption} [Card]({card}).", "", f"![{name}](images/gallery/{name}.png)"]
     (DOCS / "gallery.md").write_text("\n".join(lines) + "\n")
