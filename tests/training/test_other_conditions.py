@@ -8,17 +8,20 @@ import pytest
 import torch
 
 from unistep.core.condition import LabelField, Tokens, TokensField
+from unistep.core.timesteps import RatioCurriculum
 from unistep.data import DataConfig
 from unistep.generation.model_config import ModelConfig
 from unistep.hub.load import load
 from unistep.hub.save import save
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet_config import UNetConfig
+from unistep.objectives.cd import CDConfig
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.objectives.ect import ECTConfig
+from unistep.serialization import read_json
 from unistep.training.build import build_student, keep_conditions, load_fitting
-from unistep.training.run_config import RunConfig
 from unistep.training.run import train
+from unistep.training.run_config import RunConfig
 
 IMAGES = ImageModality(size=8, channels=1)
 NETWORK = UNetConfig(widths=(8,), blocks=(1,), middle_blocks=1, embedding_dim=8, head_dim=8, patch=2)
@@ -103,3 +106,29 @@ def test_a_run_of_two_stages_begins_from_a_base_of_other_conditions(tmp_path: Pa
     assert dict(student.config.fields) == {}
     assert student.config.network.tokens == {"text": 5}  # type: ignore[attr-defined]
     assert student.sample(2, seed=0).isfinite().all()
+
+
+def test_a_one_step_model_goes_on_with_other_data_without_a_teacher(tmp_path: Path) -> None:
+    fields = {"label": LabelField(size=3)}
+    known = ModelConfig(kind="consistency", network=NETWORK, modality=IMAGES, fields=fields).fitted()
+    torch.manual_seed(0)
+    save(known, known.build().net.state_dict(), tmp_path / "student", card="A student.")
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "plain.npz", arr_0=pixels)
+    config = RunConfig(
+        recipe="t",
+        data=DataConfig(source=f"npz:{tmp_path / 'plain.npz'}"),
+        model=ModelConfig(kind="consistency", network=NETWORK, modality=IMAGES),
+        objective=ECTConfig(target="euler", guidance=1.2, curriculum=RatioCurriculum(q=4.0, stages=3)),
+        init=str(tmp_path / "student"),
+        max_steps=2,
+        batch_size=4,
+        auto=("network",),
+        precision="fp32",
+    )
+    assert train(config, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run/teacher").exists()
+    kept = read_json(RunConfig, tmp_path / "run/config.json").objective
+    assert (kept.target, kept.guidance, kept.curriculum.q) == ("data", 1.0, 16.0)  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="cannot go on with a trained student without a teacher"):
+        train(replace(config, objective=CDConfig()), tmp_path / "other", device="cpu")

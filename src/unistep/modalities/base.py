@@ -280,6 +280,10 @@ class Modality(ABC):
         options = cls.options()
         return cls.fitted(options, cls.item_shape(options))
 
+    def default_base(self) -> str | None:
+        """Name of a shipped denoiser that a new model of such signals may start from; ``None`` for fresh weights."""
+        return None
+
     @abstractmethod
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """Networks that suit a new model, from cheap to large, before they are fitted to ``shape``.

@@ -238,6 +238,19 @@ class ObjectiveConfig(ABC):
         del path, sigma_data
         return ()
 
+    def without_teacher(self) -> Self:
+        """The same objective for a student that has begun already and has no teacher, such as one on new data.
+
+        Raises:
+            ValueError: If it cannot do without one.
+        """
+        if not self.starts_from_teacher:
+            return self
+        raise ValueError(
+            f"{type(self).__name__} cannot go on with a trained student without a teacher; name one with --teacher, or "
+            "use ect"
+        )
+
     @property
     def sigma_min_trained(self) -> float:
         """Noise level below which the student is not trained, and so not sampled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -48,6 +48,14 @@ class ECTConfig(GuidedTeacherConfig):
         """The objective, on data or along the ODE of the teacher."""
         student = expects(student, ConsistencyModel)
         return EasyConsistencyTuning(student, teacher, self)
+
+    def without_teacher(self) -> ECTConfig:
+        """Targets from the data, with one gap from the start, that of the last stage but one: the student is consistent
+        already, and the last and narrowest gap is mostly noise.
+        """
+        last = max(self.curriculum.stages - 1, 1)
+        curriculum = replace(self.curriculum, q=self.curriculum.q**last, stages=1)
+        return replace(self, target="data", guidance=1.0, guidance_range=None, curriculum=curriculum)
 
 
 class EasyConsistencyTuning(Objective):

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from unistep.codecs.base import Codec
+from unistep.core.flowmap import Denoiser
 from unistep.data import Dataset, Loader
 from unistep.data.encoded import encode_dataset
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
-from unistep.hub.load import load
+from unistep.hub.load import load, models
 from unistep.nets.config import NetworkConfig
 from unistep.objectives.base import Objective
 from unistep.training.budget import parse_amount
@@ -151,7 +152,7 @@ class _Resolver:
     def run(self) -> ResolvedRun:
         config = continued(self.requested)
         config = replace(config, model=fit_sampling_to_objective(config.model, config.objective))
-        config = self._with_network(config)
+        config = self._with_network(self._with_base(config))
         config = self._with_batch(config)
         model, teacher, start = self._fitted(config)
         config = replace(config, model=model)
@@ -179,6 +180,19 @@ class _Resolver:
     def _left(self) -> float | None:
         """Seconds that are left for training."""
         return None if self.seconds is None else max(self.seconds - self.session.clock.elapsed(), 1.0)
+
+    def _with_base(self, config: RunConfig) -> RunConfig:
+        """The configuration with a base that its weights start from, where that is open and one suits the signals."""
+        if "init" not in config.auto:
+            return config
+        config = replace(config, auto=tuple(name for name in config.auto if name != "init"))
+        fresh = config.init is None and teacher_of(config, self.session.out) is None
+        base = self.data.modality.default_base()
+        open_network = "network" in config.auto and config.objective.trains is Denoiser
+        if not (fresh and open_network) or base is None or base not in models():
+            return config
+        self.reasons["first weights"] = f"those of {base}, which has seen much else; --init none begins from nothing"
+        return replace(config, init=base)
 
     def _with_network(self, config: RunConfig) -> RunConfig:
         """The configuration with its network: that of its teacher or start, or one chosen by timing runs."""

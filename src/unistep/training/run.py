@@ -26,7 +26,7 @@ from unistep.training.run_directory import (
 )
 from unistep.training.run_paths import TEACHER_FOLDER
 from unistep.training.stage import Surroundings, train_stage
-from unistep.training.stages import needs_own_teacher, seconds_taken, student_config, teacher_config
+from unistep.training.stages import needs_own_teacher, seconds_taken, student_config, teacher_config, without_teacher
 from unistep.training.stop import Cancel, Stop
 
 
@@ -103,7 +103,7 @@ def _opened(config: RunConfig | None, out: Path, world: World, *, resume: bool) 
 def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
     """Train the teacher, where the run has to, and the student."""
     if not needs_own_teacher(requested):
-        return train_stage(requested, out, around)[0]
+        return train_stage(without_teacher(requested), out, around)[0]
     own, console, spent = out / TEACHER_FOLDER, around.console, 0.0
     if not (out / CONFIG).exists():
         first = teacher_config(requested)

@@ -32,7 +32,9 @@ class RunConfig:
     """Model that the student starts from, and that distillation follows: a zoo name, a directory or a hub id. A
     teacher that was trained first, and lies in the run's own folder, is ``run:teacher/model``."""
     init: str | None = None
-    """Model whose weights training starts from, in place of the teacher's or fresh ones."""
+    """Model whose weights training starts from, in place of the teacher's or fresh ones: a zoo name, a directory or a
+    hub id. A denoiser that is trained by a method's recipe starts from a base of its kind of signal where one ships;
+    none for fresh weights."""
     teacher_share: float = 0.6
     """Share of the budget that goes to training a teacher first, where the objective needs one and none is named."""
     optimizer: OptimizerConfig = MuonConfig()
@@ -48,9 +50,9 @@ class RunConfig:
     """Number of optimizer steps, in place of a budget; such a run is the same on every day."""
     batch_size: int = 64
     """Items per optimizer step, over all processes."""
-    auto: tuple[Literal["network", "batch_size"], ...] = ()
+    auto: tuple[Literal["network", "batch_size", "init"], ...] = ()
     """What is chosen from the data, the budget and a timing run before training begins, in place of what stands here.
-    A method's recipe leaves the network and the batch size open; a value of your own settles it."""
+    A method's recipe leaves the network, the batch size and the first weights open; a value of your own settles it."""
     accumulation: int = 1
     """Parts that each process's share of the batch is computed in, to save memory."""
     clip: float = 1.0

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unistep.generation.model_config import ModelConfig
+from unistep.hub.load import find
 from unistep.objectives.denoising import DenoisingConfig
 from unistep.serialization import read_json
 from unistep.training.budget import parse_amount
@@ -17,8 +19,29 @@ from unistep.training.run_paths import OWN_TEACHER
 
 
 def needs_own_teacher(config: RunConfig) -> bool:
-    """Whether the objective starts from a denoiser and none is named."""
-    return config.teacher is None and config.objective.starts_from_teacher
+    """Whether the objective starts from a denoiser, and neither one nor a model that has already begun is named."""
+    return config.teacher is None and config.objective.starts_from_teacher and not _is_begun(config)
+
+
+def _is_begun(config: RunConfig) -> bool:
+    """Whether the first weights are those of a model of the kind that is trained, such as a one-step model."""
+    if config.init is None:
+        return False
+    kind = read_json(ModelConfig, find(config.init) / CONFIG).kind
+    return kind == config.model.kind and kind != "denoiser"
+
+
+def without_teacher(config: RunConfig) -> RunConfig:
+    """The run that goes on with a model of its own kind on other data, without a teacher.
+
+    The objective's targets then come from the data.
+
+    Raises:
+        ValueError: If the objective cannot do without a teacher.
+    """
+    if config.teacher is not None or not config.objective.starts_from_teacher or not _is_begun(config):
+        return config
+    return replace(config, objective=config.objective.without_teacher())
 
 
 def teacher_config(config: RunConfig) -> RunConfig:
@@ -61,7 +84,7 @@ def student_config(config: RunConfig, own: Path) -> RunConfig:
         )
         auto = tuple(name for name in config.auto if name != "network")
         config = replace(config, auto=auto, model=replace(config.model, network=network))
-    student = replace(config, teacher=OWN_TEACHER)
+    student = replace(config, teacher=OWN_TEACHER, init=None)
     if config.max_steps is None:
         timed = parse_amount(config.budget, "budget").unit == "seconds"
         return student if timed else _scaled(student, 1 - config.teacher_share)
