@@ -183,6 +183,21 @@ def test_train_from_pictures_to_samples(run, place):
     assert "folder:others is other data" in refused.err
 
 
+def test_another_kind_of_network_is_trained_by_its_name(run, place):
+    pictures = save_pictures(place / "pictures", side=16)
+    command = ["train", "denoising", "--data", f"folder:{pictures}", "--data.size", "16", "--out", "mine"]
+    command += ["--model.network", "dit", "--model.network.width", "16", "--model.network.head-dim", "8"]
+    outcome = run([*command, "--model.network.depth=1", "--batch-size", "4", "--max-steps", "1"])
+    assert (outcome.code, outcome.err.strip()) == (0, ""), outcome
+    network = json.loads(Path("mine/config.json").read_text())["model"]["network"]
+    assert (network["type"], network["width"], network["depth"], network["channels"]) == ("dit", 16, 1, 1)
+    assert run("sample mine -n 1 --steps 1 -o one.png").code == 0
+    assert run([*command, "--resume", "--max-steps", "1"]).code == 0
+    shown = run("train fashion/ect --model.network dit --help")
+    assert "--model.network.mlp-ratio" in shown.out
+    assert "--model.network.widths" not in shown.out
+
+
 def test_an_interrupted_training_has_its_own_exit_code(run, place, monkeypatch):
     monkeypatch.setattr("unistep.training.run.train", lambda *a, **k: False)
     assert run("train fashion/denoising").code == 130
@@ -206,6 +221,8 @@ def test_a_training_that_diverges_is_one_line(run, monkeypatch):
         ("--data fashion-mnist:test", "fashion-teacher", None),
         ("--data.size 32", None, None),
         ("--model.network.widths 8 16", None, None),
+        ("--model.network dit", None, None),
+        ("--model.network=unet", "fashion-teacher", None),
         ("--teacher fashion-teacher --data.size 32", "fashion-teacher", None),
         ("--max-steps 7", "fashion-teacher", 7),
         ("--max-steps 7 --budget 3m", "fashion-teacher", 7),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unistep.nets.presets import PARAMETERS, presets
+from unistep.nets.presets import COLOUR_PARAMETERS, PARAMETERS, colour_presets, presets
 from unistep.nets.unet import UNetConfig
 from unistep.recipes.shipped_fashion import NETWORK
 
@@ -47,3 +47,14 @@ def test_every_preset_takes_28_to_64_pixels(name: str) -> None:
 
 def test_the_shipped_shape_is_that_of_the_recipes() -> None:
     assert presets()["fashion"] == NETWORK
+
+
+@pytest.mark.parametrize("name", colour_presets())
+def test_colour_presets_have_their_size_and_take_their_images(name: str) -> None:
+    config = colour_presets()[name]
+    side = 128 if "128" in name else 64
+    with torch.device("meta"):
+        net = config.build()
+        assert net(torch.empty(1, 3, side, side), torch.empty(1)).shape == (1, 3, side, side)
+    assert sum(p.numel() for p in net.parameters()) == COLOUR_PARAMETERS[name]
+    assert list(COLOUR_PARAMETERS) == list(colour_presets())

@@ -45,6 +45,7 @@ most used options are
   --out DIR               folder of the run (runs/METHOD)
   --resume                go on after an interruption
   --init MODEL            go on from the weights of a trained model
+  --model.network dit     another kind of network (unet), whose options are --model.network.width and the like
   --batch-size, --seed, --device, --checkpoint-every 5m, --teacher MODEL
 
   unistep train ect --data folder:my_pictures --budget 30m
@@ -55,13 +56,16 @@ most used options are
 METHOD is one of {methods}.
 """
 
+NETWORK = "--model.network"
+"""The option that names a kind of network, by its name in the registry; the kind has options of its own."""
+
 INSTEAD = {
     "--epochs": "--budget (30m of time, 500k images) or --max-steps",
     "--iterations": "--max-steps",
     "--steps": "--max-steps",
     "--time": "--budget",
     "--lr": "--optimizer.lr",
-    "--network": "--model.network.widths and the like",
+    "--network": "--model.network dit, or --model.network.widths and the like",
     "--data.kind": "--data.modality",
 }
 """Options of other programs, and what to use here."""
@@ -81,15 +85,16 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"the recipe comes first: unistep train RECIPE [options], RECIPE one of {methods}")
     name, words = arguments[0], spell_out(arguments[1:])
     out = Path("runs") / name.replace("/", "-")
-    default = begun_by(name, words, out) or recipe_for(name, words, helping=asked)
+    recipe = begun_by(name, words, out) or recipe_for(name, words, helping=asked)
+    default, left = with_network(recipe, words)
     kind = with_config(type(default))
     flat = flat_config(type(default))(**{**vars(default), "data": to_options(default.data)})
     filled = kind(config=flat, out=out)
     options: Any = parse(
-        kind, f"train {name}", words, default=filled, markers=(tyro.conf.AvoidSubcommands,), instead=INSTEAD
+        kind, f"train {name}", left, default=filled, markers=(tyro.conf.AvoidSubcommands,), instead=INSTEAD
     )
     config = type(default)(**{**vars(options.config), "data": from_options(options.config.data)})
-    config = resolve_options(config, default, words)
+    config = resolve_options(config, recipe, words)
     return _train(config, options)
 
 
@@ -136,6 +141,34 @@ def recipe_for(name: str, words: Sequence[str], *, helping: bool = False) -> Run
     if source is None:
         return recipe(name, DataConfig() if helping else None)
     return recipe(name, DataConfig(source=source, modality=modality))
+
+
+def with_network(config: RunConfig, words: Sequence[str]) -> tuple[RunConfig, list[str]]:
+    """The configuration with the kind of network that ``--model.network NAME`` names, and the words without it.
+
+    Args:
+        config: The recipe.
+        words: The options as typed.
+
+    Raises:
+        ValueError: If there is no such network.
+    """
+    from unistep import registry
+
+    name = option_value(words, NETWORK)
+    if name is None:
+        return config, [*words]
+    made = registry.lookup("network", name)
+    if not isinstance(config.model.network, made):
+        network = made().with_second_time(config.model.network.takes_second_time)
+        config = replace(config, model=replace(config.model, network=network))
+    left, skip = [], False
+    for word in words:
+        if skip or word.partition("=")[0] == NETWORK:
+            skip = word == NETWORK
+        else:
+            left.append(word)
+    return config, left
 
 
 def option_value(words: Sequence[str], option: str) -> str | None:

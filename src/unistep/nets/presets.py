@@ -16,6 +16,8 @@ channels and classes change the first and last layer and the label table only, l
 
 from __future__ import annotations
 
+from unistep.nets.conditioned_config import ConditionedConfig
+from unistep.nets.dit_config import DiTConfig
 from unistep.nets.unet_config import UNetConfig
 
 PARAMETERS = {
@@ -41,4 +43,32 @@ def presets() -> dict[str, UNetConfig]:
         "small": UNetConfig(widths=(64, 192), blocks=(2, 2)),
         "medium": UNetConfig(widths=(96, 320), blocks=(2, 2), attention=(1,), embedding_dim=512),
         "large": UNetConfig(widths=(160, 448), blocks=(3, 4), attention=(1,), embedding_dim=512),
+    }
+
+
+COLOUR_PARAMETERS = {
+    "colour-64": 2_988_576,
+    "colour-64-fine": 6_604_616,
+    "colour-128": 6_427_936,
+    "colour-128-fine": 10_650_144,
+    "dit-64": 7_512_960,
+    "dit-128": 9_880_192,
+}
+"""Parameters of each colour preset, counted by building it."""
+
+
+def colour_presets() -> dict[str, ConditionedConfig]:
+    """Shapes for colour images of 64 and 128 pixels, by name.
+
+    All have the gated skip, which lets noise pass by the normalising layers, and attention at the coarsest level only,
+    8 or 16 positions a side there. The fine ones take patches of half the side, at about three times the cost. The
+    transformers have 64 and 256 tokens.
+    """
+    return {
+        "colour-64": UNetConfig(channels=3, patch=4, widths=(64, 128), blocks=(1, 2), gated_skip=True),
+        "colour-64-fine": UNetConfig(channels=3, patch=2, widths=(48, 128, 192), blocks=(1, 1, 2), gated_skip=True),
+        "colour-128": UNetConfig(channels=3, patch=8, widths=(96, 192), blocks=(1, 2), gated_skip=True),
+        "colour-128-fine": UNetConfig(channels=3, patch=4, widths=(64, 128, 256), blocks=(1, 1, 2), gated_skip=True),
+        "dit-64": DiTConfig(channels=3, patch=8, width=256, depth=6, gated_skip=True),
+        "dit-128": DiTConfig(channels=3, patch=8, width=256, depth=8, gated_skip=True),
     }
