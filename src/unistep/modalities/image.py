@@ -263,7 +263,7 @@ class ImageModality(Modality):
 
     def default_base(self) -> str | None:
         """The base of 64 pixels, for colour at sizes that its layers can take."""
-        fits = self.channels == 3 and all(size % 8 == 0 and 24 <= size <= 128 for size in self.shape[1:])
+        fits = self.channels == 3 and all(size % 8 == 0 and 48 <= size <= 128 for size in self.shape[1:])
         return "base-64" if fits else None
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
