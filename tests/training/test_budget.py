@@ -12,7 +12,7 @@ from tiny import run_config
 
 from unistep.training.budget import Amount, parse_amount
 from unistep.training.ema import PowerEMA
-from unistep.training.loop import Interval
+from unistep.training.interval import Interval
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from unistep.core.seeding import derived_seed
 from unistep.objectives.base import Objective
 from unistep.precision import autocast
 from unistep.training import pace as pace_module
-from unistep.training.budget import Amount, parse_amount
 from unistep.training.checkpoint import Snapshot, TrainingState
 from unistep.training.display import Display
 from unistep.training.health import Health, TrainingStoppedError, count_broken, refuse_broken
+from unistep.training.interval import Interval
 from unistep.training.log import MetricsLog
 from unistep.training.loop_options import LoopOptions
 from unistep.training.optim import set_rates
@@ -53,24 +53,6 @@ class Progress:
 
 Callback = Callable[[Progress], object]
 """What is called after every step; what it returns is not looked at."""
-
-
-class Interval:
-    """Says when an interval, in seconds or in steps, has passed."""
-
-    def __init__(self, text: str, name: str, batch_size: int) -> None:
-        self.amount: Amount = parse_amount(text, name)
-        self._steps = self.amount.steps(batch_size, 1.0)
-        self._last = pace_module.now()
-
-    def due(self, step: int) -> bool:
-        """Whether it is time, after ``step`` steps; starts the next interval if so."""
-        if self.amount.unit != "seconds":
-            return step % self._steps == 0
-        if pace_module.now() - self._last < self.amount.value:
-            return False
-        self._last = pace_module.now()
-        return True
 
 
 class Loop:
