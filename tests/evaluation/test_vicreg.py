@@ -109,7 +109,7 @@ def test_learning_makes_views_alike_and_items_apart() -> None:
     assert facts["found_again"] > facts["untrained"] + 0.3  # type: ignore[operator]
     assert facts["mixture"] > 1.5  # type: ignore[operator]
     x = squares().modality.to_signal(squares().batch(range(200))[0])
-    features = network(x)
+    features = network(x).detach()
     assert torch.allclose(features.mean(dim=0), torch.zeros(16), atol=0.5)
     assert float(features.std(dim=0).min()) > 0.3
 
