@@ -83,7 +83,7 @@ def test_it_is_evaluated_on_its_own_features_and_on_learned_ones(
     words = f"evaluate {run} --data folder:{recordings} --num 32 --max-bad 0.5 --steps 1 --device cpu"
     assert main(words.split()) == 0
     shown = capsys.readouterr().out
-    for name in ("vicreg v1", "sensor-statistics v1", "random-conv v1"):
+    for name in ("vicreg v1", "sensor-statistics v1", "random-convolutions:1 v2"):
         assert name in shown
     assert "vicreg: it learned from" in " ".join(shown.split())
 

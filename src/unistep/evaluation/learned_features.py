@@ -22,7 +22,7 @@ from unistep.evaluation.hardware import hardware
 from unistep.evaluation.metrics import frechet_distance
 from unistep.evaluation.reference import Examples, Progress, signals
 from unistep.evaluation.saved_features import load_saved, rounded_to_half, save_features
-from unistep.evaluation.vicreg import ViewFeatures, ViewRecipe, fit_views
+from unistep.evaluation.vicreg import ViewFeatures, ViewRecipe, fit_views, hide
 
 VERSION = "1"
 """Version of networks of this kind; raise it whenever recipe, views or architecture change."""
@@ -129,7 +129,8 @@ def learn_views(
     )
     rounded_to_half(network)
     judged = held if len(held) else learned
-    found = worth(network, initial, data, judged, torch.cat([held, learned])[:_JUDGED].sort().values)
+    some = torch.cat([held, learned])[:_JUDGED].sort().values
+    found = worth(network, initial, data, judged, some, hidden=recipe.hidden)
     noun = data.modality.noun
     facts: dict[str, object] = {
         "data": str(getattr(data, "source", "data")),
@@ -150,7 +151,7 @@ def learn_views(
 
 @torch.no_grad()
 def worth(
-    network: ViewFeatures, initial: ViewFeatures, data: Examples, held: Tensor, some: Tensor
+    network: ViewFeatures, initial: ViewFeatures, data: Examples, held: Tensor, some: Tensor, *, hidden: float
 ) -> dict[str, float | int]:
     """How well a network knows an item again, and how far away it puts spoilt items.
 
@@ -160,6 +161,7 @@ def worth(
         data: The real items.
         held: Positions of items that it has not learned from.
         some: Positions of items for the distances: one half of them against the other, which is spoilt in some way.
+        hidden: Largest side of the rectangle that each view lacks, as in training.
     """
     generator = torch.Generator().manual_seed(1)
     modality = data.modality
@@ -168,7 +170,11 @@ def worth(
     views = [modality.random_view(x, generator) for _ in range(2)]
 
     def found_again(each: ViewFeatures) -> float:
-        a, b = (torch.nn.functional.normalize(_features(each, view)) for view in views)
+        rectangles = torch.Generator().manual_seed(2)
+        maps = [each.maps(view) for view in views]
+        for view in maps:
+            hide(view, hidden, rectangles)
+        a, b = (torch.nn.functional.normalize(each.of_maps(view)) for view in maps)
         return float(((a @ b.T).argmax(dim=1) == torch.arange(len(a))).float().mean())
 
     some = some[torch.randperm(len(some), generator=generator)]
@@ -203,7 +209,7 @@ def what_it_is_worth(facts: Mapping[str, Any]) -> str:
     weak = facts["found_again"] < facts["untrained"] + 0.1
     blind = [name for name in ("noise", "blur", "mixture") if facts[name] < 1.2]
     if weak:
-        text += "; it learned little that an untrained network lacks, so believe the fixed features rather than it"
+        text += "; an untrained network finds almost as many, so it may see little more than the fixed features do"
     elif blind:
         text += f"; it hardly sees {' and '.join(blind)}, so look at the samples too"
     return text

@@ -37,7 +37,7 @@ class ViewRecipe:
     """Passes over the data."""
     fewest: int = 150
     """Steps at least."""
-    most: int = 500
+    most: int = 400
     """Steps at most."""
     learning_rate: float = 3e-3
     """Peak of the one-cycle schedule."""
