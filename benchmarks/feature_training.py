@@ -1,13 +1,12 @@
-"""Training small classifiers whose penultimate layer serves as features, and saving them as feature networks."""
+"""Training small classifiers whose penultimate layer serves as features."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -15,11 +14,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from unistep.evaluation.feature_loading import CONFIG_FORMAT
 from unistep.evaluation.feature_nets import ConvFeatures
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.note_features import NoteFeatures
-from unistep.files import replacing_folder
+from unistep.evaluation.saved_features import rounded_to_half
 
 Network = TypeVar("Network", ConvFeatures, NoteFeatures)
 
@@ -112,45 +110,6 @@ def timed(fit: Callable[[], Network]) -> tuple[Network, dict[str, object]]:
         "hardware": hardware(),
         "torch": torch.__version__,
     }
-
-
-def rounded_to_half(network: Network) -> Network:
-    """The network with weights rounded as :func:`save_features` rounds them: what is measured is what is saved."""
-    state = {k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    network.load_state_dict(state)
-    return network
-
-
-def save_features(
-    network: ConvFeatures | NoteFeatures,
-    directory: Path,
-    *,
-    name: str,
-    version: str,
-    facts: Mapping[str, object],
-    card: str,
-) -> None:
-    """Write ``config.json``, ``model.safetensors`` in half precision and the card ``README.md``.
-
-    Args:
-        network: The trained classifier.
-        directory: Where to; made if need be.
-        name: Name of the network.
-        version: Its version.
-        facts: What else to record: data, recipe, accuracy, hardware, time.
-        card: Text of the card.
-    """
-    from safetensors.torch import save
-
-    weights = {
-        key: (value.half() if value.is_floating_point() else value).contiguous()
-        for key, value in network.state_dict().items()
-    }
-    config = {"format": CONFIG_FORMAT, "name": name, "version": version, "architecture": network.architecture, **facts}
-    with replacing_folder(directory) as folder:
-        (folder / "model.safetensors").write_bytes(save(weights))
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def command(train: Callable[..., dict[str, object]]) -> None:

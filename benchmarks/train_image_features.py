@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from feature_training import ClassifierRecipe, command, fit_classifier, save_features, timed
+from feature_training import ClassifierRecipe, command, fit_classifier, timed
 from jaxtyping import Int
 from torch import Tensor
 
 from unistep.evaluation.feature_nets import ConvFeatures
 from unistep.evaluation.reference import signals
+from unistep.evaluation.saved_features import save_features
 
 if TYPE_CHECKING:
     from unistep.data import Dataset

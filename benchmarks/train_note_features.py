@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from feature_training import ClassifierRecipe, command, fit_classifier, save_features, timed
+from feature_training import ClassifierRecipe, command, fit_classifier, timed
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from unistep.core.condition import LabelField
 from unistep.evaluation.note_features import NoteFeatures
 from unistep.evaluation.reference import signals
+from unistep.evaluation.saved_features import save_features
 from unistep.modalities.audio import AudioModality
 
 if TYPE_CHECKING:

@@ -12,6 +12,8 @@ import torch
 
 from unistep import registry
 from unistep.cli.main import main
+from unistep.evaluation.learned_features import VICREG
+from unistep.evaluation.vicreg import ViewRecipe
 
 pytestmark = pytest.mark.skipif(
     "sensors" not in {point.name for point in importlib.metadata.entry_points(group=registry.GROUP)},
@@ -74,10 +76,16 @@ def test_samples_are_tables_and_are_read_again(run: Path, tmp_path: Path, capsys
     assert "'out.csv'" in capsys.readouterr().err
 
 
-def test_it_is_evaluated_on_its_own_features(run: Path, recordings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_evaluated_on_its_own_features_and_on_learned_ones(
+    run: Path, recordings: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VICREG, "recipe", ViewRecipe(channels=(4, 4), dim=8, fewest=4, most=4))
     words = f"evaluate {run} --data folder:{recordings} --num 32 --max-bad 0.5 --steps 1 --device cpu"
     assert main(words.split()) == 0
-    assert "sensor-statistics v1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    for name in ("vicreg v1", "sensor-statistics v1", "random-convolutions:1 v2"):
+        assert name in shown
+    assert "vicreg: it learned from" in " ".join(shown.split())
 
 
 def test_info_says_what_it_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

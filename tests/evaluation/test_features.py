@@ -16,6 +16,7 @@ from unistep.data import Dataset
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.feature_nets import ConvFeatures
 from unistep.evaluation.features import FeatureNetwork
+from unistep.evaluation.saved_features import rounded_to_half, save_features
 from unistep.modalities.image import ImageModality
 
 SHIPPED = Path(next(iter(unistep.zoo.__path__))) / "features" / "fashion-v1"
@@ -247,7 +248,7 @@ def test_a_network_that_gives_no_features_is_refused(network, message: str) -> N
 
 
 def test_training_learns_saves_and_loads_again(tmp_path: Path) -> None:
-    from feature_training import ClassifierRecipe, rounded_to_half, save_features
+    from feature_training import ClassifierRecipe
     from train_image_features import accuracy, fit
 
     rng = np.random.default_rng(0)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import train_note_features as training
-from feature_training import rounded_to_half
 from torch import Tensor
 
 import unistep.zoo
@@ -21,10 +20,12 @@ from unistep.data import DataConfig, Dataset, data_config, prepare
 from unistep.data.sources import notes
 from unistep.evaluation import Report, Setting, evaluate, load_features
 from unistep.evaluation.features import FeatureNetwork
-from unistep.evaluation.note_features import BandLevels, NoteFeatures, bands
+from unistep.evaluation.note_features import NoteFeatures
 from unistep.evaluation.note_metrics import NoteMetrics, log_spectral_distance
 from unistep.evaluation.reference import signals
+from unistep.evaluation.saved_features import rounded_to_half
 from unistep.modalities.audio import AudioModality
+from unistep.modalities.audio_levels import BandLevels, bands
 from unistep.modalities.image import ImageModality
 
 

@@ -57,7 +57,7 @@ def test_representations_have_the_moments_of_the_data_and_of_its_classes(folder:
     label = condition["label"].tensors["index"]
     for c, mean in enumerate(found.class_means["label"]):
         assert torch.allclose(mean, features[label == c].double().mean(dim=0), atol=1e-5)
-    assert [r.name for r in materials.representations([])] == list(data.modality.training_features({}))
+    assert [r.name for r in materials.representations([])] == list(data.modality.feature_roles().training)
     drawn = list(materials.examples(10))
     assert sum(len(x0) for x0, _ in drawn) == 10
     with pytest.raises(ValueError, match=r"no feature network 'pixel'; .*did you mean 'pixels'"):

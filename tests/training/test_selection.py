@@ -66,7 +66,7 @@ def test_a_stopped_run_goes_on_with_what_it_has_seen(folder: Path) -> None:
     done, text = run(config, folder / "stopped", resume=True)
     assert done
     assert "going on after step 2" in text
-    assert "on random-convolutions:1 v1" in text
+    assert "on random-convolutions:1 v2" in text
     assert_same(folder / "whole", folder / "stopped")
     files = [path.name for path in (folder / "whole" / "checkpoints" / "00000004").iterdir()]
     assert {"selected.safetensors", "buffers.safetensors"} <= set(files)

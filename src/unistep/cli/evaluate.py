@@ -37,9 +37,10 @@ class EvaluateOptions:
     data: str | None = None
     """The real data: fashion-mnist[:SPLIT], folder:PATH, npz:FILE or hf:NAME[:SPLIT], or of sounds notes, phrases,
     drums or spoken-digits. Without, the data that the model was trained on."""
-    features: str | None = None
-    """Feature network: fashion, pixels, notes, spectrum, a directory, inception:FILE, torchscript:FILE or
-    module:PACKAGE:CALLABLE. Without, fashion, notes of notes, and spectrum of other sounds."""
+    features: tuple[str, ...] = ()
+    """Feature networks, a table for each: vicreg (learns from the data), random-convolutions[:SEED], scales, pixels,
+    spectrum, fashion, fashion-vicreg, notes, notes-vicreg, a directory, inception:FILE, dinov2:FILE, torchscript:FILE
+    or module:PACKAGE:CALLABLE. Without, all that suit the data."""
     steps: tuple[int, ...] = ()
     """Sampling steps of the model, one row each; 1 2 4 for a one-step model, 5 10 18 for a teacher without."""
     teacher_steps: tuple[int, ...] = (5, 10, 18)
@@ -88,8 +89,10 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
         require("eval", "--plot", ("matplotlib",))
     from unistep.cli.devices import choose_device
     from unistep.data import prepare
-    from unistep.evaluation import evaluate, load_features, save_plot
+    from unistep.evaluation import evaluate, save_plot
     from unistep.evaluation.note_metrics import NoteMetrics
+    from unistep.evaluation.progress import display
+    from unistep.evaluation.roles import feature_roles, load_networks
     from unistep.evaluation.sample_metrics import SampleMetrics
     from unistep.evaluation.speech import SpeechMetrics
     from unistep.hub.load import load
@@ -99,13 +102,15 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     models = [load(name, device=device, precision=options.precision) for name in names]
     check_sampling(models, options.guidance, condition)
     networks = speech_networks(models[0]) if options.speech else None
-    spec = options.features or models[0].modality.default_features(models[0].config.fields)
-    features = load_features(spec, models[0].modality).to(device)
     config = replace(data_for(models[0], options.data), max_bad=options.max_bad)
     reference = prepare(config)
     check_data(models, reference)
     held_out = test_split(config)
     test = None if held_out == config else prepare(held_out)
+    with display(True, None) as bar:
+        features = load_networks(
+            options.features or feature_roles(reference).evaluation, reference, bar=bar, device=device
+        )
     metrics: list[SampleMetrics] = []
     if test is not None and not condition and NoteMetrics.apply_to(test, [model.config.fields for model in models]):
         metrics.append(NoteMetrics(test, features, options.num, options.seed))

@@ -16,18 +16,22 @@ if TYPE_CHECKING:
     from unistep.evaluation.plot import save_plot
     from unistep.evaluation.quick import quick_fd
     from unistep.evaluation.reference import reference_statistics
-    from unistep.evaluation.report import Report, Row
+    from unistep.evaluation.report import Figures, Report, ReportedNetwork, Row
+    from unistep.evaluation.roles import feature_roles, selection_features
     from unistep.evaluation.sample_metrics import MetricAccumulator, SampleMetrics
     from unistep.evaluation.samplers import Setting
 
 __all__ = [
     "FeatureNetwork",
+    "Figures",
     "MetricAccumulator",
     "Report",
+    "ReportedNetwork",
     "Row",
     "SampleMetrics",
     "Setting",
     "evaluate",
+    "feature_roles",
     "frechet_distance",
     "kernel_distance",
     "load_features",
@@ -35,16 +39,20 @@ __all__ = [
     "quick_fd",
     "reference_statistics",
     "save_plot",
+    "selection_features",
 ]
 
 _HOMES = {
     "FeatureNetwork": "features",
+    "Figures": "report",
     "MetricAccumulator": "sample_metrics",
     "Report": "report",
+    "ReportedNetwork": "report",
     "Row": "report",
     "SampleMetrics": "sample_metrics",
     "Setting": "samplers",
     "evaluate": "evaluator",
+    "feature_roles": "roles",
     "frechet_distance": "metrics",
     "kernel_distance": "metrics",
     "load_features": "feature_loading",
@@ -52,6 +60,7 @@ _HOMES = {
     "quick_fd": "quick",
     "reference_statistics": "reference",
     "save_plot": "plot",
+    "selection_features": "roles",
 }
 
 

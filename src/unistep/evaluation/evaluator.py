@@ -6,7 +6,7 @@ import datetime
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from unistep.core.condition import ConditionValue
 from unistep.data import DataConfig, prepare
-from unistep.evaluation.feature_loading import load_features
+from unistep.evaluation.comparison import Compared, NetworkComparison
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.hardware import hardware
-from unistep.evaluation.metrics import Moments, frechet_distance, kernel_distance, neighbourhood
 from unistep.evaluation.progress import display, line
-from unistep.evaluation.reference import Examples, ReferenceStatistics, batches, extract, reference_statistics
+from unistep.evaluation.reference import Examples, batches, extract, reference_statistics
 from unistep.evaluation.report import REFERENCE, SANITY, Report, Row
+from unistep.evaluation.roles import feature_roles, load_networks
 from unistep.evaluation.sample_metrics import Group, MetricAccumulator, SampleMetrics
 from unistep.evaluation.samplers import DEFAULT_SWEEP, AnySampler, Sampler, Setting, Sweep, as_sampler
 
@@ -41,7 +41,7 @@ def evaluate(
     models: AnySampler | Sequence[AnySampler],
     reference: Examples | DataConfig | str,
     *,
-    features: FeatureNetwork | str | None = None,
+    features: FeatureNetwork | str | Sequence[FeatureNetwork | str] | None = None,
     num: int = 10_000,
     sweep: Sweep | None = None,
     test: Examples | None = None,
@@ -58,10 +58,11 @@ def evaluate(
     Samples are rounded to the levels that stored items have, turned into features, and dropped; only features are kept.
 
     Args:
-        models: The model, and its teacher where there is one: each a generator, a map, a function
+        models: The model, and its teacher second where there is one: each a generator, a map, a function
             ``(num, seed) -> samples``, a tensor of samples, or the name or folder of a saved model.
         reference: The real items, usually the training split: a data set, its configuration or its name.
-        features: The network whose features are compared, or its name; that of the modality without.
+        features: The networks whose features are compared, or their names; without, all those of the data by
+            :func:`~unistep.evaluation.roles.feature_roles`, first those that report, then the one that selects.
         num: Samples for each row.
         sweep: Settings by kind of model; :data:`DEFAULT_SWEEP` without.
         test: Other real items, for the row that says how good a perfect model would be.
@@ -84,70 +85,87 @@ def evaluate(
     modality = reference.modality
     several = isinstance(models, Sequence) and not isinstance(models, str)
     samplers = [as_sampler(model, reference) for model in (models if several else [models])]  # type: ignore[list-item]
-    network = load_features(features or modality.default_features(getattr(reference, "fields", {})), modality)
-    network.check_shape(modality.shape)
+    roles = feature_roles(reference)
+    given_features = roles.evaluation if features is None else features
+    specs = [given_features] if isinstance(given_features, FeatureNetwork | str) else list(given_features)
     given = dict(condition or {})
     for metric in metrics:
         given = {**metric.condition, **given}
     free = not any(metric.condition for metric in metrics)
     fixed = _in_words(condition or {}) if free else {}
     jobs = [(model, setting) for model in samplers for setting in _settings(model, sweep or DEFAULT_SWEEP)]
-    notes = (*_notes(num, network, len(reference), fixed, modality), *(metric.meaning for metric in metrics))
     by_itself = next((m.reference_indices for m in metrics if test is None and m.reference_indices is not None), None)
-    if by_itself is not None:
-        notes = (
-            *notes,
-            f"row {REFERENCE!r}: the extra metrics against all others of the reference, the rest against itself",
-        )
-    rows: list[Row] = []
+    rows: list[tuple[Row, list[Compared]]] = []
     with display(progress, console) as bar:
         noun = f"{modality.noun}s"
-        with line(bar, "reference", len(reference), noun) as advance:
-            statistics = reference_statistics(reference, network, progress=advance)
+        networks = load_networks(specs, reference, bar=bar)
+        notes = (
+            *_notes(num, networks, len(reference), fixed, modality),
+            *(metric.meaning for metric in metrics),
+        )
+        if by_itself is not None:
+            notes += (
+                f"row {REFERENCE!r}: the extra metrics against all others of the reference, the rest against itself",
+            )
+        statistics = []
+        for network in networks:
+            with line(bar, f"reference, {network.name}", len(reference), noun) as advance:
+                statistics.append(reference_statistics(reference, network, progress=advance))
         for metric in metrics:
             if metric.work:
                 with line(bar, "extra metrics", metric.work, noun) as advance:
                     metric.prepare(advance)
-        compare = _Comparison(network, statistics, modality, metrics)
-        for model, setting in jobs:
-            weight = model.guidance if setting.guidance is None else setting.guidance
-            with line(bar, _titled(model, setting, weight), num, noun) as advance:
-                source = _TimedSamples(model, setting, num, seed, batch_size, given, modality.shape)
-                found = compare(source.batches(), advance, "samples")
-            rows.append(
-                Row(
-                    name=model.name,
-                    kind=model.kind,
-                    solver=setting.solver,
-                    steps=setting.steps,
-                    guidance=weight,
-                    calls=model.network_calls(setting.steps, setting.solver, setting.guidance),
-                    seconds=source.seconds,
-                    **found,
-                )
-            )
+        measure = _Measure(networks, modality, metrics)
+        held_out: Measured | None = None
         if test is not None:
             # As many items as the models have samples, since the Fréchet distance falls with their number.
             order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:num].sort().values
             with line(bar, "test split", len(order), noun) as advance:
-                rows.append(
-                    Row(name="test split", kind=SANITY, **compare(batches(test, order.tolist()), advance, "test"))
-                )
+                held_out = measure(batches(test, order.tolist()), advance, "test")
+        comparisons = [
+            NetworkComparison(network, found, None if held_out is None else held_out.features[i], num)
+            for i, (network, found) in enumerate(zip(networks, statistics, strict=True))
+        ]
+
+        def add(found: Measured, **known: Any) -> None:
+            compared = [compare(x) for compare, x in zip(comparisons, found.features, strict=True)]
+            figures = tuple(each.figures for each in compared)
+            row = Row(num=found.count, figures=figures, extra_metrics=found.extra_metrics, **known)
+            rows.append((row, compared))
+
+        for model, setting in jobs:
+            weight = model.guidance if setting.guidance is None else setting.guidance
+            with line(bar, _titled(model, setting, weight), num, noun) as advance:
+                source = _TimedSamples(model, setting, num, seed, batch_size, given, modality.shape)
+                found = measure(source.batches(), advance, "samples")
+            add(
+                found,
+                name=model.name,
+                kind=model.kind,
+                solver=setting.solver,
+                steps=setting.steps,
+                guidance=weight,
+                calls=model.network_calls(setting.steps, setting.solver, setting.guidance),
+                seconds=source.seconds,
+            )
+        selecting = next((i for i, network in enumerate(networks) if network.name == roles.selection), None)
+        teacher = _beside_teacher(rows, jobs, samplers[1] if len(samplers) > 1 else None, selecting or 0)
+        if held_out is not None:
+            add(held_out, name="test split", kind=SANITY)
         elif by_itself is not None:
             chosen = by_itself[:num]
             with line(bar, REFERENCE, len(chosen), noun) as advance:
-                found = compare(batches(reference, chosen), advance, "reference")
-                rows.append(Row(name=REFERENCE, kind=SANITY, **found))
+                add(measure(batches(reference, chosen), advance, "reference"), name=REFERENCE, kind=SANITY)
         if noise:
             with line(bar, "noise", num, noun) as advance:
-                found = compare(_noise(num, modality.shape, seed), advance, "noise")
-                rows.append(Row(name="noise", kind=SANITY, **found))
+                add(measure(_noise(num, modality.shape, seed), advance, "noise"), name="noise", kind=SANITY)
     return Report(
-        rows=tuple(rows),
-        features=network.label,
+        rows=tuple(row for row, _ in rows),
+        networks=tuple(each.reported(selects=i == selecting) for i, each in enumerate(comparisons)),
+        teacher=teacher,
         data=str(getattr(reference, "source", "data")),
         fingerprint=reference.fingerprint,
-        reference_count=statistics.moments.count,
+        reference_count=statistics[0].moments.count,
         num=num,
         seed=seed,
         batch_size=batch_size,
@@ -158,6 +176,24 @@ def evaluate(
         condition=fixed,
         noun=noun,
     )
+
+
+def _beside_teacher(
+    rows: list[tuple[Row, list[Compared]]], jobs: Sequence[tuple[Sampler, Setting]], teacher: Sampler | None, by: int
+) -> str | None:
+    """Give the rows of the model its ratios to the teacher's best row, and say which that is.
+
+    The best one by the network that selects, so that the networks that report had no say in it.
+    """
+    own = [row for row, (model, _) in zip(rows, jobs, strict=True) if model is teacher]
+    if not own:
+        return None
+    best, compared = min(own, key=lambda row: row[0].figures[by].frechet)
+    for i, ((row, mine), (model, _)) in enumerate(zip(list(rows), jobs, strict=True)):
+        if model is not teacher:
+            figures = tuple(a.over(b) for a, b in zip(mine, compared, strict=True))
+            rows[i] = (replace(row, figures=figures), mine)
+    return " ".join(part for part in (best.name, best.sampler) if part)
 
 
 def _opened(data: Examples | DataConfig | str) -> Examples:
@@ -189,7 +225,7 @@ def _in_words(condition: Mapping[str, Value]) -> dict[str, str]:
 
 
 def _notes(
-    num: int, features: FeatureNetwork, reference: int, fixed: Mapping[str, str], modality: Modality
+    num: int, networks: Sequence[FeatureNetwork], reference: int, fixed: Mapping[str, str], modality: Modality
 ) -> tuple[str, ...]:
     notes = []
     if fixed:
@@ -198,11 +234,12 @@ def _notes(
             f"the samples have {said}, and the reference is all of the data: these figures compare only with those of "
             "samples with the same condition"
         )
+    widest = max(networks, key=lambda network: network.dim)
     for what, count in (("samples", num), (f"reference {modality.noun}s", reference)):
-        if count < 2 * features.dim:
+        if count < 2 * widest.dim:
             notes.append(
-                f"{count} {what} are too few for {features.dim} features: the Fréchet distance comes out too large; "
-                f"use at least {2 * features.dim}, better {max(10_000, 10 * features.dim)}"
+                f"{count} {what} are too few for {widest.dim} features ({widest.name}): the Fréchet distance comes out "
+                f"too large; use at least {2 * widest.dim}, better {max(10_000, 10 * widest.dim)}"
             )
     for note in notes:
         _log.warning(note)
@@ -210,49 +247,46 @@ def _notes(
 
 
 @final
-class _Comparison:
-    """Compares batches of signals with the reference."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is kept of the samples of one row."""
+
+    features: list[Tensor]
+    """Features by each network, ``[n, dim]``."""
+    extra_metrics: dict[str, float]
+    """What the further metrics found."""
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(self.features[0])
+
+
+@final
+class _Measure:
+    """Turns batches of signals into features by every network, and into the further metrics, in one stream."""
 
     def __init__(
-        self,
-        features: FeatureNetwork,
-        statistics: ReferenceStatistics,
-        modality: Modality,
-        metrics: Sequence[SampleMetrics],
+        self, networks: Sequence[FeatureNetwork], modality: Modality, metrics: Sequence[SampleMetrics]
     ) -> None:
-        self._features, self._statistics, self._modality, self._metrics = features, statistics, modality, metrics
+        self._networks, self._modality, self._metrics = networks, modality, metrics
 
-    def __call__(self, batches: Iterator[Tensor], advance: Any, group: Group) -> dict[str, Any]:
-        moments, kept, last = Moments(self._features.dim), [], list[Tensor]()
+    def __call__(self, batches: Iterator[Tensor], advance: Any, group: Group) -> Measured:
+        kept: list[list[Tensor]] = [[] for _ in self._networks]
         found = [metric.accumulator(group) for metric in self._metrics]
         accumulators: list[MetricAccumulator] = [a for a in found if a is not None]
-
-        def quantised() -> Iterator[Tensor]:
-            for batch in batches:
-                last[:] = [self._modality.quantised(batch)]
-                yield last[0]
-
-        for features in extract(self._features, quantised(), progress=advance):
-            moments.update(features)
-            kept.append(features)
+        for batch in batches:
+            x = self._modality.quantised(batch)
+            features = [next(extract(network, [x])) for network in self._networks]
+            for each, new in zip(kept, features, strict=True):
+                each.append(new)
+            by_hash = {network.hash: new for network, new in zip(self._networks, features, strict=True)}
             for accumulator in accumulators:
-                accumulator.update(last[0], features)
-        fake = torch.cat(kept)
-        # The subset is in random order, so its head is a random subset too; equal sizes keep the comparison fair.
-        real = self._statistics.subset[: len(fake)]
-        kid, kid_std = kernel_distance(real, fake)
-        near = neighbourhood(real, fake[: len(real)])
-        return {
-            "num": len(fake),
-            "frechet": frechet_distance(self._statistics.moments, moments),
-            "kid": kid,
-            "kid_std": kid_std,
-            "precision": near.precision,
-            "recall": near.recall,
-            "density": near.density,
-            "coverage": near.coverage,
-            "extra_metrics": {k: v for accumulator in accumulators for k, v in accumulator.compute().items()},
-        }
+                accumulator.update(x, by_hash)
+            if advance:
+                advance(len(x))
+        metrics = {k: v for accumulator in accumulators for k, v in accumulator.compute().items()}
+        return Measured(features=[torch.cat(each) for each in kept], extra_metrics=metrics)
 
 
 @final

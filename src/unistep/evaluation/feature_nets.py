@@ -9,11 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unistep.evaluation.conv_trunk import ConvTrunk
+from unistep.evaluation.features import StagedNetwork
+
 _PROJECTED = 64
 
 
 @final
-class ConvFeatures(nn.Module):
+class ConvFeatures(StagedNetwork):
     """A small convolutional classifier whose penultimate layer serves as features.
 
     Three stages of two 3x3 convolutions at falling resolution, then one linear layer to ``dim`` features; unlike
@@ -29,6 +32,7 @@ class ConvFeatures(nn.Module):
 
     def __init__(self, *, in_channels: int, size: int, channels: tuple[int, ...], dim: int, classes: int) -> None:
         super().__init__()
+        self.shape: tuple[int, ...] = (in_channels, size, size)
         self.architecture: dict[str, Any] = {
             "in_channels": in_channels,
             "size": size,
@@ -36,14 +40,8 @@ class ConvFeatures(nn.Module):
             "dim": dim,
             "classes": classes,
         }
-        layers: list[nn.Module] = []
-        last = in_channels
-        for width in channels:
-            # Stride and not pooling: half the arithmetic at the highest resolution, which is most of it.
-            layers += [ConvNorm(last, width, stride=2), ConvNorm(width, width, stride=1)]
-            last, size = width, (size + 1) // 2
-        self.trunk = nn.Sequential(*layers)
-        self.project = nn.Linear(last * size * size, dim, bias=False)
+        self.trunk = ConvTrunk(in_channels, size, size, channels)
+        self.project = nn.Linear(self.trunk.size, dim, bias=False)
         self.norm = nn.BatchNorm1d(dim)
         self.drop = nn.Dropout(0.2)
         self.head = nn.Linear(dim, classes)
@@ -52,29 +50,13 @@ class ConvFeatures(nn.Module):
         """Features of images in [-1, 1]."""
         return nn.functional.silu(self.norm(self.project(self.trunk(images).flatten(1))))
 
+    def stages(self, signals: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """The maps of the three stages."""
+        return self.trunk.stages(signals)
+
     def logits(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         """Class scores, for training and for the accuracy that the card states."""
         return self.head(self.drop(self(images)))
-
-
-class ConvNorm(nn.Module):
-    """A 3x3 convolution with batch normalisation; with stride 1 its input is added.
-
-    Args:
-        c_in: Channels of the input.
-        c_out: Channels of the output.
-        stride: 1, or 2 to halve the resolution.
-    """
-
-    def __init__(self, c_in: int, c_out: int, *, stride: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(c_out)
-        self.residual = stride == 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = nn.functional.silu(self.norm(self.conv(x)))
-        return x + y if self.residual else y
 
 
 @final

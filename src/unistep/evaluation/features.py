@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple, final
 
@@ -32,6 +33,14 @@ class FeatureLabel(NamedTuple):
         return f"{self.name} v{self.version} ({self.dim} features, {self.hash[:8]})"
 
 
+class StagedNetwork(nn.Module, ABC):
+    """A network whose intermediate maps can be had, with the positions in them."""
+
+    @abstractmethod
+    def stages(self, signals: Float[Tensor, "b *shape"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Maps ``[b, c, h, w]`` of signals in [-1, 1], from fine to coarse; gradients reach the signals."""
+
+
 @final
 class FeatureNetwork(nn.Module):
     """A network from signals to feature vectors, with a name, a version and a hash, frozen in evaluation mode.
@@ -43,6 +52,7 @@ class FeatureNetwork(nn.Module):
         shape: Shape of one signal, channels first; other shapes are refused where ``strict``.
         strict: Whether the network takes signals of ``shape`` only.
         code: What stands for the network's code in its hash, where name and version do not vouch for it.
+        note: What a reader of its figures should know, such as how well it learned.
 
     Raises:
         ValueError: If the network does not return one finite vector for each signal.
@@ -57,10 +67,11 @@ class FeatureNetwork(nn.Module):
         shape: tuple[int, ...],
         strict: bool = True,
         code: str = "",
+        note: str = "",
     ) -> None:
         super().__init__()
         self.network = network
-        self.name, self.version, self.shape, self.strict = name, version, tuple(shape), strict
+        self.name, self.version, self.shape, self.strict, self.note = name, version, tuple(shape), strict, note
         self.eval().requires_grad_(False)
         self.hash = _hash(network, name, version, code)
         # Two unequal signals, neither constant, are enough to find the width and to notice a network that fails.
@@ -91,13 +102,26 @@ class FeatureNetwork(nn.Module):
         return self.differentiable(signals)
 
     def differentiable(self, signals: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
-        """The same as :meth:`forward`, with the gradient by the signals, for training on these features.
+        """The same features, through which gradients reach the signals; the weights stay frozen.
 
         Raises:
             ValueError: If the signals do not have the shape that the network was made for.
         """
         self.check_shape(tuple(signals.shape[1:]))
         return self.network(signals).flatten(1).float()
+
+    def stages(self, signals: Float[Tensor, "b *shape"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Intermediate maps ``[b, c, h, w]``, from fine to coarse, through which gradients reach the signals.
+
+        Of a network that does not show any, its features as one map of one position.
+
+        Raises:
+            ValueError: If the signals do not have the shape that the network was made for.
+        """
+        if isinstance(self.network, StagedNetwork):
+            self.check_shape(tuple(signals.shape[1:]))
+            return self.network.stages(signals)
+        return [self.differentiable(signals)[:, :, None, None]]
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Check that the network takes signals of a shape.

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unistep.evaluation.features import StagedNetwork
+
 _Function = Callable[..., Tensor]
-_CONVOLUTIONS: tuple[_Function, ...] = (F.conv1d, F.conv2d, F.conv3d)
-_MEANS: tuple[_Function, ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 _GRIDS: tuple[_Function, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
 
 
@@ -50,43 +50,60 @@ class ScaleFeatures(nn.Module):
 
 
 @final
-class RandomConvolutions(nn.Module):
+class RandomConvolutions(StagedNetwork):
     """Layers of random convolutions, each averaged over a grid of places and on fixed random directions.
 
     Random filters respond to any texture, the averages over places keep where it is, and there is no training set that
     they could know better than others.
 
     Args:
-        shape: Shape of one signal, channels first, with one to three axes of space or time.
+        feature_map: Makes maps ``[b, c, h, w]`` of signals, such as levels of bands over time of sounds.
+        shape: Shape of one signal.
         channels: Channels of each layer, after which the resolution is halved.
         dim: Largest number of features of each layer.
         seed: Seed of the filters and directions.
+
+    References:
+        Saxe et al. 2011, "On random weights and unsupervised feature learning", section 2.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], channels: tuple[int, ...] = (24, 48, 96), dim: int = 128, seed: int = 0
+        self,
+        feature_map: nn.Module,
+        shape: tuple[int, ...],
+        channels: tuple[int, ...] = (24, 48, 96),
+        dim: int = 128,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self._dims, last, sizes = len(shape) - 1, shape[0], shape[1:]
+        self.feature_map, self._layers = feature_map, len(channels)
+        _, last, *sizes = feature_map(torch.zeros(1, *shape)).shape
         generator = torch.Generator().manual_seed(seed)
-        self._grids: list[tuple[int, ...]] = []
+        self._grids: list[tuple[int, int]] = []
         for i, width in enumerate(channels):
-            filters = torch.randn(width, last, *[3] * self._dims, generator=generator)
+            filters = torch.randn(width, last, 3, 3, generator=generator)
             # Zero mean, so that a layer sees changes rather than levels; variance kept through the rectifier.
-            filters = filters - filters.mean(dim=tuple(range(2, 2 + self._dims)), keepdim=True)
+            filters = filters - filters.mean(dim=(2, 3), keepdim=True)
             self.register_buffer(f"filters_{i}", filters * (2 / filters[0].numel()) ** 0.5, persistent=False)
-            self._grids.append(tuple(min(size, 4) for size in sizes))
-            size = width * math.prod(self._grids[-1])
+            rows, columns = (min(size, 4) for size in sizes)
+            self._grids.append((rows, columns))
+            size = width * rows * columns
             self.register_buffer(f"directions_{i}", directions(size, dim, seed=seed + 1 + i), persistent=False)
-            last, sizes = width, tuple(max(1, size // 2) for size in sizes)
+            last, sizes = width, [max(1, size // 2) for size in sizes]
+
+    def stages(self, signals: Float[Tensor, "b *shape"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """The maps that leave the layers."""
+        x, found = self.feature_map(signals.float()), []
+        for i in range(self._layers):
+            if i:
+                x = F.avg_pool2d(x, [2 if size > 1 else 1 for size in x.shape[2:]])
+            x = F.relu(F.conv2d(x, self.get_buffer(f"filters_{i}"), padding=1))
+            found.append(x)
+        return found
 
     def forward(self, signals: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
         """Features of signals in [-1, 1]."""
-        x, found, kind = signals.float(), [], self._dims - 1
-        for i, grid in enumerate(self._grids):
-            x = F.relu(_CONVOLUTIONS[kind](x, self.get_buffer(f"filters_{i}"), padding=1))
-            found.append(_GRIDS[kind](x, grid).flatten(1) @ self.get_buffer(f"directions_{i}"))
-            if i + 1 < len(self._grids):
-                kernel = [2 if size > 1 else 1 for size in x.shape[2:]]
-                x = _MEANS[kind](x, kernel)
-        return torch.cat(found, dim=1)
+        means = (
+            F.adaptive_avg_pool2d(x, grid).flatten(1) for x, grid in zip(self.stages(signals), self._grids, strict=True)
+        )
+        return torch.cat([x @ self.get_buffer(f"directions_{i}") for i, x in enumerate(means)], dim=1)

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.evaluation.feature_nets import ConvNorm, PixelFeatures
+from unistep.evaluation.conv_trunk import ConvTrunk
+from unistep.evaluation.feature_nets import PixelFeatures
+from unistep.evaluation.features import StagedNetwork
+from unistep.modalities.audio_levels import BandLevels
 
 KIND = "notes"
 """What the architecture of a saved network of this kind says it is."""
-
-_FRAME = 0.128  # seconds: the narrowest bands are a third of a semitone at C3 wide, and need long frames
-_HOP = 0.032  # seconds from frame to frame
-_LOWEST = 98.0  # Hz, of the bands
-_BANDS = 24  # in an octave
-_FLOOR = 1e-4  # -80 dB of a sine of full scale
-
-
-class BandLevels(nn.Module):
-    """Levels of bands half a semitone apart, 0 for silence and 1 for a sine of full scale; of two channels their mean.
-
-    Args:
-        sample_rate: Samples per second of the sounds.
-    """
-
-    window: Tensor
-    bank: Tensor
-
-    def __init__(self, sample_rate: int) -> None:
-        super().__init__()
-        self.hop, self.frame = round(_HOP * sample_rate), 2 * round(_FRAME * sample_rate / 2)
-        self.register_buffer("window", torch.hann_window(self.frame), persistent=False)
-        self.register_buffer("bank", bands(sample_rate, self.frame), persistent=False)
-
-    def forward(self, sounds: Float[Tensor, "b c n"]) -> Float[Tensor, "b 1 bands frames"]:
-        """Levels over time of waveforms in [-1, 1]."""
-        mono = sounds.mean(dim=1)
-        spectrum = torch.stft(mono, self.frame, self.hop, window=self.window, pad_mode="constant", return_complex=True)
-        magnitude = self.bank @ (spectrum.abs() * (2 / self.window.sum()))
-        return (1 + (magnitude.clamp_min(_FLOOR).log10() / -math.log10(_FLOOR)))[:, None]
 
 
 @final
@@ -67,7 +39,7 @@ class SpectrumFeatures(nn.Module):
 
 
 @final
-class NoteFeatures(nn.Module):
+class NoteFeatures(StagedNetwork):
     """A convolutional classifier of instrument and pitch on levels of bands half a semitone apart.
 
     Args:
@@ -92,6 +64,7 @@ class NoteFeatures(nn.Module):
         pitches: int,
     ) -> None:
         super().__init__()
+        self.shape: tuple[int, ...] = (1, samples)
         self.architecture: dict[str, Any] = {
             "kind": KIND,
             "sample_rate": sample_rate,
@@ -104,13 +77,8 @@ class NoteFeatures(nn.Module):
         }
         self.instruments, self.lowest = tuple(instruments), lowest
         self.levels = BandLevels(sample_rate)
-        rows, columns, last = len(self.levels.bank), 1 + samples // self.levels.hop, 1
-        layers: list[nn.Module] = []
-        for width in channels:
-            layers += [ConvNorm(last, width, stride=2), ConvNorm(width, width, stride=1)]
-            last, rows, columns = width, (rows + 1) // 2, (columns + 1) // 2
-        self.trunk = nn.Sequential(*layers)
-        self.project = nn.Linear(last * rows * columns, dim, bias=False)
+        self.trunk = ConvTrunk(1, len(self.levels.bank), 1 + samples // self.levels.hop, channels)
+        self.project = nn.Linear(self.trunk.size, dim, bias=False)
         self.norm = nn.BatchNorm1d(dim)
         self.drop = nn.Dropout(0.2)
         self.instrument = nn.Linear(dim, len(instruments))
@@ -120,6 +88,10 @@ class NoteFeatures(nn.Module):
         """Features of waveforms in [-1, 1]."""
         return nn.functional.silu(self.norm(self.project(self.trunk(self.levels(sounds)).flatten(1))))
 
+    def stages(self, signals: Float[Tensor, "b c n"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """The maps of the three stages, bands by frames."""
+        return self.trunk.stages(self.levels(signals))
+
     def logits(self, sounds: Float[Tensor, "b c n"]) -> tuple[Float[Tensor, "b i"], Float[Tensor, "b p"]]:
         """Scores of instruments and of pitches."""
         return self.scores(self(sounds))
@@ -128,12 +100,3 @@ class NoteFeatures(nn.Module):
         """Scores of instruments and of pitches from features."""
         dropped = self.drop(features)
         return self.instrument(dropped), self.pitch(dropped)
-
-
-def bands(sample_rate: int, frame: int) -> Float[Tensor, "bands bins"]:
-    """Triangular filters on the bins of a spectrum, equally spaced in pitch and never narrower than a bin."""
-    count = int(_BANDS * math.log2(sample_rate / 2 / _LOWEST))
-    centre = _LOWEST * 2 ** (torch.arange(count, dtype=torch.float64) / _BANDS)
-    width = (centre * (2 ** (1 / _BANDS) - 1)).clamp_min(sample_rate / frame)
-    bins = torch.arange(frame // 2 + 1, dtype=torch.float64) * sample_rate / frame
-    return (1 - (bins - centre[:, None]).abs() / width[:, None]).clamp_min(0).float()

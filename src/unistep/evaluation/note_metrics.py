@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, cast, final
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from unistep.core.condition import LabelField
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.note_features import NoteFeatures
 from unistep.evaluation.pitch import cents, note_pitch
+from unistep.evaluation.reference import extract
 from unistep.evaluation.reference import signals as signals_of
 from unistep.evaluation.sample_metrics import Group, MetricAccumulator, SampleMetrics
 from unistep.modalities.audio import AudioModality
@@ -62,7 +63,7 @@ class NoteMetrics(SampleMetrics):
 
     Args:
         notes: The held-out notes, with instrument and pitch.
-        features: The feature network; where it classifies instruments and pitches, its classes are used.
+        features: The feature network, or several; the classes of the first that classifies these instruments are used.
         num: Number of samples.
         seed: Chooses the notes; where there are fewer than samples they are repeated.
 
@@ -70,12 +71,16 @@ class NoteMetrics(SampleMetrics):
         ValueError: If the notes have no pitch.
     """
 
-    def __init__(self, notes: Dataset, features: FeatureNetwork, num: int, seed: int) -> None:
+    def __init__(
+        self, notes: Dataset, features: FeatureNetwork | Sequence[FeatureNetwork], num: int, seed: int
+    ) -> None:
         pitch = notes.fields.get("pitch")
         rate = AudioModality.expect(notes.modality, "note metrics").sample_rate
         if not isinstance(pitch, LabelField):
             raise ValueError(f"note metrics need notes with a pitch, and {notes.source} has none")
-        self.notes, self.features, self.sample_rate, self._pitches = notes, features, rate, pitch.written
+        self.notes, self.sample_rate, self._pitches = notes, rate, pitch.written
+        given = [features] if isinstance(features, FeatureNetwork) else features
+        self.classifier = next((each for each in given if self._classifies(each.network)), None)
         order = torch.randperm(len(notes), generator=torch.Generator().manual_seed(seed))
         self.index = torch.cat([order[:num].sort().values] * -(-num // len(notes)))[:num].tolist()
         """The held-out note of each sample."""
@@ -91,19 +96,20 @@ class NoteMetrics(SampleMetrics):
 
     @property
     def meaning(self) -> str:
-        named = "instrument and pitch as the feature network classifies them, " if self.by_network else ""
+        named = ""
+        if self.classifier is not None:
+            named = f"instrument and pitch as the feature network {self.classifier.name} classifies them, "
         return (
             f"each sample has the conditions of one of the held-out notes; {named}tracker: the pitch within {CLOSE:g} "
             "cents by YIN; LSD: log-spectral distance in dB to the nearest held-out note with the same conditions"
         )
 
-    @property
-    def by_network(self) -> bool:
-        """Whether the feature network classifies the instruments that these notes have."""
-        network, instruments = self.features.network, self.notes.fields.get("instrument")
+    def _classifies(self, network: object) -> bool:
+        """Whether a network classifies the instruments that these notes have; it may have learned others."""
+        instruments = self.notes.fields.get("instrument")
         if not isinstance(network, NoteFeatures) or not isinstance(instruments, LabelField):
             return False
-        return network.instrument.out_features == instruments.size  # it may have learned others than these
+        return network.instrument.out_features == instruments.size
 
     @property
     def condition(self) -> dict[str, list[int | float]]:
@@ -142,16 +148,19 @@ class NoteMetricAccumulator(MetricAccumulator):
         self._found: dict[str, list[float]] = defaultdict(list)
 
     @torch.no_grad()
-    def update(self, signals: Float[Tensor, "b c n"], features: Float[Tensor, "b dim"]) -> None:
+    def update(self, signals: Float[Tensor, "b c n"], features: Mapping[str, Tensor]) -> None:
         metrics, rate = self._metrics, self._metrics.sample_rate
         samples = range(self._seen, self._seen + len(signals))
         self._seen += len(signals)
         mono = signals.mean(dim=1)
         wanted = torch.tensor([float(metrics.pitch(i)) for i in samples])
-        network = metrics.features.network
-        if metrics.by_network and isinstance(network, NoteFeatures):
+        if metrics.classifier is not None:
+            network = cast(NoteFeatures, metrics.classifier.network)
             index = [metrics.index[i] for i in samples]
-            scores = network.scores(features.to(network.instrument.weight.device))
+            found = features.get(metrics.classifier.hash)
+            if found is None:
+                found = next(extract(metrics.classifier, [signals]))
+            scores = network.scores(found.to(network.instrument.weight.device))
             instrument, pitch = (score.argmax(dim=1).cpu() for score in scores)
             given = torch.as_tensor(metrics.notes.condition["instrument"][index])
             self._found["instrument ↑"] += (instrument == given).tolist()

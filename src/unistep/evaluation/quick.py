@@ -14,6 +14,7 @@ from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.evaluation.reference import Examples, extract, reference_statistics
+from unistep.evaluation.roles import selection_features
 
 SMALLEST = 10
 """Fewer samples than this have no distance worth the name."""
@@ -24,7 +25,7 @@ def quick_fd(
     data: str | DataConfig | Examples = "fashion-mnist",
     *,
     split: str = "train",
-    features: str | FeatureNetwork = "fashion",
+    features: str | FeatureNetwork | None = None,
     device: torch.device | str = "cpu",
 ) -> float:
     """Fréchet distance between samples and a data set.
@@ -34,7 +35,8 @@ def quick_fd(
             ones, such as uint8 pixels.
         data: A source of :mod:`unistep.data` by name, a configuration, or a data set.
         split: The split to compare with, of a source by name.
-        features: A feature network, or its name as :func:`load_features` takes it.
+        features: A feature network, or its name as :func:`load_features` takes it; without, the one by which models of
+            such data are selected. What is to be published is reported on others: see :func:`unistep.evaluate`.
         device: Where that network computes.
 
     Raises:
@@ -51,7 +53,7 @@ def quick_fd(
         raise ValueError(f"a Fréchet distance needs at least {SMALLEST} samples, got {len(x)}; 10000 is usual")
     if x.is_floating_point() and float(x.min()) >= 0 and 0 < float(x.max()) <= 1:
         raise ValueError("samples must be in [-1, 1], and these lie in [0, 1]; give 2 * x - 1")
-    network = features if isinstance(features, FeatureNetwork) else load_features(features, modality)
+    network = selection_features(dataset) if features is None else load_features(features, modality, data=dataset)
     network = network.to(device)
     if len(x) < 2 * network.dim:
         warnings.warn(

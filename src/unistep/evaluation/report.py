@@ -1,40 +1,79 @@
-"""What an evaluation found: as a table on the screen, Markdown for a card, and JSON for a program."""
+"""What an evaluation found: as tables on the screen, Markdown for a card, and JSON for a program."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from unistep.evaluation.features import FeatureLabel
+from unistep.evaluation.intervals import Estimate
 from unistep.files import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_FORMAT = "unistep-evaluation-1"
+_FORMAT, _FIRST_FORMAT = "unistep-evaluation-2", "unistep-evaluation-1"
 SANITY = "sanity"
 """The kind of a row that is of no model but gives the figures a scale."""
 REFERENCE = "reference"
 """The name of such a row of the reference itself, in which only the extra metrics mean something."""
-_HEADERS = (
-    "model",
-    "sampler",
-    "calls",
-    "Fréchet ↓",
-    "relative to noise",
-    "KID·10³ ↓",
-    "precision ↑",
-    "recall ↑",
-    "images/s ↑",
-)
-_NARROW = ("model", "sampler", "calls", "Fréchet", "/ noise", "KID·10³", "prec.", "recall", "images/s")
-_WIDE_ENOUGH, _LONGEST_SAMPLER = 112, len("dpmpp2m 18")
 
 
-def _upper(text: str) -> str:
-    return text[0].upper() + text[1:]
+@final
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """How a row's samples compare with the reference on one feature network."""
+
+    frechet: float
+    """Fréchet distance to the reference; smaller is better."""
+    margin: float | None = None
+    """Half of its 95 % interval, by resampling; ``None`` in reports of earlier versions."""
+    over_test: Estimate | None = None
+    """The distance over that of held-out data; 1 is as good as a perfect model."""
+    over_teacher: Estimate | None = None
+    """The distance over the teacher's."""
+    kid: float
+    """Kernel distance to the reference; smaller is better."""
+    kid_std: float
+    """Its standard deviation over subsets."""
+    precision: float
+    """Share of samples inside the reference manifold."""
+    recall: float
+    """Share of the reference inside the samples' manifold."""
+    density: float
+    """Samples' mean number of reference neighbourhoods, relative."""
+    coverage: float
+    """Share of reference neighbourhoods that hold a sample."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ReportedNetwork:
+    """A feature network of a report, with the scale of its figures."""
+
+    label: FeatureLabel
+    """Name, version, hash and width."""
+    selects: bool = False
+    """Whether models of such data are chosen by it, so that they look better on it than elsewhere."""
+    own: float | None = None
+    """Fréchet distance of held-out data to the reference, by which the others are divided."""
+    own_count: int = 0
+    """Number of held-out items."""
+    halves: bool = False
+    """Whether the data has no held-out part, so that :attr:`own` is of one half to the other."""
+    note: str = ""
+    """What a reader of its figures should know."""
+
+    @property
+    def title(self) -> str:
+        """What stands over its figures."""
+        role = "; models are selected on it, so do not report it" if self.selects else ""
+        if self.own is None:
+            return f"{self.label}{role}"
+        what = "halves of the data" if self.halves else "held-out data"
+        return f"{self.label}; {what}: {self.own:.3g} with {self.own_count:,}{role}"
 
 
 @final
@@ -56,24 +95,32 @@ class Row:
     """Network calls for each sample; each of a denoiser counts twice under guidance."""
     num: int
     """Number of samples compared."""
-    frechet: float
-    """Fréchet distance to the reference; smaller is better."""
-    kid: float
-    """Kernel distance to the reference; smaller is better."""
-    kid_std: float
-    """Its standard deviation over subsets."""
-    precision: float
-    """Share of samples inside the reference manifold."""
-    recall: float
-    """Share of the reference inside the samples' manifold."""
-    density: float
-    """Samples' mean number of reference neighbourhoods, relative."""
-    coverage: float
-    """Share of reference neighbourhoods that hold a sample."""
+    figures: tuple[Figures, ...]
+    """Figures on each feature network, in the order of the report's."""
     extra_metrics: dict[str, float] = field(default_factory=dict)
     """What else was found, by its column's name, such as the share of notes at the right pitch."""
     seconds: float | None = None
     """Time that sampling took, without features and metrics."""
+
+    @property
+    def frechet(self) -> float:
+        """Fréchet distance on the first feature network."""
+        return self.figures[0].frechet
+
+    @property
+    def kid(self) -> float:
+        """Kernel distance on the first feature network."""
+        return self.figures[0].kid
+
+    @property
+    def precision(self) -> float:
+        """Precision on the first feature network."""
+        return self.figures[0].precision
+
+    @property
+    def recall(self) -> float:
+        """Recall on the first feature network."""
+        return self.figures[0].recall
 
     @property
     def images_per_second(self) -> float | None:
@@ -96,8 +143,10 @@ class Report:
 
     rows: tuple[Row, ...]
     """Models first, sanity checks last."""
-    features: FeatureLabel
-    """The feature network."""
+    networks: tuple[ReportedNetwork, ...]
+    """The feature networks, those that report first."""
+    teacher: str | None = None
+    """The row that ratios to the teacher are of, in words."""
     data: str
     """Name of the reference data."""
     fingerprint: str
@@ -124,12 +173,17 @@ class Report:
     """What the samples are."""
 
     @property
+    def features(self) -> FeatureLabel:
+        """Label of the first feature network."""
+        return self.networks[0].label
+
+    @property
     def caption(self) -> str:
-        """The label that every figure of the report goes under."""
+        """The label that every figure of the report goes under, beside that of its feature network."""
         given = "".join(f", {name} {value}," for name, value in self.condition.items())
         return (
-            f"features {self.features}; {self.num:,} samples{given} against {self.reference_count:,} {self.noun} of "
-            f"{self.data} (fingerprint {self.fingerprint[:12]})"
+            f"{self.num:,} samples{given} against {self.reference_count:,} {self.noun} of {self.data} "
+            f"(fingerprint {self.fingerprint[:12]})"
         )
 
     @property
@@ -137,101 +191,51 @@ class Report:
         """How the times came about."""
         return f"{self.hardware}; PyTorch {self.torch}; batch {self.batch_size}; seed {self.seed}; {self.date}"
 
-    def noise(self) -> Row | None:
-        """The row of pure noise, where there is one."""
-        return next((row for row in self.rows if row.kind == SANITY and row.name == "noise"), None)
-
     @property
     def extra_metrics(self) -> tuple[str, ...]:
         """Names of the columns that only some reports have."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.extra_metrics))
 
-    def _headers(self, *, narrow: bool = False) -> list[str]:
-        *usual, speed = _NARROW if narrow else _HEADERS
-        further = [name.removesuffix(" ↑").removesuffix(" ↓") if narrow else name for name in self.extra_metrics]
-        return [*usual, *further, speed.replace("images", self.noun)]
+    def noise(self) -> Row | None:
+        """The row of pure noise, where there is one."""
+        return next((row for row in self.rows if row.kind == SANITY and row.name == "noise"), None)
 
-    def _cells(self, row: Row) -> tuple[str, ...]:
-        noise = self.noise()
-        speed = row.images_per_second
-        return (
-            row.name,
-            row.sampler,
-            "" if row.calls is None else str(row.calls),
-            f"{row.frechet:.3f}",
-            f"{row.frechet / noise.frechet:.2%}" if noise and noise.frechet > 0 else "",
-            f"{row.kid * 1e3:.2f} ± {row.kid_std * 1e3:.2f}",
-            f"{row.precision:.3f}",
-            f"{row.recall:.3f}",
-            *(f"{row.extra_metrics[name]:.3f}" if name in row.extra_metrics else "" for name in self.extra_metrics),
-            "" if speed is None else f"{speed:,.1f}" if speed < 100 else f"{speed:,.0f}",
-        )
+    def on(self, name: str) -> Report:
+        """The report on one feature network alone.
 
-    @property
-    def _full_width(self) -> int:
-        """Columns of the terminal that the whole table takes."""
-        # A guided sampler has a longer name, which is not to cost the model's its room.
-        samplers = max((len(row.sampler) for row in self.rows), default=0) - _LONGEST_SAMPLER
-        return _WIDE_ENOUGH + samplers + sum(len(name) + 2 for name in self.extra_metrics)
+        Raises:
+            ValueError: If it has no such network.
+        """
+        from dataclasses import replace
+
+        names = [network.label.name for network in self.networks]
+        if name not in names:
+            raise ValueError(f"the report has no feature network {name!r}; it has {', '.join(names)}")
+        i = names.index(name)
+        rows = tuple(replace(row, figures=(row.figures[i],)) for row in self.rows)
+        return replace(self, rows=rows, networks=(self.networks[i],))
 
     def tables(self, width: int = 120) -> list[Table]:
-        """What :meth:`table` shows, in as many tables as a terminal of that width needs."""
-        if not self.extra_metrics or width >= self._full_width:
-            return [self.table(width)]
-        usual = replace(self, rows=tuple(replace(row, extra_metrics={}) for row in self.rows))
-        return [self._table_of_further(), usual.table(width)]
-
-    def _table_of_further(self) -> Table:
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for i, header in enumerate(("model", "sampler", *self.extra_metrics)):
-            table.add_column(header, justify="left" if i < 2 else "right", no_wrap=i < 2, overflow="fold")
-        for row in self.rows:
-            if row.extra_metrics:
-                found = (
-                    f"{row.extra_metrics[name]:.3f}" if name in row.extra_metrics else "" for name in self.extra_metrics
-                )
-                table.add_row(row.name, row.sampler, *found, style="dim" if row.kind == SANITY else "")
-        return table
-
-    def table(self, width: int = 120) -> Table:
-        """A table for the terminal.
+        """Tables for a terminal: one for each feature network, one of speed and extra metrics, and one of captions.
 
         Args:
-            width: Columns of the terminal; a narrow one gets shorter headings and no spread of KID.
+            width: Columns of the terminal; a narrow one gets no KID.
         """
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
+        from unistep.evaluation.report_tables import report_tables
 
-        narrow = width < self._full_width
-        caption = "\n".join([_upper(self.caption), self.conditions, *(f"Note: {note}" for note in self.notes)])
-        padding = (0, 0) if narrow else (0, 1)
-        table = Table(caption=caption, box=SIMPLE_HEAD, caption_justify="left", pad_edge=False, padding=padding)
-        for i, header in enumerate(self._headers(narrow=narrow)):
-            table.add_column(header, justify="left" if i < 2 else "right", no_wrap=i > 1, overflow="fold")
-        for i, row in enumerate(self.rows):
-            cells = [cell.split(" ± ")[0] if narrow else cell for cell in self._cells(row)]
-            if i and self.rows[i - 1].name == row.name:
-                cells[0] = ""
-            following = self.rows[i + 1] if i + 1 < len(self.rows) else None
-            last = following is None or (following.name != row.name and row.kind != SANITY)
-            table.add_row(*cells, style="dim" if row.kind == SANITY else "", end_section=last)
-        return table
+        return report_tables(self, width)
 
     def markdown(self) -> str:
-        """The same table for a card, with its caption."""
-        headers = self._headers()
-        lines = ["| " + " | ".join(headers) + " |", "|---|---|" + "---:|" * (len(headers) - 2)]
-        lines += ["| " + " | ".join(self._cells(row)) + " |" for row in self.rows]
-        notes = [f"Note: {note}." for note in self.notes]
-        return "\n".join([*lines, "", f"{_upper(self.caption)}. {self.conditions}.", *notes, ""])
+        """The same tables for a card, with their captions."""
+        from unistep.evaluation.report_tables import markdown
+
+        return markdown(self)
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as plain values."""
-        plain = asdict(self) | {"format": _FORMAT, "features": self.features._asdict()}
+        plain = asdict(self) | {"format": _FORMAT}
         plain["rows"] = [asdict(row) | {"images_per_second": row.images_per_second} for row in self.rows]
+        plain["networks"] = [asdict(n) | {"label": n.label._asdict()} for n in self.networks]
         return plain
 
     def save_json(self, path: str | Path) -> None:
@@ -245,21 +249,43 @@ class Report:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Report:
-        """The report that :meth:`to_plain` described.
+        """The report that :meth:`to_plain` described, also of a version that had one feature network.
 
         Raises:
             ValueError: If it is not one.
         """
-        if plain.get("format") != _FORMAT:
+        if plain.get("format") not in (_FORMAT, _FIRST_FORMAT):
             raise ValueError(f"not an evaluation report: its format is {plain.get('format')!r}, expected {_FORMAT!r}")
-        rest = {key: value for key, value in plain.items() if key not in ("format", "rows", "features", "notes")}
-        rows = [{k: v for k, v in row.items() if k != "images_per_second"} for row in plain["rows"]]
         try:
+            plain = _of_first_format(plain) if plain["format"] == _FIRST_FORMAT else plain
+            rest = {k: v for k, v in plain.items() if k not in ("format", "rows", "networks", "notes")}
+            rows: list[dict[str, Any]] = [
+                {k: v for k, v in row.items() if k != "images_per_second"} for row in plain["rows"]
+            ]
             return cls(
-                rows=tuple(Row(**row) for row in rows),
-                features=FeatureLabel(**plain["features"]),
+                rows=tuple(Row(**{**row, "figures": tuple(map(_figures, row["figures"]))}) for row in rows),
+                networks=tuple(ReportedNetwork(**n | {"label": FeatureLabel(**n["label"])}) for n in plain["networks"]),
                 notes=tuple(plain["notes"]),
                 **rest,
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not an evaluation report: {error}") from error
+
+
+def _figures(plain: dict[str, Any]) -> Figures:
+    estimates: dict[str, Any] = {name: plain.get(name) for name in ("over_test", "over_teacher")}
+    read: dict[str, Any] = {name: None if e is None else Estimate(**e) for name, e in estimates.items()}
+    return Figures(**{**plain, **read})
+
+
+_FIRST_FIGURES = ("frechet", "kid", "kid_std", "precision", "recall", "density", "coverage")
+
+
+def _of_first_format(plain: dict[str, Any]) -> dict[str, Any]:
+    """A report of the version in which rows had the figures of one feature network."""
+    rest = {k: v for k, v in plain.items() if k not in ("features", "rows")}
+    rows = [
+        {k: v for k, v in row.items() if k not in _FIRST_FIGURES} | {"figures": [{k: row[k] for k in _FIRST_FIGURES}]}
+        for row in plain["rows"]
+    ]
+    return rest | {"rows": rows, "networks": [{"label": plain["features"]}]}

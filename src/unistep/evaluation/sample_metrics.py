@@ -16,8 +16,8 @@ class MetricAccumulator(ABC):
     """Metrics over one row of samples, batch by batch."""
 
     @abstractmethod
-    def update(self, signals: Tensor, features: Tensor) -> None:
-        """Take in the next signals ``[b, *shape]`` with their features ``[b, dim]``."""
+    def update(self, signals: Tensor, features: Mapping[str, Tensor]) -> None:
+        """Take in the next signals ``[b, *shape]`` with their features ``[b, dim]`` by the hash of each network."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:

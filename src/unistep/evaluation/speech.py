@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -117,7 +117,7 @@ class SpeechAccumulator(MetricAccumulator):
         self._spoken: list[bool] = []
         self._voices: list[Tensor] = []
 
-    def update(self, signals: Float[Tensor, "b c n"], features: Float[Tensor, "b dim"]) -> None:
+    def update(self, signals: Float[Tensor, "b c n"], features: Mapping[str, Tensor]) -> None:
         del features  # which say nothing of speech
         at_rate, networks = to_speech_rate(signals, self._metrics.sample_rate), self._metrics.networks
         self._spoken += networks.speech(at_rate).tolist()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unistep import registry
 from unistep.core.values import Tokens
-from unistep.evaluation.feature_nets import ConvNorm
+from unistep.evaluation.conv_trunk import ConvNorm
 from unistep.files import check_readable, replacing_folder
 
 TEXT_IMAGE_FORMAT = "unistep-text-image"

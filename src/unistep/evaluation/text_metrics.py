@@ -104,7 +104,7 @@ class RetrievalAccumulator(MetricAccumulator):
         self._found: list[Tensor] = []
 
     @torch.no_grad()
-    def update(self, signals: Float[Tensor, "b c h w"], features: Float[Tensor, "b dim"]) -> None:
+    def update(self, signals: Float[Tensor, "b c h w"], features: Mapping[str, Tensor]) -> None:
         del features
         seen = sum(len(part) for part in self._found)
         own = torch.tensor(self._index[seen : seen + len(signals)])

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from unistep.core.time_search import search_times
+from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.quick import quick_fd
 from unistep.files import write_text
 from unistep.generation.generator import Generator
@@ -24,7 +25,7 @@ def best_times(
     steps: int,
     *,
     data: str = "fashion-mnist",
-    features: str = "fashion",
+    selection_features: str | FeatureNetwork | None = None,
     num: int = 2000,
     seed: int = 1_000_000,
     levels: int = 32,
@@ -36,7 +37,8 @@ def best_times(
         generator: A one-step model.
         steps: Number of steps, at least 2; times of fewer steps that the model has already are kept.
         data: Data to compare with.
-        features: Feature network, as :func:`load_features` takes it.
+        selection_features: The feature network that selects the times, as :func:`load_features` takes it; without, the
+            one that selects models of such data. It is not to report them.
         num: Samples for each distance; always of the same seeds, so that the candidates differ in their times only.
         seed: First of those seeds; not those that the final figures are measured on.
         levels: Number of candidate noise levels.
@@ -60,7 +62,7 @@ def best_times(
 
     def score(times: tuple[float, ...]) -> float:
         x = with_times(times).sample(num, steps=len(times), seed=seed)
-        return quick_fd(x, data, features=features)
+        return quick_fd(x, data, features=selection_features)
 
     known = max((t for n, t in config.times.items() if int(n) < steps), key=len, default=(config.path.t_max,))
     times = search_times(

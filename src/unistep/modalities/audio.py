@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int16
-from torch import Tensor
+from torch import Tensor, nn
 
 from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.timesteps import LogNormal, RatioCurriculum
+from unistep.modalities.audio_levels import BandLevels
 from unistep.modalities.audio_options import AudioOptions, Loudness
 from unistep.modalities.audio_reading import FULL, SUFFIXES, UnusableSoundError, decode_sound
 from unistep.modalities.base import Decoded, Modality
+from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.recording import Recording
 from unistep.modalities.signal_options import SignalOptions
+from unistep.modalities.views import scaled, shifted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -289,10 +292,17 @@ class AudioModality(Modality):
         """A network sees short-time spectra, each frequency a channel."""
         return SpectrumConfig(dims=1)
 
-    def default_features(self, fields: Mapping[str, Any]) -> str:
-        """The shipped network of notes where it fits, else statistics of the spectrum that were not trained."""
-        like_notes = self.shape == (1, 16_000) and self.sample_rate == 16_000
-        return "notes" if like_notes and "pitch" in fields else "spectrum"
+    def feature_roles(self) -> FeatureRoles:
+        """Levels of bands on fixed directions select."""
+        return FeatureRoles(selection="spectrum", reporting=("vicreg", "random-convolutions:2"))
+
+    def feature_map(self) -> nn.Module:
+        """Levels of bands half a semitone apart over time."""
+        return BandLevels(self.sample_rate)
+
+    def random_view(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Earlier or later by up to 30 ms, and louder or softer by up to 6 dB."""
+        return scaled(shifted(x, (min(round(0.03 * self.sample_rate), self.samples // 8),), generator), 6.0, generator)
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """U-Nets over time, in which each frequency is two channels: 3.3 and 10.7 million parameters at one second."""

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.signal_options import SignalOptions
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from PIL import Image
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from unistep.codecs.base import CodecConfig
     from unistep.modalities.recording import Recording
@@ -252,27 +253,30 @@ class Modality(ABC):
     def default_codec(self) -> CodecConfig:
         """The codec that a new model of such signals has."""
 
-    @abstractmethod
-    def default_features(self, fields: Mapping[str, Any]) -> str:
-        """Name of the feature network that samples with these condition fields are evaluated by."""
+    def feature_roles(self) -> FeatureRoles:
+        """The feature networks that such signals are evaluated on where their data has none of its own.
 
-    def training_features(self, fields: Mapping[str, Any]) -> tuple[str, ...]:
-        """Names of the feature networks that a model may be trained on, none of which measures its quality.
-
-        Args:
-            fields: The conditions of the data.
+        Fixed ones select, since they are there at once; the one that learns from the data itself reports.
         """
-        del fields
-        return ("scales", "random-convolutions")
+        return FeatureRoles(selection="random-convolutions:1", reporting=("vicreg", "pixels"))
 
-    def selection_features(self, fields: Mapping[str, Any]) -> str:
-        """Name of the feature network that weights are selected by: neither trained on nor reported.
+    def feature_map(self) -> nn.Module:
+        """What convolutional feature networks see of signals: ``[b, *shape] -> [b, c, h, w]``, differentiable.
 
-        Args:
-            fields: The conditions of the data.
+        The values themselves without, all axes between the first and the last as one.
         """
-        del fields
-        return "random-convolutions:1"
+        from unistep.modalities.feature_map import AsMap
+
+        return AsMap()
+
+    def random_view(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Signals ``[b, *shape]`` changed at random in ways that leave them what they are, for learning without labels.
+
+        Moved along the last axis by up to an eighth, and louder or softer by up to 3 dB.
+        """
+        from unistep.modalities.views import scaled, shifted
+
+        return scaled(shifted(x, (x.shape[-1] // 8,), generator), 3.0, generator)
 
     @classmethod
     def usual(cls) -> Modality:

@@ -17,6 +17,7 @@ from unistep.modalities.image_augmentation import AUGMENTATIONS
 from unistep.modalities.image_options import ImageOptions
 from unistep.modalities.image_reading import SUFFIXES, Fit, UnusablePictureError, decode
 from unistep.modalities.signal_options import SignalOptions
+from unistep.modalities.views import scaled, shifted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -256,10 +257,11 @@ class ImageModality(Modality):
         """A network sees the pixels."""
         return IdentityConfig()
 
-    def default_features(self, fields: Mapping[str, Any]) -> str:
-        """The classifier of Fashion-MNIST, which takes grey images of its size."""
-        del fields
-        return "fashion"
+    def random_view(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Moved by up to an eighth in both directions, with more or less contrast, and lighter or darker."""
+        _, height, width = self.shape
+        moved = scaled(shifted(x, (height // 8, width // 8), generator), 3.0, generator)
+        return moved + 0.2 * (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1).to(x.device)
 
     def default_base(self) -> str | None:
         """The base of 64 pixels, for colour at sizes that its layers can take."""

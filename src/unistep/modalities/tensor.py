@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -220,11 +220,6 @@ class TensorModality(Modality):
     def default_codec(self) -> IdentityConfig:
         """A network sees the values, brought to the scale that the model expects."""
         return IdentityConfig(bounded=False)
-
-    def default_features(self, fields: Mapping[str, Any]) -> str:
-        """The values themselves."""
-        del fields
-        return "pixels"
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """U-Nets over the axes after the first, where there are one to three of even size."""

@@ -16,6 +16,7 @@ from unistep.data import Dataset
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.reference import reference_statistics, subset_indices
+from unistep.evaluation.roles import feature_roles
 from unistep.modalities.base import Modality
 from unistep.nets.discriminator import DiscriminatorConfig
 from unistep.objectives.frechet import Representation
@@ -94,7 +95,7 @@ class RunMaterials:
                 f"that generates whole {modality.noun}s"
             )
         made = []
-        for name in names or modality.training_features(data.fields):
+        for name in names or feature_roles(data).training:
             network = load_features(name, modality)
             network.check_shape(modality.shape)
             self._world.run_on_rank_zero(lambda network=network: reference_statistics(data, network) and None)

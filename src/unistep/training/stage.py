@@ -15,6 +15,7 @@ from unistep.data import Dataset, prepare
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.evaluation.reference import reference_statistics
+from unistep.evaluation.roles import selection_features
 from unistep.generation.generator import Generator
 from unistep.serialization import read_json
 from unistep.training.checkpoint import TrainingState, newest_progress
@@ -183,7 +184,7 @@ def _selection(resolved: ResolvedRun) -> Selection | None:
     config, data = resolved.config.selection, resolved.data
     if config.every == 0:
         return None
-    network = load_features(config.features or data.modality.selection_features(data.fields), data.modality)
+    network = load_features(config.features, data=data) if config.features else selection_features(data)
     network.check_shape(data.modality.shape)
     model, world = resolved.config.model, resolved.parts.train_step.world
     world.run_on_rank_zero(lambda: reference_statistics(data, network) and None)

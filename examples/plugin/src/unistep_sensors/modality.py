@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +15,7 @@ from unistep.codecs.identity import IdentityConfig
 from unistep.modalities import writing
 from unistep.modalities.base import Decoded, Modality
 from unistep.modalities.contact_sheet import draw_grid, draw_rows
+from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.plot import draw_curves
 from unistep.modalities.recording import Recording
 from unistep.modalities.signal_options import SignalOptions
@@ -194,10 +195,9 @@ class SensorModality(Modality):
         """The network sees the windows."""
         return IdentityConfig()
 
-    def default_features(self, fields: Mapping[str, Any]) -> str:
-        """Statistics of the channels."""
-        del fields
-        return "sensor-statistics"
+    def feature_roles(self) -> FeatureRoles:
+        """Statistics of the channels report too."""
+        return FeatureRoles(selection="random-convolutions:1", reporting=("vicreg", "sensor-statistics"))
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """Small U-Nets over the rows."""

@@ -12,7 +12,8 @@ from unistep.core.condition import AnyField, ConditionValue
 from unistep.data.options import DataConfig
 
 if TYPE_CHECKING:
-    from unistep.modalities.base import Decoded
+    from unistep.modalities.base import Decoded, Modality
+    from unistep.modalities.feature_roles import FeatureRoles
     from unistep.modalities.recording import Recording
 
 Label = int | str | None
@@ -90,6 +91,11 @@ class Source(ABC):
         Raises:
             ValueError: If there is no such part.
         """
+
+    @classmethod
+    def feature_roles(cls, modality: Modality) -> FeatureRoles:
+        """The feature networks that its data, brought to this modality, is evaluated on; else those of the modality."""
+        return modality.feature_roles()
 
     @property
     @abstractmethod

@@ -20,6 +20,8 @@ from unistep.data.options import DataConfig
 from unistep.data.sources.base import Item, Source, SourceManifest
 from unistep.data.sources.image_items import array_image
 from unistep.data.sources.limits import evenly_spaced
+from unistep.modalities.base import Modality
+from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.image_options import ImageOptions
 from unistep.spelling import nearest_hint
 
@@ -76,6 +78,13 @@ class FashionMnist(Source):
     def named(cls, rest: str, config: DataConfig, downloads: Path) -> Self:
         """The split after the colon, else the configured one."""
         return cls(split=rest or config.split, downloads=downloads)
+
+    @classmethod
+    def feature_roles(cls, modality: Modality) -> FeatureRoles:
+        """The classifier of its classes selects; the networks that ship take images of the published size."""
+        if modality.shape != (1, 28, 28):
+            return modality.feature_roles()
+        return FeatureRoles(selection="fashion", reporting=("fashion-vicreg", "random-convolutions:2", "pixels"))
 
     def __post_init__(self) -> None:
         """Check the split.

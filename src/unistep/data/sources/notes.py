@@ -21,6 +21,8 @@ from unistep.data.sources.limits import evenly_spaced
 from unistep.data.sources.midi import ticks, whole_file
 from unistep.data.sources.soundfont import FONTS, RATE, Font, Rendered, fields_of, installed, synthesise
 from unistep.modalities.audio_options import AudioOptions
+from unistep.modalities.base import Modality
+from unistep.modalities.feature_roles import FeatureRoles
 
 PROGRAMS = {
     "piano": 0,
@@ -76,6 +78,13 @@ class Notes(Rendered):
 
     general: bool = False
     """Whether the instruments are all those of General MIDI rather than the ten."""
+
+    @classmethod
+    def feature_roles(cls, modality: Modality) -> FeatureRoles:
+        """The classifier of instrument and pitch selects; what ships takes mono notes of a second at 16 kHz."""
+        if modality.shape != (1, 16_000) or modality.rate != 16_000:
+            return modality.feature_roles()
+        return FeatureRoles(selection="notes", reporting=("notes-vicreg", "random-convolutions:2", "spectrum"))
 
     @classmethod
     def named(cls, rest: str, config: DataConfig, downloads: Path) -> Source:

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unistep.evaluation import load_features
+from unistep.modalities.audio import AudioModality
+from unistep.modalities.base import Modality
+from unistep.modalities.image import ImageModality
+from unistep.modalities.tensor import TensorModality
+
+IMAGES = ImageModality(size=28, channels=1)
+
+
+@pytest.mark.parametrize(
+    "modality",
+    [IMAGES, ImageModality(size=64, channels=3), AudioModality(samples=4_000), TensorModality(shape=(5,))],
+)
+def test_it_takes_signals_of_every_kind_and_is_the_same_everywhere(modality: Modality) -> None:
+    one, again = (load_features("random-convolutions", modality) for _ in range(2))
+    assert one.hash == again.hash
+    assert one.hash != load_features("random-convolutions:1", modality).hash
+    x = torch.randn(3, *modality.shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    assert torch.equal(one(x), again(x))
+    assert one(x).shape == (3, one.dim)
+    assert one.dim <= 3 * 128
+
+
+def test_it_sees_texture_place_and_does_not_depend_on_the_batch() -> None:
+    network = load_features("random-convolutions", IMAGES)
+    flat = torch.zeros(1, 1, 28, 28)
+    grain = 0.3 * (-1.0) ** torch.arange(28)[None, None, None].add(torch.arange(28)[:, None])  # mean 0 over any tile
+    left = flat.clone()
+    left[..., :14] = grain[..., :14]
+    right = left.flip(-1)
+    found = network(torch.cat([flat, grain, left, right]))
+    apart = torch.cdist(found, found)
+    assert apart[~torch.eye(4, dtype=torch.bool)].min() > 0.05
+    torch.testing.assert_close(network(left), found[2:3], rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_reach_the_signals_through_features_and_stages() -> None:
+    network = load_features("random-convolutions", IMAGES)
+    x = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert not network(x).requires_grad
+    for y in (network.differentiable(x), *network.stages(x)):
+        assert torch.autograd.grad(y.sum(), x, retain_graph=True)[0].abs().sum() > 0
+    assert [stage.shape[2] for stage in network.stages(x)] == [28, 14, 7]
+    assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_a_network_without_stages_gives_its_features_as_one() -> None:
+    network = load_features("pixels", IMAGES)
+    x = torch.randn(2, 1, 28, 28)
+    (stage,) = network.stages(x)
+    assert stage.shape == (2, network.dim, 1, 1)
+    assert torch.equal(stage[:, :, 0, 0], network(x))
+
+
+def test_the_seed_is_a_number() -> None:
+    with pytest.raises(ValueError, match="random-convolutions:SEED takes a whole number, got 'x'"):
+        load_features("random-convolutions:x", IMAGES)
