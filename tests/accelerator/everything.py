@@ -146,7 +146,7 @@ def update(device: str) -> None:
     sounds = signals(notes, range(len(notes)))
     accumulator = NoteMetrics(notes, features, len(sounds), 0).accumulator("test")
     assert accumulator is not None
-    accumulator.update(sounds, features(sounds.to(device)).cpu())
+    accumulator.update(sounds, {features.hash: features(sounds.to(device)).cpu()})
     assert accumulator.compute()["pitch ↑"] == 1
 
 

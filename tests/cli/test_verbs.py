@@ -274,7 +274,8 @@ def test_evaluate_with_a_label_and_guidance(run, place):
         "evaluate fashion --steps 1 --num 20 --features pixels", ["--data", f"folder:{pictures}"], "--json f.json"
     )
     assert free.code == 0
-    assert json.loads(Path("f.json").read_text())["rows"][0]["frechet"] != report["rows"][0]["frechet"]
+    other = json.loads(Path("f.json").read_text())
+    assert other["rows"][0]["figures"][0]["frechet"] != report["rows"][0]["figures"][0]["frechet"]
 
 
 def test_a_missing_extra_is_named_before_the_work(run, monkeypatch):

@@ -118,8 +118,8 @@ def test_parts_of_a_batch_are_shown_what_the_whole_would_be(teacher: Path, folde
     assert difference < 0.02 * 2 * 3e-3  # of what two steps at the peak rate can move a weight
 
 
-ONE_OF_EACH = {type(config): name for name, config in METHODS.items() if name != "denoising"}
-"""The last variant of each method."""
+ONE_OF_EACH = {type(config): name for name, config in METHODS.items() if name not in ("denoising", "fd")}
+"""The last variant of each method that trains on chunks (features of post-training are those of whole sounds)."""
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH.values())
@@ -142,6 +142,13 @@ def test_every_method_makes_a_stream(name: str, teacher: Path, folder: Path) -> 
     assert run(config, folder / name)[0]
     x = torch.cat(list(itertools.islice(load(folder / name).stream(label=0), 3)), dim=-1)
     assert x.isfinite().all()
+
+
+def test_post_training_of_a_stream_is_refused(teacher: Path, folder: Path) -> None:
+    model = replace(stream_config(folder).model, kind="consistency", steps=1)
+    config = stream_config(folder, model=model, objective=METHODS["fd"], init=str(teacher), max_steps=1)
+    with pytest.raises(ValueError, match="whole sounds, and this model generates chunks"):
+        run(config, folder / "fd")
 
 
 def test_sounds_that_are_not_two_chunks_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ class ConditionedNetwork(nn.Module, Generic[C]):
 
 def _plus(embedding: Tensor, features: Tensor | float) -> Tensor:
     """The sum of two embeddings ``[b, dim]`` or ``[b, *n, dim]``, or of one and a number."""
-    if isinstance(features, float) or embedding.ndim == features.ndim:
+    if not isinstance(features, Tensor) or embedding.ndim == features.ndim:
         return embedding + features
     short, long = sorted((embedding, features), key=lambda tensor: tensor.ndim)
     return long + short.view(len(short), *([1] * (long.ndim - 2)), short.shape[-1])

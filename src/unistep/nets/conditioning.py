@@ -45,6 +45,8 @@ class TokenProjection(nn.Module):
         """
         if value is None:
             return 0.0
+        if value.tokens.shape[-1] != self.project.in_features:
+            raise ValueError(f"tokens must have {self.project.in_features} features, got {list(value.tokens.shape)}")
         has = value.mask.to(like)[..., None]
         mean = (self.norm(value.tokens.to(like)) * has).sum(dim=1) / has.sum(dim=1).clamp(min=1)
         return self.summary_last(F.silu(self.summary_hidden(mean))) * has.amax(dim=1)
