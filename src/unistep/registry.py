@@ -86,6 +86,8 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "notes": "unistep.evaluation.feature_loading:shipped_notes",
         "fashion-vicreg": "unistep.evaluation.feature_loading:shipped_fashion_vicreg",
         "notes-vicreg": "unistep.evaluation.feature_loading:shipped_notes_vicreg",
+        "emoji-text": "unistep.evaluation.feature_loading:shipped_emoji_text",
+        "emoji-vicreg": "unistep.evaluation.feature_loading:shipped_emoji_vicreg",
         "vicreg": "unistep.evaluation.learned_features:VICREG",
         "pixels": "unistep.evaluation.feature_loading:pixels",
         "spectrum": "unistep.evaluation.feature_loading:spectrum",

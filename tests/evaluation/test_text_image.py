@@ -1,5 +1,7 @@
 """Whether an image fits its text."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -72,13 +74,51 @@ def test_training_brings_texts_and_images_together_and_metrics_see_it():
     assert wrong is not None
     real = signal[metrics.index]
     for start in range(0, 24, 10):
-        right.update(real[start : start + 10], torch.zeros(10, 1))
-        wrong.update(real.roll(7, 0)[start : start + 10], torch.zeros(10, 1))
+        right.update(real[start : start + 10], {})
+        wrong.update(real.roll(7, 0)[start : start + 10], {})
     assert right.compute()["retrieved ↑"] > 0.6
     assert wrong.compute()["retrieved ↑"] < 0.3
     texts = metrics.condition["text"]
     assert len(texts) == 24
     assert torch.equal(texts[5][0], vectors[metrics.index[5]])
+
+
+def test_held_out_items_are_judged_by_their_own_texts():
+    data, net = items(), network().eval()
+    test = Dataset.from_tensors(
+        torch.zeros(21, *SHAPE),
+        modality=data.modality,
+        fields=data.fields,
+        text=Tokens.whole(torch.randn(21, 1, 6, generator=torch.Generator().manual_seed(1))),
+    )
+    metrics = TextMetrics(data, 30, 3, network=net, test=test)
+    assert len(metrics.index) == 30
+    assert set(metrics.index) == set(range(24))  # items come again where there are fewer than samples
+    found = metrics.accumulator("test")
+    assert found is not None
+    texts = net.embed_texts(test.conditions(range(21))["text"].tokens[:, 0])  # type: ignore[attr-defined]
+    net.embed_images = lambda images: texts[: len(images)]  # type: ignore[method-assign]
+    found.update(torch.zeros(21, *SHAPE), {})
+    assert found.compute()["retrieved ↑"] == 1  # each image was given the vector of its own text
+    assert metrics.accumulator("reference") is None
+    assert metrics.accumulator("noise") is None
+
+
+def test_metrics_apply_only_where_a_network_knows_such_items():
+    data = items()
+    assert not TextMetrics.apply_to(data, None, [{"text": None}])  # its field names no network
+    asked = replace(data.fields["text"], judge="emoji-text")
+    x = torch.zeros(24, *SHAPE)
+    small = Dataset.from_tensors(
+        x, modality=data.modality, fields={"text": asked}, text=Tokens.whole(torch.zeros(24, 1, 6))
+    )
+    assert not TextMetrics.apply_to(small, None, [{"text": None}])  # it knows images of 64 pixels
+    wide = ImageModality(size=64, channels=3)
+    large = Dataset.from_tensors(
+        torch.zeros(24, 3, 64, 64), modality=wide, fields={"text": asked}, text=Tokens.whole(torch.zeros(24, 1, 6))
+    )
+    assert TextMetrics.apply_to(large, None, [{"text": None}])
+    assert not TextMetrics.apply_to(large, None, [{"text": None}, {"label": None}])
 
 
 def test_a_saved_network_is_the_same(tmp_path):

@@ -95,6 +95,7 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     from unistep.evaluation.roles import feature_roles, load_networks
     from unistep.evaluation.sample_metrics import SampleMetrics
     from unistep.evaluation.speech import SpeechMetrics
+    from unistep.evaluation.text_metrics import TextMetrics
     from unistep.hub.load import load
 
     device = choose_device(options.device)
@@ -114,6 +115,9 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     metrics: list[SampleMetrics] = []
     if test is not None and not condition and NoteMetrics.apply_to(test, [model.config.fields for model in models]):
         metrics.append(NoteMetrics(test, features, options.num, options.seed))
+    fields = [model.config.fields for model in models]
+    if not condition and TextMetrics.apply_to(reference, test, fields):
+        metrics.append(TextMetrics(reference, options.num, options.seed, test=test))
     if networks is not None:
         metrics.append(SpeechMetrics(reference, networks))
     report = evaluate(

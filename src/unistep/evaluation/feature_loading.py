@@ -14,6 +14,7 @@ from unistep.evaluation.learned_features import LearnedLoader
 from unistep.evaluation.note_features import SpectrumFeatures
 from unistep.evaluation.reference import Examples, Progress
 from unistep.evaluation.saved_features import load_saved
+from unistep.evaluation.text_image import load_text_image
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
 from unistep.spelling import closest
@@ -42,6 +43,7 @@ def load_features(
             - ``fashion``: the shipped network for 28x28 grey images;
             - ``notes``: the shipped network for notes of one second at 16 kHz;
             - ``fashion-vicreg``, ``notes-vicreg``: shipped networks of the same data that learned without labels;
+            - ``emoji-text``, ``emoji-vicreg``: shipped networks for emoji of 64 pixels, with and without texts;
             - ``vicreg``: the same for any data, learned from ``data`` in a minute or two and kept in the cache;
             - ``pixels``: the values of a signal on 64 fixed random directions;
             - ``scales``: its means over grids of several scales on such directions;
@@ -104,6 +106,19 @@ def shipped_notes_vicreg(rest: str, modality: Modality) -> FeatureNetwork:
     """The shipped network for notes that learned without labels."""
     del rest, modality
     return load_saved(_SHIPPED / "notes-vicreg-v1")
+
+
+def shipped_emoji_text(rest: str, modality: Modality) -> FeatureNetwork:
+    """What the shipped text-image network makes of 64-pixel images in colour."""
+    del rest, modality
+    network = load_text_image("emoji-text")
+    return FeatureNetwork(network, name="emoji-text", version="1", shape=network.shape)
+
+
+def shipped_emoji_vicreg(rest: str, modality: Modality) -> FeatureNetwork:
+    """The shipped network for 64-pixel emoji that learned without labels."""
+    del rest, modality
+    return load_saved(_SHIPPED / "emoji-vicreg-v1")
 
 
 def shipped_notes(rest: str, modality: Modality) -> FeatureNetwork:

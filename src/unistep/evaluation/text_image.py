@@ -12,14 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unistep import registry
 from unistep.core.values import Tokens
 from unistep.evaluation.conv_trunk import ConvNorm
 from unistep.files import check_readable, replacing_folder
 
 TEXT_IMAGE_FORMAT = "unistep-text-image"
 """Mark of the ``config.json`` of a saved network."""
-_SHIPPED = Path(__file__).parent.parent / "zoo" / "features"
+_SHIPPED = {"emoji-text": Path(__file__).parent.parent / "zoo" / "features" / "emoji-text-v1"}
 
 
 @final
@@ -59,9 +58,13 @@ class TextImageNetwork(nn.Module):
         self.text = nn.Sequential(nn.LayerNorm(text_dim), nn.Linear(text_dim, dim), nn.GELU(), nn.Linear(dim, dim))
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b dim"]:
+        """Features of images in [-1, 1], before they become unit vectors."""
+        return self.image(self.trunk(images).flatten(1))
+
     def embed_images(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b dim"]:
         """Unit vectors of images in [-1, 1]."""
-        return F.normalize(self.image(self.trunk(images).flatten(1)), dim=1)
+        return F.normalize(self(images), dim=1)
 
     def embed_texts(self, vectors: Float[Tensor, "b text_dim"]) -> Float[Tensor, "b dim"]:
         """Unit vectors of texts, from the first vector that the encoder made of each."""
@@ -111,21 +114,17 @@ def found_among(
 
 
 def load_text_image(name: str) -> TextImageNetwork:
-    """A network by name, frozen: one that ships, one that a plugin registered, or a folder.
+    """A network by name, frozen: one that ships, or a folder.
 
     Raises:
         ValueError: If there is none, or its files do not fit.
     """
     from safetensors.torch import load_file
 
-    shipped = {"emoji-text": _SHIPPED / "emoji-text-v1"}
-    folder = shipped.get(name)
-    if folder is None and name in registry.names("features"):
-        return registry.lookup("features", name)("", None)
-    folder = Path(name) if folder is None else folder
+    folder = _SHIPPED.get(name, Path(name))
     config = folder / "config.json"
     if not config.is_file():
-        raise ValueError(f"no text-image network {name!r}; give one of {', '.join(shipped)}, or a folder of one")
+        raise ValueError(f"no text-image network {name!r}; give one of {', '.join(_SHIPPED)}, or a folder of one")
     check_readable(config)
     described = json.loads(config.read_text(encoding="utf-8"))
     if described.get("format") != TEXT_IMAGE_FORMAT:

@@ -20,14 +20,14 @@ CHOICES = 20
 
 @final
 class TextMetrics(SampleMetrics):
-    """Retrieval by a text-image network: samples have the texts of real items, which stand beside them.
+    """Retrieval by a text-image network: samples have the texts of items of the reference.
 
     Args:
         reference: Real items with texts.
         num: Number of samples.
-        seed: Chooses the items and the texts among which each sample's own is looked for.
+        seed: Chooses the items, and the texts among which each sample's own is looked for.
         network: The network; by default the one that the texts' field names.
-        test: Held-out items; samples then have their texts in place of the reference's.
+        test: Held-out items, which get a row of their own by their own texts; without, those of the reference do.
 
     Raises:
         ValueError: If the items have no texts, or too few, or no network knows such texts.
@@ -41,50 +41,73 @@ class TextMetrics(SampleMetrics):
         network: TextImageNetwork | None = None,
         test: Dataset | None = None,
     ) -> None:
-        items = reference if test is None else test
-        field = text_field(items)
+        field = text_field(reference)
         if field is None:
-            raise ValueError(f"{items.source} has no texts that samples could be compared with")
+            raise ValueError(f"{reference.source} has no texts that samples could be compared with")
         self._name, spec = field
+        shape = tuple(reference.modality.shape)
         self.network = load_text_image(spec.judge) if network is None else network
-        if self.network.shape != tuple(items.shape):
-            raise ValueError(f"the text-image network takes {self.network.shape}, and items have {tuple(items.shape)}")
-        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
-        self.index = torch.cat([order[:num].sort().values] * -(-num // len(items)))[:num].tolist()
-        """The item whose text each sample has."""
-        self._items, self._seed, self._held_out = items, seed, test is not None
-        self._texts = self.network.embed_texts(sentence(self._tokens(range(len(items)))))
+        if self.network.shape != shape:
+            raise ValueError(
+                f"the text-image network takes signals of shape {self.network.shape}, and items have {shape}"
+            )
+        self._seed, self._tokens = seed, _texts(reference, self._name)
+        self.index = evaluated_items(len(reference), num, seed)
+        """The item of the reference whose text each sample has."""
+        self._rows = {"samples": (self.network.embed_texts(sentence(self._tokens)), self.index)}
+        if test is None:
+            self._rows["reference"] = self._rows["samples"]
+        else:
+            held_out = self.network.embed_texts(sentence(_texts(test, self._name)))
+            self._rows["test"] = (held_out, evaluated_items(len(test), min(num, len(test)), seed))
+        for texts, _ in self._rows.values():
+            if len(texts) < CHOICES:
+                raise ValueError(f"choosing among {CHOICES} texts needs as many items, got {len(texts)}")
 
     @staticmethod
-    def apply_to(items: Dataset, models: Sequence[Mapping[str, object]]) -> bool:
-        """Whether items have texts that a network can be asked about, and all models take them."""
-        field = text_field(items)
-        return field is not None and bool(field[1].judge) and all(field[0] in fields for fields in models)
+    def apply_to(reference: Dataset, test: Dataset | None, models: Sequence[Mapping[str, object]]) -> bool:
+        """Whether items have texts that a network of their shape can be asked about, and all models take them."""
+        field = text_field(reference)
+        if field is None or not field[1].judge or any(field[0] not in fields for fields in models):
+            return False
+        enough = all(len(items) >= CHOICES for items in (reference, test) if items is not None)
+        return enough and load_text_image(field[1].judge).shape == tuple(reference.modality.shape)
 
     @property
     def meaning(self) -> str:
-        which = " of the held-out items" if self._held_out else ""
+        """What the column says."""
         return (
-            f"each sample has the text of one{which or ' of the items'}; retrieved: its text is found among {CHOICES} "
-            "by a text-image network that no generator was trained with (chance is 0.05)"
+            f"each sample has the text of an item of the reference; retrieved: its text is found among {CHOICES} by a "
+            "text-image network that no generator was trained with (chance is 0.05)"
         )
 
     @property
     def condition(self) -> dict[str, Any]:
-        tokens = self._tokens(self.index)
-        return {self._name: [t[m] for t, m in zip(tokens.tokens, tokens.mask, strict=True)]}
+        """The text of each sample."""
+        own = [t[m] for t, m in zip(self._tokens.tokens, self._tokens.mask, strict=True)]
+        return {self._name: [own[i] for i in self.index]}
 
     @property
     def reference_indices(self) -> list[int] | None:
-        return None if self._held_out else self.index
+        """The items whose texts the samples have, each once."""
+        return list(dict.fromkeys(self.index))
 
     def accumulator(self, group: Group) -> RetrievalAccumulator | None:
-        return None if group == "noise" else RetrievalAccumulator(self.network, self._texts, self.index, self._seed)
+        """Retrieval among the texts of the row's own items; noise has none."""
+        row = self._rows.get(group)
+        return None if row is None else RetrievalAccumulator(self.network, *row, self._seed)
 
-    def _tokens(self, indices: Sequence[int]) -> Tokens:
-        found = self._items.conditions(indices)[self._name]
-        assert isinstance(found, Tokens)
-        return found
+
+def evaluated_items(count: int, num: int, seed: int) -> list[int]:
+    """The items that an evaluation of ``num`` samples looks at, in order and as often as needed."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:num].sort().values
+    return order.repeat(-(-num // len(order)))[:num].tolist()
+
+
+def _texts(items: Dataset, name: str) -> Tokens:
+    found = items.conditions(range(len(items)))[name]
+    assert isinstance(found, Tokens)
+    return found
 
 
 @final

@@ -19,12 +19,13 @@ from unistep.data.sources.base import Item, Source, SourceManifest
 from unistep.data.sources.image_items import transparent_image
 from unistep.data.sources.limits import evenly_spaced
 from unistep.data.sources.packages import check_part, missing_package
+from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.image_options import ImageOptions
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from unistep.modalities.base import Decoded
+    from unistep.modalities.base import Decoded, Modality
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 """The font, of Debian's package fonts-noto-color-emoji."""
@@ -139,6 +140,13 @@ class Emoji(Source):
                 if not path.is_file():
                     raise missing_package("emoji (but for emoji:excerpt, 64 of them)", package)
         return cls(split=split)
+
+    @classmethod
+    def feature_roles(cls, modality: Modality) -> FeatureRoles:
+        """Fixed features select; the networks that ship take images in colour of the source's own size."""
+        if modality.shape != (3, SIDE, SIDE):
+            return modality.feature_roles()
+        return FeatureRoles(selection="random-convolutions:1", reporting=("emoji-vicreg", "emoji-text", "pixels"))
 
     @property
     def name(self) -> str:
