@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from unistep.codecs.spectrum import SpectrumConfig
-from unistep.core.condition import LabelField
+from unistep.core.condition import LabelField, TextField
 from unistep.data.sources import phrases
 from unistep.data.sources.notes import FIELDS
 from unistep.generation.history import Context
@@ -50,6 +51,20 @@ def save_standin(folder: Path, kind: Literal["consistency", "denoiser"]) -> Path
             p.add_(torch.randn_like(p), alpha=0.2)
     folder.parent.mkdir(parents=True, exist_ok=True)
     save(config, net.state_dict(), folder, f"---\nlicense: x\n---\n# {folder.name}\n\nA card of a stand-in.\n")
+    return folder
+
+
+def save_writer(folder: Path) -> Path:
+    """A one-step model of images in colour from texts, with random weights."""
+    torch.manual_seed(1)
+    config = ModelConfig(
+        kind="consistency",
+        network=replace(NETWORK, channels=3, num_classes=0, tokens={"text": 384}),
+        modality=ImageModality(size=16, channels=3),
+        fields={"text": TextField(length=16, dim=384)},
+        provenance={"recipe": "none: random weights"},
+    )
+    save(config, config.build().net.state_dict(), folder, "---\nlicense: x\n---\n# writer\n\nA card of a stand-in.\n")
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,10 +14,10 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from cli.standins import save_standin
+from cli.standins import save_standin, save_writer
 from unistep.demo.compare import Shot, labels_for, shoot, walk
 from unistep.demo.page import duration, mosaic, times_faster
-from unistep.demo.show import DemoConfig, run_demo
+from unistep.demo.show import DemoConfig, _written, run_demo
 from unistep.demo.tune import clear, native
 from unistep.hub.load import load
 from unistep.modalities.image import ImageModality
@@ -67,7 +68,12 @@ def models(tmp_path_factory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def demo(models, tmp_path_factory):
+def writer(tmp_path_factory) -> str:
+    return str(save_writer(tmp_path_factory.mktemp("writer") / "writer"))
+
+
+@pytest.fixture(scope="module")
+def demo(models, writer, tmp_path_factory):
     """One whole demo, run twice in the same folder."""
     out = tmp_path_factory.mktemp("demo") / "made" / "here"
     patch = pytest.MonkeyPatch()
@@ -77,8 +83,9 @@ def demo(models, tmp_path_factory):
         for seed, num in ((3, 0), (4, 200)):
             words = io.StringIO()
             config = DemoConfig(
-                out=out, seconds=1, seed=seed, student=models[0], teacher=models[1], teacher_steps=3, evaluated=num
-            )
+                out=out, seconds=1, seed=seed, student=models[0], teacher=models[1], teacher_steps=3, evaluated=num,
+                writer=writer,
+            )  # fmt: skip
             assert run_demo(config, Console(file=words, width=200)) == out / "index.html"
             said.append(words.getvalue())
     finally:
@@ -88,11 +95,11 @@ def demo(models, tmp_path_factory):
 
 def test_the_demo_makes_a_page_pictures_and_a_model(demo):
     out, said = demo
-    for name in ("one-step.png", "side-by-side.png", "walk.png", "tuning.png"):
+    for name in ("written.png", "one-step.png", "side-by-side.png", "walk.png", "tuning.png"):
         with Image.open(out / name) as picture:
             assert picture.width > 200
     assert load(out / "run").sample(2).shape == (2, 1, 28, 28)
-    for part in ("times faster in one step", "5 network calls each", "images/s", "index.html"):
+    for part in ("times faster in one step", "5 network calls each", "images/s", "index.html", "24 images of 6 texts"):
         assert part in said[0]
     assert "quick Fréchet distance, 200 one-step samples" in said[1]
     assert not [path for path in out.rglob("*") if path.name.endswith(".tmp")]
@@ -104,12 +111,28 @@ def test_the_page_stands_alone_and_tells_the_measured_figures(demo):
     page = Page(text)
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     assert not re.search(r"https?://|url\(|@import|<script|\$\w", text)
-    assert len(page.pictures) >= 1 + 2 + 4 + 2 + 1
+    assert len(page.pictures) >= 6 + 1 + 2 + 4 + 2 + 1
     words = " ".join(page.words.split())
-    for part in ("5 network calls", "200 one-step samples each", "T-shirt, trouser", "seed 4", f"{out}/run"):
+    for part in (
+        "a smiling cat with heart-eyes",
+        "5 network calls",
+        "200 one-step samples each",
+        "T-shirt, trouser",
+        "seed 4",
+        f"{out}/run",
+    ):
         assert part in words
     assert "prefers-color-scheme: dark" in text
     assert "max-width: 46rem" in text
+
+
+def test_without_what_reads_texts_the_demo_goes_on(models, tmp_path, monkeypatch):
+    words = io.StringIO()
+    config = DemoConfig(out=tmp_path, writer=models[0])
+    assert _written(config, tmp_path, Console(file=words, width=200)) is None  # a model that takes no text
+    assert "without images of texts" in words.getvalue()
+    assert not list(tmp_path.iterdir())
+    assert _written(replace(config, writer=""), tmp_path, Console(file=words)) is None
 
 
 def test_what_is_not_of_a_demo_is_never_deleted(tmp_path):

@@ -39,7 +39,7 @@ class AudioDemoOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    """Sample the shipped one-step model and its teacher, train a student for two minutes, and show it all on one page.
+    """Images of texts, a one-step model beside its teacher, a student trained in two minutes, all on one page.
 
     unistep demo audio plays a one-step instrument instead: unistep demo audio --help.
     """

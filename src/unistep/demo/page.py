@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unistep.demo.compare import Shot
 from unistep.demo.tune import Tuning
+from unistep.demo.written import Written
 from unistep.modalities.image import ImageModality
 
 
@@ -21,6 +22,8 @@ from unistep.modalities.image import ImageModality
 class Story:
     """The contents of the page."""
 
+    written: Written | None
+    """Images of texts, if there is an encoder to read them."""
     names: tuple[str, ...]
     """Names of the classes, in the order of the pictures."""
     hero: Shot
@@ -113,6 +116,7 @@ def render(story: Story) -> str:
         "hardware": html.escape(story.hardware),
         "torch": html.escape(story.torch),
         "parameters": f"{story.parameters / 1e6:.1f} million",
+        "written": _written(story.written),
         "hero": embed(mosaic(story.hero.pictures, 24), "Pictures of clothes, each made in one step", kind="hero"),
         "hero_count": str(len(story.hero.pictures)),
         "hero_time": duration(story.hero.seconds),
@@ -139,6 +143,19 @@ def render(story: Story) -> str:
         "total": duration(story.total_seconds),
     }
     return template.substitute(values)
+
+
+def _written(written: Written | None) -> str:
+    if written is None:
+        return ""
+    figures = "\n".join(
+        f"<figure>{embed(mosaic(pictures, 2), text)}<figcaption>{html.escape(text)}</figcaption></figure>"
+        for text, pictures in zip(written.texts, written.pictures, strict=True)
+    )
+    return (
+        f'<div class="film">\n{figures}\n</div>\n'
+        f'<p class="note">From these texts: one network call of {duration(written.seconds)} for each image.</p>'
+    )
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The demo from beginning to end: sample, walk, train, compare, and show it all on one page."""
+"""The demo from beginning to end: images of texts, then sample, walk, train, compare, and show it all on one page."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from unistep.demo.compare import class_names, labels_for, shoot, walk
 from unistep.demo.page import Story, duration, render, times_faster
 from unistep.demo.tune import clear, one_step, tune
+from unistep.demo.written import Written, write
 from unistep.evaluation.hardware import hardware
 from unistep.files import replacing, write_text
 from unistep.generation.generator import Generator
@@ -24,7 +25,7 @@ from unistep.hub.load import load
 HERO, PAIR, WALK, TUNED = 72, 30, 8, 20
 """How many pictures: at the top of the page, of student and teacher, of the walk, before and after the training."""
 
-PICTURES = ("one-step.png", "side-by-side.png", "walk.png", "tuning.png")
+PICTURES = ("written.png", "one-step.png", "side-by-side.png", "walk.png", "tuning.png")
 """The pictures beside the page."""
 
 
@@ -38,8 +39,10 @@ class DemoConfig:
     """Time for training, in seconds."""
     seed: int = 0
     """Seed of the first sample and of the training."""
+    writer: str = "emoji"
+    """The one-step model that makes images of texts; empty for none."""
     student: str = "fashion"
-    """The one-step model."""
+    """The one-step model that is compared with its teacher."""
     teacher: str = "fashion-teacher"
     """Its teacher, which the training starts from too."""
     teacher_steps: int = 18
@@ -76,6 +79,7 @@ def run_demo(config: DemoConfig, console: Console) -> Path | None:
         f"[bold]Unistep[/bold]: a model of {parameters / 1e6:.1f} million parameters on {hardware()}", highlight=False
     )
 
+    written = _written(config, out, console)
     hero = shoot(student, HERO, 1, seed + 1000)
     fast = shoot(student, PAIR, 1, seed)
     slow = shoot(teacher, PAIR, config.teacher_steps, seed, repeats=1)
@@ -105,6 +109,7 @@ def run_demo(config: DemoConfig, console: Console) -> Path | None:
         figures = ", ".join(f"{name} {value:.3g}" for name, value in distances.items())
         _say(console, f"quick Fréchet distance, {config.evaluated:,} one-step samples: {figures}")
     story = Story(
+        written=written,
         names=class_names(student),
         hero=hero,
         student=fast,
@@ -127,6 +132,23 @@ def run_demo(config: DemoConfig, console: Console) -> Path | None:
     write_text(page, render(story))
     _report(console, out, story)
     return page
+
+
+def _written(config: DemoConfig, out: Path, console: Console) -> Written | None:
+    """Images of texts, with a line that says what they took; ``None`` where there is no encoder to read texts."""
+    if not config.writer:
+        return None
+    writer = load(config.writer)
+    try:
+        written = write(writer, config.seed)
+    except ValueError as error:
+        _say(console, f"without images of texts: {error}")
+        return None
+    count = len(written.texts) * written.pictures.shape[1]
+    _say(console, f"from texts:    {count} images of {len(written.texts)} texts, {duration(written.seconds)} each")
+    rows = list(zip(written.texts, written.pictures, strict=True))
+    _picture(out / "written.png", writer.config.modality.contact_sheet(rows))
+    return written
 
 
 def _say(console: Console, text: str) -> None:
@@ -160,7 +182,7 @@ def _report(console: Console, out: Path, story: Story) -> None:
 
     rows = {
         "page": f"{out / 'index.html'}  ({(out / 'index.html').absolute().as_uri()})",
-        "pictures": ", ".join(str(out / name) for name in PICTURES),
+        "pictures": ", ".join(str(out / name) for name in PICTURES if (out / name).is_file()),
         "trained model": f"{out / 'run'}  (unistep sample {out / 'run'})",
     }
     console.print()
