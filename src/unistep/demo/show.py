@@ -138,8 +138,8 @@ def _written(config: DemoConfig, out: Path, console: Console) -> Written | None:
     """Images of texts, with a line that says what they took; ``None`` where there is no encoder to read texts."""
     if not config.writer:
         return None
-    writer = load(config.writer)
     try:
+        writer = load(config.writer)
         written = write(writer, config.seed)
     except ValueError as error:
         _say(console, f"without images of texts: {error}")
