@@ -42,6 +42,11 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def in_half(tensor: Tensor) -> Tensor:
+    """A tensor in half precision, where it holds numbers with a fraction."""
+    return tensor.half() if tensor.is_floating_point() else tensor
+
+
 def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write tensors to a safetensors file, whose metadata gets a checksum of their bytes beside what is given.
 

@@ -16,6 +16,7 @@ from unistep.core.condition import CONTEXT, AnyField, SignalField
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
 from unistep.core.solvers import Solver
+from unistep.generation.adapter import Adapter
 from unistep.generation.history import Context
 from unistep.modalities.base import Modality
 from unistep.nets.config import NetworkConfig
@@ -71,6 +72,8 @@ class ModelConfig:
     """Default sampler of a denoiser."""
     steps: int = 1
     """Default number of sampling steps."""
+    adapter: Adapter | None = None
+    """What the weights are differences of, where they are not whole."""
     provenance: dict[str, str] = field(default_factory=dict)
     """Where the weights come from: recipe, data, hardware, time."""
 

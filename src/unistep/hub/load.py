@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 
+from unistep.core.flowmap import Map
 from unistep.devices import find_device
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
+from unistep.hub.adapters import adapted_model, check_strength
 from unistep.hub.save import CODEC_WEIGHTS, CONFIG, WEIGHTS
 from unistep.precision import WantedPrecision
 from unistep.serialization import read_json
@@ -70,22 +72,47 @@ def _download(repository: str) -> Path:
         ) from None
 
 
-def load(name: str | Path, *, device: str | torch.device = "cpu", precision: WantedPrecision = "fp32") -> Generator:
-    """Load a model, ready to sample.
+def load(
+    name: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    precision: WantedPrecision = "fp32",
+    lora: str | Path | None = None,
+    lora_scale: float = 1.0,
+) -> Generator:
+    """Load a model, ready to sample; an adapter (LoRA) is loaded with its base, and merged into it.
 
     Args:
         name: A name of the zoo, a folder, or ``owner/name`` on the Hugging Face hub.
         device: Where to put the weights.
         precision: Arithmetic of the network when it samples: ``fp32``, ``bf16``, or ``auto`` for the faster.
+        lora: An adapter of the model of that ``name``; without, an adapter's own name is enough.
+        lora_scale: How much of the adapter there is to be: 0 is its base, 1 what was trained.
 
     Returns:
         The generator.
 
     Raises:
-        ValueError: If there is no such model or device, or the model's files are corrupt or do not fit together.
+        ValueError: If there is no such model or device, the model's files are corrupt or do not fit together, or an
+            adapter was made for another model.
     """
-    place, folder = find_device(device), find(name)
+    place, folder = find_device(device), find(name if lora is None else lora)
+    check_strength(lora_scale)
     config = read_json(ModelConfig, folder / CONFIG)
+    if config.adapter is None and (lora is not None or lora_scale != 1):
+        unused = "lora_scale has nothing to scale" if lora is None else f"it is no LoRA of {name}"
+        raise ValueError(f"{folder if lora is None else lora} is a whole model: {unused}; load it without")
+    codec = config.build_codec(folder)
+    if config.adapter is None:
+        model = _whole(folder, config)
+    else:
+        base = None if lora is None else str(name)
+        model, config = adapted_model(folder, folder / WEIGHTS, config, base, lora_scale, _loaded_base)
+    return Generator(model, config, str(name if lora is None else lora), codec).to(place, precision)
+
+
+def _whole(folder: Path, config: ModelConfig) -> Map:
+    """The map of a model whose folder holds all of its weights."""
     weights = read_weights(folder / WEIGHTS)
     try:
         model = config.build()
@@ -96,5 +123,15 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", precision: Wan
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {first}") from None
-    codec = config.build_codec(folder)
-    return Generator(model, config, str(name), codec).to(place, precision)
+    return model
+
+
+def _loaded_base(name: str) -> Generator:
+    """The base of an adapter.
+
+    Raises:
+        ValueError: If it is an adapter itself: its sum with its own base depends on the processor's last bit.
+    """
+    if read_json(ModelConfig, find(name) / CONFIG).adapter is not None:
+        raise ValueError(f"{name} is a LoRA itself; merge it first: unistep convert {name} -o FOLDER")
+    return load(name)

@@ -20,6 +20,7 @@ from unistep.hub.load import load
 from unistep.objectives.base import Materials, Objective, ObjectiveConfig
 from unistep.precision import resolve_precision, set_memory_layout
 from unistep.serialization import to_plain
+from unistep.training.lora import adapt
 from unistep.training.materials import RunMaterials
 from unistep.training.parallel import World
 from unistep.training.run_config import RunConfig
@@ -93,7 +94,12 @@ def keep_conditions(model: ModelConfig, init: str | None, teacher: str | None) -
     """
     network = model.network
     if init is not None:
-        network = network.keeping(load(init).config.network)
+        start = load(init).config
+        network = network.keeping(start.network)
+        if start.kind == model.kind != "denoiser" and start.modality == model.modality:
+            # What is null unless it is given, such as a text, can still be given.
+            kept = {name: spec for name, spec in start.fields.items() if not spec.drawn and name not in model.fields}
+            model = replace(model, fields={**kept, **model.fields})
     if teacher is not None:
         known = load(teacher).config
         network = network.keeping(known.network, besides=known.fields)
@@ -188,6 +194,7 @@ def build_student(config: RunConfig, model: ModelConfig, start: Generator | None
     if start is None:
         return student
     model.network.start_from(student.net, start.map.net.state_dict(), start.config.network)
+    adapt(student.net, model.adapter, start)
     return student
 
 

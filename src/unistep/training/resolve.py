@@ -34,6 +34,7 @@ from unistep.training.choices import choose_batch, choose_network
 from unistep.training.compiled import compile_networks, keep_if_faster, worth_compiling
 from unistep.training.examples import Examples
 from unistep.training.loop_options import LoopOptions
+from unistep.training.lora import with_adapter
 from unistep.training.materials import RunMaterials
 from unistep.training.optim import RunOptimizer, build_optimizer
 from unistep.training.pace import Clock, Deadline
@@ -155,7 +156,7 @@ class _Resolver:
         config = self._with_network(self._with_base(config))
         config = self._with_batch(config)
         model, teacher, start = self._fitted(config)
-        config = replace(config, model=model)
+        config = with_adapter(replace(config, model=model), start)
         parts, slope = self._built(config, teacher, start)
         speed = self._speed(parts)
         config, speed = self._compiled(config, parts, speed)
@@ -239,7 +240,8 @@ class _Resolver:
         batch_size = -(-TRIAL_BATCH.get(self.world.device.type, 64) // least) * least
         config = replace(config, batch_size=batch_size, compile=False)
         model, teacher, start = self._fitted(config)
-        parts, _ = self._built(replace(config, model=model), teacher, start)
+        config = with_adapter(replace(config, model=model), start)
+        parts, _ = self._built(config, teacher, start)
         return images_per_second(parts.train_step, parts.optimizer, self._longest())
 
     def _fitted(self, config: RunConfig) -> tuple[ModelConfig, Generator | None, Generator | None]:
@@ -272,6 +274,8 @@ class _Resolver:
         frozen = objective.teacher
         teacher_hash = "" if frozen is None else weights_hash(frozen.state_dict())
         identity = {"data": self.data.fingerprint, "teacher": teacher_hash}
+        if model.adapter is not None:
+            identity["base"] = model.adapter.sha256
         return Parts(objective=objective, train_step=train_step, optimizer=optimizer, identity=identity), slope
 
     def _encoded(self, codec: Codec) -> tuple[Dataset, bool]:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from unistep.training.build import require_start
 from unistep.training.display import show_line
+from unistep.training.lora import check_lora
 from unistep.training.loop import Callback
 from unistep.training.parallel import World, is_rank_zero, start_world, stop_world
 from unistep.training.run_config import RunConfig
@@ -26,7 +27,14 @@ from unistep.training.run_directory import (
 )
 from unistep.training.run_paths import TEACHER_FOLDER
 from unistep.training.stage import Surroundings, train_stage
-from unistep.training.stages import needs_own_teacher, seconds_taken, student_config, teacher_config, without_teacher
+from unistep.training.stages import (
+    like_start,
+    needs_own_teacher,
+    seconds_taken,
+    student_config,
+    teacher_config,
+    without_teacher,
+)
 from unistep.training.stop import Cancel, Stop
 
 
@@ -74,6 +82,7 @@ def train(
         torch.set_num_threads(config.threads)
     if config is not None:
         require_start(config)
+        check_lora(config)
     command = command or f"unistep.train(None, {str(out)!r}, resume=True)"
     world = start_world(device)
     try:
@@ -103,7 +112,7 @@ def _opened(config: RunConfig | None, out: Path, world: World, *, resume: bool) 
 def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
     """Train the teacher, where the run has to, and the student."""
     if not needs_own_teacher(requested):
-        return train_stage(without_teacher(requested), out, around)[0]
+        return train_stage(without_teacher(like_start(requested)), out, around)[0]
     own, console, spent = out / TEACHER_FOLDER, around.console, 0.0
     if not (out / CONFIG).exists():
         first = teacher_config(requested)

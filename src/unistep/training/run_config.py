@@ -11,6 +11,7 @@ from unistep.objectives.base import ObjectiveConfig
 from unistep.precision import WantedPrecision
 from unistep.training.budget import parse_amount
 from unistep.training.ema import EMAConfig, PowerEMA
+from unistep.training.lora import LoRAConfig
 from unistep.training.loop_options import LoopOptions
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
 from unistep.training.selection import SelectionConfig
@@ -35,6 +36,9 @@ class RunConfig:
     """Model whose weights training starts from, in place of the teacher's or fresh ones: a zoo name, a directory or a
     hub id. A denoiser that is trained by a method's recipe starts from a base of its kind of signal where one ships;
     none for fresh weights."""
+    lora: LoRAConfig = LoRAConfig()
+    """Low-rank differences that are trained in place of all weights of the model that ``init`` names, and saved as a
+    small file of their own: ``rank`` (0 for none, 8 is usual) and ``alpha``."""
     teacher_share: float = 0.6
     """Share of the budget that goes to training a teacher first, where the objective needs one and none is named."""
     optimizer: OptimizerConfig = MuonConfig()
@@ -78,6 +82,9 @@ class RunConfig:
     selection: SelectionConfig = SelectionConfig()
     """Selection of the best weights by the samples' distance from the data, and early stopping: ``every`` (0 for
     none), ``features``, ``samples``, ``patience``."""
+    start_report: int = 200
+    """Samples by which a one-step model that went on with another (``init``) is compared with that one at the end: one
+    step and four on the new data, one step on the old data before and after, where it is here; 0 for none."""
     max_bad_steps: int = 20
     """Consecutive steps with a non-finite loss or gradient after which the run stops."""
 
@@ -89,6 +96,8 @@ class RunConfig:
         """
         LoopOptions.of(self)
         parse_amount(self.budget, "budget", steps=False)
+        if self.start_report != 0 and self.start_report < 10:
+            raise ValueError(f"start_report must be 0 (none) or at least 10 samples, got {self.start_report}")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, got {self.max_steps}")
         if not 0 < self.teacher_share < 1:

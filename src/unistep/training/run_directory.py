@@ -28,7 +28,7 @@ from unistep.training.run_paths import (
 ASKED, CONFIG = "asked.json", "config.json"
 """What was requested of a run, written before anything else, and what that was resolved to, written before its first
 step."""
-LOOSE = ("checkpoint_every", "sample_every", "keep", "threads", "max_bad_steps")
+LOOSE = ("checkpoint_every", "sample_every", "keep", "threads", "max_bad_steps", "start_report")
 """What may change when a run goes on: it has no effect on the numbers."""
 
 

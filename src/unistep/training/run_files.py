@@ -10,9 +10,12 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from unistep.codecs.base import Codec
+from unistep.files import write_text
 from unistep.generation.model_config import ModelConfig
-from unistep.hub.save import save
+from unistep.hub.save import CARD, save
+from unistep.nets.lora import lora_tensors
 from unistep.training.checkpoint import Snapshot, prune, save_checkpoint
+from unistep.weights import in_half
 
 
 class Previews(Protocol):
@@ -75,10 +78,24 @@ class RunFiles:
         if self.model is None:
             return
         weights = net.state_dict() | {name: average[str(i)] for i, (name, _) in enumerate(net.named_parameters())}
-        provenance = {**self.provenance, **described}
+        adapter, front = self.model.adapter, ""
+        if adapter is not None:
+            weights = {name: in_half(value) for name, value in lora_tensors(weights).items()}
+            front = f"base_model: {adapter.base}\ntags: [lora]\n"
+        provenance = {**self.provenance, **({"adapter": adapter.described} if adapter else {}), **described}
         lines = "\n".join(f"- {name}: {value}" for name, value in provenance.items())
-        card = f"---\nlibrary_name: unistep\n---\n# {self.title}\n\nTrained with Unistep.\n\n{lines}\n"
+        card = f"---\nlibrary_name: unistep\n{front}---\n# {self.title}\n\nTrained with Unistep.\n\n{lines}\n"
         save(replace(self.model, provenance=provenance), weights, self.out / "model", card, codec=self.codec)
+
+    def note(self, name: str, text: str) -> None:
+        """Add a line to the card of the model that was written, where there is one.
+
+        Raises:
+            ValueError: If it cannot be written.
+        """
+        card = self.out / "model" / CARD
+        if self.model is not None and card.is_file():
+            write_text(card, card.read_text(encoding="utf-8") + f"- {name}: {text}\n")
 
     def samples(self, x: Tensor, modality: Previews, step: int) -> None:
         """Write samples of the averaged weights.

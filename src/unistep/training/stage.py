@@ -17,8 +17,10 @@ from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.evaluation.reference import reference_statistics
 from unistep.evaluation.roles import selection_features
 from unistep.generation.generator import Generator
+from unistep.hub.load import load
 from unistep.serialization import read_json
 from unistep.training.checkpoint import TrainingState, newest_progress
+from unistep.training.comparison import compare
 from unistep.training.display import Display, duration, show_line, show_table
 from unistep.training.ema import EMA
 from unistep.training.log import MetricsLog
@@ -97,7 +99,7 @@ def train_stage(
     emas = [EMA(ema, parts.objective.student.net.parameters()) for ema in config.emas]
     selection = _selection(resolved)
     state = TrainingState(parts.objective, parts.optimizer, emas, selection)
-    described = {"data": f"data of {config.data.source}", "teacher": f"teacher {teacher_of(config, out)}"}
+    described = {"data": f"data of {config.data.source}", "teacher": f"teacher {teacher_of(config, out)}", "base": f"base {config.init}"}
     progress = restore(state, out, parts.identity, described, world, console)
     clock.before = float(progress.get("seconds", 0.0))
     step = int(progress.get("step", 0))
@@ -146,6 +148,8 @@ def train_stage(
     display = Display(console, loop.total, loop.step, f"{resolved.noun}s")
     try:
         done = loop.run(display, log)
+        if done and last and world.is_rank_zero:
+            _compare(resolved, loop, files, around, log)
     finally:
         if log is not None:
             try:
@@ -200,6 +204,28 @@ def _selection(resolved: ResolvedRun) -> Selection | None:
         return frechet_distance(real, moments)
 
     return Selection(config, distance, f"{network.name} v{network.version}")
+
+
+def _compare(
+    resolved: ResolvedRun, loop: Loop, files: RunFiles, around: Surroundings, log: MetricsLog | None
+) -> None:
+    """Compare a one-step model with the one that it went on with, print the figures, and write them into its card."""
+    config, console = resolved.config, around.console
+    if config.init is None or config.start_report == 0 or config.model.context is not None:
+        return
+    start = load(config.init, device=around.world.device)
+    if start.kind != config.model.kind or start.kind == "denoiser":
+        return
+    model = load(files.out, device=around.world.device)
+    try:
+        found = compare(model, resolved.data, start, config.start_report)
+    except ValueError as error:
+        show_line(console, f"not compared with {config.init}: {error}", "yellow")
+        return
+    show_line(console, found.described)
+    if log is not None:
+        log.write(loop.step, found.numbers)
+    files.note("distance", found.described)
 
 
 def _length(config: RunConfig) -> str:

@@ -20,7 +20,13 @@ from unistep.training.run_paths import OWN_TEACHER
 
 def needs_own_teacher(config: RunConfig) -> bool:
     """Whether the objective starts from a denoiser, and neither one nor a model that has already begun is named."""
-    return config.teacher is None and config.objective.starts_from_teacher and not _is_begun(config)
+    needed = config.teacher is None and config.objective.starts_from_teacher and not _is_begun(config)
+    if needed and config.lora.rank:
+        raise ValueError(
+            f"a LoRA goes on with a one-step model, and {config.init} is a denoiser, whose student would have a teacher of "
+            "its own first; name a one-step model with --init, or the denoiser as --teacher as well"
+        )
+    return needed
 
 
 def _is_begun(config: RunConfig) -> bool:
@@ -29,6 +35,18 @@ def _is_begun(config: RunConfig) -> bool:
         return False
     kind = read_json(ModelConfig, find(config.init) / CONFIG).kind
     return kind == config.model.kind and kind != "denoiser"
+
+
+def like_start(config: RunConfig) -> RunConfig:
+    """The run whose data comes in the shape of the one-step model that it goes on with, where nothing else is said."""
+    if not _is_begun(config) or config.init is None:
+        return config
+    start = read_json(ModelConfig, find(config.init) / CONFIG)
+    theirs, ours = start.modality.as_options(), config.data.options
+    if start.context is not None or not (ours is None or type(ours) is type(theirs)):
+        return config
+    options = theirs if ours is None else replace(theirs, **ours.given)  # type: ignore[type-var]
+    return replace(config, data=replace(config.data, options=options))
 
 
 def without_teacher(config: RunConfig) -> RunConfig:
