@@ -111,6 +111,8 @@ def model_facts(folder: Path) -> dict[str, str]:
             rows[name] += f"; {spec.default_text} where none is given"
     for steps, times in config.times.items():
         rows[f"times, {steps} steps"] = " ".join(f"{time:g}" for time in times)
+    if config.adapter is not None:
+        rows["adapter"] = config.adapter.described
     rows |= {name: value for name, value in config.provenance.items() if name not in rows}
     rows["folder"] = f"{folder} ({human_size((folder / WEIGHTS).stat().st_size)})"
     return rows

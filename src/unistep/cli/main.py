@@ -23,6 +23,7 @@ VERBS = {
     "stream": "generate audio continuously, to a pipe or a file",
     "train": "train a model by a recipe, on known data or on yours",
     "evaluate": "compare a model with real data",
+    "convert": "write a model as a folder of its own, a LoRA merged into its base",
     "models": "list the models that ship with Unistep",
     "recipes": "list the recipes for training",
     "info": "show this installation, or one model",

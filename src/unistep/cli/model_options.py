@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from unistep.cli.parse import FLAG, parse
+from unistep.cli.parse import FLAG, option_value, parse
 
 if TYPE_CHECKING:
     from unistep.generation.model_config import ModelConfig
@@ -54,7 +54,9 @@ def parse_model_options(
     from unistep.serialization import read_json
 
     assert name is not None
-    config = read_json(ModelConfig, find(name) / CONFIG)
+    # The conditions are those of a LoRA that the command puts on the model.
+    lora = option_value(arguments, "--lora") if "lora" in {option.name for option in fields(kind)} else None
+    config = read_json(ModelConfig, find(name if lora is None else lora) / CONFIG)
     full, conditions = with_conditions(kind, config, what, without=without)
     check_conditions(arguments, kind, config, name)
     options = parse(full, verb, arguments)

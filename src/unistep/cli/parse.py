@@ -64,6 +64,16 @@ def parse(
         return tyro.cli(kind, args=list(arguments), **settings)
 
 
+def option_value(words: Sequence[str], option: str) -> str | None:
+    """The last value that the words give an option."""
+    found = None
+    for i, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == option:
+            found = value if equals else words[i + 1] if i + 1 < len(words) else None
+    return found
+
+
 class _Page(io.StringIO):
     """Collects help, and passes for standard output, which decides about colours and how boxes are drawn."""
 

@@ -40,6 +40,10 @@ class SampleOptions:
     weights, its own default without."""
     batch_size: int = 64
     """Samples that go through the network together."""
+    lora: str | None = None
+    """A LoRA of MODEL: a folder of one, or of a run that trained one. A LoRA can also be the MODEL."""
+    lora_scale: float = 1.0
+    """How much of the LoRA there is to be: 0 is its base, 1 what was trained."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
@@ -63,7 +67,10 @@ def _sample(options: Any, out: Path, condition: dict[str, Any]) -> None:
     from unistep.cli.devices import choose_device
     from unistep.hub.load import load
 
-    generator = load(options.model, device=choose_device(options.device), precision=options.precision)
+    device = choose_device(options.device)
+    generator = load(
+        options.model, device=device, precision=options.precision, lora=options.lora, lora_scale=options.lora_scale
+    )
     began = time.perf_counter()
     with progress("sampling") as callback:
         x = generator.sample(

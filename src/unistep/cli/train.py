@@ -13,7 +13,7 @@ import tyro
 
 from unistep.cli.console import make_console
 from unistep.cli.errors import INTERRUPTED, CommandError
-from unistep.cli.parse import parse
+from unistep.cli.parse import option_value, parse
 from unistep.files import checked_path
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ most used options are
   --budget 30m            time (90s, 30m, 2h) or images (500k, 2M); --max-steps for optimizer steps
   --out DIR               folder of the run (runs/METHOD)
   --resume                go on after an interruption
-  --init MODEL            go on from the weights of a trained model
+  --init MODEL            go on from the weights of a trained model; of a one-step model, without a teacher
+  --lora.rank 8           with --init, train a small file of differences (LoRA) in place of all weights
   --model.network dit     another kind of network (unet), whose options are --model.network.width and the like
   --batch-size, --seed, --device, --checkpoint-every 5m, --teacher MODEL
 
@@ -169,16 +170,6 @@ def with_network(config: RunConfig, words: Sequence[str]) -> tuple[RunConfig, li
         else:
             left.append(word)
     return config, left
-
-
-def option_value(words: Sequence[str], option: str) -> str | None:
-    """The last value that the words give an option."""
-    found = None
-    for i, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == option:
-            found = value if equals else words[i + 1] if i + 1 < len(words) else None
-    return found
 
 
 def _train(config: RunConfig, options: Any) -> int:

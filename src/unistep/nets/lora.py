@@ -123,8 +123,8 @@ def merged(
 ) -> dict[str, Tensor]:
     r"""The weights of a base with an adapter, :math:`W + s\,\frac{\alpha}{r} B A`.
 
-    What an adapter holds whole goes by the share :math:`s` from where it began to where it ended; what the base does not
-    have and did not begin at zero is as it ended.
+    What an adapter holds whole goes by the share :math:`s` from where it began to where it ended; what the base does
+    not have and did not begin at zero is as it ended.
 
     Args:
         start: State of the network with the weights of the base in place.

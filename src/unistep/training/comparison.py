@@ -54,10 +54,10 @@ class Comparison:
     @property
     def described(self) -> str:
         """In one line."""
-        told = f"one step {self.one:.3g}, four steps {self.many:.3g} (your data)"
+        text = f"one step {self.one:.3g}, four steps {self.many:.3g} (your data)"
         if self.before is not None and self.after is not None:
-            told += f"; old data ({self.old}) {self.before:.3g} -> {self.after:.3g}"
-        return f"{told}; Fréchet distances of {self.samples} samples"
+            text += f"; old data ({self.old}) {self.before:.3g} -> {self.after:.3g}"
+        return f"{text}; Fréchet distances of {self.samples} samples"
 
 
 def compare(model: Generator, data: Dataset, start: Generator, samples: int) -> Comparison:
@@ -88,9 +88,7 @@ def compare(model: Generator, data: Dataset, start: Generator, samples: int) -> 
 
 def as_before(model: Generator, start: Generator) -> Generator:
     """A model that takes the conditions of the one that it began from, as far as its network still knows them."""
-    fields = {
-        name: spec for name, spec in start.config.fields.items() if model.config.fields.get(name, spec) == spec
-    }
+    fields = {name: spec for name, spec in start.config.fields.items() if model.config.fields.get(name, spec) == spec}
     return Generator(model.map, replace(model.config, fields=fields), model.name, model.codec)
 
 

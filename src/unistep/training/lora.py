@@ -57,7 +57,9 @@ def check_lora(config: RunConfig) -> None:
     if config.lora.rank == 0:
         return
     if config.init is None or config.init == "none":
-        raise ValueError(f"a LoRA (lora.rank {config.lora.rank}) is of a trained model; name it, such as --init fashion")
+        raise ValueError(
+            f"a LoRA (lora.rank {config.lora.rank}) is of a trained model; name it, such as --init fashion"
+        )
     if config.parallel == "fsdp":
         raise ValueError("a LoRA is small: train it with --parallel ddp")
     if read_json(ModelConfig, find(config.init) / CONFIG).adapter is not None:

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from unistep.training.build import require_start
 from unistep.training.display import show_line
-from unistep.training.lora import check_lora
 from unistep.training.loop import Callback
+from unistep.training.lora import check_lora
 from unistep.training.parallel import World, is_rank_zero, start_world, stop_world
 from unistep.training.run_config import RunConfig
 from unistep.training.run_directory import (

@@ -11,8 +11,8 @@ from unistep.objectives.base import ObjectiveConfig
 from unistep.precision import WantedPrecision
 from unistep.training.budget import parse_amount
 from unistep.training.ema import EMAConfig, PowerEMA
-from unistep.training.lora import LoRAConfig
 from unistep.training.loop_options import LoopOptions
+from unistep.training.lora import LoRAConfig
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
 from unistep.training.selection import SelectionConfig
 

@@ -99,7 +99,11 @@ def train_stage(
     emas = [EMA(ema, parts.objective.student.net.parameters()) for ema in config.emas]
     selection = _selection(resolved)
     state = TrainingState(parts.objective, parts.optimizer, emas, selection)
-    described = {"data": f"data of {config.data.source}", "teacher": f"teacher {teacher_of(config, out)}", "base": f"base {config.init}"}
+    described = {
+        "data": f"data of {config.data.source}",
+        "teacher": f"teacher {teacher_of(config, out)}",
+        "base": f"base {config.init}",
+    }
     progress = restore(state, out, parts.identity, described, world, console)
     clock.before = float(progress.get("seconds", 0.0))
     step = int(progress.get("step", 0))
@@ -206,9 +210,7 @@ def _selection(resolved: ResolvedRun) -> Selection | None:
     return Selection(config, distance, f"{network.name} v{network.version}")
 
 
-def _compare(
-    resolved: ResolvedRun, loop: Loop, files: RunFiles, around: Surroundings, log: MetricsLog | None
-) -> None:
+def _compare(resolved: ResolvedRun, loop: Loop, files: RunFiles, around: Surroundings, log: MetricsLog | None) -> None:
     """Compare a one-step model with the one that it went on with, print the figures, and write them into its card."""
     config, console = resolved.config, around.console
     if config.init is None or config.start_report == 0 or config.model.context is not None:

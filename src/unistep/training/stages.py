@@ -23,8 +23,8 @@ def needs_own_teacher(config: RunConfig) -> bool:
     needed = config.teacher is None and config.objective.starts_from_teacher and not _is_begun(config)
     if needed and config.lora.rank:
         raise ValueError(
-            f"a LoRA goes on with a one-step model, and {config.init} is a denoiser, whose student would have a teacher of "
-            "its own first; name a one-step model with --init, or the denoiser as --teacher as well"
+            f"a LoRA goes on with a one-step model, and {config.init} is a denoiser, whose student would have its "
+            "own teacher first; name a one-step model with --init, or the denoiser as --teacher as well"
         )
     return needed
 
