@@ -42,6 +42,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "scalar": "unistep.core.fields:ScalarField",
         "tokens": "unistep.core.signal_fields:TokensField",
         "signal": "unistep.core.signal_fields:SignalField",
+        "vector": "unistep.core.vector_fields:VectorField",
         "text": "unistep.core.text_fields:TextField",
     },
     "objective": {

@@ -177,7 +177,7 @@ def check_sampling(models: Sequence[Generator], guidance: Sequence[float], condi
     Raises:
         ValueError: Naming the model and the option.
     """
-    from unistep.core.condition import GUIDANCE, parse_condition
+    from unistep.core.condition import GUIDANCE, asked, parse_condition
 
     guided = any(weight != 1 for weight in guidance)
     if guided and all(model.guidance is None for model in models):
@@ -193,7 +193,7 @@ def check_sampling(models: Sequence[Generator], guidance: Sequence[float], condi
                 field.parse("--guidance", weight, 1)  # type: ignore[union-attr]
             except ValueError as error:
                 raise ValueError(f"{model.name}: {error}") from None
-        if guided and model.kind == "denoiser" and not model.config.fields:
+        if guided and model.kind == "denoiser" and not asked(model.config.fields):
             raise ValueError(f"{model.name} takes no condition that --guidance could strengthen; leave it at 1")
         try:
             parse_condition(model.config.fields, condition, 1)

@@ -99,13 +99,14 @@ def model_facts(folder: Path) -> dict[str, str]:
         ValueError: If they cannot be read.
     """
     from unistep.cli.models import summary
+    from unistep.core.condition import asked
     from unistep.generation.model_config import ModelConfig
     from unistep.hub.save import CONFIG, WEIGHTS
     from unistep.serialization import read_json
 
     config = read_json(ModelConfig, folder / CONFIG)
     rows = {**summary(folder), "path": type(config.path).__name__, "network": config.network.described}
-    for name, spec in config.fields.items():
+    for name, spec in asked(config.fields).items():
         rows[name] = spec.table
         if spec.default_text is not None:
             rows[name] += f"; {spec.default_text} where none is given"

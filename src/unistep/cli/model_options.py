@@ -108,9 +108,11 @@ def with_conditions(
     """
     import tyro
 
+    from unistep.core.condition import asked
+
     own = {option.name for option in fields(kind)}
     extra = []
-    for name, spec in config.fields.items():
+    for name, spec in asked(config.fields).items():
         if name in own:
             continue
         otherwise = without if spec.default_text is None else spec.default_text
@@ -133,11 +135,11 @@ def check_conditions(arguments: Sequence[str], kind: type[Any], config: ModelCon
     Raises:
         ValueError: Naming the condition, and those that the model takes.
     """
-    from unistep.core.condition import CONDITIONS
+    from unistep.core.condition import CONDITIONS, asked
 
     own = {option.name for option in fields(kind)} | set(config.fields)
     for word in () if {"-h", "--help"} & set(arguments) else arguments:
         name = word.partition("=")[0].removeprefix("--")
         if word.startswith("--") and name in CONDITIONS and name not in own:
-            taken = ", ".join(f"--{field}" for field in config.fields)
+            taken = ", ".join(f"--{field}" for field in asked(config.fields))
             raise ValueError(f"the model {model} takes no --{name}; it takes {taken or 'no condition'}")

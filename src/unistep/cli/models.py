@@ -50,12 +50,13 @@ def summary(folder: Path) -> dict[str, str]:
     Raises:
         ValueError: If its files cannot be read.
     """
+    from unistep.core.condition import asked
     from unistep.generation.model_config import ModelConfig
     from unistep.hub.save import CONFIG, WEIGHTS
     from unistep.serialization import read_json
 
     config = read_json(ModelConfig, folder / CONFIG)
-    conditions = [f"{name} ({spec.extent})" for name, spec in config.fields.items()]
+    conditions = [f"{name} ({spec.extent})" for name, spec in asked(config.fields).items()]
     sampler = f" {config.solver}" if config.kind == "denoiser" else ""
     return {
         "kind": "many-step teacher" if config.kind == "denoiser" else "one-step",

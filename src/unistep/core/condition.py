@@ -9,13 +9,15 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from unistep.core.fields import ConditionField, ConditionValue, LabelField, ReadSignal, ScalarField
+from unistep.core.fields import ConditionField, ConditionValue, LabelField, ReadSignal, ScalarField, asked
 from unistep.core.seeding import Randomness, uniform
 from unistep.core.signal_fields import SignalField, TokensField
 from unistep.core.text_fields import TextField
-from unistep.core.values import Label, Rows, Scalar, Signal, Tokens, Value
+from unistep.core.values import Label, Rows, Scalar, Signal, Tokens, Value, Vector
+from unistep.core.vector_fields import VectorField
 
 __all__ = [
+    "AUGMENTATION",
     "CONDITIONS",
     "CONTEXT",
     "GUIDANCE",
@@ -34,8 +36,13 @@ __all__ = [
     "Tokens",
     "TokensField",
     "Value",
+    "Vector",
+    "VectorField",
     "as_condition",
+    "as_it_is",
+    "asked",
     "concat",
+    "differing",
     "drop",
     "encoded",
     "labels",
@@ -58,6 +65,9 @@ AnyField = ConditionField
 
 CONTEXT = "context"
 """The previous chunk of a stream, a :class:`Signal`; see ``unistep.generation.history``."""
+
+AUGMENTATION = "augmentation"
+"""How an item was augmented, a :class:`Vector`; see ``unistep.data.augmenting``."""
 
 CONDITIONS = ("label", "text", "instrument", "pitch", "velocity")
 """The fields that models of known data take."""
@@ -104,22 +114,32 @@ def parse_condition(
         if value is None:
             continue
         if name not in fields:
-            known = ", ".join(sorted(fields)) or "none: it is unconditional"
+            known = ", ".join(sorted(asked(fields))) or "none: it is unconditional"
             raise ValueError(f"this model has no condition {name!r}; it takes {known}")
         condition[name] = fields[name].parse(name, value, count, read)
     return condition
 
 
 def labels(condition: Condition) -> dict[str, Value]:
-    """The values that guidance strengthens: all but the context, which is always given."""
+    """The values that guidance strengthens: all but the context and the augmentation, which are always given."""
+    return {name: value for name, value in condition.items() if name != CONTEXT and value.guided}
+
+
+def differing(condition: Condition) -> dict[str, Value]:
+    """The values by which items of a batch are compared: all but the context, of which no two are the same."""
     return {name: value for name, value in condition.items() if name != CONTEXT}
+
+
+def as_it_is(condition: Condition) -> dict[str, Value]:
+    """The condition of items that are not augmented, for samples that are compared with those of the data."""
+    return {name: value if value.guided or name == CONTEXT else value.null() for name, value in condition.items()}
 
 
 def drop(condition: ConditionLike, probability: float, generator: Randomness) -> dict[str, Value]:
     """Replace the condition of a random share of the items by the null condition, as guidance needs in training.
 
     Args:
-        condition: The condition of a batch; all its values but the context are dropped together.
+        condition: The condition of a batch; all its values that guidance strengthens are dropped together.
         probability: Share of items to drop.
         generator: Source of randomness.
 
@@ -136,7 +156,7 @@ def drop(condition: ConditionLike, probability: float, generator: Randomness) ->
 
 
 def null_condition(condition: ConditionLike) -> dict[str, Value]:
-    """The condition that says nothing, for as many items; the context stays."""
+    """The condition that says nothing, for as many items; what guidance does not strengthen stays."""
     condition = as_condition(condition)
     return {**condition, **{name: value.null() for name, value in labels(condition).items()}}
 
@@ -169,6 +189,6 @@ def encoded(condition: Condition, encode: Callable[[Tensor], Tensor]) -> dict[st
 def matches(condition: Condition, num: int, device: torch.device | str = "cpu") -> Bool[Tensor, "b b"]:
     """Which pairs of ``num`` items have the same condition, the context aside."""
     same = torch.ones(num, num, dtype=torch.bool, device=device)
-    for value in labels(condition).values():
+    for value in differing(condition).values():
         same = same & value.matches().to(device)
     return same

@@ -32,11 +32,13 @@ class ConditionField(ABC):
     REGISTRY_KIND: ClassVar[str] = "field"
 
     kind: ClassVar[str]
-    """What its values are: ``label``, ``scalar``, ``tokens`` or ``signal``; a network looks at this."""
+    """What its values are: ``label``, ``scalar``, ``vector``, ``tokens`` or ``signal``; a network looks at this."""
     value: ClassVar[type[Value]]
     """The class of its values."""
     drawn: ClassVar[bool] = True
     """Whether :meth:`draw` gives values such as data has; else it gives the null condition."""
+    asked: ClassVar[bool] = True
+    """Whether it is for people to give, on the command line and in tables."""
 
     @property
     @abstractmethod
@@ -307,6 +309,11 @@ class ScalarField(ConditionField):
 
     def _read(self, name: str, values: Sequence[Any], read: ReadSignal | None) -> Scalar:
         return Scalar(torch.tensor([self.number(name, value) for value in values], dtype=torch.float32))
+
+
+def asked(fields: Mapping[str, ConditionField]) -> dict[str, ConditionField]:
+    """The fields that are for people to give."""
+    return {name: spec for name, spec in fields.items() if spec.asked}
 
 
 def is_one(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Typed values of conditions: classes, numbers, sequences of tokens and reference signals, each for a whole batch."""
+"""Typed values of conditions, each for a whole batch: classes, numbers, vectors, sequences of tokens, signals."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class Value(ABC):
 
     kind: ClassVar[str]
     """What the values are, such as ``label``."""
+    guided: ClassVar[bool] = True
+    """Whether guidance strengthens it; what it does not is never dropped, and the unconditional branch has it too."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -161,6 +163,32 @@ class Scalar(Value):
         """Which pairs have the same number, or both none."""
         none = self.value.isnan()
         return (self.value[:, None] == self.value[None, :]) | (none[:, None] & none[None, :])
+
+
+@dataclass(frozen=True, eq=False)
+class Vector(Value):
+    """A vector for each item that says how it was made, such as how it was augmented; zeros are an item as it is.
+
+    It is no wish that guidance could strengthen: without it a network would take augmented items for the data.
+    """
+
+    kind: ClassVar[str] = "vector"
+    guided: ClassVar[bool] = False
+
+    vector: Float[Tensor, "b d"]
+    """The vectors."""
+
+    def null(self) -> Vector:
+        """Zeros for as many items."""
+        return Vector(torch.zeros_like(self.vector))
+
+    def has_condition(self) -> Bool[Tensor, " b"]:
+        """Which items are not as they are."""
+        return self.vector.any(dim=1)
+
+    def matches(self) -> Bool[Tensor, "b b"]:
+        """Which pairs have the same vector."""
+        return _same_rows(self.vector)
 
 
 @dataclass(frozen=True, eq=False)

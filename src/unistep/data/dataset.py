@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from unistep.core.condition import AnyField, Condition, LabelField, encoded
+from unistep.core.condition import AnyField, Condition, LabelField
 from unistep.data.summary import Summary
 
 if TYPE_CHECKING:
@@ -59,7 +58,8 @@ class Dataset(ABC):
                 Without seeds, as in evaluation, an item is always the same.
 
         Returns:
-            Stored signals, ``[b, *shape]``, which ``modality.to_signal`` takes, and their conditions.
+            Stored signals, ``[b, *shape]``, which ``modality.to_signal`` takes, and their conditions. Where the network
+            is told how items are augmented, that is one of them, zeros without seeds.
         """
 
     def conditions(self, indices: Indices, seeds: Seeds | None = None) -> Condition:
@@ -189,51 +189,6 @@ class StoredValues:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         del copy
         return np.asarray(self[:], dtype=dtype)
-
-
-def augmented(modality: Modality, names: Sequence[str], stored: Tensor, seeds: Seeds | None) -> Tensor:
-    """Stored items after random changes that depend on nothing but each one's seed.
-
-    Args:
-        modality: Has the changes, by name.
-        names: Which of them, in order.
-        stored: Items, ``[b, *shape]``.
-        seeds: A seed for each; without, the items stay as they are.
-    """
-    if not names or seeds is None:
-        return stored
-    changes = [modality.augmentations[name] for name in names]
-    items = []
-    for item, seed in zip(stored, seeds, strict=True):
-        generator = torch.Generator().manual_seed(seed)
-        for change in changes:
-            item = change(item, generator)
-        items.append(item)
-    return torch.stack(items)
-
-
-def augmented_batch(
-    modality: Modality, names: Sequence[str], stored: Tensor, condition: Condition, seeds: Seeds | None
-) -> tuple[Tensor, Condition]:
-    """Stored items and their conditions, whose reference signals change as the items do; see :func:`augmented`."""
-    if not names or seeds is None:
-        return stored, condition
-    changed = encoded(condition, lambda signal: augmented(modality, names, signal, seeds))
-    return augmented(modality, names, stored, seeds), changed
-
-
-def check_augmentations(modality: type[Modality] | Modality, names: Sequence[str]) -> None:
-    """Check that a modality has these random changes.
-
-    Raises:
-        ValueError: Naming the first one that it has not, and all that it has.
-    """
-    from unistep.spelling import nearest
-
-    for name in names:
-        if name not in modality.augmentations:
-            known = nearest(name, modality.augmentations) if modality.augmentations else "there are none"
-            raise ValueError(f"{modality.noun}s have no augmentation {name!r}; {known}")
 
 
 def _numeric(fields: Mapping[str, AnyField]) -> list[str]:

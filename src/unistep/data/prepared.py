@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from unistep.core.condition import AnyField, Condition, LabelField, Value
+from unistep.data.augmenting import Augmenter
 from unistep.data.cache import VALUES, Cached
-from unistep.data.dataset import Dataset, Indices, Seeds, StoredValues, augmented_batch
+from unistep.data.dataset import Dataset, Indices, Seeds, StoredValues
 from unistep.data.fingerprints import fields_of
 from unistep.data.summary import Summary, from_stored
 from unistep.data.windows import WINDOW, Windows
@@ -37,11 +38,12 @@ class PreparedDataset(Dataset):
         description = cached.description
         self.path = path
         """The folder of the cache."""
-        self._modality, self._source, self._augment = modality, source, augment
+        self._modality, self._source, self._augment = modality, source, Augmenter.of(modality, augment)
         self._fingerprint: str = description["fingerprint"]
         self._licence: str = description["licence"]
         self._summary = from_stored(description["summary"], path)
         self._fields = _fields(description)
+        self._told_fields = self._augment.fields(self._fields)
         self._stored = cached.arrays[VALUES]
         self._windows = None if WINDOW not in description else Windows.read(cached.arrays, description[WINDOW])
         self._columns = {
@@ -60,7 +62,7 @@ class PreparedDataset(Dataset):
     @property
     def fields(self) -> Mapping[str, AnyField]:
         """What is known of each."""
-        return self._fields
+        return self._told_fields
 
     @property
     def fingerprint(self) -> str:
@@ -102,7 +104,7 @@ class PreparedDataset(Dataset):
             stored = torch.from_numpy(self._stored[rows])
         else:
             stored = torch.from_numpy(self._windows.cut(self._stored, rows, seeds))
-        return augmented_batch(self._modality, self._augment, stored, self.conditions(rows, seeds), seeds)
+        return self._augment.batch(stored, self.conditions(rows, seeds), seeds)
 
     @property
     def varies(self) -> bool:
@@ -112,7 +114,8 @@ class PreparedDataset(Dataset):
     def conditions(self, indices: Indices, seeds: Seeds | None = None) -> dict[str, Value]:
         """The conditions of some items."""
         rows = np.asarray(indices, dtype=np.int64)
-        return {name: spec.from_columns(self._columns[name], rows, seeds) for name, spec in self._fields.items()}
+        known = {name: spec.from_columns(self._columns[name], rows, seeds) for name, spec in self._fields.items()}
+        return self._augment.condition(known, len(rows), seeds)
 
 
 def _fields(description: Mapping[str, Any]) -> dict[str, AnyField]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from unistep import registry
 from unistep.data.arrays import DamagedCacheError
+from unistep.data.augmenting import Augmenter
 from unistep.data.cache import cache_root, read_cache, remove_unfinished
-from unistep.data.dataset import check_augmentations
 from unistep.data.locking import cache_lock
 from unistep.data.options import DataConfig
 from unistep.data.prepared import PreparedDataset
@@ -45,7 +45,7 @@ def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool
 
     root = cache_root(cache_dir)
     source = open_source(config, root / "downloads")
-    check_augmentations(registry.lookup("modality", source.modality_of(config)), config.augment)
+    Augmenter.of(registry.lookup("modality", source.modality_of(config)), config.augment)  # are there such ones?
     key = cache_key(source, config)
     readable = re.sub(r"[^A-Za-z0-9]+", "-", source.name).strip("-")[-40:]
     path = root / "data" / f"{readable}-{key[:16]}"

@@ -21,11 +21,13 @@ from unistep.core.condition import (
     SignalField,
     TokensField,
     Value,
+    VectorField,
     as_condition,
     concat,
     select,
 )
-from unistep.data.dataset import Dataset, Indices, Seeds, augmented_batch, check_augmentations
+from unistep.data.augmenting import Augmenter
+from unistep.data.dataset import Dataset, Indices, Seeds
 from unistep.data.fingerprints import described_fields
 from unistep.modalities.base import Modality
 
@@ -58,8 +60,8 @@ class TensorDataset(Dataset):
         if self._fields.keys() != self._condition.keys():
             odd = next(iter(self._fields.keys() - self._condition.keys()))
             raise ValueError(f"the field {odd!r} has no values; give {odd}=... too")
-        check_augmentations(self._modality, augment)
-        self._augment, self._source = tuple(augment), source
+        self._augment, self._source = Augmenter.of(self._modality, augment), source
+        self._told_fields = self._augment.fields(self._fields)
         self._hash: str | None = None
 
     @property
@@ -70,7 +72,7 @@ class TensorDataset(Dataset):
     @property
     def fields(self) -> Mapping[str, AnyField]:
         """What the conditions can be."""
-        return self._fields
+        return self._told_fields
 
     @property
     def source(self) -> str:
@@ -100,7 +102,8 @@ class TensorDataset(Dataset):
 
     def batch(self, indices: Indices, seeds: Seeds | None = None) -> tuple[Tensor, Condition]:
         rows = torch.as_tensor(np.asarray(indices, dtype=np.int64))
-        return augmented_batch(self._modality, self._augment, self._stored[rows], select(self._condition, rows), seeds)
+        condition = self._augment.condition(select(self._condition, rows), len(rows), seeds)
+        return self._augment.batch(self._stored[rows], condition, seeds)
 
 
 @final
@@ -243,6 +246,8 @@ def _field_of(name: str, value: Value) -> AnyField:
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
         return ScalarField(low=low, high=high if high > low else low + 1)
     shape = array.shape[1:]
+    if value.kind == "vector":
+        return VectorField(size=shape[0])
     if value.kind == "tokens":
         return TokensField(length=shape[0], dim=shape[1])
     return SignalField(shape=shape)

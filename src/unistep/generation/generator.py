@@ -19,6 +19,7 @@ from unistep.core.condition import (
     ConditionValue,
     ScalarField,
     Value,
+    asked,
     encoded,
     parse_condition,
     to_device,
@@ -97,7 +98,7 @@ class Generator:
 
     def __repr__(self) -> str:
         """What it is, in one line."""
-        conditions = ", ".join(f"{name} ({spec.extent})" for name, spec in self.config.fields.items())
+        conditions = ", ".join(f"{name} ({spec.extent})" for name, spec in asked(self.config.fields).items())
         count = sum(parameter.numel() for parameter in self.map.parameters())
         return (
             f"<Generator {self.name!r}: {self.kind.replace('_', ' ')} model of {self.modality.noun}s, "

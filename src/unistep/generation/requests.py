@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unistep.core.condition import GUIDANCE, Value, concat, parse_condition, select
+from unistep.core.condition import GUIDANCE, Value, asked, concat, parse_condition, select
 from unistep.core.sampling_inputs import given_times
 from unistep.generation.memory import check_fits
 from unistep.generation.model_config import MAX_STEPS
@@ -216,7 +216,7 @@ def plan_of(
         raise ValueError(f"guidance must be a finite number, got {guidance}")
     if one_step and (solver is not None or guidance != 1):
         raise ValueError(f"{name} is a one-step model: it takes neither a solver nor guidance, only steps")
-    if guidance != 1 and not config.fields:
+    if guidance != 1 and not asked(config.fields):
         raise ValueError(f"{name} takes no condition that guidance could strengthen; leave it at 1")
     return Plan(grid=grid, solver=solver, guidance=float(guidance)), dict(condition)
 

@@ -1,4 +1,4 @@
-"""Random changes of images in training: each is a function of one stored image and a generator."""
+"""Random changes of images in training, by name: functions of one stored image and a generator, and what is told."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
+
+from unistep.modalities.augmentation import ToldAugmentation
+from unistep.modalities.image_geometry import GeometricAugmentation
 
 _BORDER = 8  # the border that a crop moves over is this part of the size
 
@@ -35,3 +38,6 @@ def _moved(size: int, shift: int) -> Tensor:
 
 AUGMENTATIONS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {"flip": flip, "crop": crop}
 """By the name that a configuration has."""
+
+TOLD: Mapping[str, ToldAugmentation] = {"edm": GeometricAugmentation()}
+"""Those that the network is told of."""

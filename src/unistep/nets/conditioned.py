@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unistep.nets.conditioned_config import ConditionedConfig
 from unistep.nets.conditioning import SignalInput, TokenProjection
-from unistep.nets.embedding import LabelEmbedding, PositionalEmbedding, ScalarEmbedding
+from unistep.nets.embedding import LabelEmbedding, PositionalEmbedding, ScalarEmbedding, VectorEmbedding
 
 C = TypeVar("C", bound=ConditionedConfig)
 
@@ -25,8 +25,8 @@ class ConditionedNetwork(nn.Module, Generic[C]):
     """
 
     boundary_layers: tuple[str, ...] = (
-        "input", "output", "gated_skip", "time", "second_time", "label", "classes", "scalars", "tokens", "signals",
-        "context_noise_embedding",
+        "input", "output", "gated_skip", "time", "second_time", "label", "classes", "scalars", "vectors", "tokens",
+        "signals", "context_noise_embedding",
     )  # fmt: skip
     """Submodules at the edge of the network, which optimizers for hidden matrices leave alone."""
 
@@ -47,6 +47,7 @@ class ConditionedNetwork(nn.Module, Generic[C]):
         self.label = LabelEmbedding(config.num_classes, emb) if config.num_classes else None
         self.classes = nn.ModuleDict({name: LabelEmbedding(n, emb) for name, n in sorted(config.vocabularies.items())})
         self.scalars = nn.ModuleDict({name: ScalarEmbedding(u, emb) for name, u in sorted(config.scalars.items())})
+        self.vectors = nn.ModuleDict({name: VectorEmbedding(n, emb) for name, n in sorted(config.vectors.items())})
         self.tokens = nn.ModuleDict({name: TokenProjection(n, emb) for name, n in sorted(config.tokens.items())})
         self.context_noise_embedding = ScalarEmbedding(1.0, emb) if config.context else None
 
@@ -89,6 +90,10 @@ class ConditionedNetwork(nn.Module, Generic[C]):
         for name, scalar in self.scalars.items():
             value = given.get(name)
             embedding = _plus(embedding, scalar(nothing if value is None else value.value.to(t)))
+        for name, layer in self.vectors.items():
+            value = given.get(name)
+            unchanged = t.new_zeros(len(t), self.config.vectors[name])
+            embedding = _plus(embedding, layer(unchanged if value is None else value.vector.to(t)))
         if self.context_noise_embedding is not None:
             context = given.get("context")
             level = nothing if context is None else context.level.to(t)
@@ -135,9 +140,10 @@ class ConditionedNetwork(nn.Module, Generic[C]):
                 resolution the embedding of neighbouring levels is averaged.
             s: Second noise level, of either shape; only with ``second_time``.
             condition: Typed values by name: for ``label`` and the vocabularies, values with ``index`` ``[b]``, negative
-                for the null condition; for the scalars with ``value`` ``[b]``, NaN for the null condition. With
-                ``config.context``, a ``context`` with ``signal`` ``[b, channels, *spatial]`` of that last size, and
-                ``level`` ``[b]``, the level of the noise on it; for the tokens with ``tokens`` ``[b, n, d]`` and
+                for the null condition; for the scalars with ``value`` ``[b]``, NaN for the null condition; for the
+                vectors with ``vector`` ``[b, d]``, zeros for the null condition. With ``config.context``, a ``context``
+                with ``signal`` ``[b, channels, *spatial]`` of that last size, and ``level`` ``[b]``, the level of the
+                noise on it; for the tokens with ``tokens`` ``[b, n, d]`` and
                 ``mask`` ``[b, n]``; for the signals with ``signal`` of the spatial sizes of ``x``, and ``level``.
                 Leaving a condition out is the null condition.
 

@@ -36,6 +36,9 @@ class ConditionedConfig(NetworkConfig):
     """Number of values of each other condition that is a class, such as ``{"pitch": 128}``."""
     scalars: dict[str, float] = field(default_factory=dict)
     """Conditions that are numbers, each with the unit that makes it of order one, such as ``{"velocity": 127}``."""
+    vectors: dict[str, int] = field(default_factory=dict)
+    """Conditions that are vectors which say how an item was made, each with its size, such as ``{"augmentation": 9}``;
+    zeros have no effect."""
     tokens: dict[str, int] = field(default_factory=dict)
     """Conditions that are sequences of vectors, each with the features of a vector. Where the network has
     self-attention, all positions attend to them as well."""
@@ -58,13 +61,16 @@ class ConditionedConfig(NetworkConfig):
     def __post_init__(self) -> None:
         if self.dims not in (1, 2, 3):
             raise ValueError(f"dims must be 1, 2 or 3, got {self.dims}")
-        names = [*self.vocabularies, *self.scalars, *self.tokens, *self.signals]
+        names = [*self.vocabularies, *self.scalars, *self.vectors, *self.tokens, *self.signals]
         if "label" in names or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
             raise ValueError(f"conditions need names of their own, single words other than label, got {names}")
         if any(size < 1 for size in self.vocabularies.values()) or any(unit <= 0 for unit in self.scalars.values()):
             raise ValueError(f"sizes of vocabularies and units of scalars must be positive, got {self}")
-        if min([*self.tokens.values(), *self.signals.values()], default=1) < 1:
-            raise ValueError(f"tokens need features and signals channels, got {self.tokens} and {self.signals}")
+        if min([*self.vectors.values(), *self.tokens.values(), *self.signals.values()], default=1) < 1:
+            raise ValueError(
+                f"vectors need a size, tokens features and signals channels, got {self.vectors}, {self.tokens} and "
+                f"{self.signals}"
+            )
         if not MIN_FREQUENCY < self.max_frequency < math.inf:
             raise ValueError(f"max_frequency must be finite and above {MIN_FREQUENCY}, got {self.max_frequency}")
         if self.context < 0 or self.context % self.multiple:
@@ -95,15 +101,15 @@ class ConditionedConfig(NetworkConfig):
     def fitted(self, shape: tuple[int, ...], fields: Mapping[str, Any]) -> Self:
         """The same network for signals of ``shape`` and the conditions ``fields``.
 
-        A label becomes a table of classes, and a scalar an embedding in the unit that makes it of order one; tokens are
-        attended to, and a signal is a second input. The field ``context`` is the previous frames: it has the size of
-        ``shape`` in all but the last axis.
+        A label becomes a table of classes, a scalar an embedding in the unit that makes it of order one, and a vector a
+        linear layer; tokens are attended to, and a signal is a second input. The field ``context`` is the previous frames:
+        it has the size of ``shape`` in all but the last axis.
 
         Raises:
             ValueError: If a signal has another spatial size than ``shape``.
         """
         context = fields.get("context")
-        kinds = ("label", "scalar", "tokens", "signal")
+        kinds = ("label", "scalar", "vector", "tokens", "signal")
         of_kind = {kind: {n: f for n, f in _others(fields, ["context"]).items() if f.kind == kind} for kind in kinds}
         for name, reference in of_kind["signal"].items():
             if tuple(reference.shape[1:]) != tuple(shape[1:]):
@@ -116,6 +122,7 @@ class ConditionedConfig(NetworkConfig):
             num_classes=classes.pop("label", 0),
             vocabularies=classes,
             scalars={name: max(abs(field.low), abs(field.high)) for name, field in of_kind["scalar"].items()},
+            vectors={name: field.size for name, field in of_kind["vector"].items()},
             tokens={name: field.dim for name, field in of_kind["tokens"].items()},
             signals={name: field.shape[0] for name, field in of_kind["signal"].items()},
             context=0 if context is None else context.shape[-1],
@@ -130,6 +137,7 @@ class ConditionedConfig(NetworkConfig):
             num_classes=theirs.num_classes or self.num_classes,
             vocabularies={**_others(self.vocabularies, theirs.scalars), **theirs.vocabularies},
             scalars={**_others(self.scalars, theirs.vocabularies), **theirs.scalars},
+            vectors={**self.vectors, **theirs.vectors},
             tokens={**self.tokens, **theirs.tokens},
             signals={**self.signals, **theirs.signals},
         )
@@ -143,15 +151,19 @@ class ConditionedConfig(NetworkConfig):
         return super().differences(self.bridged(theirs) if isinstance(theirs, type(self)) else theirs)
 
     def keeping(self, theirs: NetworkConfig, besides: Collection[str] = ()) -> Self:
-        """This network with the conditions that ``theirs`` has beside its own and those named."""
+        """This network with the conditions that ``theirs`` has beside its own and those named.
+
+        Vectors are kept in any case: where items are as they are, they have no effect.
+        """
         if not isinstance(theirs, type(self)):
             return self
-        named = {*self.vocabularies, *self.scalars, *self.tokens, *self.signals, *besides}
+        named = {*self.vocabularies, *self.scalars, *self.vectors, *self.tokens, *self.signals, *besides}
         return replace(
             self,
             num_classes=self.num_classes or (0 if "label" in besides else theirs.num_classes),
             vocabularies={**_others(theirs.vocabularies, named), **self.vocabularies},
             scalars={**_others(theirs.scalars, named), **self.scalars},
+            vectors={**theirs.vectors, **self.vectors},
             tokens={**_others(theirs.tokens, named), **self.tokens},
             signals={**_others(theirs.signals, named), **self.signals},
         )

@@ -43,8 +43,8 @@ class NetworkConfig(ABC):
         Args:
             shape: What the codec makes of one item.
             fields: Condition fields by name: :class:`~unistep.core.condition.LabelField`, ``ScalarField``,
-                ``TokensField`` or ``SignalField``; each has ``kind``, ``"label"``, ``"scalar"``, ``"tokens"`` or
-                ``"signal"``.
+                ``VectorField``, ``TokensField`` or ``SignalField``; each has ``kind``, ``"label"``, ``"scalar"``,
+                ``"vector"``, ``"tokens"`` or ``"signal"``.
 
         Raises:
             ValueError: If the network cannot take them; says which size fits.

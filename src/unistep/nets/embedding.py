@@ -1,4 +1,4 @@
-"""Embeddings of times, of classes and of numbers."""
+"""Embeddings of times, of classes, of numbers and of vectors."""
 
 from __future__ import annotations
 
@@ -89,6 +89,24 @@ class ScalarEmbedding(nn.Module):
         has = value.isfinite()
         embedded = self.last(F.silu(self.hidden(self.features(torch.where(has, value, 0) / self.unit))))
         return torch.where(has[:, None], embedded, self.null_embedding.to(embedded))
+
+
+class VectorEmbedding(nn.Linear):
+    """A linear layer without bias of a vector that says how an item was made: zeros have no effect.
+
+    It starts at zero, so that a trained network that gets it starts unchanged.
+
+    Args:
+        size: Numbers of a vector.
+        dim: Number of features.
+
+    References:
+        Karras et al. 2022, arXiv 2206.00364, appendix F.2.
+    """
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__(size, dim, bias=False)
+        nn.init.zeros_(self.weight)
 
 
 class LearnedPositionEmbedding(nn.Module):

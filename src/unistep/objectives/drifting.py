@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unistep.core.condition import Condition, labels
+from unistep.core.condition import Condition, differing
 from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.core.path import expand_to
 from unistep.core.seeding import Randomness, randn_like
@@ -119,7 +119,7 @@ class Drifting(Objective):
         """Which pairs of a group differ in their condition."""
         apart = torch.zeros(len(x0), self.config.group, dtype=torch.bool, device=x0.device)
         apart = rearrange(apart, "(g i) j -> g i j", i=self.config.group)
-        for value in labels(condition).values():
+        for value in differing(condition).values():
             groups = [value.select(slice(i, i + self.config.group)) for i in range(0, len(x0), self.config.group)]
             apart = apart | ~torch.stack([group.matches() for group in groups])
         return apart

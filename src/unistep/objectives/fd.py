@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.core.condition import Condition, Label, to_device
+from unistep.core.condition import Condition, Label, as_it_is, to_device
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import expand_to
 from unistep.core.seeding import Randomness, randn_like
@@ -157,6 +157,7 @@ class FrechetObjective(Objective):
         was = self.student.training
         self.student.eval()
         for x0, condition in self.examples(self.config.population):
+            condition = as_it_is(condition)
             x0 = x0.to(self.scales.device)
             condition = self.config.sample_guidance(to_device(condition, x0.device), x0, generator)
             found = self.features(one_jump(self.student, randn_like(x0, generator), condition))
@@ -170,7 +171,8 @@ class FrechetObjective(Objective):
         self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
     ) -> Loss:
         """Loss of a batch; see :class:`Objective`. Of the data only the conditions and the shape are used."""
-        condition = self.config.sample_guidance(condition, x0, generator)
+        # What the student makes is compared with the data as it is, whatever was done to the items of this batch.
+        condition = self.config.sample_guidance(as_it_is(condition), x0, generator)
         noise = randn_like(x0, generator)
         x = one_jump(self.student, noise, condition)
         found = self.features(x)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unistep.codecs.base import UnfitShapeError
-from unistep.core.condition import GUIDANCE
+from unistep.core.condition import GUIDANCE, asked
 from unistep.core.flowmap import Map
 from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
@@ -69,7 +69,7 @@ def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> Mo
         ValueError: If there is a guidance weight as a condition, and no other condition that it could strengthen.
     """
     fields = objective.conditions()
-    if GUIDANCE in fields and not model.fields:
+    if GUIDANCE in fields and not asked(model.fields):
         raise ValueError("guidance_range strengthens a condition, and this data has none (no classes); leave it out")
     return replace(model, fields={**model.fields, **fields}).fitted()
 
