@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,8 @@ from unistep.core.condition import (
     Tokens,
     TokensField,
     Value,
+    Vector,
+    VectorField,
 )
 from unistep.core.fields import ReadSignal
 from unistep.core.seeding import Randomness, uniform
@@ -89,6 +92,7 @@ def _direction(num: int, generator: torch.Generator) -> Direction:
 MAKE: dict[str, Callable[[int, torch.Generator], Value]] = {
     "label": lambda num, generator: Label(torch.randint(3, (num,), generator=generator)),
     "scalar": lambda num, generator: Scalar(torch.rand(num, generator=generator)),
+    "vector": lambda num, generator: Vector(torch.randn(num, 4, generator=generator)),
     "tokens": _tokens,
     "signal": lambda num, generator: Signal.clean(torch.randn(num, 2, 2, generator=generator)),
     "direction": _direction,
@@ -98,6 +102,7 @@ MAKE: dict[str, Callable[[int, torch.Generator], Value]] = {
 FIELDS: dict[str, ConditionField] = {
     "label": LabelField(size=3),
     "scalar": ScalarField(low=0, high=1),
+    "vector": VectorField(size=4),
     "tokens": TokensField(length=3, dim=2),
     "signal": SignalField(shape=(2, 2)),
     "direction": DirectionField(),
@@ -106,12 +111,13 @@ FIELDS: dict[str, ConditionField] = {
 GIVEN: dict[str, list[Any]] = {
     "label": [2, "0", 1],
     "scalar": [0.5, "0.25", 1],
+    "vector": [torch.ones(4), np.array([0.0, 1, 0, 2]), torch.full((4,), 0.5)],
     "tokens": [torch.ones(1, 2), torch.arange(6.0).view(3, 2), torch.full((2, 2), 0.5)],
     "signal": [torch.ones(2, 2), torch.zeros(2, 2), torch.eye(2)],
     "direction": [90, "0", 45.0],
 }
 """Values of three items, as a person gives them."""
-FEATURES = {"label": 1, "scalar": 1, "tokens": 2, "signal": 4, "direction": 2}
+FEATURES = {"label": 1, "scalar": 1, "vector": 4, "tokens": 2, "signal": 4, "direction": 2}
 
 
 def features(value: Value) -> Tensor:

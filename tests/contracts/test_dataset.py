@@ -73,7 +73,9 @@ def autoencoder(seed: int = 0) -> Codec:
 DATASETS = {
     "prepared": prepared,
     "windows": windows,
-    "tensors": lambda _: Dataset.from_tensors(images(COUNT), label=torch.arange(COUNT) % 3, augment=("flip", "crop")),
+    "tensors": lambda _: Dataset.from_tensors(
+        images(COUNT), label=torch.arange(COUNT) % 3, augment=("flip", "edm", "crop")
+    ),
     "tokens": tokens,
     "floats": lambda _: Dataset.from_tensors(torch.randn(COUNT, 5), level=torch.rand(COUNT)),
     "subset": lambda _: Subset(Dataset.from_tensors(images(40), label=torch.arange(40) % 3), range(5, 5 + COUNT)),
@@ -212,6 +214,14 @@ def test_mistakes_are_one_line():
         Dataset.from_tensors(x, label=torch.zeros(7, dtype=torch.long))
     with pytest.raises(ValueError, match=r"images have no augmentation 'flop'; did you mean 'flip'\?"):
         Dataset.from_tensors(x, augment=("flop",))
+    with pytest.raises(
+        ValueError, match=r"augmentation 'edm:2' must have a probability from 0 to 1 .*, such as edm:0.12"
+    ):
+        Dataset.from_tensors(x, augment=("edm:2",))
+    with pytest.raises(ValueError, match=r"augmentation 'flip:0.5' takes no probability; leave out :0.5"):
+        Dataset.from_tensors(x, augment=("flip:0.5",))
+    with pytest.raises(ValueError, match="this data has a field 'augmentation', the name of the augmentation's"):
+        Dataset.from_tensors(x, augment=("edm",), augmentation=torch.zeros(8))
     with pytest.raises(ValueError, match=r"images must have shape \[n, 3, 4, 6\], got \[8, 1, 4, 6\]"):
         Dataset.from_tensors(x, modality=ImageModality(size=(4, 6), channels=3))
     with pytest.raises(ValueError, match="indices of a subset must be from 0 to 7"):

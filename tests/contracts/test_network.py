@@ -14,7 +14,18 @@ from torch import Tensor, nn
 
 from tolerance import rounding
 from unistep import registry
-from unistep.core.condition import Label, LabelField, Scalar, ScalarField, Signal, SignalField, Tokens, TokensField
+from unistep.core.condition import (
+    Label,
+    LabelField,
+    Scalar,
+    ScalarField,
+    Signal,
+    SignalField,
+    Tokens,
+    TokensField,
+    Vector,
+    VectorField,
+)
 from unistep.nets.config import NetworkConfig
 from unistep.serialization import from_plain, to_plain
 
@@ -42,6 +53,7 @@ FIELDS: dict[str, Any] = {
     "label": LabelField(size=3),
     "pitch": LabelField(size=5),
     "force": ScalarField(low=0, high=2),
+    "augmentation": VectorField(size=5),
     "text": TokensField(length=4, dim=6),
     "source": SignalField(shape=(2, SIDE, SIDE)),
 }
@@ -81,6 +93,7 @@ def inputs(batch: int = 3, channels: int = 2) -> tuple[Tensor, Tensor, Tensor, d
         "label": Label(torch.arange(batch) % 3),
         "pitch": Label(torch.arange(batch) % 5),
         "force": Scalar(torch.rand(batch, generator=g) + 0.5),
+        "augmentation": Vector(torch.randn(batch, 5, generator=g)),
         "text": Tokens.whole(torch.randn(batch, 4, 6, generator=g)),
         "source": Signal.clean(torch.randn(batch, 2, SIDE, SIDE, generator=g)),
     }

@@ -75,8 +75,9 @@ def test_pairs_are_read_and_kept_together(pairs: Path) -> None:
     assert again.fingerprint == dataset.fingerprint
 
 
-def test_a_reference_is_augmented_as_its_item(pairs: Path) -> None:
-    dataset = prepare(data_config(f"folder:{pairs}", size=8, augment=("flip", "crop")), progress=False)
+@pytest.mark.parametrize("names", [("flip", "crop"), ("edm:1",)])
+def test_a_reference_is_augmented_as_its_item(pairs: Path, names: tuple[str, ...]) -> None:
+    dataset = prepare(data_config(f"folder:{pairs}", size=8, augment=names), progress=False)
     for seed in range(6):
         stored, condition = dataset.batch([4], [seed])
         weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)

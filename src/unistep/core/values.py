@@ -169,7 +169,7 @@ class Scalar(Value):
 class Vector(Value):
     """A vector for each item that says how it was made, such as how it was augmented; zeros are an item as it is.
 
-    It is no wish that guidance could strengthen: without it a network would take augmented items for the data.
+    It is nothing that guidance could strengthen: without it a network would take augmented items for the data.
     """
 
     kind: ClassVar[str] = "vector"

@@ -13,18 +13,18 @@ from torch import Tensor
 from unistep.core.condition import AUGMENTATION, AnyField, Condition, Value, Vector, VectorField, encoded
 from unistep.core.seeding import derived_seed
 from unistep.data.dataset import Seeds
-from unistep.modalities.augmentation import ToldAugmentation
+from unistep.modalities.augmentation import ConditionalAugmentation
 from unistep.modalities.base import Modality
 from unistep.spelling import nearest
 
 
 @dataclass(frozen=True)
 class Augmenter:
-    """What is done to items in training, in order: first what changes the data, then what the network is told of."""
+    """What is done to items in training, in order: first what changes the data, then what is a condition."""
 
     changes: tuple[Callable[..., Any], ...] = ()
     """Functions of one stored item and of a generator."""
-    told: tuple[ToldAugmentation, ...] = ()
+    conditional: tuple[ConditionalAugmentation, ...] = ()
     """Changes that a vector describes."""
 
     @classmethod
@@ -34,7 +34,7 @@ class Augmenter:
         Raises:
             ValueError: Naming the first one that it has not, and all that it has.
         """
-        known: dict[str, Any] = {**modality.augmentations, **modality.told_augmentations}
+        known: dict[str, Any] = {**modality.augmentations, **modality.conditional_augmentations}
         found = []
         for name in names:
             word, colon, text = name.partition(":")
@@ -43,20 +43,20 @@ class Augmenter:
                 raise ValueError(f"{modality.noun}s have no augmentation {name!r}; {hint}")
             change = known[word]
             found.append(_with_probability(name, change, text) if colon else change)
-        told = tuple(change for change in found if isinstance(change, ToldAugmentation))
-        return cls(tuple(change for change in found if not isinstance(change, ToldAugmentation)), told)
+        conditional = tuple(change for change in found if isinstance(change, ConditionalAugmentation))
+        return cls(tuple(change for change in found if not isinstance(change, ConditionalAugmentation)), conditional)
 
     def __bool__(self) -> bool:
         """Whether anything is done."""
-        return bool(self.changes or self.told)
+        return bool(self.changes or self.conditional)
 
     @cached_property
     def size(self) -> int:
-        """Numbers of the vector that the network is given; 0 where it is told nothing."""
-        return sum(change.size for change in self.told)
+        """Numbers of the vector that the network is given; 0 where it is given none."""
+        return sum(change.size for change in self.conditional)
 
     def fields(self, known: Mapping[str, AnyField]) -> dict[str, AnyField]:
-        """The fields of a data set with that of the augmentation, where the network is told of one.
+        """The fields of a data set with that of the augmentation, where the network is given one.
 
         Raises:
             ValueError: If the data has a field of that name.
@@ -64,11 +64,11 @@ class Augmenter:
         if not self.size:
             return dict(known)
         if AUGMENTATION in known:
-            raise ValueError(f"this data has a field {AUGMENTATION!r}, the name of what the network is told; rename it")
+            raise ValueError(f"this data has a field {AUGMENTATION!r}, the name of the augmentation's; rename it")
         return {**known, AUGMENTATION: VectorField(size=self.size)}
 
     def condition(self, known: Condition, count: int, seeds: Seeds | None) -> dict[str, Value]:
-        """The condition of ``count`` items with what the network is told; zeros without seeds.
+        """The condition of ``count`` items with how they are augmented; zeros without seeds.
 
         Args:
             known: What the data says of the items.
@@ -81,9 +81,9 @@ class Augmenter:
             return {**known, AUGMENTATION: Vector(torch.zeros(count, self.size))}
         rows = []
         for seed in seeds:
-            # A generator of its own, so that what is told does not depend on the item or on other changes.
+            # A generator of its own, so that the vector does not depend on the item or on other changes.
             generator = torch.Generator().manual_seed(derived_seed(AUGMENTATION, seed))
-            rows.append(torch.cat([change.draw(generator) for change in self.told]))
+            rows.append(torch.cat([change.draw(generator) for change in self.conditional]))
         return {**known, AUGMENTATION: Vector(torch.stack(rows))}
 
     def batch(self, stored: Tensor, condition: Condition, seeds: Seeds | None) -> tuple[Tensor, Condition]:
@@ -108,15 +108,17 @@ class Augmenter:
             generator = torch.Generator().manual_seed(seed)
             for change in self.changes:
                 item = change(item, generator)
-        for change, part in zip(self.told, vector.split([change.size for change in self.told]), strict=True):
+        for change, part in zip(
+            self.conditional, vector.split([change.size for change in self.conditional]), strict=True
+        ):
             item = change.apply(item, part)
         return item
 
 
-def _with_probability(name: str, change: Any, text: str) -> ToldAugmentation:
+def _with_probability(name: str, change: Any, text: str) -> ConditionalAugmentation:
     """An augmentation with the probability that its name has after the colon."""
     try:
-        if isinstance(change, ToldAugmentation):
+        if isinstance(change, ConditionalAugmentation):
             return change.with_probability(float(text))
     except ValueError:
         raise ValueError(

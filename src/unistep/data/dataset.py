@@ -59,7 +59,7 @@ class Dataset(ABC):
 
         Returns:
             Stored signals, ``[b, *shape]``, which ``modality.to_signal`` takes, and their conditions. Where the network
-            is told how items are augmented, that is one of them, zeros without seeds.
+            is given how items are augmented, that is one of them, zeros without seeds.
         """
 
     def conditions(self, indices: Indices, seeds: Seeds | None = None) -> Condition:

@@ -37,8 +37,8 @@ class DataConfig:
     """Use at most so many items, spread evenly over the source."""
     augment: tuple[str, ...] = ()
     """Random changes of each item in training, of those that its modality has: for images flip, crop and edm.
-    Of edm (flips, scalings, rotations, translations, each with a probability such as edm:0.12) the network is told, so
-    that samples do not show it."""
+    How edm changed an image (flips, scalings, rotations, translations, with a probability such as edm:0.12) is given to
+    the network, so that samples do not show it."""
     captions: bool = True
     """Whether texts that a folder has for its files are a condition of the model."""
     options: SignalOptions | None = None

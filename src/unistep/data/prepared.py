@@ -43,7 +43,7 @@ class PreparedDataset(Dataset):
         self._licence: str = description["licence"]
         self._summary = from_stored(description["summary"], path)
         self._fields = _fields(description)
-        self._told_fields = self._augment.fields(self._fields)
+        self._all_fields = self._augment.fields(self._fields)
         self._stored = cached.arrays[VALUES]
         self._windows = None if WINDOW not in description else Windows.read(cached.arrays, description[WINDOW])
         self._columns = {
@@ -62,7 +62,7 @@ class PreparedDataset(Dataset):
     @property
     def fields(self) -> Mapping[str, AnyField]:
         """What is known of each."""
-        return self._told_fields
+        return self._all_fields
 
     @property
     def fingerprint(self) -> str:

@@ -61,7 +61,7 @@ class TensorDataset(Dataset):
             odd = next(iter(self._fields.keys() - self._condition.keys()))
             raise ValueError(f"the field {odd!r} has no values; give {odd}=... too")
         self._augment, self._source = Augmenter.of(self._modality, augment), source
-        self._told_fields = self._augment.fields(self._fields)
+        self._all_fields = self._augment.fields(self._fields)
         self._hash: str | None = None
 
     @property
@@ -72,7 +72,7 @@ class TensorDataset(Dataset):
     @property
     def fields(self) -> Mapping[str, AnyField]:
         """What the conditions can be."""
-        return self._told_fields
+        return self._all_fields
 
     @property
     def source(self) -> str:

@@ -1,4 +1,4 @@
-"""The contract of an augmentation that the network is told of, so that samples do not show it."""
+"""The contract of an augmentation that is a condition of the network, so that samples do not show it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToldAugmentation(ABC):
+class ConditionalAugmentation(ABC):
     """Random changes of one stored item that a vector describes completely; the network is given that vector.
 
     At sampling time the vector is zero, which stands for an item that was not changed. So the changes may be such as

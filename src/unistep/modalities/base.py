@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from unistep.modalities.augmentation import ToldAugmentation
+from unistep.modalities.augmentation import ConditionalAugmentation
 from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.signal_options import SignalOptions
 
@@ -53,8 +53,8 @@ class Modality(ABC):
     """Where samples go by default, such as ``samples.png``."""
     augmentations: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     """Random changes of one stored item in training, by name: functions of it and of a generator."""
-    told_augmentations: ClassVar[Mapping[str, ToldAugmentation]] = {}
-    """Random changes that the network is told of by a vector, by name."""
+    conditional_augmentations: ClassVar[Mapping[str, ConditionalAugmentation]] = {}
+    """Random changes that a vector describes, which the network is given, by name."""
     default_source: ClassVar[str | None] = None
     """Data that models of this modality are compared with where nothing is known of them."""
 

@@ -12,9 +12,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unistep.codecs.identity import IdentityConfig
-from unistep.modalities.augmentation import ToldAugmentation
+from unistep.modalities.augmentation import ConditionalAugmentation
 from unistep.modalities.base import Decoded, Modality
-from unistep.modalities.image_augmentation import AUGMENTATIONS, TOLD
+from unistep.modalities.image_augmentation import AUGMENTATIONS, CONDITIONAL
 from unistep.modalities.image_options import ImageOptions
 from unistep.modalities.image_reading import SUFFIXES, Fit, UnusablePictureError, decode
 from unistep.modalities.signal_options import SignalOptions
@@ -44,7 +44,7 @@ class ImageModality(Modality):
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
     options: ClassVar[type[SignalOptions]] = ImageOptions
     augmentations: ClassVar[Mapping[str, Callable[[Tensor, torch.Generator], Tensor]]] = AUGMENTATIONS
-    told_augmentations: ClassVar[Mapping[str, ToldAugmentation]] = TOLD
+    conditional_augmentations: ClassVar[Mapping[str, ConditionalAugmentation]] = CONDITIONAL
     previews: ClassVar[int] = 25
     example: ClassVar[str] = "samples.png"
     default_source: ClassVar[str | None] = "fashion-mnist"

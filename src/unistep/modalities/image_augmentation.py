@@ -1,4 +1,4 @@
-"""Random changes of images in training, by name: functions of one stored image and a generator, and what is told."""
+"""Random changes of images in training, by name: functions of one stored image and a generator, and conditions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from unistep.modalities.augmentation import ToldAugmentation
+from unistep.modalities.augmentation import ConditionalAugmentation
 from unistep.modalities.image_geometry import GeometricAugmentation
 
 _BORDER = 8  # the border that a crop moves over is this part of the size
@@ -39,5 +39,5 @@ def _moved(size: int, shift: int) -> Tensor:
 AUGMENTATIONS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {"flip": flip, "crop": crop}
 """By the name that a configuration has."""
 
-TOLD: Mapping[str, ToldAugmentation] = {"edm": GeometricAugmentation()}
-"""Those that the network is told of."""
+CONDITIONAL: Mapping[str, ConditionalAugmentation] = {"edm": GeometricAugmentation()}
+"""Those that are a condition of the network."""

@@ -1,4 +1,4 @@
-"""EDM's augmentation of images: flips, scalings, a rotation and a translation, of which the network is told."""
+"""EDM's augmentation of images: flips, scalings, a rotation and a translation, which are a condition."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from unistep.modalities.augmentation import ToldAugmentation
+from unistep.modalities.augmentation import ConditionalAugmentation
 
 _SCALING = 0.2  # standard deviation of a scaling, in octaves
 _TRANSLATION = 0.125  # standard deviation of a translation, as a part of the size
@@ -19,7 +19,7 @@ _TRANSLATION = 0.125  # standard deviation of a translation, as a part of the si
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class GeometricAugmentation(ToldAugmentation):
+class GeometricAugmentation(ConditionalAugmentation):
     r"""Flips, scalings, rotations and translations of an image, and the vector of nine numbers that describes them.
 
     ===========  ===================================================  =================================================
@@ -103,9 +103,8 @@ def _sources(numbers: list[float], height: int, width: int) -> Float[Tensor, "1 
     r = ((cosine / zoom, -sine / zoom), (sine / zoom, cosine / zoom))
     m = [[r[i][0] * s[0][j] + r[i][1] * s[1][j] for j in range(2)] for i in range(2)]
     move = (_TRANSLATION * width * right, _TRANSLATION * height * down)
-    half = (max(width - 1, 1) / 2, max(height - 1, 1) / 2)
-    theta = [
-        [m[i][0] * half[0] / half[i], m[i][1] * half[1] / half[i], -(m[i][0] * move[0] + m[i][1] * move[1]) / half[i]]
-        for i in range(2)
-    ]
-    return F.affine_grid(torch.tensor([theta]), [1, 1, height, width], align_corners=True)
+    half = torch.tensor([max(width - 1, 1) / 2, max(height - 1, 1) / 2])
+    x = torch.arange(width) - (width - 1) / 2 - move[0]
+    y = (torch.arange(height) - (height - 1) / 2 - move[1])[:, None]
+    sources = [m[i][0] * x + m[i][1] * y for i in range(2)]
+    return (torch.stack(sources, dim=-1) / half)[None]

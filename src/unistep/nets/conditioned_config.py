@@ -102,8 +102,8 @@ class ConditionedConfig(NetworkConfig):
         """The same network for signals of ``shape`` and the conditions ``fields``.
 
         A label becomes a table of classes, a scalar an embedding in the unit that makes it of order one, and a vector a
-        linear layer; tokens are attended to, and a signal is a second input. The field ``context`` is the previous frames:
-        it has the size of ``shape`` in all but the last axis.
+        linear layer; tokens are attended to, and a signal is a second input. The field ``context`` is the previous
+        frames: it has the size of ``shape`` in all but the last axis.
 
         Raises:
             ValueError: If a signal has another spatial size than ``shape``.
