@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from unistep.core.text_fields import TextField
     from unistep.core.time_search import search_times
     from unistep.core.timesteps import karras_grid
-    from unistep.core.values import Label, Scalar, Signal, Tokens, Value
+    from unistep.core.values import Label, Scalar, Signal, Tokens, Value, Vector
+    from unistep.core.vector_fields import VectorField
     from unistep.data import DataConfig, Dataset, Loader, data_config, prepare
     from unistep.evaluation import evaluate, load_features, quick_fd
     from unistep.generation.generator import Generator
@@ -74,6 +75,8 @@ _HOMES = {
     "TextField": "core.text_fields",
     "TokensField": "core.signal_fields",
     "Value": "core.values",
+    "Vector": "core.values",
+    "VectorField": "core.vector_fields",
     "as_condition": "core.condition",
     # networks, objectives, signals
     "AudioModality": "modalities",
@@ -167,6 +170,8 @@ __all__ = [  # a test compares it with the table above
     "Value",
     "VarianceExploding",
     "VariancePreserving",
+    "Vector",
+    "VectorField",
     "__version__",
     "as_condition",
     "citation",
