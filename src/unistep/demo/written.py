@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -58,11 +59,11 @@ def write(generator: Generator, seed: int, texts: Sequence[str] = TEXTS, each: i
         raise ValueError(f"{generator.name} takes no text; give a model that does, such as emoji")
     field = generator.config.fields[name]
     vectors = [field.parse(name, text, 1).tensors for text in texts]
-    known = [found["tokens"][0][found["mask"][0]] for found in vectors]
-    pictures = [generator.sample(each, seed=seed, **{name: text}) for text in known]
+    known: list[dict[str, Any]] = [{name: found["tokens"][0][found["mask"][0]]} for found in vectors]
+    pictures = [generator.sample(each, seed=seed, **text) for text in known]
     times = []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        generator.sample(1, seed=seed, **{name: known[0]})
+        generator.sample(1, seed=seed, **known[0])
         times.append(time.perf_counter() - began)
     return Written(texts=tuple(texts), pictures=torch.stack(pictures), seconds=statistics.median(times))
