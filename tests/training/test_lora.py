@@ -183,3 +183,21 @@ def test_a_text_of_the_base_can_still_be_given_and_data_takes_its_size(tmp_path:
     x, y = found.sample(2), found.sample(2, text=torch.ones(2, 4, 5))
     assert x.shape == y.shape
     assert json.loads((tmp_path / "run/config.json").read_text())["model"]["fields"]["text"]["dim"] == 5
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_old_data_is_rehearsed_or_samples_where_it_has_gone(trained: Path, tmp_path: Path, here: bool) -> None:
+    make_data(tmp_path / "old.npz", 30)
+    make_base(tmp_path / "base", provenance={"data": f"npz:{tmp_path / 'old.npz'}"})
+    if not here:
+        (tmp_path / "old.npz").unlink()
+    config = tuned(tmp_path, rehearsal=0.5, max_steps=6, checkpoint_every="3", lora=LoRAConfig())
+    done, text = run(config, tmp_path / "run")
+    assert done
+    source = f"npz:{tmp_path / 'old.npz'}" if here else f"samples of {tmp_path / 'base'}"
+    assert f"50% of each batch are of {source}" in text
+    assert not run(config, tmp_path / "stopped", cancel=_after(3))[0]
+    assert run(config, tmp_path / "stopped", resume=True)[0]
+    assert_same(tmp_path / "stopped", tmp_path / "run")
+    with pytest.raises(ValueError, match=r"rehearsal 0.5 is of a trained model's data; name that model"):
+        run(replace(config, init=None), tmp_path / "none")

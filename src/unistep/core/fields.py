@@ -60,6 +60,10 @@ class ConditionField(ABC):
         """The value of items that are given none, in words; ``None`` where it is drawn."""
         return None
 
+    def agrees(self, other: ConditionField) -> bool:
+        """Whether values of another field of this name mean the same to a network."""
+        return self == other
+
     @abstractmethod
     def null(self, num: int) -> Value:
         """The null condition of ``num`` items."""

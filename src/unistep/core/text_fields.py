@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unistep.core.fields import ReadSignal
+from unistep.core.fields import ConditionField, ReadSignal
 from unistep.core.seeding import derived_seed
 from unistep.core.signal_fields import TokensField
 from unistep.core.values import Tokens
@@ -37,6 +37,10 @@ class TextField(TokensField):
     """A text that the model was trained on."""
     judge: str = ""
     """Name of a text-image network that tells whether a sample fits its text; empty where there is none."""
+
+    def agrees(self, other: ConditionField) -> bool:
+        """Whether the other's texts are read by the same encoder."""
+        return isinstance(other, TextField) and (self.encoder, self.dim) == (other.encoder, other.dim)
 
     @property
     def extent(self) -> str:

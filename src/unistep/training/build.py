@@ -156,13 +156,17 @@ def fit_model_to_start(model: ModelConfig, start: Generator | None, teacher: Gen
 
 
 def require_start(config: RunConfig) -> None:
-    """Check that an objective that goes on with a trained model was given one.
+    """Check that a run that goes on with a trained model was given one.
 
     Raises:
         ValueError: If it was not.
     """
     if config.objective.continues and config.init is None:
         raise ValueError(f"{config.recipe} goes on with a trained model; name it, such as --init fashion")
+    if config.rehearsal and config.init is None:
+        raise ValueError(
+            f"rehearsal {config.rehearsal:g} is of a trained model's data; name that model, such as --init fashion"
+        )
 
 
 def continued(config: RunConfig) -> RunConfig:

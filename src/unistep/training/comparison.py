@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from unistep import registry
-from unistep.data import DataConfig, Dataset, prepare
+from unistep.data import Dataset
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.evaluation.reference import batches, extract
 from unistep.evaluation.roles import selection_features
 from unistep.generation.generator import Generator
+from unistep.training.rehearsal import old_data, still_known
 
 REAL = 1000
 """At most so many items of a data set are compared with, spread over it."""
@@ -88,25 +87,8 @@ def compare(model: Generator, data: Dataset, start: Generator, samples: int) -> 
 
 def as_before(model: Generator, start: Generator) -> Generator:
     """A model that takes the conditions of the one that it began from, as far as its network still knows them."""
-    fields = {name: spec for name, spec in start.config.fields.items() if model.config.fields.get(name, spec) == spec}
+    fields = dict(still_known(start.config, model.config))
     return Generator(model.map, replace(model.config, fields=fields), model.name, model.codec)
-
-
-def old_data(start: Generator) -> Dataset | None:
-    """The data of a model, brought to its shape; ``None`` where it is not here."""
-    source = start.config.provenance.get("data", "")
-    prefix, _, rest = source.partition(":")
-    if prefix not in registry.names("source") or start.config.context is not None:
-        return None
-    if registry.lookup("source", prefix).local and not Path(rest).expanduser().exists():
-        return None
-    made = registry.name_of("modality", start.modality)
-    try:
-        config = DataConfig(source=source, modality=made, options=start.modality.as_options())
-        data = prepare(config, progress=False)
-    except (ValueError, OSError, ModuleNotFoundError):  # moved, changed, or of a package that is not here
-        return None
-    return data if data.modality.mismatch(start.modality) is None else None
 
 
 def _spread(count: int, most: int) -> list[int]:

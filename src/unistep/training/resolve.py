@@ -12,6 +12,7 @@ from unistep.codecs.base import Codec
 from unistep.core.flowmap import Denoiser
 from unistep.data import Dataset, Loader
 from unistep.data.encoded import encode_dataset
+from unistep.data.rehearsal import RehearsingDataset
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
 from unistep.hub.load import load, models
@@ -41,6 +42,7 @@ from unistep.training.pace import Clock, Deadline
 from unistep.training.parallel import World, wrap
 from unistep.training.plan import images_per_second
 from unistep.training.preflight import network_warnings, start_warnings, time_embedding_slope
+from unistep.training.rehearsal import old_data, replayed, still_known, with_rehearsal
 from unistep.training.run_config import RunConfig
 from unistep.training.run_paths import teacher_of
 from unistep.training.step import TrainStep
@@ -145,6 +147,8 @@ class _Resolver:
     def __init__(self, config: RunConfig, data: Dataset, session: Session) -> None:
         self.requested, self.data, self.session, self.world = config, data, session, session.world
         self.reasons: dict[str, str] = {}
+        self.rehearsed: Dataset | None = None
+        self.old_identity: dict[str, str] = {}
         self.measured: float | None = None  # items per second of the chosen network, by the timing run of a choice
         amount = None if config.max_steps is not None else parse_amount(config.budget, "budget")
         self.timed = amount is not None and amount.unit == "seconds"
@@ -156,7 +160,7 @@ class _Resolver:
         config = self._with_network(self._with_base(config))
         config = self._with_batch(config)
         model, teacher, start = self._fitted(config)
-        config = with_adapter(replace(config, model=model), start)
+        config = with_adapter(with_rehearsal(replace(config, model=model), self.data.fields, start), start)
         parts, slope = self._built(config, teacher, start)
         speed = self._speed(parts)
         config, speed = self._compiled(config, parts, speed)
@@ -240,7 +244,7 @@ class _Resolver:
         batch_size = -(-TRIAL_BATCH.get(self.world.device.type, 64) // least) * least
         config = replace(config, batch_size=batch_size, compile=False)
         model, teacher, start = self._fitted(config)
-        config = with_adapter(replace(config, model=model), start)
+        config = with_adapter(with_rehearsal(replace(config, model=model), self.data.fields, start), start)
         parts, _ = self._built(config, teacher, start)
         return images_per_second(parts.train_step, parts.optimizer, self._longest())
 
@@ -259,8 +263,9 @@ class _Resolver:
         slope = time_embedding_slope(student.net)
         options = LoopOptions.of(config)
         codec = model.build_codec().to(self.world.device)
-        data, latent = self._encoded(codec)
-        loader = Loader(data, options.batch_size, config.seed, rank=self.world.rank, world=self.world.size)
+        data, latent = self._encoded(self.data, codec)
+        mixed, rehearsed = self._rehearsing(config, start, data, codec)
+        loader = Loader(mixed, options.batch_size, config.seed, rank=self.world.rank, world=self.world.size)
         modality = data.modality if latent else model.modality
         examples = Examples(modality, codec, model.context, model.sigma_data, latent)
         materials = RunMaterials(config, self.data, data, examples, self.world)
@@ -274,16 +279,33 @@ class _Resolver:
         frozen = objective.teacher
         teacher_hash = "" if frozen is None else weights_hash(frozen.state_dict())
         identity = {"data": self.data.fingerprint, "teacher": teacher_hash}
+        identity |= rehearsed
         if model.adapter is not None:
             identity["base"] = model.adapter.sha256
         return Parts(objective=objective, train_step=train_step, optimizer=optimizer, identity=identity), slope
 
-    def _encoded(self, codec: Codec) -> tuple[Dataset, bool]:
-        """The data, and whether it is latents: a codec with weights encodes items once where they never vary."""
-        if not codec.config.has_weights or codec.chunked or self.data.varies:
-            return self.data, False
-        self.world.run_on_rank_zero(lambda: encode_dataset(self.data, codec))
-        return encode_dataset(self.data, codec, progress=False), True
+    def _rehearsing(
+        self, config: RunConfig, start: Generator | None, data: Dataset, codec: Codec
+    ) -> tuple[Dataset, dict[str, str]]:
+        """The data with old data of the first model among it, where the run rehearses, and what identifies that."""
+        if not config.rehearsal or start is None:
+            return data, {}
+        if self.rehearsed is None:
+            here = self.world.run_on_rank_zero(lambda: old_data(start) is not None)
+            own = old_data(start) if here else None
+            self.rehearsed = replayed(start) if own is None else own
+            self.old_identity = {} if own is None else {"rehearsed": own.fingerprint}
+            self.reasons["rehearsal"] = f"{config.rehearsal:.0%} of each batch are of {self.rehearsed.source}"
+        old, _ = self._encoded(self.rehearsed, codec)
+        known = {n: spec for n, spec in still_known(start.config, config.model).items() if n in old.fields}
+        return RehearsingDataset(data, old, config.rehearsal, known), self.old_identity
+
+    def _encoded(self, data: Dataset, codec: Codec) -> tuple[Dataset, bool]:
+        """Data, and whether it is latents: a codec with weights encodes items once where they never vary."""
+        if not codec.config.has_weights or codec.chunked or data.varies:
+            return data, False
+        self.world.run_on_rank_zero(lambda: encode_dataset(data, codec))
+        return encode_dataset(data, codec, progress=False), True
 
     def _known_speed(self, config: RunConfig) -> float | None:
         """Items per second of earlier sessions."""

@@ -39,6 +39,10 @@ class RunConfig:
     lora: LoRAConfig = LoRAConfig()
     """Low-rank differences that are trained in place of all weights of the model that ``init`` names, and saved as a
     small file of their own: ``rank`` (0 for none, 8 is usual) and ``alpha``."""
+    rehearsal: float | None = None
+    """Share of each batch that is data of the model that ``init`` names, so that it is not forgotten: its own data
+    where that is here, else samples of it; 0 for none. Without a number, a share where a one-step model goes on without
+    a teacher and its old data has conditions, such as texts, that tell it from the new."""
     teacher_share: float = 0.6
     """Share of the budget that goes to training a teacher first, where the objective needs one and none is named."""
     optimizer: OptimizerConfig = MuonConfig()
@@ -100,6 +104,8 @@ class RunConfig:
             raise ValueError(f"start_report must be 0 (none) or at least 10 samples, got {self.start_report}")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, got {self.max_steps}")
+        if self.rehearsal is not None and not 0 <= self.rehearsal < 1:
+            raise ValueError(f"rehearsal is a share of each batch, from 0 (none) to below 1, got {self.rehearsal}")
         if not 0 < self.teacher_share < 1:
             raise ValueError(f"teacher_share must be between 0 and 1, got {self.teacher_share}")
         if self.threads is not None and self.threads < 1:

@@ -103,6 +103,7 @@ def train_stage(
         "data": f"data of {config.data.source}",
         "teacher": f"teacher {teacher_of(config, out)}",
         "base": f"base {config.init}",
+        "rehearsed": f"rehearsed data of {config.init}",
     }
     progress = restore(state, out, parts.identity, described, world, console)
     clock.before = float(progress.get("seconds", 0.0))
