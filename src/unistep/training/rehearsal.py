@@ -16,7 +16,7 @@ from unistep.generation.model_config import ModelConfig
 if TYPE_CHECKING:
     from unistep.training.run_config import RunConfig
 
-USUAL = 0.25
+USUAL = 0.5
 """Share of each batch that is old, where it is left open."""
 REAL = 2000
 """At most so many items of a model's data, spread over it: all of them may take long to prepare."""
