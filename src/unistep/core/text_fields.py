@@ -75,6 +75,23 @@ class TextField(TokensField):
         tokens = torch.stack([F.pad(vectors, (0, 0, 0, self.length - len(vectors))) for vectors in found])
         return Tokens(tokens, torch.arange(self.length) < torch.tensor([len(vectors) for vectors in found])[:, None])
 
+    def _readable(self, name: str, several: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
+        """The texts of items without those that have no word that the encoder knows, of which a warning tells."""
+        distinct = list(dict.fromkeys(text for texts in several for text in texts))
+        if not distinct:
+            return several
+        check_texts(name, distinct)
+        encoder = load_text_encoder(self.encoder)
+        encoded = encoder.encode(distinct, self.length)
+        unknown = {text for text, found in zip(distinct, encoded, strict=True) if found.known == 0}
+        if not unknown:
+            return several
+        _log.warning(
+            "%d of %d values of %s have no word that the encoder %s knows, and count as none: %.60r; write them in %s",
+            *(len(unknown), len(distinct), name, self.encoder, min(unknown), encoder.languages),
+        )
+        return [tuple(text for text in texts if text not in unknown) for texts in several]
+
     def _encoded(self, name: str, texts: Sequence[str]) -> list[Tensor]:
         """The vectors of texts.
 
@@ -107,6 +124,7 @@ class TextField(TokensField):
             given: For each item a text, several that say the same, or ``None``.
         """
         several = [() if v is None else (v,) if isinstance(v, str) else tuple(v) for v in given]
+        several = self._readable(name, several)
         vectors = self._encoded(name, [text for texts in several for text in texts])
         return {
             "counts": np.array([len(texts) for texts in several], dtype=np.int32),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from unistep.modalities.augmentation import ConditionalAugmentation
+from unistep.modalities.enough import EnoughItems
 from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.signal_options import SignalOptions
 
@@ -290,6 +291,41 @@ class Modality(ABC):
     def default_base(self) -> str | None:
         """Name of a shipped denoiser that a new model of such signals may start from; ``None`` for fresh weights."""
         return None
+
+    def enough_items(self, *, from_base: bool) -> EnoughItems | None:
+        """How much training such signals want for good samples; ``None`` where no measurement says.
+
+        Args:
+            from_base: Whether a denoiser starts from the :meth:`default_base`.
+        """
+        del from_base
+        return None
+
+    @classmethod
+    def file_shape(cls, path: Path) -> tuple[int, ...] | None:
+        """The shape of a file as it is, by its header, where :meth:`read` may bring it to another size.
+
+        ``None`` where it has none, or cannot be read.
+        """
+        del path
+        return None
+
+    @classmethod
+    def sizes_to_consider(cls, options: Any, shapes: Sequence[tuple[int, ...]]) -> Sequence[Modality]:
+        """Sizes to choose among by the budget, from small to large; none where the options leave nothing open.
+
+        Args:
+            options: How files become signals.
+            shapes: The :meth:`file_shape` of some files.
+        """
+        del options, shapes
+        return ()
+
+    @classmethod
+    def options_like(cls, options: Any, known: Modality) -> Any:
+        """The options with the size of ``known``, where they leave it open."""
+        del known
+        return options
 
     @abstractmethod
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:

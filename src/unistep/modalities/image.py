@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from unistep.codecs.identity import IdentityConfig
 from unistep.modalities.augmentation import ConditionalAugmentation
 from unistep.modalities.base import Decoded, Modality
+from unistep.modalities.enough import EnoughItems
 from unistep.modalities.image_augmentation import AUGMENTATIONS, CONDITIONAL
 from unistep.modalities.image_options import ImageOptions
 from unistep.modalities.image_reading import SUFFIXES, Fit, UnusablePictureError, decode
@@ -29,6 +30,8 @@ LARGEST_SIDE = 8192
 """Longest side of an image, in pixels, as of those that can be trained on."""
 DEFAULT_SIZE = 32
 """Side of images from files of many sizes, in pixels."""
+SIZES = (DEFAULT_SIZE, 48, 64)
+"""Sides that a budget chooses among, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +272,46 @@ class ImageModality(Modality):
         """The base of 64 pixels, for colour at sizes that its layers can take."""
         fits = self.channels == 3 and all(size % 8 == 0 and 48 <= size <= 128 for size in self.shape[1:])
         return "base-64" if fits else None
+
+    def enough_items(self, *, from_base: bool) -> EnoughItems:
+        """As many as our runs took on one core, in minutes; a size that was not measured has a straight line's number.
+
+        A denoiser from nothing: at 28 pixels a teacher of 62,336 images measured 8.42 where noise has 88.5
+        (``benchmarks/equal_budget.py teacher-muon --seconds 120``, an Intel Xeon; the log of 2026-11-26); at 64, after
+        52,224, outlines were right and details noise (``unistep train ect --data.size 64 --budget 40m --init none`` on
+        5,782 images, an AMD EPYC), so the number grows with the side. From a base: 7 minutes, about 15,000 images, gave
+        425 where as long from nothing gave 1,042 and those 52,224 gave 219 (the same processor and features); twice
+        that is between the two.
+
+        A student: from 9,088 to 28,032 images its distance fell from 8.96 to 3.67, and to 1.37 with 56,064
+        (``benchmarks/methods.py fashion-ect --seconds 600``, the same Xeon). With 18,240 at 64 pixels it left blobs of
+        noise (the run of 40 minutes).
+        """
+        side = max(self.shape[1:])
+        return EnoughItems(denoiser=30_000 if from_base else 60_000 * max(side, 32) // 32, student=30_000)
+
+    @classmethod
+    def file_shape(cls, path: Path) -> tuple[int, int, int] | None:
+        """Channels, height and width by the header."""
+        from unistep.modalities.image_reading import header_shape
+
+        return header_shape(path)
+
+    @classmethod
+    def sizes_to_consider(cls, options: ImageOptions, shapes: Sequence[tuple[int, ...]]) -> Sequence[ImageModality]:
+        """Squares of 32, 48 and 64 pixels, those that three quarters of the files fill without being enlarged."""
+        if options.size is not None or not shapes:
+            return ()
+        channels = options.channels or max(shape[0] for shape in shapes)
+        sides = sorted(min(shape[1:]) for shape in shapes)
+        side = sides[len(sides) // 4]
+        return [cls(size=size, channels=channels) for size in SIZES if size == SIZES[0] or size <= side]
+
+    @classmethod
+    def options_like(cls, options: ImageOptions, known: Modality) -> ImageOptions:
+        """With the size of square images."""
+        _, height, width = cls.expect(known, "image options").shape
+        return replace(options, size=height) if options.size is None and height == width else options
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """U-Nets that work at 7 to 16 pixels a side inside, cheaper with more space-to-depth.

@@ -126,6 +126,17 @@ def decode(
             raise UnusablePictureError(_reason(error)) from error
 
 
+def header_shape(path: Path) -> tuple[int, int, int] | None:
+    """Channels, height and width of a picture as it is, without decoding it; ``None`` if its header cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            return 1 if image.mode[0] in "1LIF" else 3, image.height, image.width
+    except Exception:  # a header can be broken in any way; reading the file says how
+        return None
+
+
 def fit_picture(image: Image.Image, size: tuple[int, int], fit: Fit, background: str) -> Image.Image:
     """Resize with a Lanczos filter, antialiased.
 

@@ -213,16 +213,22 @@ class ObjectiveConfig(ABC):
             )
         return (len(x0), *(n if axis in self.level_axes else 1 for axis, n in enumerate(sizes)))
 
-    def budget_warnings(self, steps: int) -> list[str]:
-        """What a number of optimizer steps is too small for.
+    @property
+    def least_steps(self) -> int:
+        """Fewest optimizer steps that a run should have; 0 where a few do.
 
         A ``curriculum`` that counts its ``settings`` says how many steps each of them needs.
         """
         curriculum = getattr(self, "curriculum", None)
         count = getattr(curriculum, "settings", 1)
-        if curriculum is None or count == 1 or steps >= curriculum.steps_per_setting * count:
+        return 0 if curriculum is None or count == 1 else curriculum.steps_per_setting * count
+
+    def budget_warnings(self, steps: int) -> list[str]:
+        """What a number of optimizer steps is too small for."""
+        if steps >= self.least_steps:
             return []
-        least = curriculum.steps_per_setting
+        curriculum: Any = getattr(self, "curriculum", None)
+        count, least = curriculum.settings, curriculum.steps_per_setting
         return [
             f"the curriculum has {count} settings for {steps:,} steps, {steps / count:.1f} each, and needs about "
             f"{least}; take more steps ({least * count:,}) or a smaller "

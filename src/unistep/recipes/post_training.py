@@ -24,6 +24,6 @@ def fd() -> Method:
         emas=(PowerEMA(sigma_rel=0.1),),
         batch_size=128,
         selection=SelectionConfig(every=20),
-        auto=(),  # the network is that of the model to go on with
+        auto=("size",),  # the network is that of the model to go on with
         budget="5m",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -58,3 +59,27 @@ def parse_amount(text: str, name: str, *, steps: bool = True) -> Amount:
     if amount.value > LONGEST[amount.unit]:
         raise ValueError(f"{name} must be at most a century, 1e15 images or 1e12 steps, got {text!r}")
     return amount
+
+
+def rounded_up(value: float, unit: Literal["seconds", "images", "steps"]) -> str:
+    """A budget of at least this much, in a round number as people write it, such as ``20m`` or ``150k``.
+
+    Args:
+        value: How many.
+        unit: Of what.
+    """
+    if unit == "steps":
+        return str(math.ceil(value))
+    if unit == "images":
+        return f"{_round(value / 1e3)}k"
+    if value < 60:
+        return f"{_round(value)}s"
+    return f"{_round(value / 60)}m" if value <= 5_400 else f"{_round(value / 3600)}h"
+
+
+def _round(value: float) -> str:
+    """Up to the next whole number, multiple of 5 or of 10, which adds a quarter at most beyond 4."""
+    for least, unit in ((80, 10), (20, 5)):
+        if value > least:
+            return str(math.ceil(value / unit - 1e-9) * unit)
+    return str(max(1, math.ceil(value - 1e-9)))

@@ -7,10 +7,13 @@ from torch import nn
 from torch.func import jvp
 
 from unistep.core.condition import LabelField
+from unistep.data import Dataset
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
 from unistep.training.run_config import RunConfig
 
+FEW = 20
+"""Items that a folder should have: with fewer, a network of a million parameters repeats them."""
 STEEP = 20.0
 """Rate of the embedding of time from which on methods that differentiate in time are warned of. Our networks have 5
 before training and less than 3 after it; Fourier features of scale 16, with which continuous-time training was unstable
@@ -84,6 +87,22 @@ def start_warnings(model: ModelConfig, known: Generator | None, role: str) -> li
             f"the {role} {known.name!r} makes {known.modality.noun}s of {known.modality.described}, and this data has "
             f"{model.modality.described}"
         )
+    return found
+
+
+def data_warnings(data: Dataset) -> list[str]:
+    """What the data has too little of for anything new: items, or items of a class."""
+    noun, found = data.modality.noun, list[str]()
+    if len(data) < FEW:
+        items = f"{len(data)} {noun}s are" if len(data) > 1 else f"1 {noun} is"
+        found.append(f"{items} few: samples will repeat the data; {FEW} or more are a start")
+    alone = [name for name, count in data.summary.classes if count == 1]
+    if alone and len(data) >= FEW:
+        named = ", ".join(alone[:5]) + (", ..." if len(alone) > 5 else "")
+        which = (
+            f"the class {named} has 1 {noun}" if len(alone) == 1 else f"{len(alone)} classes ({named}) have 1 {noun}"
+        )
+        found.append(f"{which}, which samples of it will repeat")
     return found
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unistep.codecs.base import Codec
 from unistep.core.flowmap import Denoiser
 from unistep.data import Dataset, Loader
@@ -16,6 +18,7 @@ from unistep.data.rehearsal import RehearsingDataset
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
 from unistep.hub.load import load, models
+from unistep.modalities.base import Modality
 from unistep.nets.config import NetworkConfig
 from unistep.objectives.base import Objective
 from unistep.training.budget import parse_amount
@@ -50,6 +53,8 @@ from unistep.weights import weights_hash
 
 TIMING_SHARE = 0.03
 """Share of a deadline that a timing run may take."""
+SIZE_SECONDS = 2.0
+"""Seconds of the timing run of each size, after two steps of warm-up."""
 TRIAL_BATCH = {"cpu": 16, "cuda": 64}
 """Items per step of the timing runs that a choice is made by: a CPU is as fast with few."""
 
@@ -141,6 +146,20 @@ def resolve(config: RunConfig, data: Dataset, session: Session | None = None) ->
     return resolver.run()
 
 
+def time_size(config: RunConfig, modality: Modality, device: torch.device) -> float:
+    """Items per second of training on signals of a modality, with the network of its base or the cheapest one.
+
+    Args:
+        config: The run, or its first stage.
+        modality: What the signals are; random ones are as good for this.
+        device: Where to compute.
+    """
+    generator = torch.Generator().manual_seed(0)
+    signals = 2 * torch.rand(TRIAL_BATCH["cpu"], *modality.shape, generator=generator) - 1
+    resolver = _Resolver(config, Dataset.from_tensors(signals, modality=modality), Session(world=World(device=device)))
+    return resolver.cheapest_speed()
+
+
 class _Resolver:
     """The state of one call of :func:`resolve`."""
 
@@ -168,7 +187,9 @@ class _Resolver:
         if not self.timed:
             config = replace(config, max_steps=steps)
         counted = replace(config, max_steps=steps)
-        warnings = [*network_warnings(counted, slope), *counted.objective.budget_warnings(steps)]
+        # What a time is too short for is said with the budget that is enough; see unistep.training.outlook.
+        least = counted.objective.least_steps if self.timed else 0
+        warnings = [*network_warnings(counted, slope), *counted.objective.budget_warnings(max(steps, least))]
         warnings += start_warnings(model, teacher, "teacher") + start_warnings(model, start, "init")
         return ResolvedRun(
             config=config,
@@ -181,6 +202,15 @@ class _Resolver:
             warnings=tuple(warnings),
             parts=parts,
         )
+
+    def cheapest_speed(self) -> float:
+        """Items per second with the network of the first weights, or the cheapest one for these signals."""
+        config = self._with_base(continued(self.requested))
+        if config.init is None and "network" in config.auto:
+            modality, second = self.data.modality, config.model.network.takes_second_time
+            network = modality.default_networks(config.model.codec.shape(modality.shape))[0].with_second_time(second)
+            config = replace(config, auto=(), model=replace(config.model, network=network))
+        return self._timed(self._with_network(config), SIZE_SECONDS)
 
     def _left(self) -> float | None:
         """Seconds that are left for training."""
@@ -238,15 +268,15 @@ class _Resolver:
         self.reasons["batch size"] = f"{chosen.value}: {chosen.reason}"
         return replace(config, batch_size=chosen.value)
 
-    def _timed(self, config: RunConfig) -> float:
-        """Items per second in training, by a timing run with a small batch."""
+    def _timed(self, config: RunConfig, longest: float | None = None) -> float:
+        """Items per second in training, by a timing run with a small batch, of ``longest`` seconds where given."""
         least = self.world.size * config.accumulation
         batch_size = -(-TRIAL_BATCH.get(self.world.device.type, 64) // least) * least
         config = replace(config, batch_size=batch_size, compile=False)
         model, teacher, start = self._fitted(config)
         config = with_adapter(with_rehearsal(replace(config, model=model), self.data.fields, start), start)
         parts, _ = self._built(config, teacher, start)
-        return images_per_second(parts.train_step, parts.optimizer, self._longest())
+        return images_per_second(parts.train_step, parts.optimizer, longest or self._longest())
 
     def _fitted(self, config: RunConfig) -> tuple[ModelConfig, Generator | None, Generator | None]:
         """The model that fits the data, its teacher, and the model that its weights start from."""

@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from unistep.modalities.base import Modality
 from unistep.training.build import require_start
-from unistep.training.display import show_line
+from unistep.training.display import show_line, show_table
 from unistep.training.loop import Callback
 from unistep.training.lora import check_lora
 from unistep.training.parallel import World, is_rank_zero, start_world, stop_world
+from unistep.training.resolve import time_size
 from unistep.training.run_config import RunConfig
 from unistep.training.run_directory import (
     CONFIG,
@@ -26,6 +28,7 @@ from unistep.training.run_directory import (
     write_requested,
 )
 from unistep.training.run_paths import TEACHER_FOLDER
+from unistep.training.sizes import choose_size
 from unistep.training.stage import Surroundings, train_stage
 from unistep.training.stages import (
     like_start,
@@ -87,7 +90,7 @@ def train(
     world = start_world(device)
     try:
         around = Surroundings(world=world, console=console, resume=command, stop=Stop(cancel), callback=callback)
-        with _opened(config, out, world, resume=resume) as requested:
+        with _opened(config, out, world, console, resume=resume) as requested:
             try:
                 return _stages(requested, out, around)
             except KeyboardInterrupt:
@@ -99,14 +102,30 @@ def train(
 
 
 @contextmanager
-def _opened(config: RunConfig | None, out: Path, world: World, *, resume: bool) -> Iterator[RunConfig]:
+def _opened(
+    config: RunConfig | None, out: Path, world: World, console: Console, *, resume: bool
+) -> Iterator[RunConfig]:
     """The folder of a run for these processes alone, with what is requested of it on record."""
     made = missing_folders(out)
     requested = world.run_on_rank_zero(lambda: open_run(out, config, resume=resume))
     with ExitStack() as stack:
         world.run_on_rank_zero(lambda: stack.enter_context(run_lock(out, made)))
-        world.run_on_rank_zero(lambda: write_requested(out, requested))
-        yield requested
+        sized = world.run_on_rank_zero(lambda: _with_size(requested, world, console))
+        world.run_on_rank_zero(lambda: write_requested(out, sized))
+        yield sized
+
+
+def _with_size(requested: RunConfig, world: World, console: Console) -> RunConfig:
+    """The run with the size of its signals, where that is open; the sizes that there are, as a table."""
+
+    def speed(config: RunConfig, modality: Modality) -> float:
+        first = teacher_config(config) if needs_own_teacher(config) else config
+        return world.size * time_size(first, modality, world.device)
+
+    chosen = choose_size(requested, speed)
+    if chosen.rows:
+        show_table(console, "sizes", chosen.rows)
+    return chosen.config
 
 
 def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
@@ -117,8 +136,8 @@ def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
     if not (out / CONFIG).exists():
         first = teacher_config(requested)
         show_line(console, "first stage: a teacher for this data")
-        with _opened(first, own, around.world, resume=holds_run(own)) as teacher:
-            done, spent = train_stage(teacher, own, around, stage="teacher", last=False)
+        with _opened(first, own, around.world, console, resume=holds_run(own)) as teacher:
+            done, spent = train_stage(teacher, own, around, stage="teacher", whole=requested)
             if not done:
                 return False
     show_line(console, "second stage: the one-step student")

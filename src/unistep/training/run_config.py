@@ -58,9 +58,10 @@ class RunConfig:
     """Number of optimizer steps, in place of a budget; such a run is the same on every day."""
     batch_size: int = 64
     """Items per optimizer step, over all processes."""
-    auto: tuple[Literal["network", "batch_size", "init"], ...] = ()
+    auto: tuple[Literal["network", "batch_size", "init", "size"], ...] = ()
     """What is chosen from the data, the budget and a timing run before training begins, in place of what stands here.
-    A method's recipe leaves the network, the batch size and the first weights open; a value of your own settles it."""
+    A method's recipe leaves the network, the batch size, the first weights and the size of the signals open; a value of
+    your own settles it."""
     accumulation: int = 1
     """Parts that each process's share of the batch is computed in, to save memory."""
     clip: float = 1.0

@@ -113,6 +113,9 @@ def _going_on(stored: RunConfig, requested: RunConfig, out: Path) -> RunConfig:
     Raises:
         ValueError: If anything else differs.
     """
+    if "size" in requested.auto:  # it was chosen when the run began
+        data = replace(requested.data, options=stored.data.options)
+        requested = replace(requested, data=data, auto=stored.auto)
     stored = find_own_teacher(stored, requested, out)
     if requested.teacher is None or stored.teacher is None:  # one that the run trains itself
         requested, stored = (

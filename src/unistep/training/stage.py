@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ from unistep.training.display import Display, duration, show_line, show_table
 from unistep.training.ema import EMA
 from unistep.training.log import MetricsLog
 from unistep.training.loop import Callback, Loop
+from unistep.training.outlook import too_short
 from unistep.training.pace import Clock, Leg, Pace, known_plans, write_plans
 from unistep.training.parallel import World
 from unistep.training.plan import describe
+from unistep.training.preflight import data_warnings
 from unistep.training.resolve import ResolvedRun, Session, resolve
 from unistep.training.restore import restore
 from unistep.training.run_config import RunConfig
@@ -64,7 +66,7 @@ def train_stage(
     *,
     stage: str = "student",
     spent: float = 0.0,
-    last: bool = True,
+    whole: RunConfig | None = None,
 ) -> tuple[bool, float]:
     """Train one model in a folder that is held, or go on with it.
 
@@ -74,7 +76,7 @@ def train_stage(
         around: What the stages share.
         stage: What is trained.
         spent: Seconds of the budget that an earlier stage took.
-        last: Whether no other stage follows, so that the end is reported.
+        whole: The run that this is the first stage of, where another follows.
 
     Returns:
         Whether the last step was reached, and the seconds that all sessions of the stage took.
@@ -87,7 +89,7 @@ def train_stage(
     stored = read_json(RunConfig, out / CONFIG) if (out / CONFIG).is_file() else None
     config = requested if stored is None else going_on(stored, requested)
     dataset = _data(config, world)
-    if dataset.summary.skipped:
+    if spent == 0 and (dataset.summary.skipped or dataset.summary.notes):
         console.print(dataset.summary)
     earlier = newest_progress(out / "checkpoints")
     clock = Clock()
@@ -110,6 +112,10 @@ def train_stage(
     step = int(progress.get("step", 0))
     if config.max_steps is not None and step > config.max_steps:
         raise ValueError(f"{out} has done {step} steps already; give at least as many with --max-steps")
+    if not progress:
+        short = too_short(resolved, whole or config, teacher_stage=whole is not None, spent=spent)
+        few = data_warnings(dataset) if spent == 0 else ()
+        resolved = replace(resolved, warnings=(*few, *short, *resolved.warnings))
     pace = _pace(resolved, progress, out, clock)
     if world.is_rank_zero:
         write_config(out, config)
@@ -161,7 +167,7 @@ def train_stage(
                 log.close()
             except OSError as error:
                 display.warn(f"the last numbers are not on disk: {error}")
-    _report(around, loop, out, done=done, last=last, tensorboard=log is not None and log.has_tensorboard)
+    _report(around, loop, out, done=done, last=whole is None, tensorboard=log is not None and log.has_tensorboard)
     return done, loop.seconds
 
 

@@ -20,7 +20,7 @@ from unistep.training.run_paths import OWN_TEACHER
 
 def needs_own_teacher(config: RunConfig) -> bool:
     """Whether the objective starts from a denoiser, and neither one nor a model that has already begun is named."""
-    needed = config.teacher is None and config.objective.starts_from_teacher and not _is_begun(config)
+    needed = config.teacher is None and config.objective.starts_from_teacher and not is_begun(config)
     if needed and config.lora.rank:
         raise ValueError(
             f"a LoRA goes on with a one-step model, and {config.init} is a denoiser, whose student would have its "
@@ -29,7 +29,7 @@ def needs_own_teacher(config: RunConfig) -> bool:
     return needed
 
 
-def _is_begun(config: RunConfig) -> bool:
+def is_begun(config: RunConfig) -> bool:
     """Whether the first weights are those of a model of the kind that is trained, such as a one-step model."""
     if config.init is None:
         return False
@@ -57,7 +57,7 @@ def without_teacher(config: RunConfig) -> RunConfig:
     Raises:
         ValueError: If the objective cannot do without a teacher.
     """
-    if config.teacher is not None or not config.objective.starts_from_teacher or not _is_begun(config):
+    if config.teacher is not None or not config.objective.starts_from_teacher or not is_begun(config):
         return config
     return replace(config, objective=config.objective.without_teacher())
 

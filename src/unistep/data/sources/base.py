@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -122,6 +122,15 @@ class Source(ABC):
         if config.modality not in (None, found):
             raise ValueError(f"{self.name} has {found} data, got --data.modality {config.modality}; leave it out")
         return found
+
+    def own_shapes(self, config: DataConfig) -> Sequence[tuple[int, ...]]:
+        """Shapes of some of its files as they are, where the options decide which size they are brought to; else none.
+
+        Args:
+            config: Names the modality, where that is not the source's.
+        """
+        del config
+        return ()
 
     @abstractmethod
     def open(self, config: DataConfig) -> SourceManifest:

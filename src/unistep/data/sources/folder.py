@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LENGTH = 64
 """Most vectors of a file's text."""
+LOOKED_AT = 64
+"""Files whose own sizes are looked at."""
 
 
 class Folder(LocalSource):
@@ -71,6 +73,13 @@ class Folder(LocalSource):
         endings = [os.path.splitext(entry.name)[1].lower() for entry in self.entries]
         counts = {name: sum(ending in kind.suffixes for ending in endings) for name, kind in known.items()}
         return max(counts, key=lambda name: counts[name])
+
+    def own_shapes(self, config: DataConfig) -> list[tuple[int, ...]]:
+        """Those of files spread over the folder, as far as their headers can be read."""
+        modality: type[Modality] = registry.lookup("modality", self.modality_of(config))
+        named = [entry for entry in self.entries if has_suffix(entry.name, modality.suffixes) and not entry.trouble]
+        some = (modality.file_shape(self.path / named[i].name) for i in evenly_spaced(len(named), LOOKED_AT))
+        return [shape for shape in some if shape is not None]
 
     def open(self, config: DataConfig) -> SourceManifest:
         """Get ready to read the files.
@@ -163,7 +172,9 @@ class Folder(LocalSource):
             raise UnusableFileError(entry.trouble, recognised=False)
         found = modality.read(self.path / entry.name, options)
         return replace(
-            found, references={k: self._reference(k, e, modality, options) for k, e in entry.references.items()}
+            found,
+            notes=(*found.notes, *entry.notes),
+            references={k: self._reference(k, e, modality, options) for k, e in entry.references.items()},
         )
 
     def _reference(self, key: str, entry: Entry, modality: type[Modality], options: Any) -> np.ndarray:

@@ -14,6 +14,8 @@ from unistep.data.sources.metadata import METADATA, Line, read_metadata
 from unistep.data.sources.paths import missing_path, printable
 
 _MOST_TEXT = 10_000  # characters of a text file that are read
+LONGEST_TEXT = 1_000
+"""Characters of a file's text that are kept: an encoder reads a few dozen words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,8 @@ class Entry:
     """Files of its reference signals by the name of their condition."""
     texts: tuple[str, ...] = ()
     """What it shows, in one phrasing or several."""
+    notes: tuple[str, ...] = ()
+    """Remarks on the texts, for the summary."""
 
 
 def list_folder(path: Path, suffixes: frozenset[str] = frozenset()) -> list[Entry]:
@@ -80,6 +84,9 @@ def with_folder_labels(entries: list[Entry], suffixes: frozenset[str]) -> list[E
 def with_captions(path: Path, entries: list[Entry], suffixes: frozenset[str]) -> list[Entry]:
     """Give each file with these suffixes the text beside it: the first line of ``cat.txt`` for ``cat.png``.
 
+    The files of texts themselves are no longer listed. A text is cut where it is too long, and bytes that are not UTF-8
+    are replaced; a note says so.
+
     Args:
         path: The folder.
         entries: Its files, those with the texts among them.
@@ -87,16 +94,24 @@ def with_captions(path: Path, entries: list[Entry], suffixes: frozenset[str]) ->
     """
     beside = {entry.name for entry in entries if entry.name.endswith(".txt") and not entry.trouble}
 
-    def text_of(entry: Entry) -> tuple[str, ...]:
+    used: set[str] = set()
+
+    def captioned(entry: Entry) -> Entry:
         name = f"{os.path.splitext(entry.name)[0]}.txt"
         if name not in beside or not has_suffix(entry.name, suffixes):
-            return ()
+            return entry
+        used.add(name)
         with (path / name).open(encoding="utf-8-sig", errors="replace") as file:
             lines = (line.strip() for line in file.read(_MOST_TEXT).splitlines())
-            return tuple([line for line in lines if line][:1])
+            text = next((line for line in lines if line), "")
+        if not text:
+            return replace(entry, notes=("its text is empty",))
+        found = _with_texts(entry, (text,))
+        return replace(found, notes=(*found.notes, "its text is not UTF-8")) if "\ufffd" in text else found
 
     try:
-        return [replace(entry, texts=text_of(entry)) for entry in entries]
+        found = [captioned(entry) for entry in entries]
+        return [entry for entry in found if entry.name not in used]
     except OSError as error:
         raise ValueError(f"a text in {path} cannot be read: {error}; remove it or mend its rights") from error
 
@@ -104,7 +119,14 @@ def with_captions(path: Path, entries: list[Entry], suffixes: frozenset[str]) ->
 def _listed(path: Path, name: str, line: Line) -> Entry:
     """A file that the metadata lists, with its reference files."""
     references = {key: _entry(path / other, other) for key, other in line.references.items()}
-    return replace(_entry(path / name, name, line.label), references=references, texts=line.texts)
+    return replace(_with_texts(_entry(path / name, name, line.label), line.texts), references=references)
+
+
+def _with_texts(entry: Entry, texts: tuple[str, ...]) -> Entry:
+    """A file with its texts, cut where they are too long."""
+    cut = any(len(text) > LONGEST_TEXT for text in texts)
+    notes = (f"its text was cut to {LONGEST_TEXT:,} characters",) if cut else ()
+    return replace(entry, texts=tuple(text[:LONGEST_TEXT] for text in texts), notes=notes)
 
 
 def _entry(path: Path | os.DirEntry[str], name: str, label: Label = None) -> Entry:

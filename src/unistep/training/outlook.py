@@ -1,0 +1,152 @@
+"""What a budget buys, against what good samples want: said before training begins, with the budget that is enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unistep.core.flowmap import Denoiser
+from unistep.modalities.base import Modality
+from unistep.modalities.enough import EnoughItems
+from unistep.training.budget import Amount, parse_amount, rounded_up
+from unistep.training.choices import choose_batch
+from unistep.training.run_config import RunConfig
+from unistep.training.stages import is_begun
+
+if TYPE_CHECKING:
+    from unistep.training.resolve import ResolvedRun
+
+STUDENT_SPEED = 0.53
+"""Items per second of a student in training over its teacher's: 19 to 36 images of 64 pixels (``unistep train ect
+--data.size 64 --budget 40m`` on 5,782 images in colour, one core of an AMD EPYC). A student calls its network more often
+for an item, and its teacher, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What a model gets of one thing, and how much of it good samples want."""
+
+    who: str
+    """The model, such as ``the student``."""
+    gets: float
+    """How much it gets."""
+    wants: float
+    """How much is enough."""
+    unit: str
+    """Of what, in the plural."""
+
+    @property
+    def share(self) -> float:
+        """What it gets over what it wants."""
+        return self.gets / self.wants
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.who} gets about {counted(self.gets)} {self.unit} and wants {counted(self.wants)}"
+
+
+def needs(
+    config: RunConfig, noun: str, enough: EnoughItems | None, *, teacher: float | None, items: float, batch_size: int
+) -> list[Need]:
+    """The needs of a run, of which the one with the smallest share decides.
+
+    Args:
+        config: The run, without its teacher's stage.
+        noun: What one item is called.
+        enough: What its signals want, where that is known.
+        teacher: Items that a teacher sees in a stage of its own, where there is one to come or under way.
+        items: Items that the run itself sees.
+        batch_size: Items of its optimizer step.
+    """
+    found, objective = [], config.objective
+    student = teacher is not None or (config.teacher is not None and objective.starts_from_teacher)
+    who = "the student" if student else "the model"
+    if enough is not None and teacher is not None:
+        found.append(Need(who="the teacher", gets=teacher, wants=enough.denoiser, unit=f"{noun}s"))
+    if enough is not None and not objective.continues and not is_begun(config):
+        found.append(Need(who=who, gets=items, wants=enough.student if student else enough.denoiser, unit=f"{noun}s"))
+    if objective.least_steps:
+        found.append(Need(who=who, gets=items / batch_size, wants=objective.least_steps, unit="steps"))
+    return found
+
+
+def student_items(config: RunConfig, budget: Amount, speed: float) -> tuple[float, int]:
+    """Items that the student is to see after its own teacher, and its batch.
+
+    Args:
+        config: The whole run.
+        budget: Its budget.
+        speed: Items per second of the teacher.
+    """
+    share = budget.value * (1 - config.teacher_share)
+    items = share * STUDENT_SPEED * speed if budget.unit == "seconds" else share
+    seconds = share if budget.unit == "seconds" else None
+    chosen = choose_batch(STUDENT_SPEED * speed, seconds).value if "batch_size" in config.auto else config.batch_size
+    return items, chosen
+
+
+def too_short(resolved: ResolvedRun, whole: RunConfig, *, teacher_stage: bool, spent: float) -> list[str]:
+    """A line that says what the budget of a run is too short for, and how that is mended; none where it is enough.
+
+    Args:
+        resolved: The first stage of the run, or its only one.
+        whole: The run as it is requested.
+        teacher_stage: Whether that stage trains the teacher of another, which is forecast.
+        spent: Seconds of the budget that an earlier stage took.
+    """
+    if whole.max_steps is not None:
+        return []
+    budget, items, modality = parse_amount(whole.budget, "budget"), items_of(resolved), resolved.data.modality
+    teacher, batch_size = None, resolved.config.batch_size
+    if teacher_stage:
+        teacher = items
+        items, batch_size = student_items(whole, budget, resolved.speed)
+    config = whole if teacher_stage else resolved.config
+    enough = enough_of(modality, resolved.config)
+    worst = least_met(needs(config, resolved.noun, enough, teacher=teacher, items=items, batch_size=batch_size))
+    if worst is None or worst.share >= 1:
+        return []
+    wanted = rounded_up(spent + (budget.value - spent) / worst.share, budget.unit)
+    fixed = whole.teacher is not None or whole.init is not None or spent > 0
+    smaller = "" if fixed else _smaller(modality, worst, enough)
+    return [f"too short for good samples: {worst}; try --budget {wanted}{smaller}"]
+
+
+def items_of(resolved: ResolvedRun) -> int:
+    """Items that a stage sees."""
+    return resolved.steps * resolved.config.batch_size
+
+
+def enough_of(modality: Modality, config: RunConfig) -> EnoughItems | None:
+    """What signals want of a stage; unknown where a denoiser starts from any model but the base."""
+    based = config.init is not None and config.init == modality.default_base()
+    if config.objective.trains is Denoiser and config.init is not None and not based:
+        return None
+    return modality.enough_items(from_base=based)
+
+
+def least_met(found: Sequence[Need]) -> Need | None:
+    """The need that is furthest from being met."""
+    return min(found, key=lambda need: need.share, default=None)
+
+
+def _smaller(modality: Modality, worst: Need, enough: EnoughItems | None) -> str:
+    """The largest smaller size at which the need is met, by the number of values that an item has."""
+    kind, full = type(modality), math.prod(modality.shape)
+    for size in reversed(kind.sizes_to_consider(kind.options(), [modality.shape])):
+        values, theirs = math.prod(size.shape), size.enough_items(from_base=size.default_base() is not None)
+        wants = worst.wants
+        if worst.who == "the teacher" and enough is not None and theirs is not None:
+            wants = max(theirs.denoiser, enough.denoiser)
+        if values < full and worst.gets * full / values >= wants:
+            return f" or {size.shape_option(size.shape)}"
+    return ""
+
+
+def counted(number: float) -> str:
+    """A number in words: in whole numbers, and from a thousand on in thousands."""
+    if number < 999.5:
+        return f"{number:.0f}"
+    return f"{number / 1000:.1f}k" if number < 9_950 else f"{math.floor(number / 1000 + 0.5):,}k"
