@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class EnoughItems:
     """Items that models of one kind of signal and size should see in training, repetitions counted."""
 
-    denoiser: int
-    """Items of a denoiser, or of any model that is trained by itself."""
+    denoiser: int | None
+    """Items of a denoiser, or of any model that is trained by itself; ``None`` where that is not known."""
     student: int
     """Items of a one-step student that starts from a denoiser's weights."""

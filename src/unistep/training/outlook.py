@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from unistep.core.flowmap import Denoiser
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 STUDENT_SPEED = 0.53
 """Items per second of a student in training over its teacher's: 19 to 36 images of 64 pixels (``unistep train ect
---data.size 64 --budget 40m`` on 5,782 images in colour, one core of an AMD EPYC). A student calls its network more often
-for an item, and its teacher, too."""
+--data.size 64 --budget 40m`` on 5,782 images in colour, one core of an AMD EPYC). A student calls its network more
+often for an item, and its teacher, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,11 @@ def needs(
     found, objective = [], config.objective
     student = teacher is not None or (config.teacher is not None and objective.starts_from_teacher)
     who = "the student" if student else "the model"
-    if enough is not None and teacher is not None:
+    if enough is not None and enough.denoiser is not None and teacher is not None:
         found.append(Need(who="the teacher", gets=teacher, wants=enough.denoiser, unit=f"{noun}s"))
-    if enough is not None and not objective.continues and not is_begun(config):
-        found.append(Need(who=who, gets=items, wants=enough.student if student else enough.denoiser, unit=f"{noun}s"))
+    wants = None if enough is None else enough.student if student else enough.denoiser
+    if wants is not None and not objective.continues and not is_begun(config):
+        found.append(Need(who=who, gets=items, wants=wants, unit=f"{noun}s"))
     if objective.least_steps:
         found.append(Need(who=who, gets=items / batch_size, wants=objective.least_steps, unit="steps"))
     return found
@@ -91,8 +92,8 @@ def too_short(resolved: ResolvedRun, whole: RunConfig, *, teacher_stage: bool, s
     """A line that says what the budget of a run is too short for, and how that is mended; none where it is enough.
 
     Args:
-        resolved: The first stage of the run, or its only one.
-        whole: The run as it is requested.
+        resolved: The stage that is about to begin.
+        whole: The run as it is requested, of which that may be one of two.
         teacher_stage: Whether that stage trains the teacher of another, which is forecast.
         spent: Seconds of the budget that an earlier stage took.
     """
@@ -103,14 +104,15 @@ def too_short(resolved: ResolvedRun, whole: RunConfig, *, teacher_stage: bool, s
     if teacher_stage:
         teacher = items
         items, batch_size = student_items(whole, budget, resolved.speed)
-    config = whole if teacher_stage else resolved.config
+    config = whole if teacher_stage else resolved.config  # the latter knows the teacher that it has
     enough = enough_of(modality, resolved.config)
     worst = least_met(needs(config, resolved.noun, enough, teacher=teacher, items=items, batch_size=batch_size))
     if worst is None or worst.share >= 1:
         return []
-    wanted = rounded_up(spent + (budget.value - spent) / worst.share, budget.unit)
+    past = spent if budget.unit == "seconds" else 0.0
+    wanted = rounded_up(past + (budget.value - past) / worst.share, budget.unit)
     fixed = whole.teacher is not None or whole.init is not None or spent > 0
-    smaller = "" if fixed else _smaller(modality, worst, enough)
+    smaller = "" if fixed else _smaller(modality, worst)
     return [f"too short for good samples: {worst}; try --budget {wanted}{smaller}"]
 
 
@@ -120,11 +122,11 @@ def items_of(resolved: ResolvedRun) -> int:
 
 
 def enough_of(modality: Modality, config: RunConfig) -> EnoughItems | None:
-    """What signals want of a stage; unknown where a denoiser starts from any model but the base."""
+    """What signals want; of a denoiser that starts from any model but the base that is not known."""
     based = config.init is not None and config.init == modality.default_base()
-    if config.objective.trains is Denoiser and config.init is not None and not based:
-        return None
-    return modality.enough_items(from_base=based)
+    enough = modality.enough_items(from_base=based)
+    known = config.init is None or based or config.objective.trains is not Denoiser
+    return enough if enough is None or known else replace(enough, denoiser=None)
 
 
 def least_met(found: Sequence[Need]) -> Need | None:
@@ -132,14 +134,14 @@ def least_met(found: Sequence[Need]) -> Need | None:
     return min(found, key=lambda need: need.share, default=None)
 
 
-def _smaller(modality: Modality, worst: Need, enough: EnoughItems | None) -> str:
+def _smaller(modality: Modality, worst: Need) -> str:
     """The largest smaller size at which the need is met, by the number of values that an item has."""
     kind, full = type(modality), math.prod(modality.shape)
     for size in reversed(kind.sizes_to_consider(kind.options(), [modality.shape])):
         values, theirs = math.prod(size.shape), size.enough_items(from_base=size.default_base() is not None)
         wants = worst.wants
-        if worst.who == "the teacher" and enough is not None and theirs is not None:
-            wants = max(theirs.denoiser, enough.denoiser)
+        if worst.who == "the teacher" and theirs is not None and theirs.denoiser is not None:
+            wants = max(wants, theirs.denoiser)
         if values < full and worst.gets * full / values >= wants:
             return f" or {size.shape_option(size.shape)}"
     return ""

@@ -86,10 +86,13 @@ def train(
     if config is not None:
         require_start(config)
         check_lora(config)
+    typed = command is not None
     command = command or f"unistep.train(None, {str(out)!r}, resume=True)"
     world = start_world(device)
     try:
-        around = Surroundings(world=world, console=console, resume=command, stop=Stop(cancel), callback=callback)
+        around = Surroundings(
+            world=world, console=console, resume=command, typed=typed, stop=Stop(cancel), callback=callback
+        )
         with _opened(config, out, world, console, resume=resume) as requested:
             try:
                 return _stages(requested, out, around)
@@ -137,9 +140,9 @@ def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
         first = teacher_config(requested)
         show_line(console, "first stage: a teacher for this data")
         with _opened(first, own, around.world, console, resume=holds_run(own)) as teacher:
-            done, spent = train_stage(teacher, own, around, stage="teacher", whole=requested)
+            done, spent = train_stage(teacher, own, around, stage="teacher", whole=requested, last=False)
             if not done:
                 return False
     show_line(console, "second stage: the one-step student")
     spent = max(spent, seconds_taken(own))
-    return train_stage(student_config(requested, own), out, around, spent=spent)[0]
+    return train_stage(student_config(requested, own), out, around, spent=spent, whole=requested)[0]

@@ -1,4 +1,4 @@
-"""The size of the signals, chosen by the budget where a person gives none: what each size would get, and what it wants."""
+"""The size of the signals, chosen by the budget where a person gives none: what each size gets, and what it wants."""
 
 from __future__ import annotations
 
@@ -99,7 +99,10 @@ def choose_size(config: RunConfig, speed: Speed) -> ChosenSize:
     if len(candidates) < 2:
         return ChosenSize(config=config, rows={})
     runs = [with_options(config, kind.options_like(options, modality)) for modality in candidates]
-    outlooks = [size_outlook(run, size, speed(run, size)) for run, size in zip(runs, candidates, strict=True)]
+    timed = parse_amount(config.budget, "budget").unit == "seconds"
+    outlooks = [
+        size_outlook(run, size, speed(run, size) if timed else 1.0) for run, size in zip(runs, candidates, strict=True)
+    ]
     chosen = best_of(outlooks)
     count = source.open(config.data).count
     rows = {outlook.modality.described: outlook.described(config.budget, count) for outlook in outlooks}

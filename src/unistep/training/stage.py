@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from unistep.data import Dataset, prepare
+from unistep.data.summary import with_article
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.evaluation.reference import reference_statistics
@@ -19,6 +20,7 @@ from unistep.evaluation.roles import selection_features
 from unistep.generation.generator import Generator
 from unistep.hub.load import load
 from unistep.serialization import read_json
+from unistep.training.advice import Ended, how_it_went, next_commands, where_everything_is
 from unistep.training.checkpoint import TrainingState, newest_progress
 from unistep.training.comparison import compare
 from unistep.training.display import Display, duration, show_line, show_table
@@ -53,6 +55,8 @@ class Surroundings:
     """Where to report."""
     resume: str
     """The command that goes on after a stop."""
+    typed: bool = False
+    """Whether that is a command line, and no call in Python."""
     stop: Stop = field(default_factory=Stop)
     """Says when to stop early."""
     callback: Callback | None = None
@@ -67,6 +71,7 @@ def train_stage(
     stage: str = "student",
     spent: float = 0.0,
     whole: RunConfig | None = None,
+    last: bool = True,
 ) -> tuple[bool, float]:
     """Train one model in a folder that is held, or go on with it.
 
@@ -76,7 +81,8 @@ def train_stage(
         around: What the stages share.
         stage: What is trained.
         spent: Seconds of the budget that an earlier stage took.
-        whole: The run that this is the first stage of, where another follows.
+        whole: The run that this is a stage of, where it has several.
+        last: Whether no other stage follows, so that the end is reported.
 
     Returns:
         Whether the last step was reached, and the seconds that all sessions of the stage took.
@@ -113,7 +119,7 @@ def train_stage(
     if config.max_steps is not None and step > config.max_steps:
         raise ValueError(f"{out} has done {step} steps already; give at least as many with --max-steps")
     if not progress:
-        short = too_short(resolved, whole or config, teacher_stage=whole is not None, spent=spent)
+        short = too_short(resolved, whole or config, teacher_stage=not last, spent=spent)
         few = data_warnings(dataset) if spent == 0 else ()
         resolved = replace(resolved, warnings=(*few, *short, *resolved.warnings))
     pace = _pace(resolved, progress, out, clock)
@@ -167,7 +173,21 @@ def train_stage(
                 log.close()
             except OSError as error:
                 display.warn(f"the last numbers are not on disk: {error}")
-    _report(around, loop, out, done=done, last=whole is None, tensorboard=log is not None and log.has_tensorboard)
+    _say_how_it_ended(around, loop, done=done)
+    if done and last:
+        ended = Ended(
+            out=out,
+            whole=whole or requested,
+            resolved=resolved,
+            items=loop.step * config.batch_size,
+            seconds=loop.seconds,
+            spent=spent,
+            resume=around.resume,
+            typed=around.typed,
+        )
+        _report(console, ended, tensorboard=log is not None and log.has_tensorboard)
+    elif not done:
+        show_table(console, "where everything is", where_everything_is(out))
     return done, loop.seconds
 
 
@@ -253,8 +273,8 @@ def _pace(resolved: ResolvedRun, progress: Mapping[str, Any], out: Path, clock: 
     return Pace([Leg(step, min(clock.elapsed() / deadline.seconds, 1.0) if step else 0.0, resolved.steps)])
 
 
-def _report(around: Surroundings, loop: Loop, out: Path, *, done: bool, last: bool, tensorboard: bool) -> None:
-    """Say how it ended, where everything is and what to do next."""
+def _say_how_it_ended(around: Surroundings, loop: Loop, *, done: bool) -> None:
+    """Say whether the last step was reached, and what was skipped."""
     console = around.console
     if done:
         show_line(console, f"done: {loop.step} steps in {duration(loop.seconds)}")
@@ -263,18 +283,18 @@ def _report(around: Surroundings, loop: Loop, out: Path, *, done: bool, last: bo
         show_line(console, f"  {around.resume}")
     if loop.health.skipped:
         show_line(console, f"{loop.health.skipped} steps with a non-finite loss or gradient were skipped")
-    if done and not last:
-        return
-    rows = {
-        "model": str(out / "model"),
-        "samples": str(out / "samples"),
-        "numbers": str(out / "metrics.jsonl"),
-        "checkpoints": str(out / "checkpoints"),
-    }
-    show_table(console, "where everything is", rows)
-    name = shlex.quote(str(out))
-    following = {"draw samples": f"unistep sample {name}", "measure the quality": f"unistep evaluate {name}"}
+
+
+def _report(console: Console, ended: Ended, *, tensorboard: bool) -> None:
+    """Say what was made, where it is, what to do next, and what goes on where the run was short."""
+    config, noun = ended.resolved.config, ended.resolved.noun
+    steps = "one step" if config.model.steps == 1 else f"{config.model.steps} steps"
+    described = config.model.modality.described
+    show_line(console, f"made: a model that generates {with_article(noun)} of {described} in {steps}")
+    show_table(console, "where everything is", where_everything_is(ended.out))
+    following = next_commands(ended)
     if tensorboard:
-        following["see the curves"] = f"tensorboard --logdir {shlex.quote(str(out / 'tensorboard'))}"
-    if done:
-        show_table(console, "what to do next", following)
+        following["see the curves"] = f"tensorboard --logdir {shlex.quote(str(ended.out / 'tensorboard'))}"
+    show_table(console, "what to do next", following)
+    for line in how_it_went(ended):
+        show_line(console, line, None if line.startswith(" ") else "yellow")

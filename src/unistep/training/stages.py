@@ -39,7 +39,7 @@ def is_begun(config: RunConfig) -> bool:
 
 def like_start(config: RunConfig) -> RunConfig:
     """The run whose data comes in the shape of the one-step model that it goes on with, where nothing else is said."""
-    if not _is_begun(config) or config.init is None:
+    if not is_begun(config) or config.init is None:
         return config
     start = read_json(ModelConfig, find(config.init) / CONFIG)
     theirs, ours = start.modality.as_options(), config.data.options
