@@ -328,16 +328,17 @@ class AudioModality(Modality):
             return {"objective": {"times": LogNormal(mean=0.5, std=2.0)}, "batch_size": 32}
         if objective == "ect":
             # Few and wide gaps: the errors of many narrow ones add up, and the weight 1/(t - r) forgets what the
-            # teacher has learned at high noise.
+            # teacher has learned at high noise. The target comes from the teacher's ODE: one from the data is a mean
+            # over all sounds that the noisy one may become, and a mean of spectra is soft. As amplitudes are
+            # compressed, half of a spectrum is a fifth of a peak.
             few = {
                 "curriculum": RatioCurriculum(q=2.0, stages=2),
                 "weighting": "one",
-                "target": "data",
+                "target": "euler",
                 "guidance": 1.0,
             }
             return {
                 "objective": {"times": LogNormal(mean=1.0, std=2.0), **few},
-                "optimizer": {"lr": 3e-4, "adam_lr": 1e-4},
                 "schedule": {"decay": 0.5},
                 "batch_size": 32,
             }

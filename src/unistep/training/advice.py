@@ -152,8 +152,9 @@ def _teacher_lines(ended: Ended, teacher: Need) -> list[str]:
 
 def _examples(resolved: ResolvedRun) -> Mapping[str, str]:
     """Values of conditions that have to be given, such as a text, each an example."""
-    fields = resolved.config.model.fields
-    return {name: spec.example for name, spec in fields.items() if not spec.drawn and getattr(spec, "example", "")}
+    fields = resolved.config.model.fields.items()
+    examples = {name: getattr(spec, "example", "") for name, spec in fields if not spec.drawn}
+    return {name: example for name, example in examples.items() if example}
 
 
 def _data_options(config: RunConfig) -> str:

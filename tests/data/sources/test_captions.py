@@ -52,9 +52,42 @@ def test_metadata_gives_one_text_or_several(tmp_path):
     assert changed.fingerprint != data.fingerprint
 
 
-@pytest.mark.parametrize(("text", "message"), [(3, "line 1: text must be a text"), ("a" * 1001, "at most 1,000")])
-def test_a_wrong_text_is_named(tmp_path, text, message):
+def test_a_wrong_text_is_named(tmp_path):
     pictures(tmp_path / "p", ["a.png"])
-    (tmp_path / "p/metadata.jsonl").write_text(json.dumps({"file_name": "a.png", "text": text}), encoding="utf-8")
-    with pytest.raises(ValueError, match=message):
+    (tmp_path / "p/metadata.jsonl").write_text(json.dumps({"file_name": "a.png", "text": 3}), encoding="utf-8")
+    with pytest.raises(ValueError, match="line 1: text must be a text"):
         prepare(data_config(f"folder:{tmp_path}/p", size=8), cache_dir=tmp_path / "c", progress=False)
+
+
+def test_one_odd_text_spoils_no_folder(tmp_path, caplog):
+    """Each is a remark on its file, and what an encoder can make nothing of is no text."""
+    texts = {
+        "a": b"a red square",
+        "blank": b" \n\n",
+        "latin": "ein gr\u00fcnes Quadrat".encode("latin-1"),
+        "long": b"word " * 2_000,
+        "unknown": "\U00013000\U00013001".encode(),
+    }
+    pictures(tmp_path / "p", [f"{name}.png" for name in texts])
+    for name, text in texts.items():
+        (tmp_path / f"p/{name}.txt").write_bytes(text)
+    data = prepare(data_config(f"folder:{tmp_path}/p", size=8), cache_dir=tmp_path / "c", progress=False)
+    printed = str(data.summary)
+    for note in (
+        "its text is empty: 1 (blank.png)",
+        "its text is not UTF-8: 1 (latin.png)",
+        "its text was cut to 1,000 characters: 1 (long.png)",
+    ):
+        assert note in printed
+    assert [item.name for item in data.summary.skipped] == ["blank.txt"]
+    assert "1 of 4 values of text have no word that the encoder minilm knows, and count as none" in caplog.text
+    has = data.conditions(range(5))["text"].has_condition().tolist()
+    assert has == [True, False, True, True, False]
+
+
+def test_a_long_text_of_the_metadata_is_cut(tmp_path):
+    pictures(tmp_path / "p", ["a.png"])
+    line = {"file_name": "a.png", "text": ["a square", "a " * 5_000]}
+    (tmp_path / "p/metadata.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    data = prepare(data_config(f"folder:{tmp_path}/p", size=8), cache_dir=tmp_path / "c", progress=False)
+    assert dict(data.summary.notes) == {"its text was cut to 1,000 characters": 1}

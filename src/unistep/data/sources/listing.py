@@ -84,8 +84,8 @@ def with_folder_labels(entries: list[Entry], suffixes: frozenset[str]) -> list[E
 def with_captions(path: Path, entries: list[Entry], suffixes: frozenset[str]) -> list[Entry]:
     """Give each file with these suffixes the text beside it: the first line of ``cat.txt`` for ``cat.png``.
 
-    The files of texts themselves are no longer listed. A text is cut where it is too long, and bytes that are not UTF-8
-    are replaced; a note says so.
+    The files that texts came from are no longer listed. A text is cut where it is too long, and bytes that are not
+    UTF-8 are replaced; a note says so.
 
     Args:
         path: The folder.
@@ -100,12 +100,12 @@ def with_captions(path: Path, entries: list[Entry], suffixes: frozenset[str]) ->
         name = f"{os.path.splitext(entry.name)[0]}.txt"
         if name not in beside or not has_suffix(entry.name, suffixes):
             return entry
-        used.add(name)
         with (path / name).open(encoding="utf-8-sig", errors="replace") as file:
             lines = (line.strip() for line in file.read(_MOST_TEXT).splitlines())
             text = next((line for line in lines if line), "")
         if not text:
             return replace(entry, notes=("its text is empty",))
+        used.add(name)
         found = _with_texts(entry, (text,))
         return replace(found, notes=(*found.notes, "its text is not UTF-8")) if "\ufffd" in text else found
 
