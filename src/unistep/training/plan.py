@@ -22,7 +22,9 @@ TIMING_SECONDS = 4.0
 """How long the timing run goes on, after two steps of warm-up."""
 
 
-def images_per_second(train_step: TrainStep, optimizer: RunOptimizer, longest: float | None = None) -> float:
+def images_per_second(
+    train_step: TrainStep, optimizer: RunOptimizer, longest: float | None = None, warm: bool = False
+) -> float:
     """Training speed over all processes, from steps at a rate of zero, which leave weights and optimizer as new.
 
     Args:
@@ -30,6 +32,7 @@ def images_per_second(train_step: TrainStep, optimizer: RunOptimizer, longest: f
         optimizer: One that has taken no step.
         longest: Seconds that it may take, in place of :data:`TIMING_SECONDS`; where the first step takes longer, that
             step is the measurement.
+        warm: Whether the first step, which allocates, never is, so that one more is taken.
     """
     set_rates(optimizer, 0.0)
 
@@ -45,6 +48,8 @@ def images_per_second(train_step: TrainStep, optimizer: RunOptimizer, longest: f
     seconds, count = train_step.world.mean([timed()])[0], 1
     if longest is None or seconds < limit:
         timed()  # the second step still allocates
+        seconds, count = 0.0, 0
+    elif warm:
         seconds, count = 0.0, 0
     while seconds < limit and count < 50:
         seconds += timed()

@@ -276,7 +276,7 @@ class _Resolver:
         model, teacher, start = self._fitted(config)
         config = with_adapter(with_rehearsal(replace(config, model=model), self.data.fields, start), start)
         parts, _ = self._built(config, teacher, start)
-        return images_per_second(parts.train_step, parts.optimizer, longest or self._longest())
+        return images_per_second(parts.train_step, parts.optimizer, longest or self._longest(), longest is not None)
 
     def _fitted(self, config: RunConfig) -> tuple[ModelConfig, Generator | None, Generator | None]:
         """The model that fits the data, its teacher, and the model that its weights start from."""
