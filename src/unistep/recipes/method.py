@@ -47,6 +47,8 @@ class Method:
     """Averages of the weights; the first is the one that is sampled and shipped."""
     budget: str = "30m"
     """Time or number of examples."""
+    teacher_share: float = 0.6
+    """Share of the budget that goes to a teacher, where one is trained first."""
     batch_size: int = 64
     """Examples per optimizer step."""
     selection: SelectionConfig = SelectionConfig()
@@ -92,6 +94,7 @@ class Method:
             "schedule": self.schedule,
             "emas": self.emas,
             "budget": self.budget,
+            "teacher_share": self.teacher_share,
             "batch_size": self.batch_size,
             "selection": self.selection,
         }
