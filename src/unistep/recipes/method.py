@@ -53,7 +53,9 @@ class Method:
     """Examples per optimizer step."""
     selection: SelectionConfig = SelectionConfig()
     """Selection of the best weights; none by default."""
-    auto: tuple[Literal["network", "batch_size", "init", "size"], ...] = ("network", "batch_size", "init", "size")
+    auto: tuple[Literal["network", "batch_size", "init", "size", "noise"], ...] = (
+        "network", "batch_size", "init", "size", "noise"
+    )  # fmt: skip
     """What is chosen from the data, the budget and a timing run."""
 
     def run(
