@@ -257,15 +257,6 @@ class Modality(ABC):
     def default_codec(self) -> CodecConfig:
         """The codec that a new model of such signals has."""
 
-    def noise_shift(self, shape: tuple[int, ...]) -> float:
-        """How much larger the logarithm of the noise level is to be in training than methods have it by default.
-
-        Args:
-            shape: What the network sees of a signal.
-        """
-        del shape
-        return 0.0
-
     def feature_roles(self) -> FeatureRoles:
         """The feature networks that such signals are evaluated on where their data has none of its own.
 

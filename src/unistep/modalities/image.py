@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +32,6 @@ DEFAULT_SIZE = 32
 """Side of images from files of many sizes, in pixels."""
 SIZES = (DEFAULT_SIZE, 48, 64)
 """Sides that a budget chooses among, in pixels."""
-_NOISE_SIDE = 32  # pixels for which methods have their noise levels by default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,17 +312,6 @@ class ImageModality(Modality):
         """With the size of square images."""
         _, height, width = cls.expect(known, "image options").shape
         return replace(options, size=height) if options.size is None and height == width else options
-
-    def noise_shift(self, shape: tuple[int, ...]) -> float:
-        r""":math:`\ln(\text{size} / 32)` for images of more than 32 pixels.
-
-        Neighbours are alike, and a mean over :math:`k^2` of them has :math:`1/k` of the noise: what 32 pixels show
-        under some noise, a larger image shows under so many times as much.
-
-        References:
-            Hoogeboom et al. 2023, arXiv 2301.11093, section 2.1.
-        """
-        return max(math.log(min(shape[1:]) / _NOISE_SIDE), 0.0)
 
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """U-Nets that work at 7 to 16 pixels a side inside, cheaper with more space-to-depth.

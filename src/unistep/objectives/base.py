@@ -235,15 +235,6 @@ class ObjectiveConfig(ABC):
             f"--objective.curriculum.{curriculum.shortened_by}"
         ]
 
-    def noisier(self, by: float) -> ObjectiveConfig:
-        """The same with noise levels whose logarithms are larger by a number, where the method draws them so.
-
-        Args:
-            by: What is added to the mean of the logarithm; see :meth:`unistep.modalities.base.Modality.noise_shift`.
-        """
-        del by
-        return self
-
     def conditions(self) -> dict[str, AnyField]:
         """Conditions of the student besides the fields of the data, by name; most methods have none."""
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
@@ -31,10 +31,6 @@ class DenoisingConfig(ObjectiveConfig):
     """Share of examples that are trained without their condition, for guidance."""
     pairing: Pairing = "independent"
     """Which noise goes with which data within a batch."""
-
-    def noisier(self, by: float) -> DenoisingConfig:
-        """The same with the mean of the noise level's logarithm larger by a number."""
-        return replace(self, times=replace(self.times, mean=self.times.mean + by))
 
     def build(self, student: Map, teacher: Denoiser | None) -> Denoising:
         """The objective; it uses no teacher."""

@@ -44,10 +44,6 @@ class ECTConfig(GuidedTeacherConfig):
     pairing: Pairing = "independent"
     """Which noise goes with which data within a batch."""
 
-    def noisier(self, by: float) -> ECTConfig:
-        """The same with the mean of the noise level's logarithm larger by a number."""
-        return replace(self, times=replace(self.times, mean=self.times.mean + by))
-
     def build(self, student: Map, teacher: Denoiser | None) -> EasyConsistencyTuning:
         """The objective, on data or along the ODE of the teacher."""
         student = expects(student, ConsistencyModel)

@@ -53,9 +53,7 @@ class Method:
     """Examples per optimizer step."""
     selection: SelectionConfig = SelectionConfig()
     """Selection of the best weights; none by default."""
-    auto: tuple[Literal["network", "batch_size", "init", "size", "noise"], ...] = (
-        "network", "batch_size", "init", "size", "noise"
-    )  # fmt: skip
+    auto: tuple[Literal["network", "batch_size", "init", "size"], ...] = ("network", "batch_size", "init", "size")
     """What is chosen from the data, the budget and a timing run."""
 
     def run(

@@ -176,7 +176,7 @@ class _Resolver:
     def run(self) -> ResolvedRun:
         config = continued(self.requested)
         config = replace(config, model=fit_sampling_to_objective(config.model, config.objective))
-        config = self._with_network(self._with_base(self._with_noise(config)))
+        config = self._with_network(self._with_base(config))
         config = self._with_batch(config)
         model, teacher, start = self._fitted(config)
         config = with_adapter(with_rehearsal(replace(config, model=model), self.data.fields, start), start)
@@ -215,17 +215,6 @@ class _Resolver:
     def _left(self) -> float | None:
         """Seconds that are left for training."""
         return None if self.seconds is None else max(self.seconds - self.session.clock.elapsed(), 1.0)
-
-    def _with_noise(self, config: RunConfig) -> RunConfig:
-        """The configuration with noise levels that suit the size of the signals, where they are open."""
-        if "noise" not in config.auto:
-            return config
-        config = replace(config, auto=tuple(name for name in config.auto if name != "noise"))
-        shift = self.data.modality.noise_shift(config.model.codec.shape(self.data.modality.shape))
-        noisier = config.objective.noisier(shift)
-        if noisier != config.objective:
-            self.reasons["noise"] = f"{math.exp(shift):.2g} times as much as for small signals, which suits this size"
-        return replace(config, objective=noisier)
 
     def _with_base(self, config: RunConfig) -> RunConfig:
         """The configuration with a base that its weights start from, where that is open and one suits the signals."""

@@ -58,7 +58,7 @@ class RunConfig:
     """Number of optimizer steps, in place of a budget; such a run is the same on every day."""
     batch_size: int = 64
     """Items per optimizer step, over all processes."""
-    auto: tuple[Literal["network", "batch_size", "init", "size", "noise"], ...] = ()
+    auto: tuple[Literal["network", "batch_size", "init", "size"], ...] = ()
     """What is chosen from the data, the budget and a timing run before training begins, in place of what stands here.
     A method's recipe leaves the network, the batch size, the first weights and the size of the signals open; a value of
     your own settles it."""
