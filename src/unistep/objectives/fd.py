@@ -36,7 +36,7 @@ class FDConfig(GuidanceRangeConfig):
     representations: tuple[str, ...] = ()
     """Feature networks that are trained on, by the names that ``unistep evaluate --features`` takes; without, those
     that suit the signal. A network that is trained on no longer measures quality: select and report on others."""
-    population: int = 4096
+    population: int = 1024
     """Samples whose moments are compared with the data's, of which a batch is the newest share; more than features."""
     moments: Literal["running", "queue"] = "running"
     """``running``: exponential averages of the moments; ``queue``: the features of the last samples."""
@@ -49,7 +49,7 @@ class FDConfig(GuidanceRangeConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.population < 2:
-            raise ValueError(f"population must be at least 2 samples, got {self.population}; 4096 is usual")
+            raise ValueError(f"population must be at least 2 samples, got {self.population}; 1024 is usual")
         if self.moments not in POPULATIONS:
             raise ValueError(f"moments must be one of {', '.join(POPULATIONS)}, got {self.moments!r}")
         for name in ("conditional", "anchor"):
