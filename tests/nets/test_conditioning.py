@@ -163,7 +163,7 @@ def test_values_of_another_shape_are_refused(name: str, value: Value, message: s
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tokens": {"text": 0}}, "tokens need features"),
+        ({"tokens": {"text": 0}}, "tokens features and signals channels"),
         ({"signals": {"label": 1}}, "conditions need names of their own"),
         ({"signals": {"text": 1}}, "conditions need names of their own"),
     ],
