@@ -10,6 +10,9 @@ import torch
 from safetensors.torch import load_file
 from tiny import assert_same, make_data, make_teacher, metrics, run, run_config
 
+from unistep.core.condition import Label, LabelField, TextField, Tokens
+from unistep.data import Dataset
+from unistep.modalities.image import ImageModality
 from unistep.training import stage
 from unistep.training.selection import Selection, SelectionConfig
 
@@ -95,3 +98,17 @@ def test_two_looks_are_compared_by_their_distance() -> None:
 def test_impossible_options_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"got.* {next(iter(options.values()))}"):
         SelectionConfig(**options)
+
+
+def test_samples_have_the_texts_of_items_spread_over_the_data() -> None:
+    vectors = torch.arange(12.0)[:, None, None].expand(12, 1, 2)
+    data = Dataset.from_tensors(
+        torch.zeros(12, 1, 8, 8),
+        modality=ImageModality(size=8, channels=1),
+        fields={"text": TextField(length=1, dim=2), "label": LabelField(size=2)},
+        text=Tokens.whole(vectors),
+        label=Label(torch.zeros(12, dtype=torch.long)),
+    )
+    given = stage._given(data, range(2, 5), 6)
+    assert [*given] == ["text"]  # a label can be drawn
+    assert given["text"].tokens[:, 0, 0].tolist() == [4, 6, 8]

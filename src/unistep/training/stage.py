@@ -206,12 +206,15 @@ def _draw(resolved: ResolvedRun) -> Tensor:
     model = resolved.config.model
     generator = Generator(resolved.parts.objective.student, model, codec=resolved.parts.train_step.examples.codec)
     denoiser = model.kind == "denoiser"
-    num, dataset = model.modality.previews, resolved.data
-    # What cannot be drawn, such as a text or a reference signal, is that of items spread over the data.
-    known = dataset.conditions([i * len(dataset) // num for i in range(num)])
-    given: Any = {name: value for name, value in known.items() if not dataset.fields[name].drawn}
+    num = model.modality.previews
     steps, solver = (8, "dpmpp2m") if denoiser else (1, None)
-    return generator.sample(num, steps=steps, solver=solver, **given)
+    return generator.sample(num, steps=steps, solver=solver, **_given(resolved.data, range(num), num))
+
+
+def _given(data: Dataset, samples: range, num: int) -> dict[str, Any]:
+    """Conditions of some of ``num`` samples that cannot be drawn, such as texts: of items spread over the data."""
+    known = data.conditions([i * len(data) // num for i in samples])
+    return {name: value for name, value in known.items() if not data.fields[name].drawn}
 
 
 def _selection(resolved: ResolvedRun) -> Selection | None:
@@ -231,7 +234,8 @@ def _selection(resolved: ResolvedRun) -> Selection | None:
         moments = Moments(network.dim)
         for start in range(0, config.samples, SELECTED_AT_ONCE):
             num = min(SELECTED_AT_ONCE, config.samples - start)
-            moments.update(network(data.modality.quantised(generator.sample(num, steps=steps, seed=start))))
+            given = _given(data, range(start, start + num), config.samples)
+            moments.update(network(data.modality.quantised(generator.sample(num, steps=steps, seed=start, **given))))
         return frechet_distance(real, moments)
 
     return Selection(config, distance, f"{network.name} v{network.version}")
