@@ -134,6 +134,8 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "fashion/imm": "unistep.recipes.measured_fashion:imm",
         "fashion/drifting": "unistep.recipes.measured_fashion:drifting",
         "fashion/fd": "unistep.recipes.measured_fashion:fd",
+        "emoji/denoising": "unistep.recipes.shipped_emoji:denoising",
+        "emoji/ect": "unistep.recipes.shipped_emoji:ect",
         "notes/denoising": "unistep.recipes.shipped_notes:denoising",
         "notes/ect": "unistep.recipes.shipped_notes:ect",
         "drums/denoising": "unistep.recipes.shipped_drums:denoising",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny import IMAGES, NETWORK, make_data, make_teacher, run, run_config
 
 from unistep.codecs.identity import IdentityConfig
-from unistep.core.condition import GUIDANCE, LabelField, ScalarField
+from unistep.core.condition import GUIDANCE, Condition, LabelField, ScalarField
 from unistep.core.path import LinearFlow
 from unistep.data import DataConfig, prepare
 from unistep.evaluation.feature_loading import load_features
@@ -100,6 +101,25 @@ def test_the_model_keeps_its_kind_path_and_guidance_input(folder: Path) -> None:
     assert run(plain, folder / "plain")[0]
     assert load(folder / "plain").config.fields[GUIDANCE] == ScalarField(low=1.0, high=4.0, default=2.0)
     assert load(folder / "plain").sample(2, label=1, guidance=3.0).shape == (2, *IMAGES.shape)
+
+
+def test_samples_in_training_have_the_guidance_weights_that_the_model_takes(folder: Path, monkeypatch) -> None:
+    config = run_config("fd", folder, init=start(folder), max_steps=1)
+    drawn: list[torch.Tensor] = []
+    draw = FDConfig.sample_guidance
+
+    def seen(config: FDConfig, *given: Any) -> Condition:
+        condition = draw(config, *given)
+        drawn.append(condition[GUIDANCE].tensors["value"])
+        return condition
+
+    monkeypatch.setattr(FDConfig, "sample_guidance", seen)
+    assert run(config, folder / "run")[0]
+    weights = torch.cat(drawn)
+    assert weights.isfinite().all()
+    assert weights.min() >= 1
+    assert weights.max() <= 4
+    assert weights.std() > 0
 
 
 def test_a_denoiser_becomes_a_one_step_model(folder: Path) -> None:

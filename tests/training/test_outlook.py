@@ -78,6 +78,7 @@ def test_a_short_run_is_told_before_and_how_to_go_on_after(
     assert re.search(rf"samples +{out}/samples/00000020.png", end)
     assert f"unistep sample {out} -n 16 -o samples.png" in end
     assert f"unistep evaluate {out}" in end
+    assert f"--init {out} --budget 5m --out {out}-fd" in end
     assert "the student got 20 steps and wants 300; go on with:" in end
     assert f"  unistep train ect --out {out} --budget 6k" in end
     text = printed(replace(config, budget="0.4k"), out, resume=True)  # nothing is left to do; now from Python

@@ -142,6 +142,11 @@ class Materials(Protocol):
         """
         ...
 
+    @property
+    def guidance_range(self) -> tuple[float, float] | None:
+        """Smallest and largest guidance weight that the student takes as a condition; ``None`` where it takes none."""
+        ...
+
     def examples(self, count: int) -> Iterable[tuple[Tensor, Condition]]:
         """So many clean inputs with their conditions, spread over the data, in batches."""
         ...

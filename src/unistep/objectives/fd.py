@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import torch
@@ -74,7 +74,9 @@ class FDConfig(GuidanceRangeConfig):
     def build_in_run(self, student: Map, teacher: Denoiser | None, materials: Materials) -> FrechetObjective:
         """The objective in the representations that the options name, with the moments of the run's data."""
         found = materials.representations(self.representations, by_class=self.conditional > 0)
-        return self.build(student, teacher, found, materials.examples)
+        # Without weights in training, a model that takes them would unlearn what they do.
+        weights = materials.guidance_range if self.guidance_range is None else self.guidance_range
+        return replace(self, guidance_range=weights).build(student, teacher, found, materials.examples)
 
 
 class FrechetObjective(Objective):

@@ -82,6 +82,9 @@ def next_commands(ended: Ended) -> dict[str, str]:
     if ended.resolved.config.objective.trains is Denoiser:
         data = _data_options(ended.whole)
         rows["make it one-step"] = f"unistep train ect {data} --teacher {name} --budget {ended.whole.budget}"
+    elif not ended.resolved.config.objective.continues and model.context is None:
+        data, out = _data_options(ended.whole), shlex.quote(f"{ended.out}-fd")
+        rows["sharpen it"] = f"unistep train fd {data} --init {name} --budget 5m --out {out}"
     return rows
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unistep.codecs.base import Codec
-from unistep.core.condition import Condition, Label
+from unistep.core.condition import GUIDANCE, Condition, Label, ScalarField
 from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
 from unistep.evaluation.feature_loading import load_features
@@ -110,6 +110,12 @@ class RunMaterials:
                 )
             )
         return made
+
+    @property
+    def guidance_range(self) -> tuple[float, float] | None:
+        """That of the model's condition; see :class:`~unistep.objectives.base.Materials`."""
+        field = self._config.model.fields.get(GUIDANCE)
+        return (field.low, field.high) if isinstance(field, ScalarField) else None
 
     def examples(self, count: int) -> Iterator[tuple[Tensor, Condition]]:
         """Clean inputs with their conditions; see :class:`~unistep.objectives.base.Materials`.
