@@ -9,7 +9,19 @@ import unistep
 
 DOCS = Path(__file__).parent
 CLASSES = {"label": [label for _ in range(6) for label in range(10)]}
+TEXTS = (
+    "woman firefighter, medium-dark skin tone",
+    "man mechanic, light skin tone",
+    "couple with heart, woman, man, light skin tone",
+    "Santa Claus, light skin tone",
+    "the flag of Italy",
+    "grinning face",
+)
 SAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "emoji": (
+        f"From texts in one network call, four samples of each; in columns: {'; '.join(TEXTS)}.",
+        {"num": 24, "steps": 1, "text": [text for _ in range(4) for text in TEXTS]},
+    ),
     "fashion": ("Fashion-MNIST in one network call; each column is a class.", {"num": 60, "steps": 1, **CLASSES}),
     "fashion-teacher": (
         "The teacher from the same noise: 18 Heun steps, 35 calls, guidance 1.2.",
@@ -26,7 +38,7 @@ SAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "phrases": ("The first second of two streams, one call for each half second.", {"num": 2, "steps": 1}),
 }
 """What is drawn of each model, with its caption."""
-COLUMNS = {"fashion": 10, "fashion-teacher": 10}
+COLUMNS = {"emoji": 6, "fashion": 10, "fashion-teacher": 10}
 """Samples in a row, where each column is a class."""
 
 

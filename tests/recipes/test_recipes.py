@@ -74,7 +74,7 @@ def test_a_reproduction_is_complete(name: str) -> None:
     assert {"Data", "Hardware", "Time", "Expected"} <= set(facts(name)[1])
 
 
-@pytest.mark.parametrize("model", ["fashion", "notes", "drums", "phrases", "fashion-teacher", "notes-teacher"])
+@pytest.mark.parametrize("model", ["fashion", "notes", "drums", "phrases", "fashion-teacher", "notes-teacher", "emoji"])
 def test_a_shipped_model_names_a_recipe_that_gives_its_network(model: str) -> None:
     config = load(model).config
     made = reproductions()[config.provenance["recipe"]]
@@ -156,7 +156,14 @@ def test_a_method_trains_on_ones_own_data(name: str, signal: str, tmp_path: Path
     assert shape == ((1, 16_000) if signal == "sounds" else (3, 8, 8))
 
 
-@pytest.mark.parametrize("name", [name for name in REPRODUCTIONS if not name.startswith("fashion/")])
+@pytest.mark.parametrize("name", ["emoji/denoising", "emoji/ect"])
+def test_a_reproduction_in_colour_trains_on_ones_own_pictures(name: str, tmp_path: Path, monkeypatch) -> None:
+    config = replace(_small(reproductions()[name]), init=None)  # the base has another network than the small one
+    config = replace(config, data=replace(config.data, source=picture_archive(tmp_path / "data.npz").source))
+    assert _train(config, tmp_path, monkeypatch) == (3, 8, 8)
+
+
+@pytest.mark.parametrize("name", [name for name in REPRODUCTIONS if name.partition("/")[0] not in ("fashion", "emoji")])
 def test_a_reproduction_trains_on_ones_own_sounds(name: str, tmp_path: Path, monkeypatch) -> None:
     config = _small(reproductions()[name])
     config = replace(config, data=replace(config.data, source=sound_folder(tmp_path / "mine").source))

@@ -16,12 +16,12 @@ from unistep.core.condition import TextField
 from unistep.generation.generator import Generator
 
 TEXTS = (
-    "a smiling cat with heart-eyes",
     "woman firefighter, medium-dark skin tone",
-    "a red apple",
-    "the flag of Japan",
-    "a sun with a face",
-    "man astronaut, light skin tone",
+    "man mechanic, light skin tone",
+    "couple with heart, woman, man, light skin tone",
+    "Santa Claus, light skin tone",
+    "men holding hands, light skin tone, dark skin tone",
+    "grinning face",
 )
 """What the demo asks for."""
 EACH = 4
