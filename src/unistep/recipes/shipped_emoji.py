@@ -28,7 +28,7 @@ def denoising() -> RunConfig:
     Starts from: base-64.
     Hardware: one core of a CPU with bf16 units.
     Time: 44 minutes for 84,000 images; 23 minutes for 40,000 before them, at noise of mean -1.2 and deviation 1.2.
-    Expected: an own text found among 20 in {teacher} of samples with a guidance of 2.5.
+    Expected: what its student reaches, or better.
     """
     objective = DenoisingConfig(times=LogNormal(mean=-0.4, std=1.4))
     method = replace(consistency_methods.denoising(), objective=objective, batch_size=32, budget="70m")
@@ -42,7 +42,8 @@ def ect() -> RunConfig:
     Needs a teacher: yes; the shipped one by default.
     Hardware: one core of a CPU with bf16 units.
     Time: 40 minutes for 48,600 images.
-    Expected: an own text found among 20 in {student} of one-step samples with a guidance of 2.5.
+    Expected: the own text found among 20 in 0.66 of one-step samples with a guidance of 2.5 (features emoji-text v1;
+    chance is 0.05), 0.93 of the held-out combinations.
     """
     objective = ECTConfig(
         times=LogNormal(mean=0.5, std=2.0),
