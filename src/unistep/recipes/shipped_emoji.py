@@ -28,7 +28,7 @@ def denoising() -> RunConfig:
     Starts from: base-64.
     Hardware: one core of a CPU with bf16 units.
     Time: 44 minutes for 84,000 images; 23 minutes for 40,000 before them, at noise of mean -1.2 and deviation 1.2.
-    Expected: what its student reaches, or better.
+    Expected: the own text found among 20 in 0.69 of samples, 18 steps of DPM-Solver++ with a guidance of 2.5.
     """
     objective = DenoisingConfig(times=LogNormal(mean=-0.4, std=1.4))
     method = replace(consistency_methods.denoising(), objective=objective, batch_size=32, budget="70m")
