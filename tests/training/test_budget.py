@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tiny import run_config
 
 from unistep.training.budget import Amount, parse_amount
+from unistep.training.choices import choose_batch
 from unistep.training.ema import PowerEMA
 from unistep.training.interval import Interval
 
@@ -105,3 +106,11 @@ def test_intervals_in_steps_images_and_time(monkeypatch) -> None:
     now += 30
     assert time.due(2)
     assert not time.due(3)
+
+
+@pytest.mark.parametrize(
+    ("images", "size"),
+    [(100_000, 32), (20_000, 32), (16_000, 32), (15_000, 16), (2_000, 16), (200_000, 64), (10**9, 256)],
+)
+def test_a_batch_is_small_only_where_steps_are_few(images: int, size: int) -> None:
+    assert choose_batch(images / 600, 600).value == size

@@ -11,9 +11,11 @@ N = TypeVar("N")
 
 ENOUGH = 100_000
 """Items that a run should see: of two networks, the larger is chosen only if it sees as many within the budget."""
-DEFAULT_BATCH, SMALLEST_BATCH, LARGEST_BATCH = 64, 32, 256
-"""Items per optimizer step by default, and the limits of the choice: at the usual rates a denoiser of sprites became worse
-with more steps of 16, and better with steps of 32; see the log of experiments, 2026-11-29."""
+DEFAULT_BATCH, SMALLEST_BATCH, LARGEST_BATCH = 64, 16, 256
+"""Items per optimizer step by default, and the limits of the choice."""
+USUAL_SMALLEST, SHORT = 32, 500
+"""The smallest batch that leaves so many optimizer steps: at the usual rates a denoiser of sprites became worse with more
+steps of 16, and better with steps of 32 (the log of experiments, "Batches of 16")."""
 ENOUGH_STEPS = 2_000
 """Optimizer steps that a run should have: a smaller batch gives more of them."""
 
@@ -62,5 +64,6 @@ def choose_batch(speed: float, seconds: float | None) -> Chosen[int]:
         return Chosen(DEFAULT_BATCH, "the default")
     largest = speed * seconds / ENOUGH_STEPS
     size = 2 ** math.floor(math.log2(max(largest, 1.0)))
-    size = min(max(size, SMALLEST_BATCH), LARGEST_BATCH)
+    smallest = USUAL_SMALLEST if speed * seconds / USUAL_SMALLEST >= SHORT else SMALLEST_BATCH
+    size = min(max(size, smallest), LARGEST_BATCH)
     return Chosen(size, f"about {speed * seconds / size:,.0f} optimizer steps in this time")
