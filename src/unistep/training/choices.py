@@ -14,8 +14,8 @@ ENOUGH = 100_000
 DEFAULT_BATCH, SMALLEST_BATCH, LARGEST_BATCH = 64, 16, 256
 """Items per optimizer step by default, and the limits of the choice."""
 USUAL_SMALLEST, SHORT = 32, 500
-"""The smallest batch where it leaves so many optimizer steps: at the usual rates a denoiser of sprites became worse with
-more steps of 16 (the log of experiments, "Batches of 16")."""
+"""The smallest batch where it leaves so many optimizer steps: at the usual rates a denoiser of sprites became worse
+with more steps of 16 (the log of experiments, "Batches of 16")."""
 ENOUGH_STEPS = 2_000
 """Optimizer steps that a run should have: a smaller batch gives more of them."""
 
