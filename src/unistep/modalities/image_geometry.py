@@ -22,20 +22,16 @@ _TRANSLATION = 0.125  # standard deviation of a translation, as a part of the si
 class GeometricAugmentation(ConditionalAugmentation):
     r"""Flips, scalings, rotations and translations of an image, and the vector of nine numbers that describes them.
 
-    ===========  ===================================================  =================================================
-    numbers      change, in this order                                 drawn
-    ===========  ===================================================  =================================================
-    1            left and right exchanged                              with probability 1/2, always
-    2            top and bottom exchanged                              with probability 1/2
-    3            scaling by :math:`2^{0.2 n}`                          :math:`n` normal
-    4, 5         rotation by :math:`\theta` counter-clockwise:         :math:`\theta` even in
-                 :math:`\cos\theta - 1, \sin\theta`                   :math:`[-\pi, \pi]`
-    6, 7         stretching by :math:`2^{0.2 n}` along :math:`\phi`,    :math:`n` normal; :math:`\phi` 0 or, with
-                 squeezing across it:                                  probability 1/2, even
-                 :math:`n \cos 2\phi, n \sin 2\phi`
-    8, 9         translation to the right and down, in eighths of      both normal
-                 the size
-    ===========  ===================================================  =================================================
+    In this order, with the numbers that say what was done:
+
+    - 1: left and right exchanged, with probability 1/2, always;
+    - 2: top and bottom exchanged, with probability 1/2;
+    - 3: scaling by :math:`2^{0.2 n}`, :math:`n` normal;
+    - 4, 5: rotation by :math:`\theta` counter-clockwise, even in :math:`[-\pi, \pi]`:
+      :math:`\cos\theta - 1, \sin\theta`;
+    - 6, 7: stretching by :math:`2^{0.2 n}` along :math:`\phi` and squeezing across it, :math:`n` normal, :math:`\phi`
+      zero or, with probability 1/2, even: :math:`n \cos 2\phi, n \sin 2\phi`;
+    - 8, 9: translation to the right and down, in eighths of the size, both normal.
 
     All but the first happen with :attr:`probability` each. The angle of the stretching is doubled, unlike in the paper,
     since :math:`(n, \phi)` and :math:`(-n, \phi + \pi/2)` are one change: so the vector says all that was done, and
