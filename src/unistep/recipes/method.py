@@ -49,6 +49,8 @@ class Method:
     """Time or number of examples."""
     teacher_share: float = 0.6
     """Share of the budget that goes to a teacher, where one is trained first."""
+    finish_share: float = 0.0
+    """Share of the budget, at its end, that goes to post-training on a distribution distance."""
     batch_size: int = 64
     """Examples per optimizer step."""
     selection: SelectionConfig = SelectionConfig()
@@ -95,6 +97,7 @@ class Method:
             "emas": self.emas,
             "budget": self.budget,
             "teacher_share": self.teacher_share,
+            "finish_share": self.finish_share,
             "batch_size": self.batch_size,
             "selection": self.selection,
         }

@@ -5,8 +5,7 @@ from __future__ import annotations
 from unistep.objectives.fd import FDConfig
 from unistep.recipes.method import Method
 from unistep.training.ema import PowerEMA
-from unistep.training.optim import AdamConfig, Schedule
-from unistep.training.selection import SelectionConfig
+from unistep.training.finish import BATCH_SIZE, OPTIMIZER, SCHEDULE, SELECTION
 
 
 def fd() -> Method:
@@ -19,11 +18,11 @@ def fd() -> Method:
     return Method(
         kind="consistency",
         objective=FDConfig(),
-        optimizer=AdamConfig(lr=1e-5),
-        schedule=Schedule(warmup_steps=10, decay=0.5),
+        optimizer=OPTIMIZER,
+        schedule=SCHEDULE,
         emas=(PowerEMA(sigma_rel=0.1),),
-        batch_size=128,
-        selection=SelectionConfig(every=20),
+        batch_size=BATCH_SIZE,
+        selection=SELECTION,
         auto=("size",),  # the network is that of the model to go on with
         budget="5m",
     )

@@ -17,7 +17,7 @@ from unistep.training.outlook import Need, counted, enough_of, least_met, needs
 from unistep.training.resolve import ResolvedRun
 from unistep.training.run_config import RunConfig
 from unistep.training.run_directory import CONFIG
-from unistep.training.run_paths import TEACHER_FOLDER
+from unistep.training.run_paths import START_FOLDER, TEACHER_FOLDER
 
 FALLING = 0.03
 """Share of the loss from which on its fall over the last fifth of a run is worth going on for."""
@@ -29,6 +29,8 @@ class Ended:
 
     out: Path
     """Its folder."""
+    post_training: Path | None = None
+    """The folder of its last stage, where that was post-training."""
     whole: RunConfig
     """The run as it was requested, its teacher's stage included."""
     resolved: ResolvedRun
@@ -56,12 +58,20 @@ class Ended:
         return f"unistep.train(dataclasses.replace(config, budget={budget!r}), {str(self.out)!r}, resume=True)"
 
 
-def where_everything_is(out: Path) -> dict[str, str]:
-    """The files of a run in ``out``; of its samples the newest, which show what the model makes."""
-    previews = newest_previews(out / "samples")
+def where_everything_is(out: Path, post_training: Path | None = None) -> dict[str, str]:
+    """The files of a run in ``out``; of its samples the newest, which show what the model makes.
+
+    Args:
+        out: The folder.
+        post_training: That of its last stage, where that was post-training.
+    """
+    shown = (post_training or out) / "samples"
+    previews = newest_previews(shown)
+    before = {} if post_training is None else {"model before post-training": str(post_training / START_FOLDER)}
     return {
         "model": str(out / "model"),
-        "samples": " and ".join(map(str, previews)) if previews else str(out / "samples"),
+        **before,
+        "samples": " and ".join(map(str, previews)) if previews else str(shown),
         "numbers": str(out / "metrics.jsonl"),
         "checkpoints": str(out / "checkpoints"),
     }
@@ -100,7 +110,8 @@ def how_it_went(ended: Ended) -> list[str]:
         return _teacher_lines(ended, teacher)
     if own is not None and own.share < 1 and ended.whole.max_steps is None:
         got = parse_amount(ended.whole.budget, "budget")
-        value = ended.spent + ended.seconds / own.share if got.unit == "seconds" else got.value / own.share
+        plain = got.unit != "seconds" or ended.post_training is not None
+        value = got.value / own.share if plain else ended.spent + ended.seconds / own.share
         line = f"{own.who} got {counted(own.gets)} {own.unit} and wants {counted(own.wants)}; go on with:"
         return [line, f"  {ended.longer(rounded_up(value, got.unit))}"]
     fall = still_falling(ended.out)
@@ -113,14 +124,17 @@ def how_it_went(ended: Ended) -> list[str]:
 
 def measured_needs(ended: Ended) -> list[Need]:
     """What the models of the run got, as far as it is known what they want."""
-    config, modality = ended.resolved.config, ended.resolved.data.modality
+    config, modality, items = ended.resolved.config, ended.resolved.data.modality, ended.items
+    if ended.post_training is not None:  # what counts is what its student got
+        config = read_json(RunConfig, ended.out / CONFIG)
+        items = int((newest_progress(ended.out / "checkpoints") or {}).get("step", 0)) * config.batch_size
     own = ended.out / TEACHER_FOLDER
     progress = newest_progress(own / "checkpoints") if (own / CONFIG).is_file() else None
     seen, enough = None, enough_of(modality, config)
     if progress is not None:
         first = read_json(RunConfig, own / CONFIG)
         seen, enough = int(progress.get("step", 0)) * first.batch_size, enough_of(modality, first)
-    return needs(config, modality.noun, enough, teacher=seen, items=ended.items, batch_size=config.batch_size)
+    return needs(config, modality.noun, enough, teacher=seen, items=items, batch_size=config.batch_size)
 
 
 def still_falling(out: Path) -> float:
@@ -145,8 +159,7 @@ def _teacher_lines(ended: Ended, teacher: Need) -> list[str]:
     if got is None:
         return [f"{line}train it for longer"]
     # Its weights are the start of the next one, so what it saw counts.
-    whole = ended.spent / ended.whole.teacher_share if got.unit == "seconds" else got.value
-    budget = rounded_up(whole * (1 / teacher.share - 1), got.unit)
+    budget = rounded_up(got.value * (1 / teacher.share - 1), got.unit)
     out = shlex.quote(f"{ended.out}-2")
     data, start = _data_options(ended.whole), shlex.quote(str(own))
     command = f"unistep train {ended.whole.recipe} {data} --init {start} --budget {budget} --out {out}"

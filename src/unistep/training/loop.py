@@ -194,7 +194,7 @@ class Loop:
     def _look(self, display: Display) -> None:
         """Measure the samples of the averaged weights where it is time, and keep the weights if they are the best."""
         selection = self.selection
-        if selection is None or not selection.due(self.step):
+        if selection is None or not selection.due(self.step, end=self.step >= self.total):
             return
         began, alone = pace_module.now(), self.options.parallel == "ddp"
         distance = 0.0
@@ -323,6 +323,7 @@ class Loop:
             "seconds": self.clock.elapsed(),
             "skipped": self.health.skipped,
             "plans": self.pace.up_to(self.step),
+            "over": self.over,
         }
         self.files.checkpoint(snapshot, progress)
 

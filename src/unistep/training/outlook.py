@@ -12,6 +12,7 @@ from unistep.modalities.base import Modality
 from unistep.modalities.enough import EnoughItems
 from unistep.training.budget import Amount, parse_amount, rounded_up
 from unistep.training.choices import choose_batch
+from unistep.training.finish import share_of
 from unistep.training.run_config import RunConfig
 from unistep.training.stages import is_begun
 
@@ -73,15 +74,16 @@ def needs(
     return found
 
 
-def student_items(config: RunConfig, budget: Amount, speed: float) -> tuple[float, int]:
+def student_items(config: RunConfig, budget: Amount, speed: float, finish: float = 0.0) -> tuple[float, int]:
     """Items that the student is to see after its own teacher, and its batch.
 
     Args:
         config: The whole run.
         budget: Its budget.
         speed: Items per second of the teacher.
+        finish: Share of the budget that is kept for post-training.
     """
-    share = budget.value * (1 - config.teacher_share)
+    share = budget.value * (1 - config.teacher_share - finish)
     items = share * STUDENT_SPEED * speed if budget.unit == "seconds" else share
     seconds = share if budget.unit == "seconds" else None
     chosen = choose_batch(STUDENT_SPEED * speed, seconds).value if "batch_size" in config.auto else config.batch_size
@@ -103,7 +105,7 @@ def too_short(resolved: ResolvedRun, whole: RunConfig, *, teacher_stage: bool, s
     teacher, batch_size = None, resolved.config.batch_size
     if teacher_stage:
         teacher = items
-        items, batch_size = student_items(whole, budget, resolved.speed)
+        items, batch_size = student_items(whole, budget, resolved.speed, share_of(whole, len(resolved.data)))
     config = whole if teacher_stage else resolved.config  # the latter knows the teacher that it has
     enough = enough_of(modality, resolved.config)
     worst = least_met(needs(config, resolved.noun, enough, teacher=teacher, items=items, batch_size=batch_size))

@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from unistep.data import prepare
 from unistep.modalities.base import Modality
 from unistep.training.build import require_start
 from unistep.training.display import show_line, show_table
+from unistep.training.finish import finish_config, hold_start, share_of
 from unistep.training.loop import Callback
 from unistep.training.lora import check_lora
 from unistep.training.parallel import World, is_rank_zero, start_world, stop_world
@@ -27,10 +29,13 @@ from unistep.training.run_directory import (
     run_lock,
     write_requested,
 )
-from unistep.training.run_paths import TEACHER_FOLDER
+from unistep.training.run_paths import FINISH_FOLDER, TEACHER_FOLDER
 from unistep.training.sizes import choose_size
 from unistep.training.stage import Surroundings, train_stage
 from unistep.training.stages import (
+    before_finish,
+    is_begun,
+    is_complete,
     like_start,
     needs_own_teacher,
     seconds_taken,
@@ -56,7 +61,8 @@ def train(
 
     Where the objective needs a teacher and none is named, one is trained first, on the same data and within the same
     budget: it gets ``config.teacher_share`` of it and its own run in ``out/teacher``. Once the student has begun, its
-    teacher stays what it is: a new number of steps is the student's share.
+    teacher stays what it is: a new number of steps is the student's share. With ``config.finish_share`` the student is
+    post-trained at the end, in ``out/finish``, and the result takes its place in ``out/model``.
 
     Args:
         config: What to train; ``None``, with ``resume``, goes on with whatever lies in ``out``.
@@ -132,17 +138,45 @@ def _with_size(requested: RunConfig, world: World, console: Console) -> RunConfi
 
 
 def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
-    """Train the teacher, where the run has to, and the student."""
+    """Train the teacher, where the run has to, and the student, and post-train that, where the run says so."""
+    console, spent = around.console, 0.0
+    finish = 0.0 if requested.finish_share == 0 or is_begun(requested) else _finish_share(requested, around)
     if not needs_own_teacher(requested):
-        return train_stage(without_teacher(like_start(requested)), out, around)[0]
-    own, console, spent = out / TEACHER_FOLDER, around.console, 0.0
-    if not (out / CONFIG).exists():
-        first = teacher_config(requested)
-        show_line(console, "first stage: a teacher for this data")
-        with _opened(first, own, around.world, console, resume=holds_run(own)) as teacher:
-            done, spent = train_stage(teacher, own, around, stage="teacher", whole=requested, last=False)
-            if not done:
-                return False
-    show_line(console, "second stage: the one-step student")
-    spent = max(spent, seconds_taken(own))
-    return train_stage(student_config(requested, own), out, around, spent=spent, whole=requested)[0]
+        student = before_finish(without_teacher(like_start(requested)), finish)
+        whole = requested if finish else None
+    else:
+        own = out / TEACHER_FOLDER
+        if not (out / CONFIG).exists():
+            first = teacher_config(requested)
+            show_line(console, "first stage: a teacher for this data")
+            with _opened(first, own, around.world, console, resume=holds_run(own)) as teacher:
+                done, spent = train_stage(teacher, own, around, stage="teacher", whole=requested, last=False)
+                if not done:
+                    return False
+        spent = max(spent, seconds_taken(own))
+        student, whole = student_config(requested, own, finish), requested
+    if not finish:
+        if needs_own_teacher(requested):
+            show_line(console, "second stage: the one-step student")
+        return train_stage(student, out, around, spent=spent, whole=whole)[0]
+    if not (out / FINISH_FOLDER).is_dir() or not is_complete(student, out):
+        show_line(console, f"{'second' if needs_own_teacher(requested) else 'first'} stage: the one-step student")
+        if not train_stage(student, out, around, spent=spent, whole=whole, last=False)[0]:
+            return False
+        around.world.run_on_rank_zero(lambda: hold_start(out))
+    return _finish(requested, out, around, finish, spent + seconds_taken(out))
+
+
+def _finish_share(requested: RunConfig, around: Surroundings) -> float:
+    """The share of the budget that post-training gets; its data is prepared here, as their number decides."""
+    around.world.run_on_rank_zero(lambda: len(prepare(requested.data, progress=True)))
+    return share_of(requested, len(prepare(requested.data, progress=False)))
+
+
+def _finish(requested: RunConfig, out: Path, around: Surroundings, share: float, spent: float) -> bool:
+    """Post-train the student, and let the result take its place."""
+    own = out / FINISH_FOLDER
+    show_line(around.console, "last stage: post-training on a distribution distance (--finish-share 0 goes without)")
+    last = finish_config(requested, out, share)
+    with _opened(last, own, around.world, around.console, resume=holds_run(own)) as found:
+        return train_stage(found, own, around, stage="finish", spent=spent, whole=requested, finishes=out)[0]

@@ -45,6 +45,10 @@ class RunConfig:
     a teacher and its old data has conditions, such as texts, that tell it from the new."""
     teacher_share: float = 0.6
     """Share of the budget that goes to training a teacher first, where the objective needs one and none is named."""
+    finish_share: float = 0.0
+    """Share of the budget, at its end, in which a one-step model is post-trained on a distribution distance, as by
+    ``unistep train fd``; 0 for none. Runs of less than 500 items, and those in which it would be less than a minute,
+    go without."""
     optimizer: OptimizerConfig = MuonConfig()
     """Optimizer and its rates."""
     schedule: Schedule = Schedule()
@@ -109,5 +113,10 @@ class RunConfig:
             raise ValueError(f"rehearsal is a share of each batch, from 0 (none) to below 1, got {self.rehearsal}")
         if not 0 < self.teacher_share < 1:
             raise ValueError(f"teacher_share must be between 0 and 1, got {self.teacher_share}")
+        if not 0 <= self.finish_share < 1 - self.teacher_share:
+            raise ValueError(
+                f"finish_share must be from 0 (none) to below {1 - self.teacher_share:g}, what the teacher leaves, got "
+                f"{self.finish_share}"
+            )
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {self.threads}")

@@ -17,6 +17,7 @@ from unistep.training.checkpoint import checkpoints
 from unistep.training.run_config import RunConfig
 from unistep.training.run_paths import (
     OWN_TEACHER,
+    START_FOLDER,
     TEACHER_FOLDER,
     check_moved_data,
     find_own_teacher,
@@ -147,9 +148,15 @@ def going_on(resolved: RunConfig, requested: RunConfig) -> RunConfig:
     changed = {key: getattr(requested, key) for key in (*LOOSE, "data", "budget")}
     if requested.teacher == OWN_TEACHER:  # which an earlier version wrote as a path
         changed["teacher"] = OWN_TEACHER
+    changed["init"] = requested.init if _same_start(resolved, requested) else resolved.init
     # Where a budget in items was resolved into steps, it stays what it was resolved into.
     same_length = requested.max_steps is None and requested.budget == resolved.budget
     return replace(resolved, **changed, max_steps=resolved.max_steps if same_length else requested.max_steps)
+
+
+def _same_start(resolved: RunConfig, requested: RunConfig) -> bool:
+    """Whether both start from the model in the folder of a run, which may have been moved."""
+    return all(c.init is not None and Path(c.init).name == START_FOLDER for c in (resolved, requested))
 
 
 def missing_folders(out: Path) -> list[Path]:

@@ -12,6 +12,8 @@ from unistep.training.run_config import RunConfig
 
 TEACHER_FOLDER = "teacher"
 """Where, inside a run's folder, the teacher's own run lies."""
+FINISH_FOLDER, START_FOLDER = "finish", "start"
+"""Where the run that post-trains the student lies, and in its folder the student that it starts from."""
 OWN_TEACHER = f"run:{TEACHER_FOLDER}/model"
 """How a configuration names the teacher in the run's own folder, wherever that folder is."""
 
@@ -36,13 +38,20 @@ def without_own_teacher(config: RunConfig, out: Path) -> RunConfig:
 
 
 def find_own_teacher(stored: RunConfig, requested: RunConfig, out: Path) -> RunConfig:
-    """What a run was begun with, its own teacher named as such also where an earlier version wrote a path.
+    """What a run was begun with, its own teacher named as such also where an earlier version wrote a path, and the
+    model in its folder that it starts from named as it is now.
 
     The folder may have been moved since, so only the end of the path counts; whether it is still that teacher, the
     hash of its weights in the checkpoints shows.
     """
     own = requested.teacher == OWN_TEACHER and _ends_as_own(stored.teacher) and _own_model(out).is_dir()
-    return replace(stored, teacher=OWN_TEACHER) if own else stored
+    stored = replace(stored, teacher=OWN_TEACHER) if own else stored
+    return replace(stored, init=requested.init) if starts_in(requested, out) else stored
+
+
+def starts_in(config: RunConfig, out: Path) -> bool:
+    """Whether a run starts from the model that lies in its own folder, wherever that is."""
+    return config.init is not None and Path(config.init) == out / START_FOLDER
 
 
 def may_have_moved(stored: DataConfig, requested: DataConfig) -> bool:

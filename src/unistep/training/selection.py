@@ -58,9 +58,14 @@ class Selection:
             return False
         return len(self.looks) - 1 - self.looks.index(self.best) >= self.config.patience
 
-    def due(self, step: int) -> bool:
-        """Whether to look after a step; also at step 0, so that training must improve on the first weights."""
-        return step % self.config.every == 0 and not any(step == seen for seen, _ in self.looks)
+    def due(self, step: int, *, end: bool = False) -> bool:
+        """Whether to look after a step; also at step 0, so that training must improve on the first weights.
+
+        Args:
+            step: Number of the step.
+            end: Whether it is the last one, after which there is always a look.
+        """
+        return (end or step % self.config.every == 0) and not any(step == seen for seen, _ in self.looks)
 
     def look(self, step: int, distance: float, average: Sequence[Tensor]) -> None:
         """Take in what was seen.

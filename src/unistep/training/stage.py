@@ -25,6 +25,7 @@ from unistep.training.checkpoint import TrainingState, newest_progress
 from unistep.training.comparison import compare
 from unistep.training.display import Display, duration, show_line, show_table
 from unistep.training.ema import EMA
+from unistep.training.finish import publish
 from unistep.training.log import MetricsLog
 from unistep.training.loop import Callback, Loop
 from unistep.training.outlook import too_short
@@ -39,6 +40,7 @@ from unistep.training.run_directory import CONFIG, going_on, write_config
 from unistep.training.run_files import RunFiles
 from unistep.training.run_paths import teacher_of
 from unistep.training.selection import Selection
+from unistep.training.stages import length_of
 from unistep.training.stop import Stop
 
 SELECTED_AT_ONCE = 64
@@ -72,6 +74,7 @@ def train_stage(
     spent: float = 0.0,
     whole: RunConfig | None = None,
     last: bool = True,
+    finishes: Path | None = None,
 ) -> tuple[bool, float]:
     """Train one model in a folder that is held, or go on with it.
 
@@ -83,6 +86,7 @@ def train_stage(
         spent: Seconds of the budget that an earlier stage took.
         whole: The run that this is a stage of, where it has several.
         last: Whether no other stage follows, so that the end is reported.
+        finishes: The run whose model this stage's replaces at its end; the report is that run's.
 
     Returns:
         Whether the last step was reached, and the seconds that all sessions of the stage took.
@@ -119,7 +123,7 @@ def train_stage(
     if config.max_steps is not None and step > config.max_steps:
         raise ValueError(f"{out} has done {step} steps already; give at least as many with --max-steps")
     if not progress:
-        short = too_short(resolved, whole or config, teacher_stage=not last, spent=spent)
+        short = too_short(resolved, whole or config, teacher_stage=stage == "teacher", spent=spent)
         few = data_warnings(dataset) if spent == 0 else ()
         resolved = replace(resolved, warnings=(*few, *short, *resolved.warnings))
     pace = _pace(resolved, progress, out, clock)
@@ -137,7 +141,7 @@ def train_stage(
     files = RunFiles(
         out,
         config.keep,
-        {**parts.identity, "length": _length(config)},
+        {**parts.identity, "length": length_of(config)},
         config.model,
         config.recipe,
         provenance,
@@ -167,6 +171,8 @@ def train_stage(
         done = loop.run(display, log)
         if done and last and world.is_rank_zero:
             _compare(resolved, loop, files, around, log)
+        if done and finishes is not None:
+            world.run_on_rank_zero(lambda: publish(finishes))
     finally:
         if log is not None:
             try:
@@ -176,7 +182,8 @@ def train_stage(
     _say_how_it_ended(around, loop, done=done)
     if done and last:
         ended = Ended(
-            out=out,
+            out=finishes or out,
+            post_training=None if finishes is None else out,
             whole=whole or requested,
             resolved=resolved,
             items=loop.step * config.batch_size,
@@ -261,17 +268,12 @@ def _compare(resolved: ResolvedRun, loop: Loop, files: RunFiles, around: Surroun
     files.note("distance", found.described)
 
 
-def _length(config: RunConfig) -> str:
-    """How long the run is to be, as a checkpoint remembers it."""
-    return config.budget if config.max_steps is None else f"{config.max_steps} steps"
-
-
 def _pace(resolved: ResolvedRun, progress: Mapping[str, Any], out: Path, clock: Clock) -> Pace:
     """The plans of the run: those that it had, unless it was given another length."""
     config, deadline = resolved.config, resolved.deadline()
     if deadline is None:
         return Pace([Leg(0, 0.0, resolved.steps)])
-    if progress.get("plans") and progress.get("length") == _length(config):
+    if progress.get("plans") and progress.get("length") == length_of(config):
         return Pace(known_plans(progress["plans"], out))
     step = int(progress.get("step", 0))
     return Pace([Leg(step, min(clock.elapsed() / deadline.seconds, 1.0) if step else 0.0, resolved.steps)])
@@ -295,7 +297,7 @@ def _report(console: Console, ended: Ended, *, tensorboard: bool) -> None:
     steps = "one step" if config.model.steps == 1 else f"{config.model.steps} steps"
     described = config.model.modality.described
     show_line(console, f"made: a model that generates {with_article(noun)} of {described} in {steps}")
-    show_table(console, "where everything is", where_everything_is(ended.out))
+    show_table(console, "where everything is", where_everything_is(ended.out, ended.post_training))
     following = next_commands(ended)
     if tensorboard:
         following["see the curves"] = f"tensorboard --logdir {shlex.quote(str(ended.out / 'tensorboard'))}"

@@ -88,10 +88,15 @@ def teacher_config(config: RunConfig) -> RunConfig:
     )
 
 
-def student_config(config: RunConfig, own: Path) -> RunConfig:
+def student_config(config: RunConfig, own: Path, finish: float = 0.0) -> RunConfig:
     """The run that trains the student of the teacher in ``own``, with what that has left of the budget.
 
-    A deadline is that of the whole run: see :func:`seconds_taken`.
+    A deadline is that of both: see :func:`seconds_taken`.
+
+    Args:
+        config: The whole run.
+        own: The folder of its own teacher.
+        finish: Share of the budget that is kept for post-training.
 
     Raises:
         ValueError: If nothing is left.
@@ -105,16 +110,33 @@ def student_config(config: RunConfig, own: Path) -> RunConfig:
     student = replace(config, teacher=OWN_TEACHER, init=None)
     if config.max_steps is None:
         timed = parse_amount(config.budget, "budget").unit == "seconds"
-        return student if timed else _scaled(student, 1 - config.teacher_share)
+        return before_finish(student, finish) if timed else _scaled(student, 1 - config.teacher_share - finish)
     taken = read_json(RunConfig, own / CONFIG).max_steps
     taken = _progress(own).get("step", 0) if taken is None else taken
-    if config.max_steps <= taken:
+    total = before_finish(config, finish).max_steps or 0
+    if total <= taken:
         raise ValueError(f"the teacher's stage took {taken} steps; give more with --max-steps, got {config.max_steps}")
-    return replace(student, max_steps=config.max_steps - taken)
+    return replace(student, max_steps=total - taken)
+
+
+def before_finish(config: RunConfig, finish: float) -> RunConfig:
+    """The run without the share of its budget that is kept for post-training."""
+    return _scaled(config, 1 - finish) if finish else config
+
+
+def is_complete(config: RunConfig, out: Path) -> bool:
+    """Whether the run in ``out`` has reached the end that ``config`` gives it."""
+    progress = _progress(out)
+    return bool(progress.get("over")) and progress.get("length") == length_of(config)
+
+
+def length_of(config: RunConfig) -> str:
+    """How long a run is to be, as a checkpoint remembers it."""
+    return config.budget if config.max_steps is None else f"{config.max_steps} steps"
 
 
 def seconds_taken(own: Path) -> float:
-    """Seconds that the teacher in ``own`` took of the budget."""
+    """Seconds that the stage in ``own`` took of the budget."""
     return float(_progress(own).get("seconds", 0.0))
 
 

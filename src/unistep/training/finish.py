@@ -1,0 +1,123 @@
+"""The last stage of a run: its one-step model is post-trained on a distribution distance, and then takes its place.
+
+The stage is a run of its own in ``out/finish``, which starts from a copy of the student in ``out/finish/start``. When
+it has ended, its model replaces that in ``out/model``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from unistep.core.flowmap import Denoiser
+from unistep.files import remove_folder, replacing_folder, unwritable
+from unistep.hub.save import WEIGHTS
+from unistep.objectives.fd import FDConfig
+from unistep.training.budget import parse_amount
+from unistep.training.checkpoint import checkpoints
+from unistep.training.ema import PowerEMA
+from unistep.training.optim import AdamConfig, Schedule
+from unistep.training.run_config import RunConfig
+from unistep.training.run_paths import FINISH_FOLDER, START_FOLDER
+from unistep.training.selection import SelectionConfig
+from unistep.weights import read_weights, weights_hash
+
+OBJECTIVE = FDConfig()
+"""Its loss: the representations that suit the signal."""
+OPTIMIZER, SCHEDULE = AdamConfig(lr=1e-5), Schedule(warmup_steps=10, decay=0.5)
+"""Of post-training: weights move little, so that the moments of the population follow them."""
+SELECTION = SelectionConfig(every=20, samples=1000)
+"""How post-training is watched."""
+BATCH_SIZE = 128
+"""Samples of a step of post-training; the population is a multiple of it."""
+SHORTEST = 60.0
+"""Seconds from which on post-training is worth its set-up."""
+FEWEST = 500
+"""Items from which on their moments say more than the items themselves, which a model would learn by heart."""
+
+
+def share_of(config: RunConfig, items: int | None = None) -> float:
+    """The share of a run's budget that is left for post-training; 0 where the run has no such stage.
+
+    Args:
+        config: The whole run.
+        items: Items of its data, where they are known.
+    """
+    trains = config.objective.trains
+    suits = trains is not Denoiser and not config.objective.continues and config.model.context is None
+    if not suits or config.lora.rank or config.rehearsal or (items is not None and items < FEWEST):
+        return 0.0
+    if config.max_steps is None:
+        amount = parse_amount(config.budget, "budget")
+        if amount.unit == "seconds" and amount.value * config.finish_share < SHORTEST:
+            return 0.0
+    return config.finish_share
+
+
+def finish_config(config: RunConfig, out: Path, share: float) -> RunConfig:
+    """The run that post-trains the student of ``config`` in ``out``.
+
+    Args:
+        config: The whole run.
+        out: Its folder.
+        share: See :func:`share_of`.
+    """
+    last = replace(
+        config,
+        recipe=f"{config.recipe}, finish",
+        objective=OBJECTIVE,
+        optimizer=OPTIMIZER,
+        schedule=SCHEDULE,
+        emas=(PowerEMA(sigma_rel=0.1),),
+        selection=SELECTION,
+        batch_size=BATCH_SIZE,
+        accumulation=1,
+        auto=(),
+        teacher=None,
+        init=str(out / FINISH_FOLDER / START_FOLDER),
+        rehearsal=0.0,
+        start_report=0,
+        finish_share=0.0,
+    )
+    if config.max_steps is not None:
+        return replace(last, max_steps=max(1, round(config.max_steps * share)))
+    amount = parse_amount(config.budget, "budget")
+    return last if amount.unit == "seconds" else replace(last, budget=f"{amount.value * share / 1e3:.3f}k")
+
+
+def hold_start(out: Path) -> None:
+    """Copy the student, from which post-training starts; a post-training of another student is taken back.
+
+    Raises:
+        ValueError: If it cannot be written.
+    """
+    own = out / FINISH_FOLDER
+    held, student = own / START_FOLDER / WEIGHTS, out / "model" / WEIGHTS
+    same = held.is_file() and weights_hash(read_weights(held)) == weights_hash(read_weights(student))
+    if same and checkpoints(own / "checkpoints"):
+        return
+    try:
+        if own.is_dir():
+            remove_folder(own)
+        own.mkdir()
+        _copy(out / "model", own / START_FOLDER)
+    except OSError as error:
+        raise unwritable(f"cannot write {own}: {error.strerror or error}", error) from None
+
+
+def publish(out: Path) -> None:
+    """Let the finished model take the place of the student in ``out/model``; the student stays in the stage's folder.
+
+    Raises:
+        ValueError: If it cannot be written.
+    """
+    try:
+        _copy(out / FINISH_FOLDER / "model", out / "model")
+    except OSError as error:
+        raise unwritable(f"cannot write {out / 'model'}: {error.strerror or error}", error) from None
+
+
+def _copy(model: Path, to: Path) -> None:
+    with replacing_folder(to) as temporary:
+        shutil.copytree(model, temporary, dirs_exist_ok=True)
