@@ -10,6 +10,7 @@ For data :math:`N(m, s^2)` in each coordinate the marginal on a path is :math:`N
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,44 @@ from torch import Tensor, nn
 from unistep.core.flowmap import ConsistencyModel, Denoiser
 from unistep.core.path import LinearFlow, Path, TrigFlow, VarianceExploding, VariancePreserving, expand_to
 
+
+@dataclass(frozen=True, kw_only=True)
+class CosinePath(Path):
+    r"""A path from outside the package: :math:`\alpha_t = \cos(\pi t / 2), \sigma_t = \sin(\pi t / 2)`."""
+
+    @property
+    def t_min(self) -> float:
+        return math.atan(0.002) * 2 / math.pi
+
+    @property
+    def t_max(self) -> float:
+        return math.atan(80.0) * 2 / math.pi
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return (0.5 * math.pi * t).cos()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return (0.5 * math.pi * t).sin()
+
+    def d_alpha(self, t: Tensor) -> Tensor:
+        return -0.5 * math.pi * self.sigma(t)
+
+    def d_sigma(self, t: Tensor) -> Tensor:
+        return 0.5 * math.pi * self.alpha(t)
+
+    def time_at(self, ratio: Tensor) -> Tensor:
+        return ratio.atan() * 2 / math.pi
+
+
 PATHS: dict[str, Path] = {
     "ve": VarianceExploding(),
     "trig": TrigFlow(),
     "linear": LinearFlow(),
     "vp": VariancePreserving(),
 }
-"""Every path with its defaults."""
+"""Every path of the package with its defaults."""
+ANY_PATH: dict[str, Path] = {**PATHS, "elsewhere": CosinePath()}
+"""Those, and one from outside the package."""
 
 
 class GaussianDenoiser(Denoiser):

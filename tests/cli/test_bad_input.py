@@ -338,3 +338,11 @@ def test_memory_is_that_of_the_machine_or_of_its_container(tmp_path, monkeypatch
     (tmp_path / "none").write_text("max\n")
     monkeypatch.setattr(limits, "_LIMITS", (str(tmp_path / "none"), str(tmp_path / "max"), str(tmp_path / "gone")))
     assert limits.memory() == 2**20
+
+
+def test_a_few_samples_are_drawn_without_asking_for_the_memory(monkeypatch):
+    """Asking reads files of the system, which takes as long as a tenth of a small network's call."""
+    monkeypatch.setattr(limits, "memory", lambda: 0)
+    limits.check_fits(64, limits.ALWAYS // 4 // 64)
+    with pytest.raises(ValueError, match="draw them in several calls"):
+        limits.check_fits(64, limits.ALWAYS // 4 // 64 + 1)

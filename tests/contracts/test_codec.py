@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from contracts.outside_stream import DifferencesConfig
 from training.tiny import run_config
 from unistep import registry
 from unistep.codecs.autoencoder import AutoencoderConfig
@@ -73,6 +74,7 @@ CHUNKED: dict[str, tuple[CodecConfig, tuple[int, ...]]] = {
     "identity": (IdentityConfig(chunk=8), (2, 16)),
     "frames of an image": (IdentityConfig(chunk=4, bounded=False), (1, 6, 8)),
     "spectrum": (SpectrumConfig(n_fft=16, hop=8, chunk=4), (1, 64)),
+    "from elsewhere": (DifferencesConfig(chunk=8), (2, 16)),
 }
 AUTOENCODER = AutoencoderConfig(widths=(8,), latents=2)
 

@@ -16,6 +16,7 @@ import torch
 
 import unistep
 from unistep import registry
+from unistep.cli.main import main
 from unistep.core.condition import Label, Scalar, Signal, Tokens
 from unistep.core.flowmap import ConsistencyModel
 from unistep.core.path import VarianceExploding
@@ -123,6 +124,13 @@ def test_it_is_used_from_the_command_line(trained: Path, tmp_path: Path) -> None
         )
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.png").is_file()
+
+
+def test_a_recipe_takes_it_by_name(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data.npz", 40)
+    words = f"train denoising --data npz:{data} --model.network perceptron --model.network.hidden 5 --max-steps 2"
+    assert main([*words.split(), "--batch-size", "8", "--device", "cpu", "--out", str(tmp_path / "run")]) == 0
+    assert unistep.load(tmp_path / "run").config.network.hidden == 5  # type: ignore[attr-defined]
 
 
 def test_without_its_package_the_model_is_refused_in_one_line(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

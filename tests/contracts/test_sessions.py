@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from cli.standins import save_stream
+from contracts.outside_stream import DifferencesConfig, FollowingConfig
+from unistep.codecs.base import CodecConfig
 from unistep.codecs.identity import IdentityConfig
 from unistep.core.condition import LabelField
 from unistep.generation.generator import Generator
@@ -18,18 +20,19 @@ from unistep.generation.model_config import ModelConfig
 from unistep.generation.session import StreamState
 from unistep.hub import load
 from unistep.modalities.tensor import TensorModality
+from unistep.nets.config import NetworkConfig
 from unistep.nets.unet import UNetConfig
 
+UNET = UNetConfig(dims=2, patch=1, widths=(8,), blocks=(1,), middle_blocks=1, head_dim=8, embedding_dim=16, context=4)
 
-def frames_model() -> Generator:
+
+def frames_model(network: NetworkConfig, codec: CodecConfig) -> Generator:
     """A model of frames along the last axis of tensors, with random weights: 2 channels of 6 rows, 8 frames a chunk."""
     config = ModelConfig(
         kind="consistency",
-        network=UNetConfig(
-            dims=2, patch=1, widths=(8,), blocks=(1,), middle_blocks=1, head_dim=8, embedding_dim=16, context=4
-        ),
+        network=network,
         modality=TensorModality(shape=(2, 6, 16)),
-        codec=IdentityConfig(chunk=8, bounded=False, scale=0.5),
+        codec=codec,
         context=Context(frames=4, changing=("label",)),
         fields={"label": LabelField(size=5)},
         steps=2,
@@ -42,11 +45,13 @@ def frames_model() -> Generator:
     return Generator(model, config, "frames")
 
 
-@pytest.fixture(scope="module", params=["audio", "frames of tensors"])
+@pytest.fixture(scope="module", params=["audio", "frames of tensors", "outside"])
 def g(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator:
     if request.param == "audio":
         return load(save_stream(tmp_path_factory.mktemp("stream") / "phrases"))
-    return frames_model()
+    if request.param == "outside":
+        return frames_model(FollowingConfig(), DifferencesConfig(chunk=8))
+    return frames_model(UNET, IdentityConfig(chunk=8, bounded=False, scale=0.5))
 
 
 def alone(g: Generator, seed: int, count: int) -> Tensor:

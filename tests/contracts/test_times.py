@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analytic import PATHS
+from analytic import ANY_PATH
 from unistep import registry
 from unistep.core.condition import as_condition
 from unistep.core.flowmap import AnyDenoiser, ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, c_noise
@@ -29,6 +29,12 @@ BATCH, FRAMES = 2, 3
 SHAPE = (BATCH, 1, FRAMES, 2, 2)
 DOUBLE = torch.float64
 EPS = torch.finfo(DOUBLE).eps
+
+
+@pytest.fixture(params=ANY_PATH)
+def path(request: pytest.FixtureRequest) -> Path:
+    """Each path of the package, and one from elsewhere, in turn."""
+    return ANY_PATH[request.param]
 
 
 class FrameNet(nn.Module):
@@ -73,15 +79,15 @@ def check(fn: Callable[..., Tensor], *times: Tensor) -> None:
     close(fn(*(t.view(BATCH, 1, 1, 1, 1).expand(BATCH, 1, FRAMES, 1, 1) for t in one)), fn(*one))
 
 
-@pytest.mark.parametrize("target", PATHS)
+@pytest.mark.parametrize("target", ANY_PATH)
 def test_paths(path: Path, target: str) -> None:
     x0, noise, t = signal(), signal(1), levels(path, 0.1, 5.0)
     check(lambda t: path.perturb(x0, noise, t), t)
     check(lambda t: path.velocity(x0, noise, t), t)
     check(lambda t: path.velocity_from_denoised(noise, x0, t), t)
     check(lambda t: path.denoised_from_velocity(noise, x0, t), t)
-    check(lambda t: match_snr(x0, t, path, PATHS[target])[0], t)
-    moved = match_snr(x0, t, path, PATHS[target])[1]
+    check(lambda t: match_snr(x0, t, path, ANY_PATH[target])[0], t)
+    moved = match_snr(x0, t, path, ANY_PATH[target])[1]
     assert moved.shape == t.shape
     assert c_noise(path, t).shape == t.shape
 

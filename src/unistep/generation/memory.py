@@ -9,6 +9,9 @@ from pathlib import Path
 PER_VALUE = 16
 """Bytes for each value of a sample, measured: float32 in batches, joined, and brought to what a file holds."""
 
+ALWAYS = 2**26
+"""Bytes that are there wherever PyTorch itself runs, so that a click's sample does not ask the system first."""
+
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -33,7 +36,8 @@ def check_fits(num: int, values: int) -> None:
     Raises:
         ValueError: Saying how much memory they would need.
     """
-    there, needed = memory(), 4 * num * values  # float32, and nothing else: what cannot fit by any means
+    needed = 4 * num * values  # float32, and nothing else: what cannot fit by any means
+    there = memory() if needed > ALWAYS else None
     if there is not None and needed > there:
         raise ValueError(
             f"num {num} needs {needed / 2**30:,.0f} GiB of memory, and there are {there / 2**30:,.0f}; draw them in "
