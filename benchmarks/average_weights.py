@@ -1,4 +1,4 @@
-"""Average the weights of models that began as one, and judge the average at several shares.
+"""Average the weights of models that began as one, and measure the average at several shares.
 
     python benchmarks/average_weights.py MODEL OTHER --shares 0 0.25 0.5 0.75 1 --num 3000
     python benchmarks/average_weights.py MODEL OTHER --shares 0.25 --out averaged
@@ -25,12 +25,12 @@ SEED = 1_000_000
 
 
 def main() -> None:
-    """Average, judge, print, write."""
+    """Average, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("other")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.75, 1.0])
-    parser.add_argument("--num", type=int, default=3000, help="samples for each distance; 0 judges none")
+    parser.add_argument("--num", type=int, default=3000, help="samples for each distance; 0 measures none")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path, help="folder for the model of the last share")
     args = parser.parse_args()

@@ -3,7 +3,7 @@
     python benchmarks/equal_budget.py VARIANT [VARIANT ...] --teacher DIR --seconds 300 --json results.json
 
 Every variant is trained with the package's own objectives, optimizers and averages for the same processor time
-(evaluation is not counted), and judged along the way by the Fréchet distance of one- and two-step samples to the
+(evaluation is not counted), and measured along the way by the Fréchet distance of one- and two-step samples to the
 60,000 training images on the shipped features. A variant's schedule runs from 0 to 1 over its budget. Processor
 seconds are used rather than the clock's, so that other work on the machine does not decide the ranking.
 """
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--teacher", help="model folder or zoo name that every student starts from")
     parser.add_argument("--seconds", type=float, default=300.0, help="processor seconds for each variant")
     parser.add_argument("--num", type=int, default=2000, help="samples for each distance")
-    parser.add_argument("--points", type=int, default=4, help="how often each variant is judged along its budget")
+    parser.add_argument("--points", type=int, default=4, help="how often each variant is measured along its budget")
     parser.add_argument("--plot", type=Path, help="picture of the distances against the seconds")
     parser.add_argument("--json", type=Path, default=Path("equal_budget.json"))
     args = parser.parse_args()

@@ -35,7 +35,7 @@ from typing import Any
 import torch
 from curves import plot
 from filelock import FileLock
-from race import judge, race, shares
+from race import measure, race, shares
 
 from unistep.hub.load import load
 from unistep.objectives.base import ObjectiveConfig
@@ -237,7 +237,7 @@ def main() -> None:
         "--time-alone", action="store_true", help="only time the methods of --json, one after the other"
     )
     parser.add_argument("--num", type=int, default=1000, help="samples for each distance")
-    parser.add_argument("--points", type=int, default=4, help="how often each method is judged along its budget")
+    parser.add_argument("--points", type=int, default=4, help="how often each method is measured along its budget")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch-size", type=int, help="that of the recipes without")
     parser.add_argument("--jobs", type=int, default=1, help="runs that are prepared side by side; more than 1 on a GPU")
@@ -264,7 +264,7 @@ def main() -> None:
     elif not results:
         torch.set_num_threads(1)
         teacher = load(args.teacher, device=args.device, precision="auto")
-        print("start:", judge(teacher, args.num, (1, 2, 4)), flush=True)
+        print("start:", measure(teacher, args.num, (1, 2, 4)), flush=True)
     if not args.time_alone:
         results, failed = gather(names, results, args)
     print(table(results))

@@ -3,7 +3,7 @@
     python benchmarks/networks.py --data folder:emoji/train --held-out folder:emoji/held --size 64 --seconds 120
 
 Each network is trained as a denoiser, from fresh weights, by the recipe `denoising`, for the same time of one processor
-core. It is judged by the loss on held-out images with the same noise for all, weighted as in training (Karras et al.
+core. It is measured by the loss on held-out images with the same noise for all, weighted as in training (Karras et al.
 2022, arXiv 2206.00364, appendix B.6): 1 is a network that gives zero, and the mean over noise levels from 0.05 to 20 is
 printed with that of the lower and of the higher half of them. Processor time is counted, so that other work on the
 machine does not matter.
@@ -112,7 +112,7 @@ def main() -> None:
             seconds=args.seconds,
             num=0,
             points=(0.5, 1.0),
-            judged=lambda generator: held_out_loss(generator, x0),
+            measured=lambda generator: held_out_loss(generator, x0),
         )
         rows.append(row)
     print(f"{hardware(torch.device('cpu'))}; {args.data}, {args.seconds:g} s a network, batch {args.batch_size}")

@@ -1,4 +1,4 @@
-"""One training run against a budget of seconds, judged along the way; what the comparisons share."""
+"""One training run against a budget of seconds, measured along the way; what the comparisons share."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def fitted(config: RunConfig, dataset: Dataset, teacher: Generator | None) -> Mo
     return replace(config.model, network=network, fields=teacher.config.fields)
 
 
-def judge(generator: Generator, num: int, calls: Sequence[int]) -> dict[str, float]:
+def measure(generator: Generator, num: int, calls: Sequence[int]) -> dict[str, float]:
     """Fréchet distances by number of steps; a denoiser is sampled in 10 of DPM-Solver++(2M)."""
     plan = [(10, "dpmpp2m")] if generator.kind == "denoiser" else [(steps, None) for steps in calls]
     together = 64 if generator.device.type == "cpu" else 500
@@ -75,7 +75,7 @@ def clock(device: torch.device) -> float:
 
 
 def shares(points: int) -> tuple[float, ...]:
-    """Evenly spaced shares of a budget at which to judge, the last of them all of it."""
+    """Evenly spaced shares of a budget at which to measure, the last of them all of it."""
     return tuple((i + 1) / points for i in range(points))
 
 
@@ -92,7 +92,7 @@ def race(
     device: str = "cpu",
     turn: AbstractContextManager[object] | None = None,
     keep: Path | None = None,
-    judged: Callable[[Generator], dict[str, float]] | None = None,
+    measured: Callable[[Generator], dict[str, float]] | None = None,
 ) -> dict[str, object]:
     """Train for ``seconds`` of processor time, or of a GPU's.
 
@@ -102,13 +102,13 @@ def race(
         teacher: The teacher to use wherever the configuration names one; also gives the size of every network.
         seconds: Budget; evaluation is not counted.
         num: Samples for each distance.
-        points: Shares of the budget at which to judge.
-        calls: Numbers of steps to judge one-step models at.
+        points: Shares of the budget at which to measure.
+        calls: Numbers of steps to measure one-step models at.
         images: Budget in place of the seconds, which are counted all the same.
         device: Where the networks are.
         turn: Held from the first step to the last judgement.
         keep: Folder for the model as it is at the end.
-        judged: What to measure of a model in place of the Fréchet distances on Fashion-MNIST.
+        measured: What to measure of a model in place of the Fréchet distances on Fashion-MNIST.
 
     Returns:
         Speed, network passes for each image, and the distances along the way.
@@ -154,7 +154,7 @@ def race(
                 ema.swap()
                 row = {"seconds": round(spent), "images": step * config.batch_size, "weights": ema.config.name}
                 generator = Generator(student, model).to(world.device, train_step.precision)
-                row |= judge(generator, num, calls) if judged is None else judged(generator)
+                row |= measure(generator, num, calls) if measured is None else measured(generator)
                 if keep and point == points[-1]:
                     save(model, generator.map.net.state_dict(), keep, "A model of a comparison.")
                 ema.swap()

@@ -58,7 +58,7 @@ def tuned(objective: object, **changes: object) -> Callable[[], RunConfig]:
 def denoiser(
     *, patch: int = 2, widths: tuple[int, ...] = (24, 64), dropout: float = 0.0, **changes: object
 ) -> Callable[[], RunConfig]:
-    """A teacher from fresh weights, small enough to be judged after minutes."""
+    """A teacher from fresh weights, small enough to be measured after minutes."""
     network: Any = TEACHER.network
     network = replace(network, patch=patch, widths=widths, dropout=dropout)
     base = replace(denoising(), model=replace(TEACHER, network=network), emas=(PowerEMA(sigma_rel=0.1),))

@@ -77,7 +77,7 @@ def test_metadata(project: dict) -> None:
     metadata = importlib.metadata.metadata("unistep")
     assert metadata["License-Expression"] == project["license"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    extras = {"audio", "data", "eval", "text", "track", "diffusers", "speech", "docs", "dev"}
+    extras = {"audio", "data", "eval", "text", "track", "speech", "docs", "dev"}
     assert set(project["optional-dependencies"]) == extras
     assert extras <= set(metadata.get_all("Provides-Extra", []))
     scripts = importlib.metadata.entry_points(group="console_scripts", name="unistep")
@@ -97,7 +97,7 @@ def test_constraints_pin_every_base_and_development_dependency(project: dict) ->
     assert "torch==2.13.0" in lines
     assert not [line for line in lines if line.startswith(("nvidia", "triton", "cuda"))]
     extras = project["optional-dependencies"]
-    needed = project["dependencies"] + extras["dev"] + extras["eval"] + extras["diffusers"]
+    needed = project["dependencies"] + extras["dev"] + extras["eval"]
     assert {name(r) for r in needed} - {name(line) for line in lines} == {"unistep"}
 
 

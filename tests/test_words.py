@@ -31,6 +31,9 @@ RETIRED = {
     "sett" + "le": "resolve",
     "sett" + "led": "resolved, fixed",
     "hea" + "ring": "metrics",
+    "jud" + "ge": "evaluator, evaluate",
+    "jud" + "ges": "evaluates",
+    "jud" + "ged": "evaluated",
     "sea" + "ms": "chunk boundaries",
     "sea" + "m": "chunk boundary",
 }
@@ -50,8 +53,8 @@ def pages() -> list[Path]:
 
 
 def retired_words(text: str) -> list[tuple[int, str]]:
-    """Line numbers, from 1, and the retired words on them, except names in weight files of earlier versions."""
-    lines = [FORMER_NAME.sub("", line) for line in text.splitlines()]
+    """Line numbers, from 1, and the retired words on them, except names in files of earlier versions."""
+    lines = ["" if "FORMER_KEYS:" in line else FORMER_NAME.sub("", line) for line in text.splitlines()]
     return [(number, match[0]) for number, line in enumerate(lines, 1) for match in WORDS.finditer(line)]
 
 

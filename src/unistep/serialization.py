@@ -43,7 +43,6 @@ def _structure_dataclass(data: Any, kind: type) -> Any:
         raise ValueError(f"{kind.__name__} needs a mapping of its fields, got {data!r}")
     data = getattr(kind, "migrated", lambda plain: plain)(data)
     fields = {field.name for field in dataclasses.fields(kind)}
-    data = getattr(kind, "migrated", lambda plain: plain)(data)
     former: Mapping[str, str] = getattr(kind, "FORMER_KEYS", {})
     data = {former.get(str(key), key): value for key, value in data.items()}
     hints = get_type_hints(kind)

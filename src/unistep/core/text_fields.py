@@ -30,12 +30,13 @@ class TextField(TokensField):
     """
 
     kind: ClassVar[str] = "tokens"
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {"judge": "evaluator"}
 
     encoder: str = "minilm"
     """Name of the encoder."""
     example: str = ""
     """A text that the model was trained on."""
-    judge: str = ""
+    evaluator: str = ""
     """Name of a text-image network that tells whether a sample fits its text; empty where there is none."""
 
     def agrees(self, other: ConditionField) -> bool:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from unistep.core.condition import AnyField
+from unistep.core.text_fields import TextField
 from unistep.serialization import from_plain, to_plain
 
 _TAGS = {"label": "Field", "scalar": "Range"}
 """What fields were called when the first fingerprints were written."""
+_FORMER = {new: old for old, new in TextField.FORMER_KEYS.items()}
+"""Keys by what they were called then."""
 
 
 def described_fields(fields: Mapping[str, AnyField]) -> dict[str, Any]:
@@ -19,6 +22,7 @@ def described_fields(fields: Mapping[str, AnyField]) -> dict[str, Any]:
     for name, spec in fields.items():
         plain = {key: value for key, value in to_plain(spec).items() if key not in ("type", "numbers") or value}
         plain.pop("type", None)
+        plain = {_FORMER.get(key, key): value for key, value in plain.items()}
         described[name] = {"type": _TAGS.get(spec.kind, spec.kind), **plain}
     return described
 

@@ -31,7 +31,7 @@ MOST_ITEMS = 20_000
 CHOICES = 256
 """Held-out items among which one is found again by another view."""
 _JUDGED = 2000  # items for the distances that say what the figures are worth
-_FEWEST = 16  # held-out items; fewer data are judged on what was learned from
+_FEWEST = 16  # held-out items; with fewer, what was learned from is used
 _BATCH = 250
 _log = logging.getLogger(__name__)
 
@@ -128,9 +128,9 @@ def learn_views(
         data.modality, lambda index: signals(data, learned[index].tolist()), len(learned), recipe, progress=progress
     )
     rounded_to_half(network)
-    judged = held if len(held) else learned
+    chosen = held if len(held) else learned
     some = torch.cat([held, learned])[:_JUDGED].sort().values
-    found = worth(network, initial, data, judged, some, hidden=recipe.hidden)
+    found = worth(network, initial, data, chosen, some, hidden=recipe.hidden)
     noun = data.modality.noun
     facts: dict[str, object] = {
         "data": str(getattr(data, "source", "data")),

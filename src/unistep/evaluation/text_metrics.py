@@ -46,7 +46,7 @@ class TextMetrics(SampleMetrics):
             raise ValueError(f"{reference.source} has no texts that samples could be compared with")
         self._name, spec = field
         shape = tuple(reference.modality.shape)
-        self.network = load_text_image(spec.judge) if network is None else network
+        self.network = load_text_image(spec.evaluator) if network is None else network
         if self.network.shape != shape:
             raise ValueError(
                 f"the text-image network takes signals of shape {self.network.shape}, and items have {shape}"
@@ -68,10 +68,10 @@ class TextMetrics(SampleMetrics):
     def apply_to(reference: Dataset, test: Dataset | None, models: Sequence[Mapping[str, object]]) -> bool:
         """Whether items have texts that a network of their shape can be asked about, and all models take them."""
         field = text_field(reference)
-        if field is None or not field[1].judge or any(field[0] not in fields for fields in models):
+        if field is None or not field[1].evaluator or any(field[0] not in fields for fields in models):
             return False
         enough = all(len(items) >= CHOICES for items in (reference, test) if items is not None)
-        return enough and load_text_image(field[1].judge).shape == tuple(reference.modality.shape)
+        return enough and load_text_image(field[1].evaluator).shape == tuple(reference.modality.shape)
 
     @property
     def meaning(self) -> str:

@@ -45,7 +45,7 @@ TONES = ("light skin tone", "medium-light skin tone", "medium skin tone", "mediu
 PHRASINGS = ("{name}", "an emoji of {name}", "{name}, {subgroup}")
 """What training calls an emoji."""
 OTHER_PHRASINGS = ("a drawing of {name}", "this picture shows {name}", "{group}: {name}")
-"""What training never calls it: for networks that judge whether a picture fits its text."""
+"""What training never calls it: for networks that evaluate whether an image fits its text."""
 
 _GLYPH = (136, 128)  # pixels of the font's only size
 _POINTS = 109  # at which FreeType gives that size
@@ -193,7 +193,9 @@ class Emoji(Source):
             shape=shape,
             items=items,
             parallel=False,
-            fields={"text": TextField(length=LENGTH, dim=384, encoder="minilm", example=EXAMPLE, judge="emoji-text")},
+            fields={
+                "text": TextField(length=LENGTH, dim=384, encoder="minilm", example=EXAMPLE, evaluator="emoji-text")
+            },
             licence=LICENCE,
         )
 
