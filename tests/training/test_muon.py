@@ -199,3 +199,26 @@ def test_polynomials_of_the_gram_matrix_are_the_iterations(shape: tuple[int, int
     # zero, and its error, by a**2 each, and a singular value is raised by a**5 at most.
     atol = 16 * torch.finfo(torch.float32).eps * a**5
     torch.testing.assert_close(orthogonalise(matrices.float()).double(), wanted, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("shape", [(24, 192), (128, 1152)])
+@pytest.mark.parametrize("leading", [2, 8])
+def test_in_bfloat16_nothing_is_raised_above_what_the_polynomials_reach(leading: int, shape: tuple[int, int]) -> None:
+    """Of equal rows and little else, whose Gram matrix rounding makes indefinite."""
+    generator = torch.Generator().manual_seed(0)
+    matrices = torch.logspace(-4, -1, 12)[:, None, None] * torch.randn(12, *shape, generator=generator)
+    matrices[:, :leading] += torch.randn(shape[1], generator=generator)
+    matrices = matrices.bfloat16()
+    singular = torch.linalg.svdvals(orthogonalise(matrices).float())
+    # The polynomials have their largest value on [0, 1] at 0.55, which is 1.21; two factors are rounded to 2**-8 each.
+    assert singular.max() < 1.21 + 16 * 2**-8
+    # The iterations written out round as much.
+    a, b, c = QUINTIC
+    exact, rounded = (m / m.norm(dim=(1, 2), keepdim=True) for m in (matrices.double(), matrices))
+    for _ in range(5):
+        exact, rounded = (
+            a * x + (b * gram + c * gram @ gram) @ x
+            for x, gram in ((exact, exact @ exact.mT), (rounded, rounded @ rounded.mT))
+        )
+    errors = [(found.double() - exact).norm() for found in (orthogonalise(matrices), rounded)]
+    assert errors[0] < 1.5 * errors[1]
