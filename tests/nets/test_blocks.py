@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from unistep.nets.attention import SelfAttention, attend
-from unistep.nets.blocks import ResidualBlock, depth_to_space, double, group_norm, halve, space_to_depth
+from unistep.nets.blocks import ResidualBlock, affine, depth_to_space, double, group_norm, halve, space_to_depth
 from unistep.nets.embedding import LabelEmbedding, PositionalEmbedding
 
 SHAPES = [(2, 3, 12), (2, 3, 12, 8), (2, 1, 4, 8, 12)]
@@ -129,3 +129,15 @@ def test_attention_is_equivariant_to_the_order_of_positions() -> None:
 def test_attention_refuses_channels_that_heads_do_not_divide() -> None:
     with pytest.raises(ValueError, match="divisible by head_dim, got 96 and 64"):
         SelfAttention(96, head_dim=64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_factors_and_summands_broadcast(dtype: torch.dtype, generator: torch.Generator) -> None:
+    x, scale, shift = (
+        torch.randn(*n, generator=generator).to(dtype) for n in ((2, 3, 4, 4), (2, 3, 1, 1), (2, 3, 1, 1))
+    )
+    wanted = x.double() * scale.double() + shift.double()
+    # Product and sum are rounded once each.
+    atol = 2 * torch.finfo(dtype).eps * ((x * scale).abs() + shift.abs()).max().item()
+    torch.testing.assert_close(affine(x, scale, shift).double(), wanted, rtol=0, atol=atol)
+    torch.testing.assert_close(torch.addcmul(shift, x, scale).double(), wanted, rtol=0, atol=atol)

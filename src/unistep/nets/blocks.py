@@ -72,6 +72,20 @@ def channels_first(features: Tensor, dims: int) -> Tensor:
     return features.movedim(-1, 1)
 
 
+def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    r""":math:`x \odot s + b` with factors and summands that broadcast.
+
+    On a CPU the fused operator runs through broadcast operands element by element, which takes up to five times as long
+    as a product and a sum; elsewhere it saves a tensor.
+
+    Args:
+        x: Any tensor.
+        scale: Factors.
+        shift: Summands.
+    """
+    return x * scale + shift if x.device.type == "cpu" else torch.addcmul(shift, x, scale)
+
+
 def pool_positions(features: Tensor, factor: int) -> Tensor:
     """Average neighbouring positions of ``[b, *n, c]`` along each axis longer than 1; ``[b, c]`` has none."""
     if factor == 1:
@@ -155,5 +169,5 @@ class ResidualBlock(nn.Module):
         scale = scale + 1
         if self.double_norm:
             scale, shift = pixel_norm(scale).to(h.dtype), pixel_norm(shift).to(h.dtype)
-        h = F.silu(torch.addcmul(shift, self.norm_out(h), scale))
+        h = F.silu(affine(self.norm_out(h), scale, shift))
         return self.skip(x) + self.conv_out(self.dropout(h))

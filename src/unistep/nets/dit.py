@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from unistep.nets.blocks import depth_to_space, pool_positions, space_to_depth
+from unistep.nets.blocks import affine, depth_to_space, pool_positions, space_to_depth
 from unistep.nets.conditioned import ConditionedNetwork
 from unistep.nets.dit_config import DiTConfig
 from unistep.nets.positions import absolute_positions, rotary_angles
@@ -82,7 +81,7 @@ class DiT(ConditionedNetwork[DiTConfig]):
         for block in self.blocks:
             h = block(h, embedding, grid, rotation, condition_tokens)
         (scale,), (shift,), _ = self.output_modulation(embedding, grid)
-        h = torch.addcmul(shift, self.output_norm(h), scale)
+        h = affine(self.output_norm(h), scale, shift)
         out = self.output(h)
         if self.gated_skip is not None:
             out = out + self.gated_skip(h) * patches

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unistep.nets.attention import attend
-from unistep.nets.blocks import pixel_norm
+from unistep.nets.blocks import affine, pixel_norm
 from unistep.nets.conditioning import CrossAttention
 from unistep.nets.positions import rotate
 
@@ -175,9 +174,9 @@ class TransformerBlock(nn.Module):
             condition: Tokens of the condition, and which of them count.
         """
         scales, shifts, gates = self.modulation(embedding, grid)
-        h = self.attention(torch.addcmul(shifts[0], self.norm_1(x), scales[0]), rotation)
-        x = torch.addcmul(x, gates[0], h)
+        h = self.attention(affine(self.norm_1(x), scales[0], shifts[0]), rotation)
+        x = affine(h, gates[0], x)
         if self.cross_attention is not None and condition is not None:
             x = self.cross_attention(x.transpose(1, 2), *condition).transpose(1, 2)
-        h = F.gelu(self.up(torch.addcmul(shifts[1], self.norm_2(x), scales[1])), approximate="tanh")
-        return torch.addcmul(x, gates[1], self.down(self.dropout(h)))
+        h = F.gelu(self.up(affine(self.norm_2(x), scales[1], shifts[1])), approximate="tanh")
+        return affine(self.down(self.dropout(h)), gates[1], x)
