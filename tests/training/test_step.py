@@ -15,6 +15,8 @@ from tolerance import rounding
 from unistep.data import Loader, prepare
 from unistep.hub.load import load
 from unistep.objectives.base import Loss
+from unistep.objectives.ect import ECTConfig
+from unistep.objectives.reuse import WINDOW
 from unistep.training import plan
 from unistep.training.build import build_objective, build_student, fit_model_to_data
 from unistep.training.checkpoint import read_checkpoint
@@ -234,3 +236,28 @@ def test_tensorboard_has_the_numbers(tmp_path: Path, monkeypatch) -> None:
         ("loss", row["loss"], row["step"]) for row in rows
     ]
     assert written[-1][0] == "closed"
+
+
+def test_a_draw_that_returns_has_the_same_gradient_and_a_run_that_goes_on_computes_it_again(tmp_path: Path) -> None:
+    """With the weights as they were: what differs between the steps is only what the teacher is asked."""
+    config = run_config("ect", tmp_path)
+    config = replace(config, objective=ECTConfig(target="euler", teacher_reuse=2, guidance=1.5), accumulation=2)
+    train_step = stepper_for(config, tmp_path)
+    teacher, asked = train_step.objective.teacher, []  # type: ignore[union-attr]
+    teacher.register_forward_hook(lambda *_: asked.append(1))
+
+    def gradient(stepper: TrainStep, step: int) -> list[Tensor]:
+        stepper.gradient(step, 0.5)
+        return [p.grad.clone() for p in stepper.trainable if p.grad is not None]
+
+    first = gradient(train_step, 3)
+    assert len(asked) == config.accumulation
+    again = gradient(train_step, WINDOW + 3)
+    assert len(asked) == config.accumulation
+    resumed = gradient(stepper_for(config, tmp_path), WINDOW + 3)
+    other = gradient(train_step, 2 * WINDOW + 3)
+    assert len(asked) == 2 * config.accumulation
+    for a, b, c, d in zip(first, again, resumed, other, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(b, c)
+        assert not torch.equal(a, d) or not a.any()

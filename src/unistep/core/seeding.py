@@ -53,6 +53,10 @@ class ShardGenerator:
     """One past its last item."""
     total: int
     """Items of the whole batch."""
+    draw: int = 0
+    """Number of the draw, by which what was computed from it is known."""
+    again: bool = False
+    """Whether an earlier step had the same draw."""
 
 
 Randomness = torch.Generator | ItemGenerators | ShardGenerator | None

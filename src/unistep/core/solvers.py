@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unistep.core.condition import ConditionLike
 from unistep.core.flowmap import AnyDenoiser, ProjectedDenoiser
-from unistep.core.path import expand_to
+from unistep.core.path import Path, expand_to
 from unistep.core.sampling_inputs import Project, Times, first_point, times_of
 from unistep.core.seeding import Randomness
 from unistep.registry import lookup
@@ -36,8 +36,18 @@ def euler_step(
 
     On the variance-exploding path it is DDIM (Song et al. 2021, arXiv 2010.02502, equation 13).
     """
-    velocity = denoiser.path.velocity_from_denoised(x, denoiser(x, t, None, condition), t)
-    return x + (expand_to(s, x) - expand_to(t, x)) * velocity
+    return euler_point(denoiser.path, x, denoiser(x, t, None, condition), t, s)
+
+
+def euler_point(
+    path: Path,
+    x: Float[Tensor, "b *shape"],
+    denoised: Float[Tensor, "b *shape"],
+    t: Float[Tensor, "b *levels"],
+    s: Float[Tensor, "b *ends"],
+) -> Float[Tensor, "b *shape"]:
+    """The point of :func:`euler_step`, from what the denoiser gives at ``t``."""
+    return x + (expand_to(s, x) - expand_to(t, x)) * path.velocity_from_denoised(x, denoised, t)
 
 
 def heun_step(

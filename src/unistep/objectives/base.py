@@ -101,6 +101,14 @@ class Objective(nn.Module, ABC):
             progress: Share of the training that is done, in [0, 1].
         """
 
+    def draw(self, step: int) -> int:
+        """Number of the draw of data, times and noise that a step is taken with: the step's own, unless draws return.
+
+        Args:
+            step: Number of the step, from 0.
+        """
+        return step
+
     def param_groups(self) -> list[ParamGroup]:
         """Parts that have an optimizer, a rate, a clipping or a cadence of their own; all others have the run's."""
         return []

@@ -12,7 +12,7 @@ from torch import Tensor
 from unistep.core.condition import Condition, select
 from unistep.core.flowmap import AnyDenoiser, ConsistencyModel
 from unistep.core.path import Path, expand_to
-from unistep.core.solvers import STEPS
+from unistep.core.solvers import STEPS, euler_point
 from unistep.objectives.partial import call_where, is_compiled
 
 TargetSource = Literal["data", "euler", "heun"]
@@ -49,6 +49,7 @@ def target_point(
     t: Float[Tensor, "b *levels"],
     r: Float[Tensor, "b *levels"],
     condition: Condition,
+    known: Float[Tensor, "b *shape"] | None = None,
 ) -> Float[Tensor, "b *shape"]:
     r"""The point at time ``r`` whose prediction is the target for :math:`x_t`, without gradient.
 
@@ -64,6 +65,7 @@ def target_point(
         t: Its times.
         r: The target times; for 0 the point is the data.
         condition: Condition of the teacher.
+        known: The teacher's estimates at :math:`x_t`, where they are known; for ``euler`` only.
 
     References:
         Geng et al. 2024, arXiv 2406.14548, section 3; the teacher's step is that of Song et al. 2023, arXiv 2303.01469,
@@ -80,6 +82,8 @@ def target_point(
         return STEPS[how](teacher, x_t[rows], t[rows], r_safe[rows], select(condition, rows))
 
     with torch.no_grad():
+        if known is not None:
+            return torch.where(expand_to(positive, x0), euler_point(path, x_t, known, t, r_safe), x0)
         whole = is_compiled(teacher)
         found = stepped(torch.arange(len(x0), device=x0.device)) if whole else call_where(positive, stepped, x0)
     return torch.where(expand_to(positive, x0), found, x0)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from unistep.core.condition import select
 from unistep.core.seeding import ShardGenerator, derived_seed
 from unistep.data import Loader
-from unistep.objectives.base import Loss
+from unistep.objectives.base import Loss, Objective
 from unistep.precision import Precision, autocast, resolve_precision
 from unistep.training.examples import Examples
 from unistep.training.loop_options import LoopOptions
 from unistep.training.optim import clip_gradients, clip_groups
-from unistep.training.parallel import World, without_sync
+from unistep.training.parallel import World, unwrapped, without_sync
 
 LEVELS = (0.1, 0.5, 2.0, 10.0)
 """Noise to signal ratios between which the loss is shown separately."""
@@ -49,9 +49,10 @@ def by_level(loss: Loss) -> Tensor:
 class TrainStep:
     """Computes the gradient of a step.
 
-    All randomness of a step follows from ``(seed, step)``: every share of the batch, on any process and in any part,
-    uses its slice of one common draw. So a run resumes exactly, and two processes have the gradient of one. Dropout
-    alone, which draws inside the network, is seeded by share.
+    All randomness of a step follows from ``(seed, step)``, or from an earlier step whose draw the objective takes
+    again: every share of the batch, on any process and in any part, uses its slice of one common draw. So a run resumes
+    exactly, and two processes have the gradient of one. Dropout alone, which draws inside the network, is seeded by
+    step and share.
 
     Args:
         module: The objective, wrapped for the processes.
@@ -71,16 +72,16 @@ class TrainStep:
                 f"{options.accumulation} accumulation"
             )
         self.module, self.loader, self.examples, self.options, self.world = module, loader, examples, options, world
-        self.share = share
+        self.share, self.objective = share, unwrapped(module)
         self.precision: Precision = resolve_precision(options.precision, world.device)
         self.trainable = [p for p in module.parameters() if p.requires_grad]
         self.groups = clip_groups(module, options.clip)
 
-    def _generator(self, step: int, part: int) -> ShardGenerator:
+    def _generator(self, step: int, draw: int, part: int) -> ShardGenerator:
         first = (self.world.rank * self.options.accumulation + part) * self.share
-        shared = torch.Generator(self.world.device).manual_seed(derived_seed(self.options.seed, "noise", step))
+        shared = torch.Generator(self.world.device).manual_seed(derived_seed(self.options.seed, "noise", draw))
         torch.manual_seed(derived_seed(self.options.seed, "dropout", step, first))
-        return ShardGenerator(shared, first, first + self.share, self.options.batch_size)
+        return ShardGenerator(shared, first, first + self.share, self.options.batch_size, draw, draw < step)
 
     def gradient(self, step: int, progress: float, *, stop: bool = False) -> Gradient:
         """Leave the clipped gradient of the mean loss in the parameters.
@@ -90,7 +91,8 @@ class TrainStep:
             progress: Share of the training that is done.
             stop: Whether this process was asked to stop; passed on to the others.
         """
-        stored, condition = self.loader.fetch(step)
+        draw = self.objective.draw(step) if isinstance(self.objective, Objective) else step
+        stored, condition = self.loader.fetch(draw)
         device = self.world.device
         total, ranges = torch.zeros((), device=device), torch.zeros(2, len(LEVEL_NAMES), device=device)
         logs: dict[str, Tensor] = {}
@@ -98,7 +100,7 @@ class TrainStep:
             p.grad = None
         for part in range(self.options.accumulation):
             rows = slice(part * self.share, (part + 1) * self.share)
-            generator = self._generator(step, part)
+            generator = self._generator(step, draw, part)
             x0, known = self.examples(stored[rows], select(condition, rows), device, generator)
             last = part + 1 == self.options.accumulation
             with without_sync(self.module, last=last):
