@@ -11,6 +11,8 @@ are the same in all rows, so that loops are compared and not networks:
 - ``data, RAdam``: the package's step with the optimizer of the plain loop;
 - ``data, Muon``: with the recipe's optimizer;
 - ``recipe``: with targets along the ODE of the teacher, guided where it has a condition, as ``unistep train ect``;
+- ``recipe, reuse``: the same with ``--objective.teacher-reuse 4``; four steps, one of which asks the teacher, count as
+  one turn;
 - with ``--compile`` also ``data, Muon, compiled``.
 
 The rows take turns, one step each, so that other work on the machine falls on all alike; processor time is counted on a
@@ -25,7 +27,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +41,7 @@ from unistep.evaluation.hardware import hardware
 from unistep.generation.generator import Generator
 from unistep.hub.load import load
 from unistep.objectives.ect import ECTConfig
+from unistep.objectives.reuse import WINDOW
 from unistep.optimizers import AdamConfig
 from unistep.precision import autocast, resolve_precision
 from unistep.recipes.consistency_methods import ect
@@ -51,6 +54,9 @@ from unistep.training.optim import build_optimizer, set_rates
 from unistep.training.parallel import World
 from unistep.training.run_config import RunConfig
 from unistep.training.step import TrainStep
+
+REUSE = 4
+"""How many steps use an answer of the teacher."""
 
 Step = Callable[[float], None]
 """Takes a step at a share of the training."""
@@ -92,8 +98,25 @@ def plain_loop(config: RunConfig, teacher: Generator, loader: Loader, world: Wor
     return step
 
 
-def package_step(config: RunConfig, teacher: Generator, loader: Loader, world: World, *, compiled: bool) -> Step:
-    """A step as the trainer takes it: gradient, clipping, optimizer, averages."""
+def package_step(
+    config: RunConfig,
+    teacher: Generator,
+    loader: Loader,
+    world: World,
+    numbers: Iterator[int],
+    *,
+    compiled: bool = False,
+) -> Step:
+    """A step as the trainer takes it: gradient, clipping, optimizer, averages.
+
+    Args:
+        config: The run.
+        teacher: What it begins with.
+        loader: Its data.
+        world: Where it runs.
+        numbers: Which step of the run each is.
+        compiled: Whether to compile the networks.
+    """
     student = build_student(config, config.model, teacher)
     guide = None if config.objective.target == "data" else teacher  # type: ignore[attr-defined]
     objective = build_objective(config, student, guide)
@@ -106,10 +129,9 @@ def package_step(config: RunConfig, teacher: Generator, loader: Loader, world: W
         compile_networks(objective, train_step)
     optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
     emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
-    steps = itertools.count()
 
     def step(progress: float) -> None:
-        number = next(steps)
+        number = next(numbers)
         train_step.gradient(number, progress)
         set_rates(optimizer, config.schedule.factor(number, progress))
         optimizer.step(number)
@@ -147,15 +169,18 @@ def main() -> None:
         recipe = replace(recipe, objective=replace(objective, guidance=1.0))
     of_data = replace(recipe, objective=replace(objective, target="data", guidance=1.0))
     radam = replace(of_data, optimizer=AdamConfig(kind="radam", lr=1e-4))
+    reusing = replace(recipe, objective=replace(recipe.objective, teacher_reuse=REUSE))
+    returning = (draw + again * WINDOW for draw in itertools.count() for again in range(REUSE))
     loader = Loader(dataset, args.batch_size, 0)
     steps = {
         "plain loop": plain_loop(of_data, teacher, loader, world),
-        "data, RAdam": package_step(radam, teacher, loader, world, compiled=False),
-        "data, Muon": package_step(of_data, teacher, loader, world, compiled=False),
-        "recipe": package_step(recipe, teacher, loader, world, compiled=False),
+        "data, RAdam": package_step(radam, teacher, loader, world, itertools.count()),
+        "data, Muon": package_step(of_data, teacher, loader, world, itertools.count()),
+        "recipe": package_step(recipe, teacher, loader, world, itertools.count()),
+        "recipe, reuse": package_step(reusing, teacher, loader, world, returning),
     }
     if args.compile:
-        steps["data, Muon, compiled"] = package_step(of_data, teacher, loader, world, compiled=True)
+        steps["data, Muon, compiled"] = package_step(of_data, teacher, loader, world, itertools.count(), compiled=True)
     clock = time.process_time if world.device.type == "cpu" else time.perf_counter
     print(f"{hardware(world.device)}, {args.threads} threads, torch {torch.__version__}")
     print(f"{args.teacher}, {args.data}, batch {args.batch_size}, {resolve_precision(args.precision, world.device)}")
@@ -165,12 +190,14 @@ def main() -> None:
         taken: dict[str, list[float]] = {name: [] for name in steps}
         for turn in range(args.rounds + 1):
             for name, step in steps.items():
+                count = REUSE if name == "recipe, reuse" else 1
                 begin = clock()
-                step(progress)
+                for _ in range(count):
+                    step(progress)
                 if world.device.type == "cuda":
                     torch.cuda.synchronize()
                 if turn:  # the first is a warm-up
-                    taken[name].append(clock() - begin)
+                    taken[name].append((clock() - begin) / count)
         rates = {name: args.batch_size / statistics.median(found) for name, found in taken.items()}
         figures[f"stage {stage + 1}"] = rates
         for name, rate in rates.items():
