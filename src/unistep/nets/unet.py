@@ -24,6 +24,7 @@ from unistep.nets.blocks import (
 from unistep.nets.conditioned import ConditionedNetwork
 from unistep.nets.conditioning import CrossAttention
 from unistep.nets.embedding import LearnedPositionEmbedding
+from unistep.nets.full_resolution import FullResolutionHead
 from unistep.nets.unet_config import UNetConfig
 
 FORMER_WEIGHTS = (
@@ -48,7 +49,13 @@ class UNet(ConditionedNetwork[UNetConfig]):
         config: Its shape.
     """
 
-    boundary_layers = (*ConditionedNetwork.boundary_layers, "position_embedding", "basis_head.positions")
+    boundary_layers = (
+        *ConditionedNetwork.boundary_layers,
+        "position_embedding",
+        "basis_head.positions",
+        "fine_head.input",
+        "fine_head.output",
+    )
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config)
@@ -94,6 +101,21 @@ class UNet(ConditionedNetwork[UNetConfig]):
         self.basis_head = (
             ConditionedBasisHead(dims, width, config.basis_functions, folded, emb, sizes)
             if config.basis_functions
+            else None
+        )
+        self.fine_head = (
+            FullResolutionHead(
+                dims,
+                config.channels,
+                width,
+                width=config.fine_width,
+                blocks=config.fine_blocks,
+                patch=config.patch,
+                embedding_dim=emb,
+                dropout=config.dropout,
+                double_norm=config.double_norm,
+            )
+            if config.fine_width
             else None
         )
         self.cross_attention = nn.ModuleDict()
@@ -148,12 +170,12 @@ class UNet(ConditionedNetwork[UNetConfig]):
         for i, (block, mixer) in enumerate(self.middle):  # type: ignore[misc]
             h = self._attend(f"middle_{i}", mixer(block(h, embeddings[-1])), tokens)
         for level, stage in enumerate(self.up):
-            embedding = embeddings[-1 - level]
+            at_level = embeddings[-1 - level]
             h = stage["narrow"](h)  # type: ignore[index]
             if level > 0:
                 h = double(h)
             for i, (block, mixer) in enumerate(stage["blocks"]):  # type: ignore[index]
-                h = mixer(block(torch.cat([h, skips.pop()], dim=1), embedding))
+                h = mixer(block(torch.cat([h, skips.pop()], dim=1), at_level))
                 h = self._attend(f"up_{len(self.up) - 1 - level}_{i}", h, tokens)
         h = F.silu(self.output_norm(h))
         out = self.output(h)
@@ -162,6 +184,8 @@ class UNet(ConditionedNetwork[UNetConfig]):
         if self.basis_head is not None:
             out = out + self.basis_head(h, embeddings[0])
         out = depth_to_space(out, config.patch)
+        if self.fine_head is not None:
+            out = self.fine_head(x, out, h, embedding)
         beside = config.context + config.margin
         return out[..., config.context : out.shape[-1] - config.margin] if beside else out  # FSDP2 warns of views
 

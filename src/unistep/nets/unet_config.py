@@ -39,6 +39,11 @@ class UNetConfig(ConditionedConfig):
     basis_functions: int = 0
     """Learned functions of position that the condition weights, for signals that it nearly determines, such as notes;
     they need ``position_sizes``. 0 for none."""
+    fine_width: int = 0
+    """Channels of residual blocks at the signal's own resolution, which correct the output: for patches of 4 or more,
+    whose details a network of a few hundred channels learns slowly; 0 for none."""
+    fine_blocks: int = 2
+    """Number of those blocks."""
     margin: int = 0
     """Empty positions after the signal, along the last axis, whose outputs are dropped, so that the signal's last
     positions have neighbours on both sides like all others; 0 for none."""
@@ -69,6 +74,11 @@ class UNetConfig(ConditionedConfig):
                 f"basis_functions must be 0 without position_sizes, or positive, got {self.basis_functions} and "
                 f"{self.position_sizes}"
             )
+        if self.fine_width < 0 or self.fine_blocks < 1:
+            raise ValueError(
+                f"fine_width must be 0 or positive and fine_blocks at least 1, got {self.fine_width} and "
+                f"{self.fine_blocks}"
+            )
         if self.margin < 0 or self.margin % self.multiple:
             raise ValueError(f"margin must be 0 or a multiple of {self.multiple}, got {self.margin}")
 
@@ -81,17 +91,20 @@ class UNetConfig(ConditionedConfig):
     def described(self) -> str:
         """The network in one line, for tables."""
         folded = f"{self.patch}x{self.patch} space-to-depth" if self.patch > 1 else "full resolution"
-        return f"U-Net, widths {' '.join(map(str, self.widths))}, blocks {' '.join(map(str, self.blocks))}, {folded}"
+        fine = f", {self.fine_blocks} blocks of {self.fine_width} at full resolution" if self.fine_width else ""
+        widths, blocks = (" ".join(map(str, numbers)) for numbers in (self.widths, self.blocks))
+        return f"U-Net, widths {widths}, blocks {blocks}, {folded}{fine}"
 
     def fitted(self, shape: tuple[int, ...], fields: Mapping[str, Any]) -> Self:
         """The same network for signals of ``shape`` and the conditions ``fields``, with the positions of ``shape``."""
         return replace(super().fitted(shape, fields), position_sizes=shape[1:] if self.position_sizes else ())
 
     def bridged(self, theirs: Any) -> Any:
-        """``theirs`` with what it may lack: conditions, the second time and the basis head."""
+        """``theirs`` with what it may lack: conditions, the second time, the basis head and that at full resolution."""
         known = super().bridged(theirs)
         added = self.basis_functions if theirs.position_sizes else 0
-        return replace(known, basis_functions=theirs.basis_functions or added)
+        fine = {} if theirs.fine_width else {"fine_width": self.fine_width, "fine_blocks": self.fine_blocks}
+        return replace(known, basis_functions=theirs.basis_functions or added, **fine)
 
     def build(self) -> UNet:
         """Make the network, with fresh weights from the global random state."""
