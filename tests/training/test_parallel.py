@@ -208,6 +208,7 @@ def test_no_process_looks_for_unused_parameters(folder, reports) -> None:
     told = "".join((folder / f"rank-{rank}.err").read_text() for rank in range(2))
     assert "find_unused_parameters" not in told
     assert "unused" not in told
+    assert "broadcast_buffers" not in told  # an option that newer versions of PyTorch call otherwise
 
 
 def test_a_full_disk_of_the_main_process_stops_none(folder, reports) -> None:

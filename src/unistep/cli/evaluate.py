@@ -90,6 +90,7 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     from unistep.cli.devices import choose_device
     from unistep.data import prepare
     from unistep.evaluation import evaluate, save_plot
+    from unistep.evaluation.feature_loading import check_features
     from unistep.evaluation.note_metrics import NoteMetrics
     from unistep.evaluation.progress import display
     from unistep.evaluation.roles import feature_roles, load_networks
@@ -98,6 +99,8 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     from unistep.evaluation.text_metrics import TextMetrics
     from unistep.hub.load import load
 
+    for name in options.features:
+        check_features(name)
     device = choose_device(options.device)
     names = [options.model, *([] if options.teacher is None else [options.teacher])]
     models = [load(name, device=device, precision=options.precision) for name in names]

@@ -69,23 +69,38 @@ def load_features(
     if modality is None:
         modality = ImageModality(size=28, channels=1) if data is None else data.modality
     name, _, rest = spec.partition(":")
-    known = registry.names("features")
-    if name in known:
+    if name in registry.names("features"):
         loader = registry.lookup("features", name)
         if not isinstance(loader, LearnedLoader):
             return loader(rest, modality)
         if data is None:
             raise ValueError(
-                f"features {name!r} learn from data, and none was given; give data=, or choose 'random-conv'"
+                f"features {name!r} learn from data, and none was given; give data=, or choose 'random-convolutions'"
             )
         return loader.learn(rest, data, progress)
+    check_features(spec)
+    return load_saved(Path(spec).expanduser())
+
+
+def check_features(spec: str) -> None:
+    """Find out by its name whether there is a feature network, before data is looked at.
+
+    Args:
+        spec: As :func:`load_features` takes it.
+
+    Raises:
+        ValueError: If it is neither a known name nor a directory; says what there is.
+    """
+    known = registry.names("features")
+    if spec.partition(":")[0] in known:
+        return
     try:
         is_folder = bool(spec) and Path(spec).expanduser().is_dir()
     except (OSError, ValueError):  # no name that a folder could have
         is_folder = False
     if is_folder:
-        return load_saved(Path(spec).expanduser())
-    near = closest(name, known)
+        return
+    near = closest(spec.partition(":")[0], known)
     hint = f"; did you mean {near!r}?" if near else ""
     raise ValueError(f"no feature network {spec[:200]!r}; give one of {', '.join(known)}, or a directory{hint}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -145,8 +146,12 @@ def wrap(objective: nn.Module, world: World, how: Literal["ddp", "fsdp"]) -> nn.
                 fully_shard(part, mesh=mesh)
         return objective
     ids = [world.device.index] if world.device.type == "cuda" else None
-    # Buffers are computed alike on every process, and some are large: a queue of features.
-    return DistributedDataParallel(objective, device_ids=ids, broadcast_buffers=False)
+    # Buffers are computed alike on every process, and some are large: a queue of features. The option has a new name in
+    # newer versions of PyTorch, which warn of the old one.
+    options = inspect.signature(DistributedDataParallel).parameters
+    option = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"
+    settings: dict[str, Any] = {option: False}
+    return DistributedDataParallel(objective, device_ids=ids, **settings)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
