@@ -4,10 +4,10 @@
     python benchmarks/base_images.py --root / --root tree --out base-images
     unistep train denoising --data folder:base-images --data.size 64 --init base-64 --data.augment flip --budget 60m
 
-Emoji and clip art come from the sources of the same names, without what `emoji:test` and `clipart:test` hold out. Images are
-laid on white; icons and sprites are shrunk to 64 pixels and never enlarged; of photographs and large drawings random
-squares are taken. What looks like an image that is already there is left out. Prints how many there are of each package, with
-its licence.
+Emoji and clip art come from the sources of the same names, without what `emoji:test` and `clipart:test` hold out.
+Images are laid on white; icons and sprites are shrunk to 64 pixels and never enlarged; of photographs, large drawings
+and sheets random squares are taken. What looks like an image that is already there is left out. Prints how many there
+are of each package, with its licence.
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ HELD_OUT = 128
 """Images that it is averaged over."""
 
 
-def unet(patch: int, *widths: int, blocks: tuple[int, ...]) -> UNetConfig:
-    """A U-Net with the gated skip of the images' own."""
-    return UNetConfig(patch=patch, widths=widths, blocks=blocks, gated_skip=True)
+def unet(patch: int, *widths: int, blocks: tuple[int, ...], fine: int = 0) -> UNetConfig:
+    """A U-Net with the gated skip of the images' own, and two blocks of ``fine`` channels at full resolution."""
+    return UNetConfig(patch=patch, widths=widths, blocks=blocks, gated_skip=True, fine_width=fine)
 
 
 def dit(patch: int, width: int, depth: int, **options: Any) -> DiTConfig:
@@ -51,6 +51,10 @@ NETWORKS: dict[str, NetworkConfig] = {
     "unet patch 8, 96 192": unet(8, 96, 192, blocks=(1, 2)),
     "unet patch 4, 64 128": unet(4, 64, 128, blocks=(1, 2)),
     "unet patch 4, 96 192": unet(4, 96, 192, blocks=(1, 2)),
+    "unet patch 8, 96 192, fine 32": unet(8, 96, 192, blocks=(1, 2), fine=32),
+    "unet patch 4, 64 128, fine 24": unet(4, 64, 128, blocks=(1, 2), fine=24),
+    "unet patch 4, 96 192, fine 32": unet(4, 96, 192, blocks=(1, 2), fine=32),
+    "unet patch 1, 24 48 96 192": unet(1, 24, 48, 96, 192, blocks=(1, 1, 1, 2)),
     "unet patch 2, 48 128 192": unet(2, 48, 128, 192, blocks=(1, 1, 2)),
     "dit patch 8, 256 x 6": dit(8, 256, 6),
     "dit patch 8, 384 x 8": dit(8, 384, 8),
@@ -116,11 +120,11 @@ def main() -> None:
         )
         rows.append(row)
     print(f"{hardware(torch.device('cpu'))}; {args.data}, {args.seconds:g} s a network, batch {args.batch_size}")
-    print(f"{'network':<28}{'images/s':>9}{'half':>8}{'loss':>8}{'low':>8}{'high':>8}")
+    print(f"{'network':<31}{'images/s':>9}{'half':>8}{'loss':>8}{'low':>8}{'high':>8}")
     for row in rows:
         half, last = row["curve"]
         values = "".join(f"{value:8.4f}" for value in (half["loss"], last["loss"], last["low"], last["high"]))
-        print(f"{row['variant']:<28}{row['images_per_second']:>9}{values}")
+        print(f"{row['variant']:<31}{row['images_per_second']:>9}{values}")
     if args.json:
         args.json.write_text(json.dumps({"hardware": hardware(torch.device("cpu")), "rows": rows}, indent=1) + "\n")
 
