@@ -47,7 +47,7 @@ def presets() -> dict[str, UNetConfig]:
 
 
 COLOUR_PARAMETERS = {
-    "colour-64": 2_988_576,
+    "colour-64": 3_061_251,
     "colour-64-fine": 6_604_616,
     "colour-128": 6_427_936,
     "colour-128-fine": 10_650_144,
@@ -65,7 +65,7 @@ def colour_presets() -> dict[str, ConditionedConfig]:
     transformers have 64 and 256 tokens.
     """
     return {
-        "colour-64": UNetConfig(channels=3, patch=4, widths=(64, 128), blocks=(1, 2), gated_skip=True),
+        "colour-64": UNetConfig(channels=3, patch=4, widths=(64, 128), blocks=(1, 2), gated_skip=True, fine_width=24),
         "colour-64-fine": UNetConfig(channels=3, patch=2, widths=(48, 128, 192), blocks=(1, 1, 2), gated_skip=True),
         "colour-128": UNetConfig(channels=3, patch=8, widths=(96, 192), blocks=(1, 2), gated_skip=True),
         "colour-128-fine": UNetConfig(channels=3, patch=4, widths=(64, 128, 256), blocks=(1, 1, 2), gated_skip=True),
