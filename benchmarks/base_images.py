@@ -46,21 +46,30 @@ class Package:
 PACKAGES = (
     Package("tuxpaint-stamps-default", "GPL-2", ("usr/share/tuxpaint/stamps",)),
     Package("oxygen-icon-theme", "LGPL-3 or later", ("usr/share/icons/oxygen/base/128x128",)),
-    Package("faenza-icon-theme", "GPL-3", ("usr/share/icons/Faenza/*/96",)),
+    Package("faenza-icon-theme", "GPL-3 or later", ("usr/share/icons/Faenza/*/96",)),
     Package(
         "elementary-xfce-icon-theme",
-        "GPL-2 or later",
+        "GPL-2 or later, LGPL-2 or later and CC-BY-SA-2.0",
         ("usr/share/icons/elementary-xfce/*/128", "usr/share/icons/elementary-xfce/*/96"),
     ),
-    Package("gnome-icon-theme", "LGPL-3 or CC-BY-SA-3.0", ("usr/share/icons/gnome/256x256",)),
-    Package("endless-sky-data", "GPL-3 or later and CC-BY-SA-4.0", ("usr/share/games/endless-sky/images",)),
+    Package("gnome-icon-theme", "GPL-2 or later and GPL-3 or later", ("usr/share/icons/gnome/256x256",)),
     Package(
-        "hedgewars-data", "GPL-2", ("usr/share/games/hedgewars/Data/Graphics", "usr/share/games/hedgewars/Data/Themes")
+        "endless-sky-data",
+        "CC-BY-SA-4.0, CC-BY-SA-3.0, CC-BY-4.0, GPL-3 or later, public domain",
+        ("usr/share/games/endless-sky/images",),
+    ),
+    Package(
+        "hedgewars-data", "GPL-2, GFDL-1.3 and permissive ones", ("usr/share/games/hedgewars/Data/Graphics", "usr/share/games/hedgewars/Data/Themes")
     ),
     Package("pingus-data", "GPL-2 or later", ("usr/share/games/pingus/data/images",)),
-    Package("supertux-data", "GPL-2 or later and CC-BY-SA-3.0", ("usr/share/games/supertux2/images",), sheets=True),
+    Package(
+        "supertux-data",
+        "GPL-2 or later, GPL-3 or later and permissive ones",
+        ("usr/share/games/supertux2/images",),
+        sheets=True,
+    ),
     Package("freeciv-data", "GPL-2 or later", ("usr/share/games/freeciv",), sheets=True),
-    Package("flare-game", "CC-BY-SA-3.0", ("usr/share/games/flare",), crops=12, sheets=True),
+    Package("flare-game", "CC-BY-SA-3.0 or later", ("usr/share/games/flare",), crops=12, sheets=True),
     Package("mate-backgrounds", "GPL-2 or later and CC-BY-SA-4.0", ("usr/share/backgrounds/mate",), crops=CROPS),
     Package("plasma-workspace-wallpapers", "GPL-2 or later", ("usr/share/wallpapers",), crops=CROPS),
     Package("gnome-backgrounds", "CC-BY-SA-3.0", ("usr/share/backgrounds/gnome",), crops=CROPS),
