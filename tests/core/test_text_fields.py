@@ -64,6 +64,17 @@ def test_columns_of_parts_are_those_of_the_whole(field):
     assert torch.allclose(read.tokens[[1, 2]], expected.tokens, atol=1e-3)
 
 
+def test_a_text_is_encoded_once_and_one_without_a_word_counts_as_none(field, monkeypatch, caplog):
+    asked = []
+    encode = Letters.encode
+    monkeypatch.setattr(Letters, "encode", lambda *given: asked.append(list(given[1])) or encode(*given))
+    columns = field.to_columns("text", [("a cat", "1 2"), ("a cat",), "3"])
+    assert asked == [["a cat", "1 2", "3"]]
+    assert columns["counts"].tolist() == [1, 1, 0]
+    assert columns["lengths"].tolist() == [3, 3]
+    assert "2 of 3 values of text have no word that the encoder letters knows, and count as none: '1 2'" in caplog.text
+
+
 def test_the_seed_chooses_the_phrasing(field):
     columns = field.to_columns("text", [("a", "a b", "a b c")])
     lengths = {int(field.from_columns(columns, np.array([0]), [seed]).mask.sum()) for seed in range(40)}

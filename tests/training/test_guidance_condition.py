@@ -12,14 +12,18 @@ import torch
 from tiny import IMAGES, NETWORK, make_teacher, run, run_config
 
 from unistep.core.condition import LabelField, ScalarField
-from unistep.data import DataConfig
+from unistep.data import DataConfig, Dataset
+from unistep.data.weighted import WeightedDataset
 from unistep.generation.model_config import ModelConfig
 from unistep.hub import load, save
-from unistep.objectives import CDConfig
+from unistep.objectives import CDConfig, ECTConfig
+from unistep.objectives.fd import FDConfig
 from unistep.serialization import read_json
 from unistep.training.build import build_student, fit_model_to_objective, load_fitting
+from unistep.training.ema import ConstantEMA
 from unistep.training.run_config import RunConfig
 
+LAST = ConstantEMA(half_life=0.001)
 TOLD = CDConfig(guidance_range=(1.0, 4.0), guidance=2.0)
 LABELLED = ModelConfig(kind="consistency", network=NETWORK, modality=IMAGES, fields={"label": LabelField(size=3)})
 
@@ -105,6 +109,37 @@ def test_a_number_that_the_start_lacks_begins_without_effect_and_one_that_it_has
     save(replace(model, kind="denoiser"), student.net.state_dict(), name, card="A teacher with velocities.")
     with pytest.raises(ValueError, match="scalars"):
         load_fitting(name, LABELLED, "teacher")
+
+
+def test_a_model_that_goes_on_with_other_data_keeps_its_weight(trained: Path, tmp_path: Path) -> None:
+    """Each item gets one, so that no weight asks for what the model made before."""
+    given = {"init": str(trained / "run"), "teacher": None, "start_report": 0, "max_steps": 2, "emas": (LAST,)}
+    config = replace(run_config("ect", tmp_path, **given), objective=ECTConfig(target="data"))
+    assert run(config, tmp_path / "run")[0]
+    g = load(str(tmp_path / "run"))
+    assert g.config.fields["guidance"] == ScalarField(low=1.0, high=4.0, default=2.0)
+    name = "scalars.guidance.last.weight"
+    before = load(str(trained / "run")).map.net.get_parameter(name)
+    assert not torch.equal(g.map.net.get_parameter(name), before)
+
+
+def test_post_training_keeps_the_default_weight() -> None:
+    model = fit_model_to_objective(LABELLED, TOLD)
+    for high, default in ((4.0, 2.0), (3.0, 1.0)):
+        fitted = fit_model_to_objective(model, FDConfig(guidance_range=(1.0, high)))
+        assert fitted.fields["guidance"] == ScalarField(low=1.0, high=high, default=default)
+
+
+def test_weights_of_items_are_drawn_by_their_seeds() -> None:
+    data = WeightedDataset(Dataset.from_tensors(torch.zeros(9, 1, 4, 4)), ScalarField(low=1.0, high=4.0, default=2.0))
+    plain = data.conditions(range(3))["guidance"].tensors["value"]
+    assert plain.tolist() == [2.0] * 3
+    drawn = data.batch([1] * 200, range(200))[1]["guidance"].tensors["value"]
+    assert 1 <= drawn.min() < 1.2
+    assert 3.8 < drawn.max() <= 4
+    # Of 200 even draws the mean has a standard deviation of 3 / sqrt(12 * 200).
+    assert abs(float(drawn.mean()) - 2.5) < 4 * 3 / (12 * 200) ** 0.5
+    assert data.batch([5, 6], [7, 3])[1]["guidance"].tensors["value"].tolist() == drawn[[7, 3]].tolist()
 
 
 def test_data_without_labels_has_nothing_to_guide(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from unistep.core.fields import ConditionField, ReadSignal
 from unistep.core.seeding import derived_seed
 from unistep.core.signal_fields import TokensField
 from unistep.core.values import Tokens
-from unistep.text.encoder import check_texts, load_text_encoder
+from unistep.text.encoder import EncodedText, check_texts, load_text_encoder
 
 _log = logging.getLogger(__name__)
 
@@ -76,22 +76,17 @@ class TextField(TokensField):
         tokens = torch.stack([F.pad(vectors, (0, 0, 0, self.length - len(vectors))) for vectors in found])
         return Tokens(tokens, torch.arange(self.length) < torch.tensor([len(vectors) for vectors in found])[:, None])
 
-    def _readable(self, name: str, several: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
-        """The texts of items without those that have no word that the encoder knows, of which a warning tells."""
-        distinct = list(dict.fromkeys(text for texts in several for text in texts))
-        if not distinct:
-            return several
-        check_texts(name, distinct)
-        encoder = load_text_encoder(self.encoder)
-        encoded = encoder.encode(distinct, self.length)
-        unknown = {text for text, found in zip(distinct, encoded, strict=True) if found.known == 0}
-        if not unknown:
-            return several
-        _log.warning(
-            "%d of %d values of %s have no word that the encoder %s knows, and count as none: %.60r; write them in %s",
-            *(len(unknown), len(distinct), name, self.encoder, min(unknown), encoder.languages),
-        )
-        return [tuple(text for text in texts if text not in unknown) for texts in several]
+    def _found(self, name: str, texts: Sequence[str]) -> dict[str, EncodedText]:
+        """What the encoder makes of each distinct text.
+
+        Raises:
+            ValueError: If a text is empty or too long.
+        """
+        if not texts:
+            return {}
+        check_texts(name, texts)
+        distinct = list(dict.fromkeys(texts))
+        return dict(zip(distinct, load_text_encoder(self.encoder).encode(distinct, self.length), strict=True))
 
     def _encoded(self, name: str, texts: Sequence[str]) -> list[Tensor]:
         """The vectors of texts.
@@ -99,23 +94,34 @@ class TextField(TokensField):
         Raises:
             ValueError: If a text is empty, too long, or has no word that the encoder knows.
         """
-        if not texts:
-            return []
-        check_texts(name, texts)
-        encoder = load_text_encoder(self.encoder)
-        distinct = list(dict.fromkeys(texts))
-        found = dict(zip(distinct, encoder.encode(distinct, self.length), strict=True))
+        found = self._found(name, texts)
         for text, encoded in found.items():
             if encoded.known == 0:
                 raise ValueError(
                     f"{name} has no word that the encoder {self.encoder} knows: {text[:60]!r}; write it in "
-                    f"{encoder.languages}"
+                    f"{load_text_encoder(self.encoder).languages}"
                 )
+        self._say_cut(name, found)
+        return [found[text].vectors for text in texts]
+
+    def _say_cut(self, name: str, found: Mapping[str, EncodedText]) -> None:
+        """Say which texts have more tokens than are read."""
         cut = [text for text, encoded in found.items() if encoded.total >= self.length]
         if cut:
             which = f"{name} has" if len(found) == 1 else f"{len(cut):,} of {len(found):,} values of {name} have"
             _log.warning("%s more than %d tokens; the rest is not read: %.60r…", which, self.length - 1, cut[0])
-        return [found[text].vectors for text in texts]
+
+    def _known(self, name: str, found: Mapping[str, EncodedText]) -> dict[str, EncodedText]:
+        """The texts without those that have no word that the encoder knows, of which a warning tells."""
+        unknown = [text for text, encoded in found.items() if encoded.known == 0]
+        if unknown:
+            _log.warning(
+                "%d of %d values of %s have no word that the encoder %s knows, and count as none: %.60r; write them "
+                "in %s",
+                *(len(unknown), len(found), name, self.encoder, min(unknown)),
+                load_text_encoder(self.encoder).languages,
+            )
+        return {text: encoded for text, encoded in found.items() if encoded.known}
 
     def to_columns(self, name: str, given: Sequence[Any]) -> dict[str, np.ndarray]:
         """Arrays for the cache: the vectors of all texts one after the other, in half precision, and how many.
@@ -125,8 +131,10 @@ class TextField(TokensField):
             given: For each item a text, several that say the same, or ``None``.
         """
         several = [() if v is None else (v,) if isinstance(v, str) else tuple(v) for v in given]
-        several = self._readable(name, several)
-        vectors = self._encoded(name, [text for texts in several for text in texts])
+        found = self._known(name, self._found(name, [text for texts in several for text in texts]))
+        self._say_cut(name, found)
+        several = [tuple(text for text in texts if text in found) for texts in several]
+        vectors = [found[text].vectors for texts in several for text in texts]
         return {
             "counts": np.array([len(texts) for texts in several], dtype=np.int32),
             "lengths": np.array([len(v) for v in vectors], dtype=np.int32),

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unistep.core.condition import AnyField
 from unistep.core.flowmap import Denoiser
 from unistep.serialization import read_json
 from unistep.training.budget import parse_amount, rounded_up
 from unistep.training.checkpoint import newest_progress
+from unistep.training.finish import FEWEST
 from unistep.training.log import read_metrics
 from unistep.training.outlook import Need, counted, enough_of, least_met, needs
 from unistep.training.resolve import ResolvedRun
@@ -92,10 +94,23 @@ def next_commands(ended: Ended) -> dict[str, str]:
     if ended.resolved.config.objective.trains is Denoiser:
         data = _data_options(ended.whole)
         rows["make it one-step"] = f"unistep train ect {data} --teacher {name} --budget {ended.whole.budget}"
-    elif not ended.resolved.config.objective.continues and model.context is None:
+    elif _can_be_sharpened(ended):
         data, out = _data_options(ended.whole), shlex.quote(f"{ended.out}-fd")
         rows["sharpen it"] = f"unistep train fd {data} --init {name} --budget 5m --out {out}"
+    kept = [f"--{field} {shlex.quote(value)}" for field, value in _kept_examples(ended.resolved).items()]
+    if kept:
+        rows["draw what it knew"] = " ".join([f"unistep sample {name} -n 16", *kept, f"-o {model.modality.example}"])
+    if model.adapter is not None:
+        rows["take less of it"] = f"unistep sample {name} --lora-scale 0.7 -n 16 -o {model.modality.example}"
+        rows["make it a whole model"] = f"unistep convert {name} -o {shlex.quote(f'{ended.out}-merged')}"
     return rows
+
+
+def _can_be_sharpened(ended: Ended) -> bool:
+    """Whether post-training helps: it would learn few items by heart, and forget what was rehearsed."""
+    config = ended.resolved.config
+    plain = not config.objective.continues and config.model.context is None
+    return plain and not config.lora.rank and not config.rehearsal and len(ended.resolved.data) >= FEWEST
 
 
 def how_it_went(ended: Ended) -> list[str]:
@@ -167,9 +182,20 @@ def _teacher_lines(ended: Ended, teacher: Need) -> list[str]:
 
 
 def _examples(resolved: ResolvedRun) -> Mapping[str, str]:
-    """Values of conditions that have to be given, such as a text, each an example."""
+    """Values of the data's conditions that have to be given, such as a text, each an example."""
+    return _with_example(resolved.data.fields)
+
+
+def _kept_examples(resolved: ResolvedRun) -> Mapping[str, str]:
+    """Those of the conditions that only the model has which the run went on with, and whose data was rehearsed."""
+    if not resolved.config.rehearsal:
+        return {}
     fields = resolved.config.model.fields.items()
-    examples = {name: getattr(spec, "example", "") for name, spec in fields if not spec.drawn}
+    return _with_example({name: spec for name, spec in fields if name not in resolved.data.fields})
+
+
+def _with_example(fields: Mapping[str, AnyField]) -> Mapping[str, str]:
+    examples = {name: getattr(spec, "example", "") for name, spec in fields.items() if not spec.drawn}
     return {name: example for name, example in examples.items() if example}
 
 

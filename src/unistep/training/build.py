@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unistep.codecs.base import UnfitShapeError
-from unistep.core.condition import GUIDANCE, asked
+from unistep.core.condition import GUIDANCE, ScalarField, asked
 from unistep.core.flowmap import Map
 from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
@@ -71,6 +71,9 @@ def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> Mo
     fields = objective.conditions()
     if GUIDANCE in fields and not asked(model.fields):
         raise ValueError("guidance_range strengthens a condition, and this data has none (no classes); leave it out")
+    own = model.fields.get(GUIDANCE)
+    if objective.continues and own is not None and GUIDANCE in fields and own.extent == fields[GUIDANCE].extent:
+        fields = {**fields, GUIDANCE: own}  # with the default weight that the model has
     return replace(model, fields={**model.fields, **fields}).fitted()
 
 
@@ -97,9 +100,9 @@ def keep_conditions(model: ModelConfig, init: str | None, teacher: str | None) -
         start = load(init).config
         network = network.keeping(start.network)
         if start.kind == model.kind != "denoiser" and start.modality == model.modality:
-            # What is null unless it is given, such as a text, can still be given.
-            kept = {name: spec for name, spec in start.fields.items() if not spec.drawn and name not in model.fields}
-            model = replace(model, fields={**kept, **model.fields})
+            # What is null unless it is given, such as a text, can still be given, and so can a guidance weight.
+            kept = {name: spec for name, spec in start.fields.items() if not spec.drawn or name == GUIDANCE}
+            model = replace(model, fields={**{n: s for n, s in kept.items() if n not in model.fields}, **model.fields})
     if teacher is not None:
         known = load(teacher).config
         network = network.keeping(known.network, besides=known.fields)
@@ -131,6 +134,13 @@ def load_fitting(name: str | None, model: ModelConfig, role: str) -> Generator |
             f"have {model.sigma_data:g}; give it the same with --model.sigma-data"
         )
     return found
+
+
+def trained_weight(config: RunConfig) -> ScalarField | None:
+    """The guidance weight that a model takes and that its objective does not draw, but its data is to have."""
+    field = config.model.fields.get(GUIDANCE)
+    own = config.objective.continues or GUIDANCE in config.objective.conditions()
+    return field if isinstance(field, ScalarField) and not own else None
 
 
 def fit_model_to_start(model: ModelConfig, start: Generator | None, teacher: Generator | None) -> ModelConfig:

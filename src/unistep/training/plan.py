@@ -97,12 +97,14 @@ def describe(
     processes = f", {world.size} processes ({config.parallel})" if world.size > 1 else ""
     compiled = ", compiled" if config.compile else ""
     measured = "so far" if resolved.resumed else "in a timing run"
+    old = config.rehearsal or 0.0
+    passes = f"{items * (1 - old) / n:.1f} passes" + (f" beside {old:.0%} of old {noun}s" if old else "")
     rows = {
         "recipe": config.recipe,
         "data": f"{n:,} {noun}{'s' if n != 1 else ''} of {dataset.summary.each}{given}, from {config.data.source}",
         "model": f"{trainable:,} trainable parameters, {config.model.kind}",
         "start": f"the checkpoint of step {done:,}" if done else start,
-        "steps": f"{about}{steps} {batch} {noun}s: {items:,} {noun}s, {items / n:.1f} passes",
+        "steps": f"{about}{steps} {batch} {noun}s: {items:,} {noun}s, {passes}",
         "arithmetic": f"{train_step.precision} on {world.device}{processes}{compiled}",
         "speed": f"{resolved.speed:.1f} {noun}s/s {measured}",
         "expected time": duration(items / resolved.speed),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unistep import registry
-from unistep.core.condition import AnyField
+from unistep.core.condition import GUIDANCE, AnyField
 from unistep.data import DataConfig, Dataset, prepare
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 USUAL = 0.5
 """Share of each batch that is old, where it is left open."""
-REAL = 2000
+REAL = 1000
 """At most so many items of a model's data, spread over it: all of them may take long to prepare."""
 REPLAYED = 512
 """Samples of a model that stand for its data where that is not here."""
@@ -41,7 +41,8 @@ def with_rehearsal(config: RunConfig, fields: Mapping[str, AnyField], start: Gen
     if not goes_on or start is None or config.teacher is not None or start.modality != config.model.modality:
         return replace(config, rehearsal=0.0)
     known = still_known(start.config, config.model)
-    apart = any(name not in fields or not spec.drawn for name, spec in known.items())
+    said = {name: spec for name, spec in known.items() if name != GUIDANCE}  # which says nothing of an item
+    apart = any(name not in fields or not spec.drawn for name, spec in said.items())
     return replace(config, rehearsal=USUAL if apart and start.config.context is None else 0.0)
 
 

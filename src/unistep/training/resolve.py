@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from unistep.codecs.base import Codec
+from unistep.core.condition import GUIDANCE
 from unistep.core.flowmap import Denoiser
 from unistep.data import Dataset, Loader
 from unistep.data.encoded import encode_dataset
 from unistep.data.rehearsal import RehearsingDataset
+from unistep.data.weighted import WeightedDataset
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
 from unistep.hub.load import load, models
@@ -33,6 +35,7 @@ from unistep.training.build import (
     keep_conditions,
     load_fitting,
     place,
+    trained_weight,
 )
 from unistep.training.choices import choose_batch, choose_network
 from unistep.training.compiled import compile_networks, keep_if_faster, worth_compiling
@@ -295,6 +298,8 @@ class _Resolver:
         codec = model.build_codec().to(self.world.device)
         data, latent = self._encoded(self.data, codec)
         mixed, rehearsed = self._rehearsing(config, start, data, codec)
+        weight = trained_weight(config)
+        mixed = mixed if weight is None or GUIDANCE in mixed.fields else WeightedDataset(mixed, weight)
         loader = Loader(mixed, options.batch_size, config.seed, rank=self.world.rank, world=self.world.size)
         modality = data.modality if latent else model.modality
         examples = Examples(modality, codec, model.context, model.sigma_data, latent)
@@ -321,6 +326,7 @@ class _Resolver:
         if not config.rehearsal or start is None:
             return data, {}
         if self.rehearsed is None:
+            self.session.say(f"preparing what {config.init} was trained on, once (--rehearsal 0 goes without)")
             here = self.world.run_on_rank_zero(lambda: old_data(start) is not None)
             own = old_data(start) if here else None
             self.rehearsed = replayed(start) if own is None else own

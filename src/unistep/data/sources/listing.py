@@ -84,8 +84,8 @@ def with_folder_labels(entries: list[Entry], suffixes: frozenset[str]) -> list[E
 def with_captions(path: Path, entries: list[Entry], suffixes: frozenset[str]) -> list[Entry]:
     """Give each file with these suffixes the text beside it: the first line of ``cat.txt`` for ``cat.png``.
 
-    The files that texts came from are no longer listed. A text is cut where it is too long, and bytes that are not
-    UTF-8 are replaced; a note says so.
+    The files with texts are no longer listed, whether they are empty or not. A text is cut where it is too long, and
+    bytes that are not UTF-8 are replaced; a note says so.
 
     Args:
         path: The folder.
@@ -103,9 +103,9 @@ def with_captions(path: Path, entries: list[Entry], suffixes: frozenset[str]) ->
         with (path / name).open(encoding="utf-8-sig", errors="replace") as file:
             lines = (line.strip() for line in file.read(_MOST_TEXT).splitlines())
             text = next((line for line in lines if line), "")
+        used.add(name)
         if not text:
             return replace(entry, notes=("its text is empty",))
-        used.add(name)
         found = _with_texts(entry, (text,))
         return replace(found, notes=(*found.notes, "its text is not UTF-8")) if "\ufffd" in text else found
 

@@ -1,0 +1,67 @@
+"""A data set with a guidance weight for each item, for a model that takes one and goes on learning from data alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import final
+
+from torch import Tensor
+
+from unistep.core.condition import GUIDANCE, AnyField, Condition, ScalarField
+from unistep.core.seeding import ItemGenerators, derived_seed
+from unistep.data.dataset import Dataset, Indices, Seeds
+from unistep.modalities.base import Modality
+
+
+@final
+class WeightedDataset(Dataset):
+    """The items of a data set, each with a guidance weight drawn evenly from the range of a field by its seed.
+
+    Data says nothing of guidance. A model that takes the weight as a condition learns new data at every weight, so that
+    none asks for what it made before.
+
+    Args:
+        data: The items, which have no such condition.
+        weight: The field.
+    """
+
+    def __init__(self, data: Dataset, weight: ScalarField) -> None:
+        self._data, self._weight = data, weight
+
+    @property
+    def modality(self) -> Modality:
+        """That of the items."""
+        return self._data.modality
+
+    @property
+    def fields(self) -> Mapping[str, AnyField]:
+        """Those of the items, and the weight."""
+        return {**self._data.fields, GUIDANCE: self._weight}
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the items."""
+        return self._data.fingerprint
+
+    @property
+    def source(self) -> str:
+        """That of the items."""
+        return self._data.source
+
+    @property
+    def licence(self) -> str:
+        """That of the items."""
+        return self._data.licence
+
+    def __len__(self) -> int:
+        """The items."""
+        return len(self._data)
+
+    def batch(self, indices: Indices, seeds: Seeds | None = None) -> tuple[Tensor, Condition]:
+        """Some items; without seeds, with the weight that samples have by default."""
+        stored, condition = self._data.batch(indices, seeds)
+        if seeds is None:
+            return stored, {**condition, GUIDANCE: self._weight.draw(len(stored), ItemGenerators([0] * len(stored)))}
+        generator = ItemGenerators([derived_seed(GUIDANCE, int(seed)) for seed in seeds])
+        return stored, {**condition, GUIDANCE: replace(self._weight, default=None).draw(len(stored), generator)}
