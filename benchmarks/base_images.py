@@ -59,7 +59,9 @@ PACKAGES = (
         ("usr/share/games/endless-sky/images",),
     ),
     Package(
-        "hedgewars-data", "GPL-2, GFDL-1.3 and permissive ones", ("usr/share/games/hedgewars/Data/Graphics", "usr/share/games/hedgewars/Data/Themes")
+        "hedgewars-data",
+        "GPL-2, GFDL-1.3 and permissive ones",
+        ("usr/share/games/hedgewars/Data/Graphics", "usr/share/games/hedgewars/Data/Themes"),
     ),
     Package("pingus-data", "GPL-2 or later", ("usr/share/games/pingus/data/images",)),
     Package(

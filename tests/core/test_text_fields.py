@@ -13,7 +13,7 @@ from unistep.text.encoder import EncodedText, TextEncoder, load_text_encoder
 class Letters(TextEncoder):
     """Each word becomes its first letters' codes; digits are unknown."""
 
-    dim, longest, languages = 3, 100, "Latin letters"
+    dim, longest, languages, letters = 3, 100, "Latin letters", "LATIN"
 
     def encode(self, texts, longest):
         found = []
@@ -102,6 +102,19 @@ def test_a_long_text_is_cut_with_a_warning(field, caplog):
     value = field.parse("text", "a b c d e f", 1)
     assert value.mask.sum() == 4
     assert "more than 3 tokens" in caplog.text
+
+
+def test_letters_that_the_encoder_makes_little_of_are_named(field, caplog):
+    columns = field.to_columns("text", ["a café", "эльф", "a cat named Мурка", "精灵 elf"])
+    assert columns["counts"].tolist() == [1, 1, 1, 1]
+    assert "1 of 4 values of text are not in Latin letters" in caplog.text
+    assert "'эльф'; write them in Latin letters" in caplog.text
+    caplog.clear()
+    field.parse("text", "эльф", 1)
+    assert "text is not in Latin letters, and the encoder letters makes little of other ones" in caplog.text
+    caplog.clear()
+    field.parse("text", "no. 1!", 1)
+    assert caplog.text == ""
 
 
 def test_files_of_earlier_versions_name_the_evaluator_otherwise():

@@ -93,9 +93,18 @@ def test_merged_it_is_a_model_like_any_other(trained: Path, tmp_path: Path) -> N
 
 def test_it_is_compared_with_the_old_data_and_the_new(trained: Path) -> None:
     line = next(line for line in (trained / "said.txt").read_text().splitlines() if line.startswith("one step"))
-    assert all(part in line for part in ("four steps", f"old data (npz:{trained / 'old.npz'})", "12 samples"))
+    assert all(
+        part in line
+        for part in ("four steps", "before training", f"old data (npz:{trained / 'old.npz'})", "12 samples")
+    )
     found = metrics(trained / "run")[-1]
-    assert {"compared/one_step", "compared/4_steps", "compared/old_before", "compared/old_after"} <= found.keys()
+    assert {
+        "compared/one_step",
+        "compared/4_steps",
+        "compared/base",
+        "compared/old_before",
+        "compared/old_after",
+    } <= found.keys()
     assert f"- distance: {line}" in (trained / "run/model/README.md").read_text()
 
 

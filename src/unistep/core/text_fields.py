@@ -16,7 +16,7 @@ from unistep.core.fields import ConditionField, ReadSignal
 from unistep.core.seeding import derived_seed
 from unistep.core.signal_fields import TokensField
 from unistep.core.values import Tokens
-from unistep.text.encoder import EncodedText, check_texts, load_text_encoder
+from unistep.text.encoder import EncodedText, check_texts, is_written_in, load_text_encoder
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ class TextField(TokensField):
                     f"{load_text_encoder(self.encoder).languages}"
                 )
         self._say_cut(name, found)
+        self._say_foreign(name, found)
         return [found[text].vectors for text in texts]
 
     def _say_cut(self, name: str, found: Mapping[str, EncodedText]) -> None:
@@ -121,7 +122,20 @@ class TextField(TokensField):
                 *(len(unknown), len(found), name, self.encoder, min(unknown)),
                 load_text_encoder(self.encoder).languages,
             )
-        return {text: encoded for text, encoded in found.items() if encoded.known}
+        known = {text: encoded for text, encoded in found.items() if encoded.known}
+        self._say_foreign(name, known)
+        return known
+
+    def _say_foreign(self, name: str, found: Mapping[str, EncodedText]) -> None:
+        """Say which texts are in letters that the encoder makes little of."""
+        script = load_text_encoder(self.encoder).letters
+        foreign = [text for text in found if not is_written_in(script, text)]
+        if foreign:
+            which = f"{name} is" if len(found) == 1 else f"{len(foreign):,} of {len(found):,} values of {name} are"
+            _log.warning(
+                "%s not in %s letters, and the encoder %s makes little of other ones: %.60r; write them in %s",
+                *(which, script.title(), self.encoder, min(foreign), load_text_encoder(self.encoder).languages),
+            )
 
     def to_columns(self, name: str, given: Sequence[Any]) -> dict[str, np.ndarray]:
         """Arrays for the cache: the vectors of all texts one after the other, in half precision, and how many.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class TextEncoder(ABC):
     """Most tokens of a text that it can take."""
     languages: ClassVar[str]
     """Languages of the texts that it was trained on, in words."""
+    letters: ClassVar[str] = ""
+    """The script that these are written in, as Unicode begins the names of its letters; empty for any."""
 
     @abstractmethod
     def encode(self, texts: Sequence[str], longest: int) -> list[EncodedText]:
@@ -49,6 +52,17 @@ class TextEncoder(ABC):
             texts: The texts, none of them empty.
             longest: Most vectors of each; those of tokens further back are left out, though the others know of them.
         """
+
+
+def is_written_in(script: str, text: str) -> bool:
+    """Whether at least half of the letters of a text are of a script; true for a text without letters.
+
+    Args:
+        script: How Unicode begins the names of its letters, such as ``LATIN``; empty for any.
+        text: The text.
+    """
+    found = [unicodedata.name(c, "").startswith(script) for c in text if c.isalpha()]
+    return 2 * sum(found) >= len(found)
 
 
 @cache

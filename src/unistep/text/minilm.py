@@ -39,6 +39,7 @@ class MiniLM(TextEncoder):
     dim: ClassVar[int] = 384
     longest: ClassVar[int] = 256
     languages: ClassVar[str] = "English"
+    letters: ClassVar[str] = "LATIN"
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = _installed() if folder is None else folder

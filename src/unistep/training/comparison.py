@@ -30,6 +30,8 @@ class Comparison:
     """Samples of one step from the new data."""
     many: float
     """Samples of four steps from the new data."""
+    base: float | None = None
+    """Samples of one step of the first model from the new data, where it makes signals of that shape."""
     old: str = ""
     """The data that the first model was trained on; empty where it cannot be had."""
     before: float | None = None
@@ -45,6 +47,7 @@ class Comparison:
         named = {
             "compared/one_step": self.one,
             f"compared/{MANY}_steps": self.many,
+            "compared/base": self.base,
             "compared/old_before": self.before,
             "compared/old_after": self.after,
         }
@@ -53,7 +56,8 @@ class Comparison:
     @property
     def described(self) -> str:
         """In one line."""
-        text = f"one step {self.one:.3g}, four steps {self.many:.3g} (your data)"
+        before = "" if self.base is None else f", before training {self.base:.3g}"
+        text = f"one step {self.one:.3g}, four steps {self.many:.3g}{before} (your data)"
         if self.before is not None and self.after is not None:
             text += f"; old data ({self.old}) {self.before:.3g} -> {self.after:.3g}"
         return f"{text}; Fréchet distances of {self.samples} samples"
@@ -74,7 +78,9 @@ def compare(model: Generator, data: Dataset, start: Generator, samples: int) -> 
     network = selection_features(data).to(model.device)
     real = _real(data, network)
     one, many = (_distance(model, data, network, real, samples, steps) for steps in (1, MANY))
-    found = Comparison(one=one, many=many, samples=samples)
+    comparable = start.kind == model.kind and start.modality == model.modality
+    base = _distance(start, data, network, real, samples, 1) if comparable else None
+    found = Comparison(one=one, many=many, base=base, samples=samples)
     old = old_data(start)
     if old is None or start.kind != model.kind:
         return found
