@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import assert_same, checkpoint, run, run_config
+from tiny import assert_same, checkpoint, metrics, run, run_config
 
 from unistep.training import pace as pace_module
 from unistep.training import resolve as resolve_module
+from unistep.training.optim import MuonConfig, Schedule
 from unistep.training.pace import Clock, Deadline, Leg, Pace, known_plans, write_plans
 from unistep.training.run import train
 from unistep.training.step import Gradient, TrainStep
@@ -106,7 +107,8 @@ class SlowMachine:
 
 def test_a_run_on_a_slow_machine_ends_in_time_and_repeats_its_decisions(tmp_path: Path, monkeypatch) -> None:
     machine = SlowMachine(monkeypatch, 0.1, slow_from=20)
-    config = run_config("ect", tmp_path, max_steps=None, budget="6s", checkpoint_every="10", keep=9)
+    schedule = Schedule(warmup_steps=3, meant_for=90)
+    config = run_config("ect", tmp_path, max_steps=None, budget="6s", checkpoint_every="10", keep=9, schedule=schedule)
     monkeypatch.setattr(resolve_module, "images_per_second", lambda *_: 80.0)
     done, text = run(config, tmp_path / "run")
     assert done
@@ -118,6 +120,14 @@ def test_a_run_on_a_slow_machine_ends_in_time_and_repeats_its_decisions(tmp_path
     assert plans[0]["total"] > 2 * steps - 10
     assert len(plans) > 2
     assert all(a["step"] < b["step"] for a, b in itertools.pairwise(plans))
+    # Each step is as long as the share of the training that it is.
+    pace, peak = Pace([Leg(**plan) for plan in plans]), MuonConfig().lr
+    factors = [schedule.factor(step, pace.progress(step), pace.share(step)) for step in range(steps)]
+    rates = {row["step"]: row["learning_rate"] for row in metrics(tmp_path / "run")}
+    assert len(rates) > 2
+    assert rates == pytest.approx({step: peak * factors[step - 1] for step in rates})
+    assert factors[10] == pytest.approx(1.5, rel=0.1)
+    assert max(factors) > 2
     # Killed before its last checkpoint, and resumed on a machine of another speed: the same to the last bit.
     again = tmp_path / "again"
     shutil.copytree(tmp_path / "run", again)

@@ -17,6 +17,7 @@ from unistep.training.optim import (
     clip_gradients,
     set_rates,
 )
+from unistep.training.pace import Leg, Pace
 
 
 def test_the_schedule_climbs_stays_and_descends() -> None:
@@ -31,6 +32,40 @@ def test_the_schedule_climbs_stays_and_descends() -> None:
 def test_a_constant_schedule() -> None:
     schedule = Schedule(warmup_steps=0, decay=0.0)
     assert {schedule.factor(step, step / 7) for step in range(7)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    "legs",
+    [
+        [Leg(0, 0.0, 1000)],
+        [Leg(0, 0.0, 250)],
+        [Leg(0, 0.0, 900), Leg(300, 1 / 3, 520)],  # other work begins
+        [Leg(0, 0.0, 300), Leg(60, 0.2, 800)],  # other work ends
+    ],
+)
+@pytest.mark.parametrize("decay", [0.5, 1.0])
+def test_runs_of_fewer_steps_go_as_far(legs: list[Leg], decay: float) -> None:
+    """The rates sum up to those of the 1,000 steps that they are meant for, however the plan changes on the way."""
+    schedule, pace = Schedule(warmup_steps=0, decay=decay, meant_for=1000), Pace(legs)
+    factors = [schedule.factor(step, pace.progress(step), pace.share(step)) for step in range(legs[-1].total)]
+    # The sum is a Riemann sum of the descent: off by at most a step at each end of a leg, each at most 4 long.
+    assert sum(factors) == pytest.approx(1000 * (1 - decay / 2), abs=4 * 2 * len(legs))
+
+
+def test_longer_runs_keep_their_rates_and_the_shortest_have_a_limit() -> None:
+    plain, schedule = Schedule(), Schedule(meant_for=400, longest=3.0)
+    for total in (400, 401, 40_000):
+        for step in range(0, total, 37):
+            at = step, step / total
+            assert schedule.factor(*at, 1 / total) == plain.factor(*at, 1 / total) == plain.factor(*at)
+    for total in (20, 100):
+        assert schedule.factor(10, 10 / total, 1 / total) == pytest.approx(3.0 * plain.factor(10, 10 / total))
+
+
+@pytest.mark.parametrize("wrong", [{"meant_for": -1}, {"longest": 0.5}, {"longest": math.inf}, {"longest": math.nan}])
+def test_impossible_lengths_of_steps(wrong) -> None:
+    with pytest.raises(ValueError, match="meant_for must be 0 or more and longest at least 1"):
+        Schedule(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"warmup_steps": -1}, {"decay": -0.1}, {"decay": 1.1}, {"decay": math.nan}])

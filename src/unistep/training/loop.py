@@ -215,7 +215,8 @@ class Loop:
     def _one_step(self) -> Gradient:
         progress = self.pace.progress(self.step)
         gradient = self.train_step.gradient(self.step, progress, stop=self.stop.asked())
-        set_rates(self.state.optimizer, self.options.schedule.factor(self.step, progress))
+        factor = self.options.schedule.factor(self.step, progress, self.pace.share(self.step))
+        set_rates(self.state.optimizer, factor)
         if self.health.accept(self.step, gradient.loss, gradient.norm, self.saved):
             self.state.optimizer.step(self.step)
             self._after_step(progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,21 +36,46 @@ REST = "rest"
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Linear warm-up, a constant stretch, and a linear descent to zero at the end."""
+    r"""Linear warm-up, a constant stretch, and a linear descent to zero at the end.
+
+    Muon and Adam take steps of a length that follows from the rate, not from the gradient, so that half as many steps
+    bring the weights half as far. With :attr:`meant_for` a run of fewer steps takes longer ones:
+
+    .. math:: \mathrm{rate} = \mathrm{peak} \cdot w(i)\, d(p) \cdot
+        \min\big(\max(M\, \Delta p, 1),\; \mathrm{longest}\big)
+
+    with the warm-up :math:`w`, the descent :math:`d`, the :math:`M` steps that the peak is meant for and the progress
+    :math:`\Delta p` of one step, which is one over the number of steps. What a step makes of progress and how far it
+    goes are then in proportion, also where a deadline changes the number of steps on the way.
+    """
 
     warmup_steps: int = 100
     """Optimizer steps of the warm-up."""
     decay: float = 0.5
     """Share of the training, at its end, in which the rate goes down to zero; 0 keeps it constant."""
+    meant_for: int = 0
+    """Number of optimizer steps that the peak rates are meant for; a run of fewer has larger ones, in proportion. With
+    0 the rates are the same for every length."""
+    longest: float = 4.0
+    """Most that the peak rates are multiplied with for it."""
 
     def __post_init__(self) -> None:
         if self.warmup_steps < 0 or not 0 <= self.decay <= 1:
             raise ValueError(f"warmup_steps must not be negative and decay must be in [0, 1], got {self}")
+        if self.meant_for < 0 or not 1 <= self.longest < math.inf:
+            raise ValueError(f"meant_for must be 0 or more and longest at least 1, got {self}")
 
-    def factor(self, step: int, progress: float) -> float:
-        """What the peak rate is multiplied with at ``step`` (from 0) and ``progress`` in [0, 1]."""
+    def factor(self, step: int, progress: float, share: float = 0.0) -> float:
+        """What the peak rate is multiplied with.
+
+        Args:
+            step: Number of the step, from 0.
+            progress: Share of the training that is done when it begins, in [0, 1].
+            share: Share of the training that the step is, for :attr:`meant_for`.
+        """
         warm = min(1.0, (step + 1) / max(self.warmup_steps, 1))
-        return warm * (min(1.0, (1 - progress) / self.decay) if self.decay else 1.0)
+        length = min(max(self.meant_for * share, 1.0), self.longest)
+        return length * warm * (min(1.0, (1 - progress) / self.decay) if self.decay else 1.0)
 
 
 @dataclass(frozen=True)

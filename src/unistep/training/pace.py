@@ -56,6 +56,11 @@ class Leg:
             return self.progress
         return self.progress + (1 - self.progress) * ((step - self.step) / (self.total - self.step))
 
+    @property
+    def share(self) -> float:
+        """Share of the training that each of its steps is."""
+        return (1 - self.progress) / max(self.total - self.step, 1)
+
 
 class Pace:
     r"""Progress along a run as a function of the step, piecewise linear.
@@ -80,6 +85,10 @@ class Pace:
     def progress(self, step: int) -> float:
         """Share of the training that is done when ``step`` begins, in [0, 1]."""
         return self._leg(step).at(step)
+
+    def share(self, step: int) -> float:
+        """Share of the training that ``step`` is, in [0, 1]."""
+        return self._leg(step).share
 
     def decided(self, step: int) -> bool:
         """Whether a plan that holds after ``step`` is on record, so that no other may be made before it."""
