@@ -108,6 +108,13 @@ def test_it_is_compared_with_the_old_data_and_the_new(trained: Path) -> None:
     assert f"- distance: {line}" in (trained / "run/model/README.md").read_text()
 
 
+def test_the_end_names_what_can_be_done_with_a_lora(trained: Path) -> None:
+    end = (trained / "said.txt").read_text().partition("what to do next")[2]
+    assert f"unistep sample {trained / 'run'} --lora-scale 0.7 -n 16" in end
+    assert f"unistep convert {trained / 'run'} -o {trained / 'run'}-merged" in end
+    assert "unistep train fd" not in end
+
+
 def test_a_stopped_run_goes_on_with_the_same_bits(trained: Path) -> None:
     stopped = trained / "stopped"
     config = tuned(trained, checkpoint_every="4")
@@ -205,6 +212,7 @@ def test_old_data_is_rehearsed_or_samples_where_it_has_gone(trained: Path, tmp_p
     assert done
     source = f"npz:{tmp_path / 'old.npz'}" if here else f"samples of {tmp_path / 'base'}"
     assert f"50% of each batch are of {source}" in text
+    assert "6 of 8 images: 48 images, 0.6 passes beside 50% of old images" in text  # 24 new ones over 40
     assert not run(config, tmp_path / "stopped", cancel=_after(3))[0]
     assert run(config, tmp_path / "stopped", resume=True)[0]
     assert_same(tmp_path / "stopped", tmp_path / "run")
