@@ -97,5 +97,5 @@ def make_others(folder: Path) -> set[str]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "notes.txt").write_text("RIFF is how a sound begins, but this is a text")
     (folder / "data.json").write_text("{}")
-    (folder / "empty.txt").touch()
-    return {"notes.txt", "data.json", "empty.txt"}
+    (folder / "blank.txt").touch()
+    return {"notes.txt", "data.json", "blank.txt"}

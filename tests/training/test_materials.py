@@ -96,7 +96,7 @@ def test_the_model_keeps_its_kind_path_and_guidance_input(folder: Path) -> None:
     assert made.config.path == LinearFlow(sigma_max=20.0)
     assert made.config.boundary == 0.01
     assert made.config.network.takes_second_time
-    assert made.config.fields[GUIDANCE] == ScalarField(low=1.0, high=4.0, default=1.0)
+    assert made.config.fields[GUIDANCE] == ScalarField(low=1.0, high=4.0, default=2.0)
     plain = run_config("fd", folder, init=init, max_steps=1)
     assert run(plain, folder / "plain")[0]
     assert load(folder / "plain").config.fields[GUIDANCE] == ScalarField(low=1.0, high=4.0, default=2.0)

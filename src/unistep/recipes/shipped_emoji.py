@@ -18,8 +18,8 @@ IMAGES = ImageModality(size=64, channels=3)
 NETWORK = UNetConfig(
     channels=3, patch=4, widths=(96, 192), blocks=(1, 2), attention=(1,), gated_skip=True, fine_width=32
 )
-"""That of `base-64` with layers that read texts, 8.2 million parameters; a quarter of the resolution inside. The shipped
-models were trained before it had blocks at full resolution, which begin without effect."""
+"""That of `base-64` with layers that read texts, 8.2 million parameters; a quarter of the resolution inside. The
+shipped models were trained before it had blocks at full resolution, which begin without effect."""
 GUIDANCE = (1.0, 4.0)
 """Weights of guidance that the one-step model takes."""
 
@@ -31,8 +31,8 @@ def denoising() -> RunConfig:
     Starts from: base-64.
     Hardware: one core of a CPU with bf16 units.
     Time: 44 minutes for 84,000 images; 23 minutes for 40,000 before them, at noise of mean -1.2 and deviation 1.2.
-    Expected: the own text found among 20 in 0.69 of samples, 18 steps of DPM-Solver++ with a guidance of 2.5 (the shipped
-    model, which has no blocks at full resolution).
+    Expected: the own text found among 20 in 0.69 of samples, 18 steps of DPM-Solver++ with a guidance of 2.5 (the
+    shipped model, which has no blocks at full resolution).
     """
     objective = DenoisingConfig(times=LogNormal(mean=-0.4, std=1.4))
     method = replace(consistency_methods.denoising(), objective=objective, batch_size=32, budget="70m")
