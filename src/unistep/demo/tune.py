@@ -25,8 +25,6 @@ RECIPE = "fashion/ect"
 """The recipe that is run, with a smaller budget and the bundled test pictures."""
 NAME = "demo"
 """What the run calls itself; a folder with such a run may be replaced by the next demo."""
-MEANT_FOR = 500
-"""Optimizer steps that the recipe's rates are right for, which a fast computer takes in two minutes."""
 PARTS = {ASKED, CONFIG, PLANS, "metrics.jsonl", "samples", "checkpoints", "model", "tensorboard"}
 """What a run's folder holds."""
 FRAMES = 6
@@ -61,9 +59,8 @@ def tuning_config(teacher: str, network_of: Generator, seconds: float, seed: int
         model=replace(recipe.model, network=network_of.config.network),
         teacher=teacher,
         # A few hundred steps are all there is: the usual warm-up would be a quarter of them, and the narrowest gap is
-        # over before a rate that falls late could do harm there. How many they are, the computer decides: slow ones
-        # take longer steps, or they would stop half-way.
-        schedule=replace(recipe.schedule, warmup_steps=20, decay=0.5, meant_for=MEANT_FOR),
+        # over before a rate that falls late could do harm there.
+        schedule=replace(recipe.schedule, warmup_steps=20, decay=0.5),
         budget=f"{seconds:g}s",
         max_steps=None,
         seed=seed,
