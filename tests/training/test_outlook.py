@@ -18,7 +18,7 @@ from unistep.modalities.enough import EnoughItems
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 from unistep.recipes import recipe
-from unistep.training import advice
+from unistep.training import finish
 from unistep.training import resolve as resolve_module
 from unistep.training.advice import still_falling
 from unistep.training.log import MetricsLog
@@ -82,7 +82,7 @@ def test_a_short_run_is_told_before_and_how_to_go_on_after(
     assert "-fd" not in end  # post-training would learn four images by heart
     assert "the student got 20 steps and wants 300; go on with:" in end
     assert f"  unistep train ect --out {out} --budget 6k" in end
-    monkeypatch.setattr(advice, "FEWEST", 4)
+    monkeypatch.setattr(finish, "FEWEST", 4)
     text = printed(replace(config, budget="0.4k"), out, resume=True)  # nothing is left to do; now from Python
     assert f"unistep.train(dataclasses.replace(config, budget='6k'), '{out}', resume=True)" in text
     assert f"--init {out} --budget 5m --out {out}-fd" in text

@@ -13,7 +13,7 @@ from unistep.core.flowmap import Denoiser
 from unistep.serialization import read_json
 from unistep.training.budget import parse_amount, rounded_up
 from unistep.training.checkpoint import newest_progress
-from unistep.training.finish import FEWEST
+from unistep.training.finish import suits
 from unistep.training.log import read_metrics
 from unistep.training.outlook import Need, counted, enough_of, least_met, needs
 from unistep.training.resolve import ResolvedRun
@@ -94,7 +94,7 @@ def next_commands(ended: Ended) -> dict[str, str]:
     if ended.resolved.config.objective.trains is Denoiser:
         data = _data_options(ended.whole)
         rows["make it one-step"] = f"unistep train ect {data} --teacher {name} --budget {ended.whole.budget}"
-    elif _can_be_sharpened(ended):
+    elif suits(ended.resolved.config, len(ended.resolved.data)):
         data, out = _data_options(ended.whole), shlex.quote(f"{ended.out}-fd")
         rows["sharpen it"] = f"unistep train fd {data} --init {name} --budget 5m --out {out}"
     kept = [f"--{field} {shlex.quote(value)}" for field, value in _kept_examples(ended.resolved).items()]
@@ -104,13 +104,6 @@ def next_commands(ended: Ended) -> dict[str, str]:
         rows["take less of it"] = f"unistep sample {name} --lora-scale 0.7 -n 16 -o {model.modality.example}"
         rows["make it a whole model"] = f"unistep convert {name} -o {shlex.quote(f'{ended.out}-merged')}"
     return rows
-
-
-def _can_be_sharpened(ended: Ended) -> bool:
-    """Whether post-training helps: it would learn few items by heart, and forget what was rehearsed."""
-    config = ended.resolved.config
-    plain = not config.objective.continues and config.model.context is None
-    return plain and not config.lora.rank and not config.rehearsal and len(ended.resolved.data) >= FEWEST
 
 
 def how_it_went(ended: Ended) -> list[str]:

@@ -37,6 +37,18 @@ FEWEST = 500
 """Items from which on their moments say more than the items themselves, which a model would learn by heart."""
 
 
+def suits(config: RunConfig, items: int | None = None) -> bool:
+    """Whether post-training helps what a run makes: it would learn few items by heart, and forget what was rehearsed.
+
+    Args:
+        config: The run.
+        items: Items of its data, where they are known.
+    """
+    trains = config.objective.trains
+    one_step = trains is not Denoiser and not config.objective.continues and config.model.context is None
+    return one_step and not config.lora.rank and not config.rehearsal and (items is None or items >= FEWEST)
+
+
 def share_of(config: RunConfig, items: int | None = None) -> float:
     """The share of a run's budget that is left for post-training; 0 where the run has no such stage.
 
@@ -44,9 +56,7 @@ def share_of(config: RunConfig, items: int | None = None) -> float:
         config: The whole run.
         items: Items of its data, where they are known.
     """
-    trains = config.objective.trains
-    suits = trains is not Denoiser and not config.objective.continues and config.model.context is None
-    if not suits or config.lora.rank or config.rehearsal or (items is not None and items < FEWEST):
+    if not suits(config, items):
         return 0.0
     if config.max_steps is None:
         amount = parse_amount(config.budget, "budget")

@@ -29,7 +29,7 @@ from unistep.training.run_directory import (
     run_lock,
     write_requested,
 )
-from unistep.training.run_paths import FINISH_FOLDER, TEACHER_FOLDER
+from unistep.training.run_paths import FINISH_FOLDER, START_FOLDER, TEACHER_FOLDER
 from unistep.training.sizes import choose_size
 from unistep.training.stage import Surroundings, train_stage
 from unistep.training.stages import (
@@ -159,7 +159,7 @@ def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
         if needs_own_teacher(requested):
             show_line(console, "second stage: the one-step student")
         return train_stage(student, out, around, spent=spent, whole=whole)[0]
-    if not (out / FINISH_FOLDER).is_dir() or not is_complete(student, out):
+    if not (out / FINISH_FOLDER / START_FOLDER).is_dir() or not is_complete(student, out):
         show_line(console, f"{'second' if needs_own_teacher(requested) else 'first'} stage: the one-step student")
         if not train_stage(student, out, around, spent=spent, whole=whole, last=False)[0]:
             return False
