@@ -17,7 +17,7 @@ from unistep.core.condition import AnyField
 from unistep.data.cache import CacheWriter, skipped_listing, writing
 from unistep.data.decoding import outcomes
 from unistep.data.fingerprints import described_fields, plain_fields
-from unistep.data.labels import count_classes, number_labels
+from unistep.data.labels import KINDS, count_classes, number_kin, number_labels
 from unistep.data.options import DataConfig
 from unistep.data.progress import progress_bar
 from unistep.data.sources.base import Item, Label, SourceManifest
@@ -89,6 +89,7 @@ def build(path: Path, key: str, name: str, manifest: SourceManifest, config: Dat
             "summary": asdict(summary),
             "licence": manifest.licence,
             **({WINDOW: items.shape[1]} if manifest.windowed else {}),
+            **({KINDS: number_kin(items.kin)} if any(name is not None for name in items.kin) else {}),
         }
         described = [described_fields(manifest.fields)] if manifest.fields else []
         shape = [len(items.labels), *items.shape]
@@ -110,6 +111,7 @@ class _Items:
         self._channels = 1 if manifest.one_channel_if_equal else manifest.shape[0]
         self._index = WindowIndex(manifest.shape[1]) if manifest.windowed else None
         self.labels: list[Label] = []
+        self.kin: list[str | None] = []
         self.conditions: dict[str, list[Any]] = {field: [] for field in manifest.fields}
         self.skipped: list[Skipped] = []
         self.notes: Counter[str] = Counter()
@@ -135,6 +137,7 @@ class _Items:
             self._add_values(found.values)
             count = 1
         self.labels += [item.label] * count
+        self.kin += [item.kin] * count
         references = found.references if isinstance(found, Decoded) else {}
         for condition in item.conditions or (item.condition,) * count:
             for field, column in self.conditions.items():

@@ -109,6 +109,13 @@ class Dataset(ABC):
         return self.condition.get("label")
 
     @property
+    def kinds(self) -> np.ndarray | None:
+        """The kind of each item, int64 ``[n]``, negative for one that stands alone; its class where nothing else is
+        known, ``None`` without classes.
+        """
+        return self.labels
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """A name for each class; empty without labels."""
         spec = self.fields.get("label")

@@ -8,6 +8,8 @@ import numpy as np
 
 from unistep.data.sources.base import Label
 
+KINDS = "kinds"
+"""Key of a cache's description: the kind of each item."""
 _MOST_CLASSES = 100_000
 
 
@@ -46,3 +48,9 @@ def count_classes(numbers: np.ndarray | None, names: tuple[str, ...]) -> tuple[t
     counts = np.bincount(numbers[numbers >= 0], minlength=len(names))
     without = int((numbers < 0).sum())
     return (*zip(names, counts.tolist(), strict=True), *([("no label", without)] if without else []))
+
+
+def number_kin(kin: Sequence[str | None]) -> list[int]:
+    """A number for what each item is a variant of; -1 for an item that stands alone."""
+    numbers: dict[str, int] = {}
+    return [-1 if name is None else numbers.setdefault(name, len(numbers)) for name in kin]

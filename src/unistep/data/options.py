@@ -41,6 +41,9 @@ class DataConfig:
     the network, so that samples do not show it."""
     captions: bool = True
     """Whether texts that a folder has for its files are a condition of the model."""
+    balance: float = 0.0
+    """How evenly training draws kinds of items, which are classes, or variants of one motif where a source knows them:
+    0 takes each item equally often, 1 each kind."""
     options: SignalOptions | None = None
     """How files become signals; by default as the modality does it."""
 
@@ -58,6 +61,10 @@ class DataConfig:
             raise ValueError(f"max_bad is a share of the files, from 0 to 1, got {self.max_bad}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1 item, got {self.limit}")
+        if isinstance(self.balance, bool) or not isinstance(self.balance, int | float) or not 0 <= self.balance <= 1:
+            raise ValueError(
+                f"balance must be a number from 0 (each item equally often) to 1 (each kind), got {self.balance!r}"
+            )
         if self.modality is not None and self.modality not in registry.names("modality"):
             known = nearest(str(self.modality), registry.names("modality"))
             raise ValueError(f"unknown modality {self.modality!r}; {known}")
@@ -94,7 +101,7 @@ class DataConfig:
         """Plain data in the layout of today, where an earlier version wrote it with the options beside the source."""
         if "kind" not in data and "options" in data:
             return data
-        own = ("source", "modality", "split", "max_bad", "limit", "augment", "captions", "options")
+        own = ("source", "modality", "split", "max_bad", "limit", "augment", "captions", "balance", "options")
         plain = {key: value for key, value in data.items() if key in own}
         kind = data.get("kind")
         if kind is not None:
@@ -117,6 +124,7 @@ def data_config(
     limit: int | None = None,
     augment: tuple[str, ...] = (),
     captions: bool = True,
+    balance: float = 0.0,
     **options: Any,
 ) -> DataConfig:
     """A :class:`DataConfig` from plain keywords: each option goes to the modality that has it.
@@ -129,6 +137,7 @@ def data_config(
         limit: Most items.
         augment: Random changes in training.
         captions: Whether texts of a folder's files are a condition.
+        balance: How evenly training draws kinds of items, from 0 to 1.
         **options: Options of one modality, such as ``size=64`` of images or ``seconds=2.0`` of sounds.
 
     Raises:
@@ -143,6 +152,7 @@ def data_config(
         limit=limit,
         augment=augment,
         captions=captions,
+        balance=balance,
     )
     if not options:
         return config

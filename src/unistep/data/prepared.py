@@ -15,6 +15,7 @@ from unistep.data.augmenting import Augmenter
 from unistep.data.cache import VALUES, Cached
 from unistep.data.dataset import Dataset, Indices, Seeds, StoredValues
 from unistep.data.fingerprints import fields_of
+from unistep.data.labels import KINDS
 from unistep.data.summary import Summary, from_stored
 from unistep.data.windows import WINDOW, Windows
 from unistep.modalities.base import Modality
@@ -43,6 +44,7 @@ class PreparedDataset(Dataset):
         self._licence: str = description["licence"]
         self._summary = from_stored(description["summary"], path)
         self._fields = _fields(description)
+        self._kinds = np.array(description[KINDS], np.int64) if KINDS in description else None
         self._all_fields = self._augment.fields(self._fields)
         self._stored = cached.arrays[VALUES]
         self._windows = None if WINDOW not in description else Windows.read(cached.arrays, description[WINDOW])
@@ -94,6 +96,11 @@ class PreparedDataset(Dataset):
         """What is known of every item by name, ``[n]``, of fields with one number for each item."""
         numeric = [name for name, spec in self._fields.items() if spec.kind in ("label", "scalar")]
         return {name: next(iter(self._columns[name].values())) for name in numeric}
+
+    @property
+    def kinds(self) -> np.ndarray | None:
+        """What each item is a variant of, where its source knows; else its class."""
+        return self.labels if self._kinds is None else self._kinds
 
     def __len__(self) -> int:
         return len(self._stored) if self._windows is None else len(self._windows)

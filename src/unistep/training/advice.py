@@ -197,7 +197,7 @@ def _data_options(config: RunConfig) -> str:
     data = config.data
     words = ["--data", data.source]
     plain: dict[str, Any] = {} if data.options is None else data.options.given
-    extra = {"modality": data.modality, "limit": data.limit}
+    extra = {"modality": data.modality, "limit": data.limit, "balance": data.balance or None}
     for name, value in {**{key: value for key, value in extra.items() if value is not None}, **plain}.items():
         words += [f"--data.{name.replace('_', '-')}", str(value)]
     return shlex.join([*words, *(["--data.augment", *data.augment] if data.augment else [])])

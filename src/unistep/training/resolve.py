@@ -14,6 +14,7 @@ from unistep.codecs.base import Codec
 from unistep.core.condition import GUIDANCE
 from unistep.core.flowmap import Denoiser
 from unistep.data import Dataset, Loader
+from unistep.data.balanced import balanced
 from unistep.data.encoded import encode_dataset
 from unistep.data.rehearsal import RehearsingDataset
 from unistep.data.weighted import WeightedDataset
@@ -297,7 +298,8 @@ class _Resolver:
         options = LoopOptions.of(config)
         codec = model.build_codec().to(self.world.device)
         data, latent = self._encoded(self.data, codec)
-        mixed, rehearsed = self._rehearsing(config, start, data, codec)
+        even = balanced(data, self.data, config.data.balance)
+        mixed, rehearsed = self._rehearsing(config, start, even, codec)
         weight = trained_weight(config)
         mixed = mixed if weight is None or GUIDANCE in mixed.fields else WeightedDataset(mixed, weight)
         loader = Loader(mixed, options.batch_size, config.seed, rank=self.world.rank, world=self.world.size)

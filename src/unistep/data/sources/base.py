@@ -30,6 +30,8 @@ class Item:
     """Its class."""
     read: Callable[[], Decoded | Recording]
     """Reads it, or raises ``UnusableFileError``; safe to call from any thread."""
+    kin: str | None = None
+    """What it is one of several variants of, such as an emoji without its skin tone; ``None`` where it stands alone."""
     expected_type: bool = True
     """Whether its name says that it is of the modality, so that failing to read it counts as bad."""
     condition: Mapping[str, ConditionValue | tuple[str, ...]] = field(default_factory=dict)

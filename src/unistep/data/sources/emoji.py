@@ -72,6 +72,12 @@ class Picture:
         words = {"name": name, "group": self.group.lower(), "subgroup": self.subgroup.replace("-", " ")}
         return tuple(dict.fromkeys(phrasing.format(**words) for phrasing in phrasings))
 
+    @property
+    def kin(self) -> str | None:
+        """Its name without skin tones, where it has some; ``None`` for one that stands alone."""
+        base, _, details = self.name.partition(": ")
+        return base if any(tone in details for tone in TONES) else None
+
 
 @cache
 def pictures() -> tuple[Picture, ...]:
@@ -162,7 +168,8 @@ class Emoji(Source):
                 "files": [path.stat().st_size for path in sorted(EXCERPT.iterdir())],
             }
         texts = "\n".join("\t".join((p.text, *p.captions())) for p in self.chosen())
-        return {"emoji": hashlib.sha256(texts.encode()).hexdigest(), "length": LENGTH, "font": FONT.stat().st_size}
+        text_hash = hashlib.sha256(texts.encode()).hexdigest()
+        return {"emoji": text_hash, "length": LENGTH, "font": FONT.stat().st_size, "kin": "without tones"}
 
     def chosen(self) -> list[Picture]:
         """The emoji of this split, in Unicode's order."""
@@ -185,7 +192,9 @@ class Emoji(Source):
             for i in chosen:
                 picture = every[i]
                 read = partial(_read, partial(draw, picture.text), options, shape)
-                yield Item(name=picture.name, label=None, read=read, condition={"text": picture.captions()})
+                yield Item(
+                    name=picture.name, label=None, read=read, kin=picture.kin, condition={"text": picture.captions()}
+                )
 
         return SourceManifest(
             modality="image",
