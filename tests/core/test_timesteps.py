@@ -226,3 +226,20 @@ def test_laws_and_curricula_that_make_no_sense_are_refused(make: Callable[[], ob
 
 def test_a_target_without_average_has_no_decay() -> None:
     assert SqrtCurriculum(target_ema=0.0).target_decay(0.5) == 0
+
+
+def test_a_stage_lasts_until_what_data_teaches_has_come_to_the_largest_noise() -> None:
+    """The number of targets from one to the next on the way from 1/2 to 80, counted rather than computed."""
+    for q, stages in ((4.0, 2), (4.0, 3), (2.0, 5)):
+        curriculum = RatioCurriculum(q=q, stages=stages, k=0.0)
+        level, hops = torch.tensor(80.0), 0
+        while level > 0.5:
+            level, hops = curriculum.closer(level, 1.0), hops + 1
+        # Each hop is a step down by ln 1/(1 - q^-s), a little more than the q^-s that the rule counts with.
+        assert 0.85 * curriculum.steps_per_setting <= max(hops, 100) <= curriculum.steps_per_setting
+
+
+def test_stages_are_left_out_until_each_has_its_steps() -> None:
+    curriculum = RatioCurriculum(q=4.0, stages=3)
+    assert [curriculum.suited_to(steps).stages for steps in (1, 199, 200, 974, 975, 100_000)] == [1, 1, 2, 2, 3, 3]
+    assert curriculum.suited_to(975) == curriculum

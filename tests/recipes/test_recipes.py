@@ -134,7 +134,7 @@ def test_the_signal_decides_network_and_options(tmp_path: Path) -> None:
     sounds = recipe("ect", sound_folder(tmp_path / "mine"))
     assert (pictures.model.network.dims, sounds.model.network.dims) == (2, 1)
     assert pictures.objective == find_recipe("ect")().objective != sounds.objective
-    assert pictures.auto == sounds.auto == ("network", "batch_size", "init", "size")
+    assert pictures.auto == sounds.auto == ("network", "batch_size", "init", "size", "curriculum")
     assert pictures.recipe == sounds.recipe == "ect"
     assert recipe("ect", "fashion-mnist", budget="1m").budget == "1m"
 

@@ -17,6 +17,7 @@ from unistep.cli.main import main
 from unistep.modalities.enough import EnoughItems
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
+from unistep.objectives.ect import ECTConfig
 from unistep.recipes import recipe
 from unistep.training import finish
 from unistep.training import resolve as resolve_module
@@ -38,7 +39,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     made = recipe("ect", f"folder:{tmp_path / 'data'}")
     data = replace(made.data, options=type(made.model.modality).options(size=8))  # type: ignore[call-arg]
     model = replace(made.model, network=NETWORK)
-    return replace(made, data=data, model=model, batch_size=8, auto=(), precision="fp32", checkpoint_every="1h")
+    return replace(
+        made, data=data, model=model, batch_size=8, auto=("curriculum",), precision="fp32", checkpoint_every="1h"
+    )
 
 
 def printed(config: RunConfig, out: Path, **options: object) -> str:
@@ -107,8 +110,9 @@ def test_a_poor_teacher_is_gone_on_with(config: RunConfig, tmp_path: Path, monke
 
 def test_enough_says_nothing(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageModality, "enough_items", wanting(100, 100))
-    objective = replace(config.objective, curriculum=replace(config.objective.curriculum, stages=1))  # type: ignore[attr-defined]
-    text = printed(replace(config, budget="0.3k", objective=objective), tmp_path / "run")
+    monkeypatch.setattr(ECTConfig, "fewest_steps", 0)
+    text = printed(replace(config, budget="0.3k"), tmp_path / "run")
+    assert "1 of 3 stages" in text
     assert "too short" not in text
     assert "go on" not in text
 

@@ -242,7 +242,13 @@ def resolve_options(config: RunConfig, recipe: RunConfig, words: Sequence[str]) 
         raise ValueError(f"--recipe is the name of the recipe, {recipe.recipe}, and cannot be changed")
     if "--budget" in typed and "--max-steps" not in typed:
         config = replace(config, max_steps=None)
-    own = {"network": "--model.network", "batch_size": "--batch-size", "init": "--init", "size": "--data.size"}
+    own = {
+        "network": "--model.network",
+        "batch_size": "--batch-size",
+        "init": "--init",
+        "size": "--data.size",
+        "curriculum": "--objective.curriculum",
+    }
     still = tuple(part for part in config.auto if not any(word.startswith(own[part]) for word in typed))
     config = replace(config, auto=still, init=None if config.init == "none" else config.init)
     if "--teacher" not in typed and config.teacher is not None and not _teacher_fits(config, recipe):

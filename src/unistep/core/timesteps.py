@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -13,6 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unistep.core.seeding import Randomness, multinomial, normal, randint, uniform
+
+_LEAST_PER_STAGE = 100
+"""Fewest optimizer steps of a stage, however wide its gap is."""
+_WAY = math.log(160.0)
+"""The way of the logarithm of the noise from 1/2, where data teaches, to 80, where a sample starts."""
 
 
 def karras_grid(num: int, t_min: float, t_max: float, rho: float = 7.0) -> Float[Tensor, " num"]:
@@ -290,9 +295,6 @@ class RatioCurriculum:
         Geng et al. 2024, arXiv 2406.14548, equation 13 and section 3.2.
     """
 
-    steps_per_setting: ClassVar[int] = 100
-    """Fewest optimizer steps for each setting. The gap halves at least: the shipped one-step model had 600 steps for
-    each, the papers 25,000 and more."""
     shortened_by: ClassVar[str] = "stages"
     """The option that makes fewer settings."""
 
@@ -318,6 +320,26 @@ class RatioCurriculum:
     def settings(self) -> int:
         """How many different gaps there are along training."""
         return self.stages
+
+    @property
+    def steps_per_setting(self) -> int:
+        r"""Fewest optimizer steps for each stage, for the narrowest gap :math:`q^{-s}`.
+
+        What the data teaches at a noise level of 1/2 is handed on from target to target, at most one in a step, and
+        from there to a level of 80 there are :math:`\ln 160 / q^{-s} \approx 5 q^s` of them. In fewer steps a stage
+        takes its targets from what the noise has not learned yet; at usual rates it undoes the stages before it.
+        """
+        return max(_LEAST_PER_STAGE, math.ceil(_WAY * self.q**self.stages))
+
+    @property
+    def least_steps(self) -> int:
+        """Fewest optimizer steps for all stages."""
+        return self.stages * self.steps_per_setting
+
+    def suited_to(self, steps: int) -> RatioCurriculum:
+        """With as many of the stages, at least one, as have enough of so many optimizer steps."""
+        fewer = (replace(self, stages=n) for n in range(self.stages, 1, -1))
+        return next((shorter for shorter in fewer if steps >= shorter.least_steps), replace(self, stages=1))
 
     def stage(self, progress: float) -> int:
         """The stage at ``progress`` in [0, 1]."""

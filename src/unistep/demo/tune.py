@@ -58,9 +58,10 @@ def tuning_config(teacher: str, network_of: Generator, seconds: float, seed: int
         data=DataConfig(source="fashion-mnist", split="test"),
         model=replace(recipe.model, network=network_of.config.network),
         teacher=teacher,
-        # A few hundred steps are all there is: the usual warm-up would be a quarter of them, and the narrowest gap is
-        # over before a rate that falls late could do harm there.
+        # A few hundred steps are all there is: the usual warm-up would be a quarter of them, and the narrowest gap
+        # wants more than there are, so that it is left out.
         schedule=replace(recipe.schedule, warmup_steps=20, decay=0.5),
+        auto=("curriculum",),
         budget=f"{seconds:g}s",
         max_steps=None,
         seed=seed,

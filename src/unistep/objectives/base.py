@@ -113,6 +113,10 @@ class Objective(nn.Module, ABC):
         """Parts that have an optimizer, a rate, a clipping or a cadence of their own; all others have the run's."""
         return []
 
+    def adopt(self, config: ObjectiveConfig) -> None:
+        """Go by the options that suit the length of a run; see :meth:`ObjectiveConfig.suited_to`."""
+        self.config: Any = config
+
     def begin(self, generator: Randomness) -> None:
         """Prepare what the first step needs of the first weights; most objectives need nothing.
 
@@ -232,16 +236,21 @@ class ObjectiveConfig(ABC):
 
         A ``curriculum`` that counts its ``settings`` says how many steps each of them needs.
         """
-        curriculum = getattr(self, "curriculum", None)
+        curriculum: Any = getattr(self, "curriculum", None)
         count = getattr(curriculum, "settings", 1)
-        return 0 if curriculum is None or count == 1 else curriculum.steps_per_setting * count
+        return 0 if count == 1 else curriculum.steps_per_setting * count
+
+    def suited_to(self, steps: int) -> tuple[Self, str]:
+        """The options for a run of so many optimizer steps where they are left open, and why; no change, no reason."""
+        del steps
+        return self, ""
 
     def budget_warnings(self, steps: int) -> list[str]:
         """What a number of optimizer steps is too small for."""
-        if steps >= self.least_steps:
-            return []
         curriculum: Any = getattr(self, "curriculum", None)
-        count, least = curriculum.settings, curriculum.steps_per_setting
+        count, least = getattr(curriculum, "settings", 1), getattr(curriculum, "steps_per_setting", 0)
+        if count == 1 or steps >= least * count:
+            return []
         return [
             f"the curriculum has {count} settings for {steps:,} steps, {steps / count:.1f} each, and needs about "
             f"{least}; take more steps ({least * count:,}) or a smaller "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -62,6 +62,20 @@ class ECTConfig(GuidedTeacherConfig):
         """The objective, on data or along the ODE of the teacher."""
         student = expects(student, ConsistencyModel)
         return EasyConsistencyTuning(student, teacher, self)
+
+    fewest_steps: ClassVar[int] = 300
+    """Optimizer steps below which a student is rough, whatever its curriculum."""
+
+    @property
+    def least_steps(self) -> int:
+        """Those of the curriculum, and those that any student needs."""
+        return max(super().least_steps, self.fewest_steps)
+
+    def suited_to(self, steps: int) -> tuple[ECTConfig, str]:
+        """With so many stages that each has the steps which its gap needs."""
+        wanted, suited = self.curriculum, self.curriculum.suited_to(steps)
+        reason = f"{suited.stages} of {wanted.stages} stages; all of them want {wanted.least_steps:,} steps"
+        return replace(self, curriculum=suited), "" if suited == wanted else reason
 
     def without_teacher(self) -> ECTConfig:
         """Targets from the data, with one gap from the start, that of the last stage but one: the student is consistent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from unistep.codecs.base import CodecConfig
 from unistep.core.path import VarianceExploding
@@ -16,7 +16,7 @@ from unistep.nets.config import NetworkConfig
 from unistep.objectives.base import ObjectiveConfig
 from unistep.training.ema import EMAConfig, PowerEMA
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
-from unistep.training.run_config import RunConfig
+from unistep.training.run_config import Open, RunConfig
 from unistep.training.selection import SelectionConfig
 
 TUNING_OPTIMIZER = MuonConfig(lr=5e-4, adam_lr=2e-4)
@@ -55,7 +55,7 @@ class Method:
     """Examples per optimizer step."""
     selection: SelectionConfig = SelectionConfig()
     """Selection of the best weights; none by default."""
-    auto: tuple[Literal["network", "batch_size", "init", "size"], ...] = ("network", "batch_size", "init", "size")
+    auto: tuple[Open, ...] = ("network", "batch_size", "init", "size", "curriculum")
     """What is chosen from the data, the budget and a timing run."""
 
     def run(

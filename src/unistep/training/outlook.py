@@ -69,6 +69,8 @@ def needs(
     wants = None if enough is None else enough.student if student else enough.denoiser
     if wants is not None and not objective.continues and not is_begun(config):
         found.append(Need(who=who, gets=items, wants=wants, unit=f"{noun}s"))
+    if "curriculum" in config.auto:
+        objective, _ = objective.suited_to(math.floor(items / batch_size))
     if objective.least_steps:
         found.append(Need(who=who, gets=items / batch_size, wants=objective.least_steps, unit="steps"))
     return found

@@ -188,6 +188,7 @@ class _Resolver:
         speed = self._speed(parts)
         config, speed = self._compiled(config, parts, speed)
         speed, steps = self.world.broadcast((speed, self._steps(config, speed)))
+        config = self._with_curriculum(config, parts, steps)
         if not self.timed:
             config = replace(config, max_steps=steps)
         counted = replace(config, max_steps=steps)
@@ -264,13 +265,25 @@ class _Resolver:
         """The configuration with a batch size, chosen by a timing run where it is left open."""
         if "batch_size" not in config.auto:
             return config
-        config = replace(config, auto=())
+        config = replace(config, auto=tuple(name for name in config.auto if name == "curriculum"))
         left = self._left()
         if left is not None and self.measured is None:
             self.measured = self._timed(config)
         chosen = self.world.broadcast(choose_batch(self.measured or 1.0, self._left()))
         self.reasons["batch size"] = f"{chosen.value}: {chosen.reason}"
         return replace(config, batch_size=chosen.value)
+
+    def _with_curriculum(self, config: RunConfig, parts: Parts, steps: int) -> RunConfig:
+        """The configuration with a curriculum that so many steps are enough for, where that is left open."""
+        if "curriculum" not in config.auto:
+            return config
+        config = replace(config, auto=tuple(name for name in config.auto if name != "curriculum"))
+        suited, reason = config.objective.suited_to(steps)
+        if not reason:
+            return config
+        parts.objective.adopt(suited)
+        self.reasons["curriculum"] = reason
+        return replace(config, objective=suited)
 
     def _timed(self, config: RunConfig, longest: float | None = None) -> float:
         """Items per second in training, by a timing run with a small batch, of ``longest`` seconds where given."""

@@ -16,6 +16,9 @@ from unistep.training.lora import LoRAConfig
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
 from unistep.training.selection import SelectionConfig
 
+Open = Literal["network", "batch_size", "init", "size", "curriculum"]
+"""What a configuration can leave open: it is chosen from the data, the budget and a timing run."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -62,10 +65,10 @@ class RunConfig:
     """Number of optimizer steps, in place of a budget; such a run is the same on every day."""
     batch_size: int = 64
     """Items per optimizer step, over all processes."""
-    auto: tuple[Literal["network", "batch_size", "init", "size"], ...] = ()
+    auto: tuple[Open, ...] = ()
     """What is chosen from the data, the budget and a timing run before training begins, in place of what stands here.
-    A method's recipe leaves the network, the batch size, the first weights and the size of the signals open; a value of
-    your own settles it."""
+    A method's recipe leaves the network, the batch size, the first weights, the size of the signals and the number of
+    stages of a curriculum open; a value of your own settles it."""
     accumulation: int = 1
     """Parts that each process's share of the batch is computed in, to save memory."""
     clip: float = 1.0
