@@ -243,3 +243,14 @@ def test_stages_are_left_out_until_each_has_its_steps() -> None:
     curriculum = RatioCurriculum(q=4.0, stages=3)
     assert [curriculum.suited_to(steps).stages for steps in (1, 199, 200, 974, 975, 100_000)] == [1, 1, 2, 2, 3, 3]
     assert curriculum.suited_to(975) == curriculum
+
+
+def test_an_anchor_keeps_targets_at_the_data_and_narrows_with_the_gap() -> None:
+    plain, anchored = RatioCurriculum(q=4.0, stages=3), RatioCurriculum(q=4.0, stages=3, anchor=0.6)
+    t = torch.tensor([0.03, 0.04, 0.14, 0.16, 0.59, 0.61, 5.0])
+    for progress, below in ((0.0, 0.6), (0.5, 0.15), (0.9, 0.0375)):
+        r = anchored.closer(t, progress)
+        assert r[t < below].eq(0).all()
+        assert torch.equal(r[t >= below], plain.closer(t, progress)[t >= below])
+    with pytest.raises(ValueError, match="anchor must be a noise level"):
+        RatioCurriculum(anchor=-1.0)

@@ -289,7 +289,8 @@ class RatioCurriculum:
     .. math:: \frac{r}{t} = 1 - \frac{n(t)}{q^{\,a+1}}, \quad n(t) = 1 + k\,\mathrm{sigmoid}(-bt), \quad r \ge 0
 
     where the stage ``a`` counts up during training. With ``r = 0`` the target is the data: training starts as
-    denoising and ends near the limit ``r -> t``.
+    denoising and ends near the limit ``r -> t``. With an anchor :math:`\tau` it stays the data, :math:`r = 0`, at noise
+    levels :math:`t < \tau / q^a`.
 
     References:
         Geng et al. 2024, arXiv 2406.14548, equation 13 and section 3.2.
@@ -306,10 +307,15 @@ class RatioCurriculum:
     """How fast that widening fades with the noise level."""
     stages: int = 8
     """Number of stages, at equal intervals of progress; the last is ``stages - 1``."""
+    anchor: float = 0.0
+    """Noise level below which targets stay the data, divided by ``q`` at each stage; 0 is the paper's. All other
+    targets are what the model itself says, whose errors at small noise reach all others."""
 
     def __post_init__(self) -> None:
         if not 1 < self.q < math.inf or self.stages < 1:
             raise ValueError(f"q must be above 1 and stages at least 1, got {self.q} and {self.stages}")
+        if not 0 <= self.anchor < math.inf:
+            raise ValueError(f"anchor must be a noise level, 0 (none) or more, got {self.anchor}")
         if not (-1 < self.k < math.inf and math.isfinite(self.b)):
             raise ValueError(f"k must be above -1, so that gaps stay open, and b finite, got {self.k} and {self.b}")
         # Beyond this the two levels agree in float32 and the inverse of their gap is infinite.
@@ -347,5 +353,6 @@ class RatioCurriculum:
 
     def closer(self, t: Float[Tensor, "*levels"], progress: float) -> Float[Tensor, "*levels"]:
         """The level ``r < t`` for each noise level ``t``, of any shape."""
-        gap = (1 + self.k * torch.sigmoid(-self.b * t)) / self.q ** (self.stage(progress) + 1)
-        return (t * (1 - gap)).clamp(min=0)
+        narrowed = self.q ** self.stage(progress)
+        gap = (1 + self.k * torch.sigmoid(-self.b * t)) / (self.q * narrowed)
+        return torch.where(t < self.anchor / narrowed, 0.0, (t * (1 - gap)).clamp(min=0))

@@ -14,6 +14,7 @@ from unistep.data import DataConfig
 from unistep.demo.compare import labels_for
 from unistep.generation.generator import Generator
 from unistep.hub.load import load
+from unistep.objectives.ect import ECTConfig
 from unistep.recipes import recipe as recipe_of
 from unistep.training.log import read_metrics
 from unistep.training.pace import PLANS
@@ -52,15 +53,18 @@ class Tuning:
 def tuning_config(teacher: str, network_of: Generator, seconds: float, seed: int) -> RunConfig:
     """The recipe with the teacher's network, the bundled pictures and a budget of seconds."""
     recipe = recipe_of(RECIPE)
+    objective = recipe.objective
+    assert isinstance(objective, ECTConfig)
     return replace(
         recipe,
         recipe=NAME,
         data=DataConfig(source="fashion-mnist", split="test"),
         model=replace(recipe.model, network=network_of.config.network),
         teacher=teacher,
-        # A few hundred steps are all there is: the usual warm-up would be a quarter of them, and the narrowest gap
-        # wants more than there are, so that it is left out.
-        schedule=replace(recipe.schedule, warmup_steps=20, decay=0.5),
+        objective=replace(objective, curriculum=replace(objective.curriculum, anchor=0.6)),
+        # A few hundred steps are all there is, on a slow machine a hundred: the usual warm-up would be a quarter of
+        # them, and each has to go further.
+        schedule=replace(recipe.schedule, warmup_steps=20, decay=0.5, meant_for=1000),
         auto=("curriculum",),
         budget=f"{seconds:g}s",
         max_steps=None,

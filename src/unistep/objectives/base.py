@@ -114,8 +114,8 @@ class Objective(nn.Module, ABC):
         return []
 
     def adopt(self, config: ObjectiveConfig) -> None:
-        """Go by the options that suit the length of a run; see :meth:`ObjectiveConfig.suited_to`."""
-        self.config: Any = config
+        """Go by the options that :meth:`ObjectiveConfig.suited_to` gave, before the first step."""
+        raise NotImplementedError(f"the options of {type(self).__name__} do not follow the length of a run: {config}")
 
     def begin(self, generator: Randomness) -> None:
         """Prepare what the first step needs of the first weights; most objectives need nothing.

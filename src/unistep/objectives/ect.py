@@ -13,7 +13,7 @@ from unistep.core.condition import Condition, drop
 from unistep.core.flowmap import ConsistencyModel, Denoiser, Map
 from unistep.core.seeding import Randomness, randn_like
 from unistep.core.timesteps import LogNormal, RatioCurriculum
-from unistep.objectives.base import Loss, Objective, expects, item_level, with_same_dropout
+from unistep.objectives.base import Loss, Objective, ObjectiveConfig, expects, item_level, with_same_dropout
 from unistep.objectives.distance import Distance, Metric, PseudoHuber, weighted_distance
 from unistep.objectives.guidance import GuidedTeacherConfig
 from unistep.objectives.pairing import Pairing, paired
@@ -117,6 +117,10 @@ class EasyConsistencyTuning(Objective):
         self.config = config
         self.metric = metric or config.distance
         self._kept = KeptAnswers()
+
+    def adopt(self, config: ObjectiveConfig) -> None:
+        assert isinstance(config, ECTConfig)
+        self.config = config
 
     def draw(self, step: int) -> int:
         """The step's own draw, or that of an earlier step whose answers of the teacher are used again."""
