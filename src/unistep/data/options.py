@@ -26,9 +26,10 @@ class DataConfig:
 
     source: str = "fashion-mnist"
     """``fashion-mnist[:SPLIT]``, ``folder:PATH``, ``npz:FILE`` or ``hf:NAME[:SPLIT]``; for sounds ``folder:PATH``,
-    ``notes[:SPLIT]``, ``phrases[:SPLIT]``, ``drums`` or ``spoken-digits``."""
+    ``notes[:SPLIT]``, ``phrases[:SPLIT]``, ``drums`` or ``spoken-digits``; for videos ``folder:PATH`` or
+    ``moving-fashion[:SPLIT]``."""
     modality: str | None = None
-    """What to take from a folder, such as image or audio; by default the one that has most of its files."""
+    """What to take from a folder, such as image, audio or video; by default the one that has most of its files."""
     split: str = "train"
     """Part of a source that has parts: ``train`` or ``test`` for Fashion-MNIST; a part named in the source wins."""
     max_bad: float = 0.2

@@ -9,10 +9,16 @@ if TYPE_CHECKING:
     from unistep.modalities.audio import AudioModality
     from unistep.modalities.image import ImageModality
     from unistep.modalities.tensor import TensorModality
+    from unistep.modalities.video import VideoModality
 
-__all__ = ["AudioModality", "ImageModality", "TensorModality"]
+__all__ = ["AudioModality", "ImageModality", "TensorModality", "VideoModality"]
 
-_HOMES = {"AudioModality": "audio", "ImageModality": "image", "TensorModality": "tensor"}
+_HOMES = {
+    "AudioModality": "audio",
+    "ImageModality": "image",
+    "TensorModality": "tensor",
+    "VideoModality": "video",
+}
 
 
 def __getattr__(name: str) -> object:

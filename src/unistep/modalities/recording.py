@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,5 +18,13 @@ class Recording:
     """First time step of each window of the fixed grid."""
     slack: int = 0
     """How many steps earlier or later than on the grid a window may begin in training."""
-    notes: tuple[str, ...] = ()
-    """Remarks that a summary counts."""
+    notes: Sequence[str] = ()
+    """Remarks that a summary counts; they may grow until the last block is read."""
+    seek: Callable[[tuple[int, ...]], Recording] | None = None
+    """Reads only the windows that begin at these steps, where that costs less than reading all of it."""
+
+    def only(self, starts: tuple[int, ...]) -> Recording:
+        """The recording with these windows alone, of those that it has."""
+        if self.seek is None or starts == self.starts:
+            return replace(self, starts=starts)
+        return self.seek(starts)

@@ -47,7 +47,7 @@ class SourceManifest:
     modality: str
     """Name of the modality of every item."""
     count: int
-    """Number of items, or of windows at most."""
+    """Number of items, or of windows by the headers of their files, for shares and for a progress bar."""
     shape: tuple[int, ...]
     """Shape of an item: what :attr:`Item.read` gives, or a window of it."""
     items: Callable[[], Iterator[Item]]

@@ -105,6 +105,14 @@ class FashionMnist(Source):
         """The checksums: wherever the files come from, they are the same."""
         return {"fashion-mnist": [total for name, total in CHECKSUMS.items() if name.startswith(self._stem)]}
 
+    def images(self) -> np.ndarray:
+        """The images of the split, uint8 ``[n, 28, 28]``, downloaded where they are nowhere on this machine.
+
+        Raises:
+            ValueError: If they are not here and cannot be downloaded.
+        """
+        return parse_idx(self._unpacked(f"{self._stem}-images-idx3-ubyte"))
+
     @property
     def _stem(self) -> str:
         return "train" if self.split == "train" else "t10k"
@@ -116,7 +124,7 @@ class FashionMnist(Source):
             ValueError: If they are not here and cannot be downloaded.
         """
         labels = parse_idx(self._unpacked(f"{self._stem}-labels-idx1-ubyte"))
-        images = parse_idx(self._unpacked(f"{self._stem}-images-idx3-ubyte"))
+        images = self.images()
         chosen = evenly_spaced(len(images), config.limit)
         options: ImageOptions = config.options_for(self.modality_of(config))
         side = options.size or images.shape[1]

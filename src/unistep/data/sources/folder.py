@@ -144,8 +144,9 @@ class Folder(LocalSource):
 
         def items() -> Iterator[Item]:
             for entry, quota in zip(entries, quotas, strict=True):
-                if quota:
-                    yield self._item(entry, modality, partial(self._read_windows, entry, modality, options, quota))
+                if quota:  # headers may say less than there is: without a limit all of it is taken
+                    most = None if limit is None else quota
+                    yield self._item(entry, modality, partial(self._read_windows, entry, modality, options, most))
 
         return SourceManifest(
             modality=name,
@@ -186,12 +187,11 @@ class Folder(LocalSource):
         except UnusableFileError as error:
             raise UnusableFileError(f"its {key} {printable(entry.name)}: {error}", recognised=True) from None
 
-    def _read_windows(self, entry: Entry, modality: type[Modality], options: Any, quota: int) -> Recording:
+    def _read_windows(self, entry: Entry, modality: type[Modality], options: Any, most: int | None) -> Recording:
         if entry.trouble:
             raise UnusableFileError(entry.trouble, recognised=False)
         found = modality.read_windows(self.path / entry.name, options)
-        starts = tuple(found.starts[k] for k in evenly_spaced(len(found.starts), quota))
-        return replace(found, starts=starts)
+        return found.only(tuple(found.starts[k] for k in evenly_spaced(len(found.starts), most)))
 
 
 def _text_field(entries: list[Entry]) -> dict[str, AnyField]:
