@@ -72,8 +72,8 @@ def test_options_go_to_the_modality_that_has_them():
     ("source", "given", "words"),
     [
         ("fashion-mnist", {"seconds": 2.0}, "--data.seconds is an option of audio; images take size, channels, fit, b"),
-        ("notes", {"size": 8}, "--data.size is an option of image; sounds take sample_rate, seconds"),
-        ("folder:x", {"size": 8, "seconds": 1.0}, "option of image and --data.seconds of audio; give those of one"),
+        ("notes", {"size": 8}, "--data.size is an option of image and video; sounds take sample_rate, seconds"),
+        ("folder:x", {"size": 8, "seconds": 1.0}, "of audio and --data.size of image or video; give those of one"),
         ("folder:x", {"sise": 8}, "did you mean 'size'"),
     ],
 )

@@ -175,7 +175,8 @@ def _sorted(options: Mapping[str, Any], modality: str | None) -> SignalOptions:
         first, *others = sorted(owners, key=lambda key: len(owners[key]))
         other = next(key for key in others if not set(owners[key]) & set(owners[first]))
         raise ValueError(
-            f"--data.{first} is an option of {owners[first][0]} and --data.{other} of {owners[other][0]}; "
+            f"--data.{first} is an option of {' or '.join(owners[first])} and --data.{other} of "
+            f"{' or '.join(owners[other])}; "
             "give those of one"
         )
     problems = []

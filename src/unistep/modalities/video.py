@@ -186,7 +186,7 @@ class VideoModality(Modality):
         return "fps", self.fps
 
     def load(
-        self, path: str | Path, *, start: float = 0.0, fit: Fit = "crop", background: str = "black"
+        self, path: str | Path, *, start: float = 0.0, fit: Fit = "crop", background: str = "white"
     ) -> Float[Tensor, "c f h w"]:
         """Read one clip of a video file and bring it to :attr:`shape` and :attr:`fps`.
 

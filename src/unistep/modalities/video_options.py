@@ -38,7 +38,7 @@ class VideoOptions(SignalOptions):
     training a clip begins up to half of it earlier or later."""
     fit: Fit = "crop"
     """Rule for frames of another shape: centred ``crop``, ``pad`` with the background, or ``stretch``."""
-    background: str = "black"
+    background: str = "white"
     """Colour around padded frames, as a name or ``#rrggbb``."""
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class VideoOptions(SignalOptions):
         """
         from PIL import ImageColor
 
-        check_text({"fit": "crop", "background": "black"}, fit=self.fit, background=self.background)
+        check_text({"fit": "crop", "background": "white"}, fit=self.fit, background=self.background)
         check_whole(size=self.size, channels=self.channels, frames=self.frames, stride=self.stride)
         if self.size is not None and not 1 <= self.size <= LARGEST_SIDE:
             raise ValueError(f"size must be from 1 to {LARGEST_SIDE} pixels, got {self.size}")
