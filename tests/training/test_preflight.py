@@ -88,8 +88,8 @@ def test_double_normalisation_is_asked_for_in_long_continuous_training(tmp_path:
 @pytest.mark.parametrize(
     ("objective", "settings", "least"),
     [
-        (ECTConfig(curriculum=RatioCurriculum(stages=3)), 3, 300),
-        (ECTConfig(curriculum=RatioCurriculum(q=4.0, stages=3)), 3, 975),
+        (ECTConfig(curriculum=RatioCurriculum(stages=3)), 3, 150),
+        (ECTConfig(curriculum=RatioCurriculum(q=4.0, stages=3)), 3, 489),
         (ICTConfig(curriculum=DoublingCurriculum(start=10, end=160)), 5, 500),
         (CTConfig(curriculum=SqrtCurriculum(start=2, end=50)), 50, 500),
     ],
