@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unistep.files import check_readable
+from unistep.quantized import BITS, in_half, quantize, read_description, restore
 
 CHECKSUM = "sha256"
 """Key of a safetensors file's metadata that holds the SHA-256 of its data section, in hexadecimal."""
 _BLANK = "0" * 64
+_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def read_header(file: BufferedIOBase) -> bytes:
@@ -42,17 +47,38 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def in_half(tensor: Tensor) -> Tensor:
-    """A tensor in half precision, where it holds numbers with a fraction."""
-    return tensor.half() if tensor.is_floating_point() else tensor
+def check_bits(bits: int) -> None:
+    """Check how many bits a value is to have in a file.
+
+    Raises:
+        ValueError: If files cannot have as many.
+    """
+    if bits not in (*BITS, 16, 32):
+        raise ValueError(f"bits must be from {BITS[0]} to {BITS[-1]}, 16 (half precision) or 32 (exact), got {bits}")
 
 
-def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+def write_weights(
+    tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None, *, bits: int = 32
+) -> None:
     """Write tensors to a safetensors file, whose metadata gets a checksum of their bytes beside what is given.
+
+    Args:
+        tensors: What to write, by name.
+        path: The file.
+        metadata: What its header is to say.
+        bits: 32 for the tensors as they are, 16 for half precision, from 4 to 8 for rounded and coded ones
+            (:mod:`unistep.quantized`). :func:`read_weights` reads all of them.
 
     Raises:
         OSError: If it cannot be written; the library has an error of its own for that, which nobody expects.
+        ValueError: If files cannot have as many bits, or these cannot hold a value.
     """
+    check_bits(bits)
+    if bits == 16:
+        tensors = {name: in_half(value, name) for name, value in tensors.items()}
+    elif bits < 16:
+        tensors, known = quantize(tensors, bits)
+        metadata = {**(metadata or {}), **known}
     try:
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         save_file(plain, path, metadata={**(metadata or {}), CHECKSUM: _BLANK})
@@ -75,7 +101,7 @@ def _fill_in_checksum(path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+    """The tensors of a safetensors file; those that are stored in 4 to 8 bits a value come back in float32.
 
     Raises:
         ValueError: If the file is missing, unreadable or corrupt, or its tensors are not those of its checksum. A file
@@ -83,14 +109,58 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     check_readable(path)  # the library takes any failure for a missing file
     try:
-        weights = load_file(path)
+        entries = load_file(path)
         with path.open("rb") as file:
-            expected = json.loads(read_header(file)).get("__metadata__", {}).get(CHECKSUM)
-            whole = expected is None or data_checksum(file) == expected
+            metadata = _metadata(file)
+            whole = CHECKSUM not in metadata or data_checksum(file) == metadata[CHECKSUM]
+        weights = restore(entries, metadata) if whole else {}
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}); copy or train it again") from None
+        raise _unreadable(path, error) from None
     if not whole:
         raise ValueError(
             f"{path} is damaged: its tensors do not fit the checksum in its header; copy or train it again"
         )
     return weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSummary:
+    """What the header of a safetensors file says."""
+
+    parameters: int
+    """Number of values of all tensors."""
+    precision: str
+    """How they are stored, such as ``float16`` or ``7 bits a value``."""
+
+
+def summarize_weights(path: Path) -> WeightSummary:
+    """How many values a safetensors file has, and how it stores them, from its header alone.
+
+    Raises:
+        ValueError: If the file is missing or corrupt.
+    """
+    check_readable(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            known = read_description(file.metadata() or {})
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: value.get_shape() for name, value in slices.items()}
+            types: Counter[str] = Counter()
+            for name, value in slices.items():
+                types[value.get_dtype()] += math.prod(shapes[name])
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if known is not None:
+        total = sum(math.prod(shape) for shape in known.plain_shapes(shapes).values())
+        return WeightSummary(parameters=total, precision=f"{known.bits} bits a value")
+    most = types.most_common(1)[0][0] if types else "F32"
+    return WeightSummary(parameters=types.total(), precision=_NAMES.get(most, most))
+
+
+def _metadata(file: BufferedIOBase) -> dict[str, str]:
+    """What the header of a safetensors file says beside the tensors; the file is left at its data section."""
+    return json.loads(read_header(file)).get("__metadata__", {})
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is not a readable safetensors file ({error}); copy or train it again")

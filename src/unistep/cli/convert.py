@@ -1,4 +1,4 @@
-"""``unistep convert``: a model as a folder of its own, a LoRA merged into its base."""
+"""``unistep convert``: a model as a folder of its own, a LoRA merged into its base, weights in fewer bits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unistep.cli.parse import parse
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """Write a model as a folder with all of its weights: a LoRA is merged into its base."""
+    """Write a model as a folder with all of its weights: a LoRA is merged into its base; fewer bits take less space."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A name from `unistep models`, a folder (of a model, a LoRA or a run), or owner/name on the Hugging Face hub."""
@@ -24,8 +24,11 @@ class ConvertOptions:
     """A LoRA of MODEL, to be merged into it."""
     lora_scale: float = 1.0
     """How much of the LoRA there is to be: 0 is its base, 1 what was trained."""
+    bits: int | None = None
+    """Bits a value of the weights: 32 (exact, as without), 16 (half precision), or 8 to 4, rounded; samples of 7 bits
+    look the same."""
     half: bool = False
-    """Whether to write the weights in half precision, in half of the space."""
+    """Whether to write the weights in half precision: --bits 16."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -34,16 +37,19 @@ def run(arguments: Sequence[str]) -> int:
     from unistep.files import checked_path
     from unistep.hub.load import load
     from unistep.hub.save import CARD, WEIGHTS, save
-    from unistep.weights import in_half
+    from unistep.weights import check_bits
 
     out = checked_path(options.out)
+    if options.half and options.bits not in (None, 16):
+        raise ValueError(f"--half is --bits 16, got --bits {options.bits} beside it; give one of them")
+    bits = 16 if options.half else 32 if options.bits is None else options.bits
+    check_bits(bits)
     generator = load(options.model, lora=options.lora, lora_scale=options.lora_scale)
-    state = generator.map.net.state_dict()
-    weights = {name: in_half(value) for name, value in state.items()} if options.half else state
     title = options.lora or options.model
-    lines = "".join(f"- {name}: {value}\n" for name, value in generator.config.provenance.items())
+    facts = {**generator.config.provenance, **({} if bits == 32 else {"weights": f"{bits} bits a value"})}
+    lines = "".join(f"- {name}: {value}\n" for name, value in facts.items())
     card = f"---\nlibrary_name: unistep\n---\n# {Path(title).name}\n\nConverted with Unistep.\n\n{lines}"
-    save(generator.config, weights, out, card, codec=generator.codec)
+    save(generator.config, generator.map.net.state_dict(), out, card, codec=generator.codec, bits=bits)
     size = (out / WEIGHTS).stat().st_size / 2**20
     print(f"{title} written to {out} ({size:.1f} MiB; {CARD} lists where its weights come from)")
     return 0

@@ -103,6 +103,7 @@ def model_facts(folder: Path) -> dict[str, str]:
     from unistep.generation.model_config import ModelConfig
     from unistep.hub.save import CONFIG, WEIGHTS
     from unistep.serialization import read_json
+    from unistep.weights import summarize_weights
 
     config = read_json(ModelConfig, folder / CONFIG)
     rows = {**summary(folder), "path": type(config.path).__name__, "network": config.network.described}
@@ -115,6 +116,7 @@ def model_facts(folder: Path) -> dict[str, str]:
     if config.adapter is not None:
         rows["adapter"] = config.adapter.described
     rows |= {name: value for name, value in config.provenance.items() if name not in rows}
+    rows["weights"] = summarize_weights(folder / WEIGHTS).precision
     rows["folder"] = f"{folder} ({human_size((folder / WEIGHTS).stat().st_size)})"
     return rows
 

@@ -54,6 +54,7 @@ def summary(folder: Path) -> dict[str, str]:
     from unistep.generation.model_config import ModelConfig
     from unistep.hub.save import CONFIG, WEIGHTS
     from unistep.serialization import read_json
+    from unistep.weights import summarize_weights
 
     config = read_json(ModelConfig, folder / CONFIG)
     conditions = [f"{name} ({spec.extent})" for name, spec in asked(config.fields).items()]
@@ -61,7 +62,7 @@ def summary(folder: Path) -> dict[str, str]:
     return {
         "kind": "many-step teacher" if config.kind == "denoiser" else "one-step",
         "shape": _shape(config),
-        "parameters": f"{count_parameters(folder / WEIGHTS):,}",
+        "parameters": f"{summarize_weights(folder / WEIGHTS).parameters:,}",
         "conditions": ", ".join(conditions) or "none",
         "steps": f"{config.steps}{sampler}",
     }
@@ -70,23 +71,3 @@ def summary(folder: Path) -> dict[str, str]:
 def _shape(config: ModelConfig) -> str:
     """What one sample is, or one chunk of a stream."""
     return config.modality.described if config.context is None else f"chunks of {config.modality.chunk.described}"
-
-
-def count_parameters(weights: Path) -> int:
-    """Number of values in a safetensors file, from its header alone.
-
-    Raises:
-        ValueError: If the file is missing or corrupt.
-    """
-    import math
-
-    from safetensors import SafetensorError, safe_open
-
-    from unistep.files import check_readable
-
-    check_readable(weights)
-    try:
-        with safe_open(weights, framework="pt") as file:
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{weights} is not a readable safetensors file ({error}); copy or train it again") from None

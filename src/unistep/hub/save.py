@@ -21,7 +21,13 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
 def save(
-    config: ModelConfig, weights: Mapping[str, Tensor], folder: str | Path, card: str, *, codec: Codec | None = None
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    folder: str | Path,
+    card: str,
+    *,
+    codec: Codec | None = None,
+    bits: int = 32,
 ) -> None:
     """Write a model folder; it appears whole or not at all.
 
@@ -32,10 +38,12 @@ def save(
         card: Text of ``README.md``.
         codec: The codec, whose weights are written beside the network's where it has any; without, the weights that the
             configuration names.
+        bits: Bits a value of the network's weights: 32 for the weights as they are, 16 for half precision, from 4 to 8
+            for rounded and coded ones (:mod:`unistep.quantized`). A codec's weights are written as they are.
 
     Raises:
         ValueError: If the folder cannot be written, naming it and the reason, or holds something else than a model; or
-            if a weight is no tensor.
+            if a weight is no tensor, or has a value that so many bits cannot hold.
     """
     folder = Path(folder)
     other = next((name for name, value in weights.items() if not isinstance(value, Tensor)), None)
@@ -55,7 +63,7 @@ def save(
         with replacing_folder(folder) as temporary:
             text = json.dumps(to_plain(config), indent=2)
             (temporary / CONFIG).write_text(text + "\n", encoding="utf-8")
-            write_weights(weights, temporary / WEIGHTS, metadata={"format": "pt"})
+            write_weights(weights, temporary / WEIGHTS, metadata={"format": "pt"}, bits=bits)
             if tensors:
                 write_weights(tensors, temporary / CODEC_WEIGHTS, metadata={"format": "pt"})
             (temporary / CARD).write_text(card, encoding="utf-8")
