@@ -205,10 +205,10 @@ def with_feedback(exact: Tensor, rounded: Tensor) -> Tensor:
 
 
 def _packed(multiples: np.ndarray) -> bytes:
-    """Integers as DEFLATE codes: all low bytes, then all high bytes unless they are zero."""
+    """Integers as DEFLATE codes: how many bytes each has, all low bytes, then all high bytes unless they are zero."""
     low = multiples.astype(np.int8)
     high = ((multiples - low) >> 8).astype(np.int8)
-    planes = low.tobytes() + (high.tobytes() if high.any() else b"")
+    planes = b"\2" + low.tobytes() + high.tobytes() if high.any() else b"\1" + low.tobytes()
     compressor = zlib.compressobj(level=9, memLevel=9, strategy=zlib.Z_FILTERED)  # few repetitions, uneven frequencies
     return compressor.compress(planes) + compressor.flush()
 
@@ -221,10 +221,10 @@ def _unpacked(codes: bytes, num: int, name: str) -> np.ndarray:
     """
     decompressor = zlib.decompressobj()
     try:
-        planes = decompressor.decompress(codes, 2 * num)  # never more, whatever a file claims
+        planes = decompressor.decompress(codes, 1 + 2 * num)  # never more, whatever a file claims
     except zlib.error as error:
         raise ValueError(f"the codes of {name!r} are damaged: {error}") from None
-    if not decompressor.eof or decompressor.unused_data or len(planes) not in (num, 2 * num):
+    if not decompressor.eof or planes[:1] not in (b"\1", b"\2") or len(planes) != 1 + planes[0] * num:
         raise ValueError(f"the codes of {name!r} are not those of {num:,} values")
-    low = np.frombuffer(planes, np.int8, num).astype(np.float32)
-    return low if len(planes) == num else low + np.frombuffer(planes, np.int8, num, num) * np.float32(256)
+    low = np.frombuffer(planes, np.int8, num, 1).astype(np.float32)
+    return low if planes[0] == 1 else low + np.frombuffer(planes, np.int8, num, 1 + num) * np.float32(256)
