@@ -5,9 +5,9 @@
 Each model is written with as many bits and loaded again; its samples are compared with those of the shipped file from
 the same noise and conditions. ``PSNR`` is the range of the signal, 2, over the root mean square of the differences, in
 decibels: at 48 they are one of 255 levels; ``SNR`` has the signal's own deviation in place of the range; ``worst`` is
-the smallest PSNR of a sample, ``largest`` the largest difference of a value. ``--frechet`` adds the Fréchet distances of
-both to the data of the model, where it is here, on all of its feature networks. ``--out`` keeps the folders, with the
-cards and configurations that ship: ``FOLDER/7/emoji``.
+the smallest PSNR of a sample, ``largest`` the largest difference of a value. ``--frechet`` adds Fréchet distances of
+both to the data of the model, or where that is not here to samples of the shipped model from other noise. ``--out``
+keeps the folders, with the cards and configurations that ship: ``FOLDER/7/emoji``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ import unistep
 from unistep.cli.evaluation_data import data_for, trained_on
 from unistep.core.condition import TextField
 from unistep.data import prepare
-from unistep.evaluation import Setting, evaluate
+from unistep.evaluation import Setting, evaluate, frechet_distance, load_features
 from unistep.evaluation.hardware import hardware
+from unistep.evaluation.reference import extract
 from unistep.evaluation.text_metrics import TextMetrics
 from unistep.hub.load import ZOO, find, load, models
 from unistep.hub.save import CARD, CONFIG, WEIGHTS
@@ -77,11 +78,11 @@ def setting(model: unistep.Generator, teacher_steps: int) -> Setting:
     return Setting(steps=teacher_steps, solver="dpmpp2m") if model.kind == "denoiser" else Setting(steps=1)
 
 
-def sample(model: unistep.Generator, num: int, how: Setting) -> Tensor:
-    """Samples of the seeds from 0, with texts where the model takes some."""
+def sample(model: unistep.Generator, num: int, how: Setting, seed: int = 0) -> Tensor:
+    """Samples of as many seeds, with texts where the model takes some."""
     texts = [TEXTS[i % len(TEXTS)] for i in range(num)]
     given: dict[str, Any] = {n: texts for n, field in model.config.fields.items() if isinstance(field, TextField)}
-    return model.sample(num, steps=how.steps, solver=how.solver, batch_size=16, **given)
+    return model.sample(num, seed=seed, steps=how.steps, solver=how.solver, batch_size=16, **given)
 
 
 def write(name: str, bits: int, folder: Path) -> Path:
@@ -99,22 +100,28 @@ def megabytes(folder: Path) -> float:
     return (folder / WEIGHTS).stat().st_size / 1e6
 
 
-def distances(name: str, folders: dict[int, Path], num: int, teacher_steps: int) -> None:
+def distances(name: str, folders: dict[int, Path], num: int, teacher_steps: int, features: list[str]) -> None:
     """Print the Fréchet distances of the shipped weights and of the others."""
     all_models = [load(name), *(load(folder) for folder in folders.values())]
-    if trained_on(all_models[0]) is None:
-        print(f"{name}: no Fréchet distance, its data has no source here", flush=True)
-        return
+    how = setting(all_models[0], teacher_steps)
     try:
-        data = prepare(data_for(all_models[0], None), progress=False)
-    except ValueError as error:
-        print(f"{name}: no Fréchet distance ({error})", flush=True)
+        data = None if trained_on(all_models[0]) is None else prepare(data_for(all_models[0], None), progress=False)
+    except ValueError:  # it needs a package that is not installed
+        data = None
+    if data is None:
+        own_distances(all_models, ["shipped", *map(str, folders)], num, how, features)
         return
     fields = [model.config.fields for model in all_models]
     texts = [TextMetrics(data, num, 0)] if TextMetrics.apply_to(data, None, fields) else []
-    how = setting(all_models[0], teacher_steps)
     report = evaluate(
-        all_models, data, num=num, sweep={all_models[0].kind: (how,)}, noise=False, metrics=texts, progress=False
+        all_models,
+        data,
+        features=features or None,
+        num=num,
+        sweep={all_models[0].kind: (how,)},
+        noise=False,
+        metrics=texts,
+        progress=False,
     )
     print(f"{name}, {report.rows[0].sampler}, {num} samples against {len(data):,} of {data.source}")
     for bits, row in zip(("shipped", *folders), report.rows, strict=False):
@@ -126,6 +133,26 @@ def distances(name: str, folders: dict[int, Path], num: int, teacher_steps: int)
         print(f"  {bits!s:>7}: " + ", ".join(found + extra), flush=True)
 
 
+def own_distances(
+    all_models: list[unistep.Generator], titles: list[str], num: int, how: Setting, features: list[str]
+) -> None:
+    """Print Fréchet distances to samples of the first model from other noise; its own is due to chance."""
+    shipped = all_models[0]
+    networks = [load_features(x, shipped.modality) for x in features or shipped.modality.feature_roles().evaluation]
+
+    def found(model: unistep.Generator, seed: int) -> list[Tensor]:
+        x = sample(model, num, how, seed)
+        return [torch.cat(list(extract(network, x.split(64)))) for network in networks]
+
+    others = found(shipped, num)
+    print(f"{shipped.name}, {how.steps} steps, {num} samples against {num} others of the shipped model")
+    for title, model in zip(titles, all_models, strict=True):
+        each = zip(networks, others, found(model, 0), strict=True)
+        print(
+            f"  {title:>7}: " + ", ".join(f"{net.name} {frechet_distance(y, x):.4g}" for net, y, x in each), flush=True
+        )
+
+
 def main() -> None:
     """Write, load, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -134,6 +161,7 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=32, help="samples that are compared; 0 for sizes alone")
     parser.add_argument("--teacher-steps", type=int, default=10)
     parser.add_argument("--frechet", type=int, default=0, metavar="NUM", help="samples of Fréchet distances")
+    parser.add_argument("--features", nargs="+", default=[], help="feature networks; those of the data, without")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -164,7 +192,7 @@ def main() -> None:
             before = sum(megabytes(find(name)) for name in names)
             print(f"{bits} bits: {total:.1f} MB in place of {before:.1f}, and {features:.1f} MB of feature networks")
         for name, folders in written.items() if args.frechet else ():
-            distances(name, folders, args.frechet, args.teacher_steps)
+            distances(name, folders, args.frechet, args.teacher_steps, args.features)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ OPTIONS = {
     "stream": ["MODEL", "--out", "-o", "--seconds", "--pace", "--seed", "--steps", "--precision"],
     "train": ["METHOD", "--data", "--budget", "--out", "--resume", "fashion/ect"],
     "evaluate": ["MODEL", "--teacher", "--data", "--features", "--steps", "--guidance", "--num", "--json", "--plot"],
-    "convert": ["MODEL", "--out", "-o", "--lora", "--lora-scale", "--half"],
+    "convert": ["MODEL", "--out", "-o", "--lora", "--lora-scale", "--bits", "--half"],
     "models": [],
     "recipes": [],
     "info": ["MODEL"],

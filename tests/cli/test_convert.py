@@ -1,0 +1,64 @@
+"""Models in fewer bits on the command line: written, described, sampled, trained from, and refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.standins import save_pictures
+from unistep.hub import load
+from unistep.hub.adapters import base_hash
+
+SHORT = ["--max-steps", "2", "--batch-size", "8", "--start-report", "0", "--precision", "fp32", "--device", "cpu"]
+
+
+def test_seven_bits_are_read_wherever_a_model_is(run, place: Path) -> None:
+    for name in ("fashion", "fashion-teacher"):
+        done = run(f"convert {name} -o {name}-7 --bits 7")
+        assert (done.code, done.err) == (0, "")
+        assert "- weights: 7 bits a value" in (place / f"{name}-7/README.md").read_text()
+    exact, small = run("info fashion").out, " ".join(run("info fashion-7").out.split())
+    assert "float32" in exact
+    assert "weights 7 bits a value" in small
+    parameters = next(line.split()[-1] for line in exact.splitlines() if "parameters" in line)
+    assert f"parameters {parameters}" in small
+    assert run("sample fashion-7 -n 2 -o out.png").code == 0
+
+    save_pictures(place / "mine", side=20)
+    tuned = run("train ect --init fashion-7 --data folder:mine --lora.rank 1 --out lora", SHORT)
+    assert tuned.code == 0, tuned.err
+    assert load("lora").config.provenance["adapter"].startswith(f"LoRA of rank 1 of {place / 'fashion-7'}")
+    assert base_hash(load("fashion-7")) != base_hash(load("fashion"))
+    other = run("sample fashion --lora lora -n 1 -o out.png")
+    assert other.code == 2
+    assert "its base must have the same weights" in other.err
+
+    save_npz(place / "ten.npz", classes=10)
+    taught = run("train ect --teacher fashion-teacher-7 --data npz:ten.npz --out student", SHORT)
+    assert taught.code == 0, taught.err
+    assert run("info student").out.count("float32") == 1
+
+
+def save_npz(path: Path, classes: int) -> None:
+    """Grey noise of 28 pixels with labels."""
+    images = np.random.default_rng(0).integers(0, 256, (2 * classes, 28, 28), np.uint8)
+    np.savez(path, images=images, labels=np.arange(2 * classes) % classes)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--bits 9", "bits must be from 4 to 8, 16 (half precision) or 32 (exact), got 9"),
+        ("--bits 0", "bits must be from 4 to 8, 16 (half precision) or 32 (exact), got 0"),
+        ("--bits seven", "seven"),
+        ("--bits 7 --half", "--half is --bits 16, got --bits 7 beside it; give one of them"),
+    ],
+)
+def test_mistakes_are_one_line(run, place: Path, words: str, message: str) -> None:
+    outcome = run(f"convert fashion -o out {words}")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert list(place.iterdir()) == []
