@@ -4,9 +4,9 @@ r"""How long it takes to read a clip of 16 frames anywhere in an hour-long 1080p
 
 The video is made first: a moving texture with grain, in H.264 with three B-frames and one key frame in ten seconds,
 which is long; its packets are copied until it lasts an hour. Clips begin at random, and at the worst place, just before
-a key frame, where all of a group of 250 frames lies before them. Beside it stands what a reader costs that seeks as well
-but decodes every frame from the key frame on, converts each to pixels at its full size and has Pillow shrink those of the
-clip. Processor time is printed beside the time that passed, which other work on the machine lengthens.
+a key frame, where all of a group of 250 frames lies before them. Beside it stands what a reader costs that seeks as
+well but decodes every frame from the key frame on, converts each to pixels at its full size and has Pillow shrink those
+of the clip. Processor time is printed beside the time that passed, which other work on the machine lengthens.
 """
 
 from __future__ import annotations
