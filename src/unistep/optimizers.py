@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import nn
 
+from unistep.spelling import nearest
+
 LARGEST_RATE = 1e3
 """No weight survives a larger learning rate."""
+ADAM_BETAS = (0.9, 0.99)
+"""Decays of the moments of the Adam that steps what Muon does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,11 @@ class MuonConfig:
     """Decay of the momentum."""
     weight_decay: float = 0.01
     """Decoupled weight decay of the hidden matrices."""
+
+    @property
+    def adam(self) -> AdamConfig:
+        """AdamW for the hidden matrices, too, as it is for the rest."""
+        return AdamConfig(lr=self.adam_lr, betas=ADAM_BETAS)
 
     def __post_init__(self) -> None:
         _check_rates(lr=self.lr, adam_lr=self.adam_lr)
@@ -55,8 +64,33 @@ class AdamConfig:
 OptimizerConfig = MuonConfig | AdamConfig
 """The optimizers that a configuration can name."""
 
+OPTIMIZERS = ("muon", "adamw", "radam")
+"""What they are called on the command line."""
+
 OptimizerMaker = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 """Any other optimizer: a function of the parameters that it steps."""
+
+
+def named_optimizer(name: str, like: OptimizerConfig) -> OptimizerConfig:
+    """The optimizer of a name, at the rates of another.
+
+    A step of Muon is as long as one of Adam at the same rate (Liu et al. 2025, arXiv 2502.16982).
+
+    Args:
+        name: One of :data:`OPTIMIZERS`.
+        like: Whose rates it has.
+
+    Raises:
+        ValueError: If there is no such optimizer.
+    """
+    if name == "muon":
+        return like if isinstance(like, MuonConfig) else MuonConfig(lr=like.lr, adam_lr=like.lr)
+    plain = like.adam if isinstance(like, MuonConfig) else like
+    if name == "adamw":
+        return replace(plain, kind="adamw")
+    if name == "radam":
+        return replace(plain, kind="radam")
+    raise ValueError(f"unknown optimizer {name!r}; {nearest(name, OPTIMIZERS)}")
 
 
 def _check_rates(**rates: float) -> None:

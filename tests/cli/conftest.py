@@ -46,7 +46,7 @@ def place(zoo, shared_cache, tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(importlib.import_module("unistep.hub.load"), "ZOO", zoo)
     monkeypatch.setenv("UNISTEP_CACHE", str(shared_cache))
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("unistep.training.plan.TIMING_SECONDS", 1e-6)  # one step tells the speed
+    monkeypatch.setattr("unistep.training.timing.TIMING_SECONDS", 1e-6)  # one step tells the speed
     monkeypatch.delenv("UNISTEP_DEBUG", raising=False)
     return work
 

@@ -69,6 +69,8 @@ MISTAKES = [
         "unknown option '--epochs': use --budget (30m of time, 500k images) or",
     ),
     ("train fashion-ect", "fashion-ect is now fashion/ect"),
+    ("train fashion/ect --optimizer adam", "unknown optimizer 'adam'; did you mean 'adamw'?"),
+    ("train fashion/ect --optimizer adamw --optimizer.adam-lr 1", "unknown option '--optimizer.adam-lr'"),
     ("train fashion/ect --model.network dti", "unknown network 'dti'; did you mean 'dit'?"),
     ("train fashion/ect --model.network dit --model.network.widths 8", "unknown option '--model.network.widths'"),
     ("train fashion/ect --data.seconds 2", "--data.seconds is an option of audio; images take size"),

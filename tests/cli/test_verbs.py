@@ -199,6 +199,21 @@ def test_another_kind_of_network_is_trained_by_its_name(run, place):
     assert "--model.network.widths" not in shown.out
 
 
+def test_an_optimizer_is_chosen_by_its_name(run, place, monkeypatch):
+    from unistep.optimizers import AdamConfig, MuonConfig
+
+    seen = []
+    monkeypatch.setattr("unistep.training.run.train", lambda *a, **k: seen.append(a[0]) or True)
+    pictures = save_pictures(place / "pictures", side=16)
+    for words in ("", "--optimizer muon", "--optimizer=adamw --optimizer.lr 3e-4", "--optimizer.lr 1e-3"):
+        assert run(f"train ect --data folder:{pictures} {words}").code == 0
+    left_open, muon, adam, rate = seen
+    assert [("optimizer" in config.auto) for config in seen] == [True, False, False, False]
+    assert left_open.optimizer == muon.optimizer == MuonConfig(lr=5e-4, adam_lr=2e-4)
+    assert adam.optimizer == AdamConfig(lr=3e-4, betas=(0.9, 0.99))
+    assert rate.optimizer == MuonConfig(lr=1e-3, adam_lr=2e-4)
+
+
 def test_an_interrupted_training_has_its_own_exit_code(run, place, monkeypatch):
     monkeypatch.setattr("unistep.training.run.train", lambda *a, **k: False)
     assert run("train fashion/denoising").code == 130

@@ -19,7 +19,7 @@ from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub import load, save
 from unistep.objectives import DriftingConfig, FDConfig, IMMConfig
 from unistep.recipes import Method, facts, find_recipe, methods, recipe, recipes, reproductions
-from unistep.training import log, plan
+from unistep.training import log, timing
 from unistep.training.run import train
 from unistep.training.run_config import RunConfig
 
@@ -134,7 +134,7 @@ def test_the_signal_decides_network_and_options(tmp_path: Path) -> None:
     sounds = recipe("ect", sound_folder(tmp_path / "mine"))
     assert (pictures.model.network.dims, sounds.model.network.dims) == (2, 1)
     assert pictures.objective == find_recipe("ect")().objective != sounds.objective
-    assert pictures.auto == sounds.auto == ("network", "batch_size", "init", "size", "curriculum")
+    assert pictures.auto == sounds.auto == ("network", "batch_size", "init", "size", "curriculum", "optimizer")
     assert pictures.recipe == sounds.recipe == "ect"
     assert recipe("ect", "fashion-mnist", budget="1m").budget == "1m"
 
@@ -187,7 +187,7 @@ def _small(config: RunConfig) -> RunConfig:
 
 def _train(config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
     """Train it, after a teacher where it needs one, and sample; returns the shape of a sample."""
-    monkeypatch.setattr(plan, "TIMING_SECONDS", 1e-6)
+    monkeypatch.setattr(timing, "TIMING_SECONDS", 1e-6)
     monkeypatch.setattr(log, "_event_writer", lambda folder, start: None)
     monkeypatch.setenv("UNISTEP_CACHE", str(folder / "cache"))
     if config.objective.starts_from_teacher or config.teacher is not None or config.recipe == "tcm":

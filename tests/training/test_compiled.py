@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import run, run_config
+from tiny import run, run_config, steady
 from torch import Tensor, nn
 
 from unistep.core.timesteps import RatioCurriculum
@@ -99,7 +99,7 @@ def test_a_compiled_network_stays_if_it_is_faster(speed: float, kept: bool, tmp_
         self._compiled_call_impl = self._call_impl
 
     monkeypatch.setattr(nn.Module, "compile", compile_well)
-    monkeypatch.setattr(compiled, "images_per_second", lambda *_: 100.0)
+    monkeypatch.setattr(compiled, "time_steps", steady(100))
     found: list[float] = []
     monkeypatch.setattr(resolve_module, "worth_compiling", lambda *_: True)
     monkeypatch.setattr(stage_module.Loop, "run", lambda *_: True)

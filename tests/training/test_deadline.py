@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import assert_same, checkpoint, metrics, run, run_config
+from tiny import assert_same, checkpoint, metrics, run, run_config, steady
 
 from unistep.training import pace as pace_module
 from unistep.training import resolve as resolve_module
@@ -109,7 +109,7 @@ def test_a_run_on_a_slow_machine_ends_in_time_and_repeats_its_decisions(tmp_path
     machine = SlowMachine(monkeypatch, 0.1, slow_from=20)
     schedule = Schedule(warmup_steps=3, meant_for=90)
     config = run_config("ect", tmp_path, max_steps=None, budget="6s", checkpoint_every="10", keep=9, schedule=schedule)
-    monkeypatch.setattr(resolve_module, "images_per_second", lambda *_: 80.0)
+    monkeypatch.setattr(resolve_module, "time_steps", steady(80))
     done, text = run(config, tmp_path / "run")
     assert done
     assert "6s; the number of steps adapts to the clock" in text

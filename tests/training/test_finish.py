@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from safetensors.torch import load_file
-from tiny import assert_same, checkpoint, run_config
+from tiny import assert_same, checkpoint, run_config, steady
 from worker import stop_after
 
 from unistep.objectives.fd import FDConfig
@@ -27,7 +27,7 @@ from unistep.training.selection import SelectionConfig
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch) -> None:
-    monkeypatch.setattr(resolve_module, "images_per_second", lambda *_: 100.0)
+    monkeypatch.setattr(resolve_module, "time_steps", steady(100))
     monkeypatch.setattr(finish_module, "FEWEST", 10)
     monkeypatch.setattr(finish_module, "BATCH_SIZE", 8)
     monkeypatch.setattr(finish_module, "OBJECTIVE", FDConfig(representations=("pixels",), population=96))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from safetensors.torch import load_file, save_file
-from tiny import assert_same, checkpoint, make_teacher, run, run_config
+from tiny import assert_same, checkpoint, make_teacher, run, run_config, steady
 from worker import stop_after
 
 from unistep.data import DataConfig, data_config, prepare
@@ -24,7 +24,7 @@ from unistep.training.run_config import RunConfig
 
 @pytest.fixture(autouse=True)
 def _no_timing(monkeypatch) -> None:
-    monkeypatch.setattr(resolve_module, "images_per_second", lambda *_: 100.0)
+    monkeypatch.setattr(resolve_module, "time_steps", steady(100))
 
 
 def staged(config: RunConfig, out: Path, **options) -> bool:

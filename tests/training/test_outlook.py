@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from rich.console import Console
+from tiny import steady
 
 from unistep.cli.main import main
 from unistep.modalities.enough import EnoughItems
@@ -32,7 +33,7 @@ NETWORK = UNetConfig(widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=1
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
-    monkeypatch.setattr(resolve_module, "images_per_second", lambda *_: 100.0)
+    monkeypatch.setattr(resolve_module, "time_steps", steady(100))
     (tmp_path / "data").mkdir()
     for i in range(4):
         Image.new("RGB", (8, 8), (20 * i, 0, 0)).save(tmp_path / "data" / f"{i}.png")

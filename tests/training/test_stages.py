@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from safetensors.torch import load_file
-from tiny import checkpoint, run_config
+from tiny import checkpoint, run_config, steady
 from worker import stop_after
 
 from unistep.hub import load
@@ -22,7 +22,7 @@ from unistep.training.run_config import RunConfig
 
 @pytest.fixture(autouse=True)
 def _no_timing(monkeypatch) -> None:
-    monkeypatch.setattr(resolve_module, "images_per_second", lambda *_: 100.0)
+    monkeypatch.setattr(resolve_module, "time_steps", steady(100))
 
 
 def staged(config: RunConfig, out: Path, **options) -> bool:

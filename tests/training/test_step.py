@@ -17,7 +17,7 @@ from unistep.hub.load import load
 from unistep.objectives.base import Loss
 from unistep.objectives.ect import ECTConfig
 from unistep.objectives.reuse import WINDOW
-from unistep.training import plan
+from unistep.training import plan, timing
 from unistep.training.build import build_objective, build_student, fit_model_to_data
 from unistep.training.checkpoint import read_checkpoint
 from unistep.training.examples import Examples
@@ -85,13 +85,13 @@ def test_steps_are_functions_of_seed_and_number(tmp_path: Path) -> None:
 
 
 def test_the_timing_run_leaves_no_trace(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(plan, "TIMING_SECONDS", 1e-6)
+    monkeypatch.setattr(timing, "TIMING_SECONDS", 1e-6)
     config = run_config("ct", tmp_path)
     timed, fresh = stepper_for(config, tmp_path), stepper_for(config, tmp_path)
     optimizer = build_optimizer(config.optimizer, timed.module.student.net, timed.module)
     before = {name: value.clone() for name, value in timed.module.state_dict().items()}
     rates = [group["lr"] for group in optimizer.param_groups]
-    speed = plan.images_per_second(timed, optimizer)
+    speed = timing.time_steps(timed, optimizer).items_per_second
     assert all(torch.equal(value, before[name]) for name, value in timed.module.state_dict().items())
     assert not optimizer.state
     assert [group["lr"] for group in optimizer.param_groups] == rates

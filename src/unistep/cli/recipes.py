@@ -97,14 +97,21 @@ def defaults(made: Any) -> dict[str, str]:
     kind = registry.name_of("objective", made.objective)
     options = {field.name: getattr(made.objective, field.name) for field in dataclasses.fields(made.objective)}
     auto = " (chosen from the data, the budget and a timing run)" if "batch_size" in made.auto else ""
+    other = ", or AdamW where a timing run finds that Muon does not pay" if _may_be_adam(made) else ""
     return {
         "objective": f"{kind}: {', '.join(f'{key} {_shown(value)}' for key, value in options.items())}",
-        "optimizer": _shown(made.optimizer),
+        "optimizer": f"{_shown(made.optimizer)}{other}",
         "schedule": _shown(made.schedule),
         "averages": ", ".join(ema.name for ema in made.emas),
         "batch size": f"{made.batch_size}{auto}",
         "budget": made.budget,
     }
+
+
+def _may_be_adam(made: Any) -> bool:
+    from unistep.optimizers import MuonConfig
+
+    return "optimizer" in made.auto and isinstance(made.optimizer, MuonConfig)
 
 
 def _shown(value: Any) -> str:

@@ -48,6 +48,7 @@ most used options are
   --init MODEL            go on from the weights of a trained model; of a one-step model, without a teacher
   --lora.rank 8           with --init, train a small file of differences (LoRA) in place of all weights
   --model.network dit     another kind of network (unet), whose options are --model.network.width and the like
+  --optimizer adamw       or muon, radam; between the first two a timing run chooses
   --batch-size, --seed, --device, --checkpoint-every 5m, --teacher MODEL
 
   unistep train ect --data folder:my_pictures --budget 30m
@@ -60,6 +61,19 @@ METHOD is one of {methods}.
 
 NETWORK = "--model.network"
 """The option that names a kind of network, by its name in the registry; the kind has options of its own."""
+
+OPTIMIZER = "--optimizer"
+"""The option that names an optimizer; each has options of its own."""
+
+SETTLED_BY = {
+    "network": NETWORK,
+    "batch_size": "--batch-size",
+    "init": "--init",
+    "size": "--data.size",
+    "curriculum": "--objective.curriculum",
+    "optimizer": OPTIMIZER,
+}
+"""How the options begin that settle what a recipe leaves open."""
 
 INSTEAD = {
     "--epochs": "--budget (30m of time, 500k images) or --max-steps",
@@ -88,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
     name, words = arguments[0], spell_out(arguments[1:])
     out = Path("runs") / name.replace("/", "-")
     recipe = begun_by(name, words, out) or recipe_for(name, words, helping=asked)
-    default, left = with_network(recipe, words)
+    default, left = with_optimizer(*with_network(recipe, words))
     kind = with_config(type(default))
     flat = flat_config(type(default))(**{**vars(default), "data": to_options(default.data)})
     filled = kind(config=flat, out=out)
@@ -164,13 +178,36 @@ def with_network(config: RunConfig, words: Sequence[str]) -> tuple[RunConfig, li
     if not isinstance(config.model.network, made):
         network = made().with_second_time(config.model.network.takes_second_time)
         config = replace(config, model=replace(config.model, network=network))
+    return config, _without(words, NETWORK)
+
+
+def with_optimizer(config: RunConfig, words: Sequence[str]) -> tuple[RunConfig, list[str]]:
+    """The configuration with the optimizer that ``--optimizer NAME`` names, and the words without it.
+
+    Args:
+        config: The recipe, whose rates it has.
+        words: The options.
+
+    Raises:
+        ValueError: If there is no such optimizer.
+    """
+    from unistep.optimizers import named_optimizer
+
+    name = option_value(words, OPTIMIZER)
+    if name is None:
+        return config, [*words]
+    return replace(config, optimizer=named_optimizer(name, config.optimizer)), _without(words, OPTIMIZER)
+
+
+def _without(words: Sequence[str], option: str) -> list[str]:
+    """The words without an option and its value."""
     left, skip = [], False
     for word in words:
-        if skip or word.partition("=")[0] == NETWORK:
-            skip = word == NETWORK
+        if skip or word.partition("=")[0] == option:
+            skip = word == option
         else:
             left.append(word)
-    return config, left
+    return left
 
 
 def _train(config: RunConfig, options: Any) -> int:
@@ -242,14 +279,7 @@ def resolve_options(config: RunConfig, recipe: RunConfig, words: Sequence[str]) 
         raise ValueError(f"--recipe is the name of the recipe, {recipe.recipe}, and cannot be changed")
     if "--budget" in typed and "--max-steps" not in typed:
         config = replace(config, max_steps=None)
-    own = {
-        "network": "--model.network",
-        "batch_size": "--batch-size",
-        "init": "--init",
-        "size": "--data.size",
-        "curriculum": "--objective.curriculum",
-    }
-    still = tuple(part for part in config.auto if not any(word.startswith(own[part]) for word in typed))
+    still = tuple(part for part in config.auto if not any(word.startswith(SETTLED_BY[part]) for word in typed))
     config = replace(config, auto=still, init=None if config.init == "none" else config.init)
     if "--teacher" not in typed and config.teacher is not None and not _teacher_fits(config, recipe):
         config = replace(config, teacher=None)

@@ -94,7 +94,8 @@ def recipe(name: str, data: str | DataConfig | None = None, **changes: Any) -> R
         modality = modality_of(given)
         tuned = made.tuned(modality.tuning(registry.name_of("objective", made.objective)))
         network = modality.default_networks(modality.default_codec().shape(modality.shape))[0]
-        config = tuned.run(name, given, modality, network, auto=tuned.auto)
+        left_open = tuple(part for part in tuned.auto if part not in changes)
+        config = tuned.run(name, given, modality, network, auto=left_open)
     else:
         config = made if given is None else replace(made, data=given)
     return replace(config, **changes)

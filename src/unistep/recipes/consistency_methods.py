@@ -177,6 +177,6 @@ def drifting() -> Method:
         objective=DriftingConfig(group=256),
         optimizer=AdamConfig(lr=5e-4),
         batch_size=256,
-        auto=("network", "size"),  # a batch is a whole number of groups
+        auto=("network", "size", "optimizer"),  # a batch is a whole number of groups
         budget="60m",
     )

@@ -89,6 +89,6 @@ def imm() -> Method:
         objective=IMMConfig(particles=16, k=8.0),
         optimizer=AdamConfig(lr=3e-4),
         batch_size=128,
-        auto=("network", "size"),  # a batch is a whole number of groups of particles
+        auto=("network", "size", "optimizer"),  # a batch is a whole number of groups of particles
         budget="60m",
     )

@@ -14,9 +14,9 @@ from unistep.core.flowmap import Map
 from unistep.training.checkpoint import checkpoints
 from unistep.training.optim import RunOptimizer
 from unistep.training.parallel import whole
-from unistep.training.plan import images_per_second
 from unistep.training.run_config import RunConfig
 from unistep.training.step import TrainStep
+from unistep.training.timing import time_steps
 
 CLOSE = 0.9
 """Least cosine of the two gradients, where rounding does not make them differ by itself."""
@@ -67,7 +67,7 @@ def keep_if_faster(objective: nn.Module, train_step: TrainStep, optimizer: RunOp
     problem, found = "", math.nan
     try:
         compile_networks(objective, train_step)
-        found = images_per_second(train_step, optimizer)
+        found = time_steps(train_step, optimizer).items_per_second
     except Exception as error:
         problem = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
     if not found > FASTER * speed:

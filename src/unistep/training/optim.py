@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unistep.core.flowmap import Map
 from unistep.objectives.base import Objective, ParamGroup
-from unistep.optimizers import AdamConfig, MuonConfig, OptimizerConfig
+from unistep.optimizers import ADAM_BETAS, AdamConfig, MuonConfig, OptimizerConfig
 from unistep.precision import Precision
 from unistep.training.muon import Muon, hidden_matrices
 from unistep.training.parallel import unwrapped, whole
@@ -183,7 +183,7 @@ def _build(
     if others:
         # One call for all tensors; left to itself PyTorch loops over them on a CPU.
         optimizers.append(
-            torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.99), weight_decay=0.0, foreach=True)
+            torch.optim.AdamW(others, lr=config.adam_lr, betas=ADAM_BETAS, weight_decay=0.0, foreach=True)
         )
     return optimizers
 

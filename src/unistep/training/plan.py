@@ -1,65 +1,19 @@
-"""Before the first step: what will be trained, for how long and in how much memory, from a short timing run."""
+"""Before the first step: what will be trained, for how long and in how much memory."""
 
 from __future__ import annotations
 
-import math
 import resource
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from unistep.training.display import duration
-from unistep.training.optim import RunOptimizer, set_rates
 from unistep.training.run_paths import teacher_of
 from unistep.training.step import TrainStep
 
 if TYPE_CHECKING:
     from unistep.training.resolve import ResolvedRun
-
-TIMING_SECONDS = 4.0
-"""How long the timing run goes on, after two steps of warm-up."""
-
-
-def images_per_second(
-    train_step: TrainStep, optimizer: RunOptimizer, longest: float | None = None, warm: bool = False
-) -> float:
-    """Training speed over all processes, from steps at a rate of zero, which leave weights and optimizer as new.
-
-    Args:
-        train_step: Computes gradients.
-        optimizer: One that has taken no step.
-        longest: Seconds that it may take, in place of :data:`TIMING_SECONDS`; where the first step takes longer, that
-            step is the measurement.
-        warm: Whether the first step, which allocates, never is, so that one more is taken.
-    """
-    set_rates(optimizer, 0.0)
-
-    def timed() -> float:
-        begin = time.perf_counter()
-        if math.isfinite(train_step.gradient(0, 0.0).norm):
-            optimizer.step()
-        if train_step.world.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - begin
-
-    limit = TIMING_SECONDS if longest is None else min(longest, TIMING_SECONDS)
-    seconds, count = train_step.world.mean([timed()])[0], 1
-    if longest is None or seconds < limit:
-        timed()  # the second step still allocates
-        seconds, count = 0.0, 0
-    elif warm:
-        seconds, count = 0.0, 0
-    while seconds < limit and count < 50:
-        seconds += timed()
-        count += 1
-        seconds = train_step.world.mean([seconds])[0]
-    optimizer.state.clear()
-    set_rates(optimizer, 1.0)
-    for p in train_step.trainable:
-        p.grad = None
-    return train_step.options.batch_size * count / seconds
 
 
 def peak_memory(device: torch.device) -> str:

@@ -19,7 +19,6 @@ from unistep.data.encoded import encode_dataset
 from unistep.data.rehearsal import RehearsingDataset
 from unistep.data.weighted import WeightedDataset
 from unistep.generation.generator import Generator
-from unistep.generation.model_config import ModelConfig
 from unistep.hub.load import load, models
 from unistep.modalities.base import Modality
 from unistep.nets.config import NetworkConfig
@@ -45,14 +44,15 @@ from unistep.training.loop_options import LoopOptions
 from unistep.training.lora import with_adapter
 from unistep.training.materials import RunMaterials
 from unistep.training.optim import RunOptimizer, build_optimizer
+from unistep.training.optimizer_choice import ChosenOptimizer, choose_optimizer, in_doubt
 from unistep.training.pace import Clock, Deadline
 from unistep.training.parallel import World, wrap
-from unistep.training.plan import images_per_second
 from unistep.training.preflight import network_warnings, start_warnings, time_embedding_slope
 from unistep.training.rehearsal import old_data, replayed, still_known, with_rehearsal
 from unistep.training.run_config import RunConfig
 from unistep.training.run_paths import teacher_of
 from unistep.training.step import TrainStep
+from unistep.training.timing import StepTime, time_steps
 from unistep.weights import weights_hash
 
 TIMING_SHARE = 0.03
@@ -134,8 +134,8 @@ def resolve(config: RunConfig, data: Dataset, session: Session | None = None) ->
     """Make every choice that a configuration leaves open, and build what is trained.
 
     In this order: the network, by the data and the budget; the model's shape, codec and conditions; teacher and first
-    weights; the batch size; compiling; the number of steps. Where a network, a batch size or a number of steps depends
-    on the speed of this machine, a short timing run measures it.
+    weights; the batch size; the optimizer; compiling; the number of steps. Where one of them depends on the speed of
+    this machine, a short timing run measures it.
 
     Args:
         config: What is requested.
@@ -172,7 +172,7 @@ class _Resolver:
         self.reasons: dict[str, str] = {}
         self.rehearsed: Dataset | None = None
         self.old_identity: dict[str, str] = {}
-        self.measured: float | None = None  # items per second of the chosen network, by the timing run of a choice
+        self.measured: StepTime | None = None  # of the chosen network, by the timing run of a choice
         amount = None if config.max_steps is not None else parse_amount(config.budget, "budget")
         self.timed = amount is not None and amount.unit == "seconds"
         self.seconds = amount.value - session.spent if amount is not None and self.timed else None
@@ -182,11 +182,10 @@ class _Resolver:
         config = replace(config, model=fit_sampling_to_objective(config.model, config.objective))
         config = self._with_network(self._with_base(config))
         config = self._with_batch(config)
-        model, teacher, start = self._fitted(config)
-        config = with_adapter(with_rehearsal(replace(config, model=model), self.data.fields, start), start)
+        config, teacher, start = self._fitted(config)
         parts, slope = self._built(config, teacher, start)
-        speed = self._speed(parts)
-        config, speed = self._compiled(config, parts, speed)
+        config, parts, cost = self._with_optimizer(config, parts, self._cost(parts))
+        config, speed = self._compiled(config, parts, cost.items_per_second)
         speed, steps = self.world.broadcast((speed, self._steps(config, speed)))
         config = self._with_curriculum(config, parts, steps)
         if not self.timed:
@@ -195,7 +194,7 @@ class _Resolver:
         # What a time is too short for is said with the budget that is enough; see unistep.training.outlook.
         least = counted.objective.least_steps if self.timed else 0
         warnings = [*network_warnings(counted, slope), *counted.objective.budget_warnings(max(steps, least))]
-        warnings += start_warnings(model, teacher, "teacher") + start_warnings(model, start, "init")
+        warnings += start_warnings(config.model, teacher, "teacher") + start_warnings(config.model, start, "init")
         return ResolvedRun(
             config=config,
             data=self.data,
@@ -215,7 +214,8 @@ class _Resolver:
             modality, second = self.data.modality, config.model.network.takes_second_time
             network = modality.default_networks(config.model.codec.shape(modality.shape))[0].with_second_time(second)
             config = replace(config, auto=(), model=replace(config.model, network=network))
-        return self._timed(self._with_network(config), SIZE_SECONDS)
+        config = self._with_network(config)
+        return self._timed(config, SIZE_SECONDS).at(config.batch_size).items_per_second
 
     def _left(self) -> float | None:
         """Seconds that are left for training."""
@@ -245,13 +245,12 @@ class _Resolver:
             self.reasons["network"] = f"that of {known}, whose weights training starts from"
             network = load(known).config.network.with_second_time(second)
             return replace(config, model=replace(config.model, network=network))
-
-        measured: list[tuple[NetworkConfig, float]] = []
+        measured: list[tuple[NetworkConfig, StepTime]] = []
 
         def speed(network: NetworkConfig) -> float:
             tried = replace(config, model=replace(config.model, network=network), compile=False)
             measured.append((network, self._timed(tried)))
-            return measured[-1][1]
+            return measured[-1][1].at(config.batch_size).items_per_second
 
         modality = self.data.modality
         shape = config.model.codec.shape(modality.shape)
@@ -265,11 +264,11 @@ class _Resolver:
         """The configuration with a batch size, chosen by a timing run where it is left open."""
         if "batch_size" not in config.auto:
             return config
-        config = replace(config, auto=tuple(name for name in config.auto if name == "curriculum"))
-        left = self._left()
-        if left is not None and self.measured is None:
+        config = replace(config, auto=tuple(name for name in config.auto if name != "batch_size"))
+        if self._left() is not None and self.measured is None:
             self.measured = self._timed(config)
-        chosen = self.world.broadcast(choose_batch(self.measured or 1.0, self._left()))
+        speed = 1.0 if self.measured is None else self.measured.at(config.batch_size).items_per_second
+        chosen = self.world.broadcast(choose_batch(speed, self._left()))
         self.reasons["batch size"] = f"{chosen.value}: {chosen.reason}"
         return replace(config, batch_size=chosen.value)
 
@@ -285,23 +284,36 @@ class _Resolver:
         self.reasons["curriculum"] = reason
         return replace(config, objective=suited)
 
-    def _timed(self, config: RunConfig, longest: float | None = None) -> float:
-        """Items per second in training, by a timing run with a small batch, of ``longest`` seconds where given."""
+    def _with_optimizer(self, config: RunConfig, parts: Parts, cost: StepTime) -> tuple[RunConfig, Parts, StepTime]:
+        """The run with its optimizer, chosen by what a step of Muon costs where that is open, and what a step costs."""
+        if "optimizer" not in config.auto:
+            return config, parts, cost
+        config = replace(config, auto=tuple(name for name in config.auto if name != "optimizer"))
+        if self.measured is not None and in_doubt(cost):  # which was concluded from another batch
+            cost = time_steps(parts.train_step, parts.optimizer, self._longest())
+        muon = ChosenOptimizer(config=config.optimizer, optimizer=parts.optimizer, cost=cost)
+        chosen = choose_optimizer(muon, parts.objective, parts.train_step, timed=self.timed)
+        if chosen.reason:
+            self.reasons["optimizer"] = chosen.reason
+        return replace(config, optimizer=chosen.config), replace(parts, optimizer=chosen.optimizer), chosen.cost
+
+    def _timed(self, config: RunConfig, longest: float | None = None) -> StepTime:
+        """What a step costs, by a timing run with a small batch, of ``longest`` seconds where given."""
         least = self.world.size * config.accumulation
         batch_size = -(-TRIAL_BATCH.get(self.world.device.type, 64) // least) * least
         config = replace(config, batch_size=batch_size, compile=False)
-        model, teacher, start = self._fitted(config)
-        config = with_adapter(with_rehearsal(replace(config, model=model), self.data.fields, start), start)
+        config, teacher, start = self._fitted(config)
         parts, _ = self._built(config, teacher, start)
-        return images_per_second(parts.train_step, parts.optimizer, longest or self._longest(), longest is not None)
+        return time_steps(parts.train_step, parts.optimizer, longest or self._longest(), longest is not None)
 
-    def _fitted(self, config: RunConfig) -> tuple[ModelConfig, Generator | None, Generator | None]:
-        """The model that fits the data, its teacher, and the model that its weights start from."""
+    def _fitted(self, config: RunConfig) -> tuple[RunConfig, Generator | None, Generator | None]:
+        """The run with the model that fits its data, its teacher, and the model that its weights start from."""
         model = fit_model_to_objective(fit_model_to_data(config.model, self.data), config.objective)
         model = keep_conditions(model, config.init, teacher_of(config, self.session.out))
         teacher = load_fitting(teacher_of(config, self.session.out), model, "teacher")
         start = load_fitting(config.init, model, "init")
-        return fit_model_to_start(model, start, teacher), teacher, start
+        fitted = replace(config, model=fit_model_to_start(model, start, teacher))
+        return with_adapter(with_rehearsal(fitted, self.data.fields, start), start), teacher, start
 
     def _built(self, config: RunConfig, teacher: Generator | None, start: Generator | None) -> tuple[Parts, float]:
         """What is trained, and the slope of its embedding of time."""
@@ -369,9 +381,14 @@ class _Resolver:
         """Seconds that a timing run may take."""
         return None if self.seconds is None else max(TIMING_SHARE * self.seconds, 0.1)
 
-    def _speed(self, parts: Parts) -> float:
-        known = self._known_speed(self.requested) or self.measured
-        return images_per_second(parts.train_step, parts.optimizer, self._longest()) if known is None else known
+    def _cost(self, parts: Parts) -> StepTime:
+        """What a step costs: as in earlier sessions, as the timing run of a choice found, or by one of its own."""
+        batch_size, known = parts.train_step.options.batch_size, self._known_speed(self.requested)
+        if known is not None:
+            return StepTime(batch_size=batch_size, gradient=batch_size / known)
+        if self.measured is not None:
+            return self.measured.at(batch_size)
+        return time_steps(parts.train_step, parts.optimizer, self._longest())
 
     def _compiled(self, config: RunConfig, parts: Parts, speed: float) -> tuple[RunConfig, float]:
         """The run with its networks compiled where that is worth it, and its speed."""

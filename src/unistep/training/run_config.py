@@ -16,7 +16,7 @@ from unistep.training.lora import LoRAConfig
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
 from unistep.training.selection import SelectionConfig
 
-Open = Literal["network", "batch_size", "init", "size", "curriculum"]
+Open = Literal["network", "batch_size", "init", "size", "curriculum", "optimizer"]
 """What a configuration can leave open: it is chosen from the data, the budget and a timing run."""
 
 
@@ -67,8 +67,8 @@ class RunConfig:
     """Items per optimizer step, over all processes."""
     auto: tuple[Open, ...] = ()
     """What is chosen from the data, the budget and a timing run before training begins, in place of what stands here.
-    A method's recipe leaves the network, the batch size, the first weights, the size of the signals and the number of
-    stages of a curriculum open; a value of your own settles it."""
+    A method's recipe leaves the network, the batch size, the first weights, the size of the signals, the number of
+    stages of a curriculum and, between Muon and AdamW, the optimizer open; a value of your own decides it."""
     accumulation: int = 1
     """Parts that each process's share of the batch is computed in, to save memory."""
     clip: float = 1.0

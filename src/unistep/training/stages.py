@@ -84,6 +84,8 @@ def teacher_config(config: RunConfig) -> RunConfig:
         objective=DenoisingConfig(),
         optimizer=MuonConfig(),
         schedule=Schedule(),
+        # Whatever was said of the student's optimizer, its teacher's is open.
+        auto=tuple(dict.fromkeys((*config.auto, "optimizer"))),
         teacher=None,
     )
 
