@@ -12,15 +12,17 @@ import torch
 from tiny import IMAGES, NETWORK, make_teacher, run, run_config
 
 from unistep.core.condition import LabelField, ScalarField
-from unistep.data import DataConfig, Dataset
+from unistep.data import DataConfig, Dataset, prepare
 from unistep.data.weighted import WeightedDataset
 from unistep.generation.model_config import ModelConfig
 from unistep.hub import load, save
 from unistep.objectives import CDConfig, ECTConfig
 from unistep.objectives.fd import FDConfig
 from unistep.serialization import read_json
+from unistep.training import rehearsal
 from unistep.training.build import build_student, fit_model_to_objective, load_fitting
 from unistep.training.ema import ConstantEMA
+from unistep.training.resolve import resolve
 from unistep.training.run_config import RunConfig
 
 LAST = ConstantEMA(half_life=0.001)
@@ -121,6 +123,25 @@ def test_a_model_that_goes_on_with_other_data_keeps_its_weight(trained: Path, tm
     name = "scalars.guidance.last.weight"
     before = load(str(trained / "run")).map.net.get_parameter(name)
     assert not torch.equal(g.map.net.get_parameter(name), before)
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["old data", "samples in its place"])
+def test_every_new_item_has_a_weight_also_where_old_ones_are_rehearsed(
+    here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples that stand for the old data say what weight they were made with; that is no weight of the new data."""
+    assert run(told_run(tmp_path), tmp_path / "run")[0]
+    monkeypatch.setattr(rehearsal, "REPLAYED", 16)
+    if not here:
+        monkeypatch.setattr("unistep.training.resolve.old_data", lambda start: None)
+    given = {"init": str(tmp_path / "run"), "teacher": None, "max_steps": 2, "rehearsal": 0.5}
+    config = replace(run_config("ect", tmp_path, **given), objective=ECTConfig(target="data"))
+    data = resolve(config, prepare(config.data, progress=False)).parts.train_step.loader.dataset
+    weights = data.batch(range(len(data)), range(len(data)))[1]["guidance"].tensors["value"]
+    new, old = weights[:40], weights[40:]
+    assert 1 <= new.min() < new.max() <= 4
+    assert 1 <= old.min() <= old.max() <= 4
+    assert (old == 2.0).all() != here
 
 
 def test_post_training_keeps_the_default_weight() -> None:

@@ -19,10 +19,10 @@ class WeightedDataset(Dataset):
     """The items of a data set, each with a guidance weight drawn evenly from the range of a field by its seed.
 
     Data says nothing of guidance. A model that takes the weight as a condition learns new data at every weight, so that
-    none asks for what it made before.
+    none asks for what it made before. Items that have one keep it, such as samples of a model in place of its data.
 
     Args:
-        data: The items, which have no such condition.
+        data: The items.
         weight: The field.
     """
 
@@ -62,6 +62,11 @@ class WeightedDataset(Dataset):
         """Some items; without seeds, with the weight that samples have by default."""
         stored, condition = self._data.batch(indices, seeds)
         if seeds is None:
-            return stored, {**condition, GUIDANCE: self._weight.draw(len(stored), ItemGenerators([0] * len(stored)))}
-        generator = ItemGenerators([derived_seed(GUIDANCE, int(seed)) for seed in seeds])
-        return stored, {**condition, GUIDANCE: replace(self._weight, default=None).draw(len(stored), generator)}
+            weights = self._weight.draw(len(stored), ItemGenerators([0] * len(stored)))
+        else:
+            generator = ItemGenerators([derived_seed(GUIDANCE, int(seed)) for seed in seeds])
+            weights = replace(self._weight, default=None).draw(len(stored), generator)
+        own = condition.get(GUIDANCE)
+        if own is not None:
+            weights = own.where(~own.tensors["value"].isnan(), weights)
+        return stored, {**condition, GUIDANCE: weights}

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from unistep.codecs.base import Codec
-from unistep.core.condition import GUIDANCE
 from unistep.core.flowmap import Denoiser
 from unistep.data import Dataset, Loader
 from unistep.data.balanced import balanced
@@ -326,7 +325,7 @@ class _Resolver:
         even = balanced(data, self.data, config.data.balance)
         mixed, rehearsed = self._rehearsing(config, start, even, codec)
         weight = trained_weight(config)
-        mixed = mixed if weight is None or GUIDANCE in mixed.fields else WeightedDataset(mixed, weight)
+        mixed = mixed if weight is None else WeightedDataset(mixed, weight)
         loader = Loader(mixed, options.batch_size, config.seed, rank=self.world.rank, world=self.world.size)
         modality = data.modality if latent else model.modality
         examples = Examples(modality, codec, model.context, model.sigma_data, latent)
