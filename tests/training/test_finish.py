@@ -17,7 +17,7 @@ from unistep.objectives.fd import FDConfig
 from unistep.serialization import read_json
 from unistep.training import finish as finish_module
 from unistep.training import resolve as resolve_module
-from unistep.training.finish import share_of
+from unistep.training.finish import finish_config, share_of
 from unistep.training.loop import Loop
 from unistep.training.lora import LoRAConfig
 from unistep.training.run import train
@@ -59,6 +59,14 @@ def test_the_model_of_a_run_is_the_finished_one(config: RunConfig, tmp_path: Pat
     assert last.finish_share == 0
     assert "model before post-training" in text
     assert text.count("made: a model") == 1
+
+
+@pytest.mark.parametrize(("processes", "batch_size"), [(1, 8), (3, 9), (4, 8), (16, 16)])
+def test_processes_that_do_not_divide_the_batch_share_a_larger_one(
+    processes: int, batch_size: int, config: RunConfig, tmp_path: Path
+) -> None:
+    """A batch that cannot be shared would be refused when teacher and student have been trained."""
+    assert finish_config(config, tmp_path, 0.3, processes).batch_size == batch_size
 
 
 def _models(out: Path) -> tuple[Path, Path, Path]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import IMAGES, NETWORK, make_data, make_teacher, run, run_config
@@ -16,9 +17,11 @@ from unistep.core.path import LinearFlow
 from unistep.data import DataConfig, prepare
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
+from unistep.evaluation.reference import subset_indices
 from unistep.generation.model_config import ModelConfig
 from unistep.hub import load, save
 from unistep.objectives.fd import FDConfig
+from unistep.objectives.population import ClassMeans
 from unistep.training.examples import Examples
 from unistep.training.materials import DecodedFeatures, RunMaterials
 
@@ -65,6 +68,31 @@ def test_representations_have_the_moments_of_the_data_and_of_its_classes(folder:
         materials.representations(["pixel"])
     with pytest.raises(ValueError, match="representations need data"):
         RunMaterials(config).representations(["pixels"])
+
+
+def test_a_class_that_no_item_of_the_subset_has_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of a random subset are kept: a rare class may not be in it, and its samples come all the same."""
+    monkeypatch.setattr("unistep.evaluation.reference._SUBSET", 12)
+    pixels = np.load(folder / "data.npz")["arr_0"]
+    labels = np.zeros(len(pixels), dtype=np.int64)
+    some = set(subset_indices(len(pixels)).tolist())
+    rare = next(i for i in range(len(pixels)) if i not in some)
+    labels[rare] = 1
+    np.savez(folder / "rare.npz", arr_0=pixels, arr_1=labels)
+    data = prepare(DataConfig(source=f"npz:{folder / 'rare.npz'}"), progress=False)
+    examples = Examples(data.modality, IdentityConfig().build(data.modality.shape))
+    materials = RunMaterials(run_config("fd", folder), data, examples=examples)
+    (found,) = materials.representations(["pixels"], by_class=True)
+    means = found.class_means["label"]
+    assert len(means) == 2
+    features = torch.randn(6, means.shape[1], dtype=torch.float64, requires_grad=True)
+    index = torch.tensor([0, 0, 0, 0, 1, 1])
+    total, parts = ClassMeans(100, found.class_means)(features.detach(), {"label": index}, features, {"label": index})
+    parts.sum().backward()
+    assert total.isfinite()
+    assert features.grad is not None
+    assert (features.grad[index == 1] == 0).all()
+    assert (features.grad[index == 0] != 0).any()
 
 
 def test_a_chunked_model_is_refused(folder: Path) -> None:

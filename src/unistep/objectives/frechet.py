@@ -35,7 +35,7 @@ class Representation:
     covariance: Float[Tensor, "dim dim"]
     """Their covariance."""
     class_means: Mapping[str, Float[Tensor, "classes dim"]] = field(default_factory=dict)
-    """Mean for each class of a condition, by the condition's name."""
+    """Mean for each class of a condition, by the condition's name; NaN for one that is left alone."""
 
     def __post_init__(self) -> None:
         if self.covariance.shape != (len(self.mean), len(self.mean)):

@@ -156,7 +156,7 @@ class ClassMeans(nn.Module):
 
     Args:
         size: Number of samples that the averages weigh, as in :class:`RunningMoments`.
-        targets: The data's means for each class, by the name of the condition.
+        targets: The data's means for each class, by the name of the condition; NaN for a class that is left alone.
     """
 
     filled: Tensor
@@ -197,8 +197,9 @@ class ClassMeans(nn.Module):
         total, parts = self.filled.double() * 0, features.new_zeros(len(features))
         for name in self.names:
             sums, shares = self._after(name, batch, indices[name])
-            gap = torch.where(shares[:, None] > 0, sums / shares[:, None], 0) - self.get_buffer(f"target_{name}")
-            gap = torch.where(shares[:, None] > 0, gap, 0)
+            target = self.get_buffer(f"target_{name}")
+            known = (shares[:, None] > 0) & target.isfinite()
+            gap = torch.where(known, sums / shares[:, None] - target, 0)
             total = total + (shares * gap.square().sum(dim=1)).sum() / len(self.names)
             slope = (2 * gap[own[name].clamp(min=0)] * (own[name] >= 0)[:, None]).to(features)
             parts = parts + (features * slope).sum(dim=1) / len(self.names)

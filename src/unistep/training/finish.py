@@ -65,13 +65,14 @@ def share_of(config: RunConfig, items: int | None = None) -> float:
     return config.finish_share
 
 
-def finish_config(config: RunConfig, out: Path, share: float) -> RunConfig:
+def finish_config(config: RunConfig, out: Path, share: float, processes: int = 1) -> RunConfig:
     """The run that post-trains the student of ``config`` in ``out``.
 
     Args:
         config: The whole run.
         out: Its folder.
         share: See :func:`share_of`.
+        processes: How many share a batch, which is a multiple of them.
     """
     last = replace(
         config,
@@ -81,7 +82,7 @@ def finish_config(config: RunConfig, out: Path, share: float) -> RunConfig:
         schedule=SCHEDULE,
         emas=(PowerEMA(sigma_rel=0.1),),
         selection=SELECTION,
-        batch_size=BATCH_SIZE,
+        batch_size=-(-BATCH_SIZE // processes) * processes,
         accumulation=1,
         auto=(),
         teacher=None,

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unistep.codecs.base import Codec
-from unistep.core.condition import GUIDANCE, Condition, Label, ScalarField
+from unistep.core.condition import GUIDANCE, Condition, LabelField, ScalarField
 from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
 from unistep.evaluation.feature_loading import load_features
@@ -135,15 +135,15 @@ class RunMaterials:
 
 
 def _class_means(data: Dataset, subset: Float[Tensor, "m dim"]) -> Mapping[str, Float[Tensor, "classes dim"]]:
-    """Mean features of each class of each label, from those of a random subset of the data."""
+    """Mean features of each class of each label, from those of a random subset of the data; NaN where that has none."""
     chosen = subset_indices(len(data)).tolist()
     conditions = [data.batch(chosen[i : i + _AT_ONCE])[1] for i in range(0, len(chosen), _AT_ONCE)]
     found = {}
-    for name, first in conditions[0].items():
-        if not isinstance(first, Label):
+    for name, field in data.fields.items():
+        if not isinstance(field, LabelField):
             continue
         index = torch.cat([condition[name].tensors["index"] for condition in conditions])
         has = index >= 0
-        member = torch.nn.functional.one_hot(index[has]).double()
-        found[name] = (member.T @ subset[has].double()) / member.sum(dim=0)[:, None].clamp(min=1)
+        member = torch.nn.functional.one_hot(index[has], field.size).double()
+        found[name] = (member.T @ subset[has].double()) / member.sum(dim=0)[:, None]
     return found

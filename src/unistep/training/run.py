@@ -177,6 +177,6 @@ def _finish(requested: RunConfig, out: Path, around: Surroundings, share: float,
     """Post-train the student, and let the result take its place."""
     own = out / FINISH_FOLDER
     show_line(around.console, "last stage: post-training on a distribution distance (--finish-share 0 goes without)")
-    last = finish_config(requested, out, share)
+    last = finish_config(requested, out, share, around.world.size)
     with _opened(last, own, around.world, around.console, resume=holds_run(own)) as found:
         return train_stage(found, own, around, stage="finish", spent=spent, whole=requested, finishes=out)[0]
