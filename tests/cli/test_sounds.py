@@ -207,7 +207,7 @@ def test_speech_is_not_heard_in_pictures(run):
     assert outcome.err.startswith("unistep: error: --speech is for models of sounds, not for fashion: images cannot be")
 
 
-def test_sounds_are_judged_against_what_their_model_learned(tmp_path: Path) -> None:
+def test_sounds_are_judged_against_what_their_model_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drums against drums, though notes have the same length."""
     g = load(save_instrument(tmp_path / "notes"))
 
@@ -216,6 +216,8 @@ def test_sounds_are_judged_against_what_their_model_learned(tmp_path: Path) -> N
 
     assert judged(provenance={"data": "drums:permissive:tuned"}) == "drums:permissive:tuned"
     assert judged(provenance={"data": f"folder:{tmp_path}"}) == f"folder:{tmp_path}"
+    monkeypatch.setenv("HOME", str(tmp_path))  # a shell leaves the ~ of folder:~/sounds as it is
+    assert judged(provenance={"data": "folder:~/notes"}) == "folder:~/notes"
     for gone in ({"data": "folder:nowhere"}, {"data": "a file by hand"}, {}):
         with pytest.raises(ValueError, match=r"say with --data what the sounds of .* should be like"):
             judged(provenance=gone)

@@ -218,3 +218,23 @@ def test_old_data_is_rehearsed_or_samples_where_it_has_gone(trained: Path, tmp_p
     assert_same(tmp_path / "stopped", tmp_path / "run")
     with pytest.raises(ValueError, match=r"rehearsal 0.5 is of a trained model's data; name that model"):
         run(replace(config, init=None), tmp_path / "none")
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["data then samples", "samples then data"])
+def test_what_is_rehearsed_does_not_change_between_two_sessions(tmp_path: Path, first: bool) -> None:
+    make_data(tmp_path / "old.npz", 30)
+    make_base(tmp_path / "base", provenance={"data": f"npz:{tmp_path / 'old.npz'}"})
+    config = tuned(tmp_path, rehearsal=0.5, max_steps=4, lora=LoRAConfig())
+
+    def toggle() -> None:
+        here, away = tmp_path / "old.npz", tmp_path / "away.npz"
+        here.rename(away) if here.exists() else away.rename(here)
+
+    if not first:
+        toggle()
+    assert not run(config, tmp_path / "run", cancel=_after(2))[0]
+    toggle()
+    with pytest.raises(ValueError, match=r"the rehearsed data of .* has changed since the run in .* began"):
+        run(config, tmp_path / "run", resume=True)
+    toggle()
+    assert run(config, tmp_path / "run", resume=True)[0]

@@ -22,6 +22,7 @@ from unistep.objectives.ect import ECTConfig
 from unistep.recipes import recipe
 from unistep.training import finish
 from unistep.training import resolve as resolve_module
+from unistep.training.advice import _data_options as data_options_of
 from unistep.training.advice import still_falling
 from unistep.training.log import MetricsLog
 from unistep.training.outlook import needs
@@ -127,3 +128,13 @@ def test_a_loss_that_falls_is_told_from_noise(tmp_path: Path) -> None:
         log.close()
     assert still_falling(tmp_path / "flat") == 0
     assert still_falling(tmp_path / "falling") == pytest.approx(0.08 / (1 - 0.004 * 69.5), rel=1e-6)
+
+
+def test_a_command_to_copy_reads_the_data_as_the_run_did(config: RunConfig) -> None:
+    """A text as a condition, or files that are refused, would make it another run or none."""
+    plain = data_options_of(config)
+    assert plain == f"--data {config.data.source} --data.size 8"
+    data = replace(config.data, captions=False, max_bad=0.5, limit=3, augment=("flip",))
+    changed = data_options_of(replace(config, data=data))
+    expected = "--data.limit 3 --data.max-bad 0.5 --data.size 8 --data.no-captions --data.augment flip"
+    assert sorted(changed.split()) == sorted(f"--data {config.data.source} {expected}".split())

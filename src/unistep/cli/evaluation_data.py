@@ -69,7 +69,7 @@ def trained_on(model: Generator) -> str | None:
     prefix, _, rest = known.partition(":")
     if prefix not in registry.names("source"):
         return None
-    return known if not registry.lookup("source", prefix).local or Path(rest).exists() else None
+    return known if not registry.lookup("source", prefix).local or Path(rest).expanduser().exists() else None
 
 
 def test_split(config: DataConfig) -> DataConfig:

@@ -10,6 +10,7 @@ from typing import Any
 
 from unistep.core.condition import AnyField
 from unistep.core.flowmap import Denoiser
+from unistep.data import DataConfig
 from unistep.serialization import read_json
 from unistep.training.budget import parse_amount, rounded_up
 from unistep.training.checkpoint import newest_progress
@@ -197,9 +198,16 @@ def _data_options(config: RunConfig) -> str:
     data = config.data
     words = ["--data", data.source]
     plain: dict[str, Any] = {} if data.options is None else data.options.given
-    extra = {"modality": data.modality, "limit": data.limit, "balance": data.balance or None}
+    usual = DataConfig()
+    changed = {
+        name: getattr(data, name)
+        for name in ("split", "max_bad", "balance")
+        if getattr(data, name) != getattr(usual, name)
+    }
+    extra = {"modality": data.modality, "limit": data.limit, **changed}
     for name, value in {**{key: value for key, value in extra.items() if value is not None}, **plain}.items():
         words += [f"--data.{name.replace('_', '-')}", str(value)]
+    words += [] if data.captions else ["--data.no-captions"]
     return shlex.join([*words, *(["--data.augment", *data.augment] if data.augment else [])])
 
 

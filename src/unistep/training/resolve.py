@@ -356,7 +356,8 @@ class _Resolver:
             here = self.world.run_on_rank_zero(lambda: old_data(start) is not None)
             own = old_data(start) if here else None
             self.rehearsed = replayed(start) if own is None else own
-            self.old_identity = {} if own is None else {"rehearsed": own.fingerprint}
+            samples = f"samples of {weights_hash(start.map.state_dict())}"  # whose bits differ between machines
+            self.old_identity = {"rehearsed": samples if own is None else own.fingerprint}
             self.reasons["rehearsal"] = f"{config.rehearsal:.0%} of each batch are of {self.rehearsed.source}"
         old, _ = self._encoded(self.rehearsed, codec)
         known = {n: spec for n, spec in still_known(start.config, config.model).items() if n in old.fields}
