@@ -144,9 +144,7 @@ def resolve(config: RunConfig, data: Dataset, session: Session | None = None) ->
     Raises:
         ValueError: If anything does not fit: the data, the network, the objective, the teacher.
     """
-    session = session or Session()
-    resolver = _Resolver(config, data, session)
-    return resolver.run()
+    return _Resolver(config, data, session or Session()).run()
 
 
 def time_size(config: RunConfig, modality: Modality, device: torch.device) -> float:
@@ -294,7 +292,8 @@ class _Resolver:
         chosen = choose_optimizer(muon, parts.objective, parts.train_step, timed=self.timed)
         if chosen.reason:
             self.reasons["optimizer"] = chosen.reason
-        return replace(config, optimizer=chosen.config), replace(parts, optimizer=chosen.optimizer), chosen.cost
+        config = replace(config, optimizer=chosen.config)
+        return config, replace(parts, optimizer=chosen.optimizer), chosen.cost
 
     def _timed(self, config: RunConfig, longest: float | None = None) -> StepTime:
         """What a step costs, by a timing run with a small batch, of ``longest`` seconds where given."""
