@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from unistep.data import DataConfig
@@ -13,10 +14,13 @@ from unistep.modalities.base import Modality
 from unistep.modalities.image import ImageModality
 from unistep.modalities.image_options import ImageOptions
 from unistep.recipes import recipe
+from unistep.training import resolve as resolve_module
 from unistep.training.budget import parse_amount, rounded_up
 from unistep.training.outlook import STUDENT_SPEED
+from unistep.training.resolve import time_size
 from unistep.training.run_config import RunConfig
 from unistep.training.sizes import ChosenSize, choose_size
+from unistep.training.timing import StepTime
 
 PIXELS_PER_SECOND = 36 * 64 * 64
 """Speed of one core in the measurements that the thresholds come from."""
@@ -117,3 +121,12 @@ def test_every_file_may_be_broken(tmp_path: Path) -> None:
 def test_budgets_are_rounded_up_to_what_people_write(value: float, unit: str, text: str) -> None:
     assert rounded_up(value, unit) == text  # type: ignore[arg-type]
     assert parse_amount(text, "budget").value >= value
+
+
+def test_the_timing_run_of_a_size_needs_no_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its signals are random: that the data is to be balanced by classes is of no matter yet."""
+    monkeypatch.setattr(resolve_module, "time_steps", lambda *_: StepTime(batch_size=16, gradient=0.5, optimizer=0.3))
+    config = recipe("denoising", folder(tmp_path / "a", 40), budget="10m", init=None)
+    config = replace(config, data=replace(config.data, balance=1.0))
+    found = time_size(config, ImageModality(size=8, channels=3), torch.device("cpu"))
+    assert found == pytest.approx(64 / (4 * 0.5 + 0.3))  # at the recipe's batch of 64, with one step of the optimizer

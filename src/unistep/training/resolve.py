@@ -157,6 +157,7 @@ def time_size(config: RunConfig, modality: Modality, device: torch.device) -> fl
     """
     generator = torch.Generator().manual_seed(0)
     signals = 2 * torch.rand(TRIAL_BATCH["cpu"], *modality.shape, generator=generator) - 1
+    config = replace(config, data=replace(config.data, balance=0.0))  # random signals have no classes
     resolver = _Resolver(config, Dataset.from_tensors(signals, modality=modality), Session(world=World(device=device)))
     return resolver.cheapest_speed()
 
@@ -406,8 +407,7 @@ class _Resolver:
         """Optimizer steps of the whole run, at this speed."""
         if config.max_steps is not None:
             return config.max_steps
-        batch_size = config.batch_size
-        left = self._left()
+        batch_size, left = config.batch_size, self._left()
         if left is None:
             return parse_amount(config.budget, "budget").steps(batch_size, speed)
         done = (self.session.earlier or {}).get("step", 0)
