@@ -113,6 +113,17 @@ def test_the_default_sweep_has_rows_of_model_teacher_and_scale(report: Report) -
     assert all(r.num == 200 for r in report.rows)
 
 
+def test_too_few_real_items_are_refused_before_anything_is_sampled(network: FeatureNetwork) -> None:
+    def never(num: int, seed: int) -> Tensor:
+        raise AssertionError
+
+    few, enough = _pictures(5, 1), _pictures(6, 1)
+    for reference, test, which in ((few, None, "reference"), (enough, few, "test split")):
+        with pytest.raises(ValueError, match=f"the {which} needs at least 6 images, got 5; give more data"):
+            evaluate(never, reference, test=test, features=network, num=10, progress=False)
+    assert evaluate(Blobs(), enough, test=enough, features=network, num=10, progress=False).rows
+
+
 def test_the_figures_rank_as_they_should(report: Report) -> None:
     one, two, four = report.rows[:3]
     test, noise = report.rows[-2:]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from unistep.modalities.base import Modality
 
 _SMALLEST = 10
+_FEWEST = 6  # real items: precision and recall look at the nearest five
 _log = logging.getLogger(__name__)
 
 Value = ConditionValue | Sequence[ConditionValue] | None
@@ -83,6 +84,9 @@ def evaluate(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     reference = _opened(reference)
     modality = reference.modality
+    for what, items in (("reference", reference), ("test split", test)):
+        if items is not None and len(items) < _FEWEST:
+            raise ValueError(f"the {what} needs at least {_FEWEST} {modality.noun}s, got {len(items)}; give more data")
     several = isinstance(models, Sequence) and not isinstance(models, str)
     samplers = [as_sampler(model, reference) for model in (models if several else [models])]  # type: ignore[list-item]
     roles = feature_roles(reference)
