@@ -65,7 +65,7 @@ NETWORK = "--model.network"
 OPTIMIZER = "--optimizer"
 """The option that names an optimizer; each has options of its own."""
 
-SETTLED_BY = {
+DECIDED_BY = {
     "network": NETWORK,
     "batch_size": "--batch-size",
     "init": "--init",
@@ -73,7 +73,7 @@ SETTLED_BY = {
     "curriculum": "--objective.curriculum",
     "optimizer": OPTIMIZER,
 }
-"""How the options begin that settle what a recipe leaves open."""
+"""How the options begin that decide what a recipe leaves open."""
 
 INSTEAD = {
     "--epochs": "--budget (30m of time, 500k images) or --max-steps",
@@ -279,7 +279,7 @@ def resolve_options(config: RunConfig, recipe: RunConfig, words: Sequence[str]) 
         raise ValueError(f"--recipe is the name of the recipe, {recipe.recipe}, and cannot be changed")
     if "--budget" in typed and "--max-steps" not in typed:
         config = replace(config, max_steps=None)
-    still = tuple(part for part in config.auto if not any(word.startswith(SETTLED_BY[part]) for word in typed))
+    still = tuple(part for part in config.auto if not any(word.startswith(DECIDED_BY[part]) for word in typed))
     config = replace(config, auto=still, init=None if config.init == "none" else config.init)
     if "--teacher" not in typed and config.teacher is not None and not _teacher_fits(config, recipe):
         config = replace(config, teacher=None)
