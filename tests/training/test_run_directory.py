@@ -30,7 +30,7 @@ from unistep.training.loop import Progress
 from unistep.training.optim import AdamConfig
 from unistep.training.parallel import World
 from unistep.training.plan import describe
-from unistep.training.resolve import ResolvedRun
+from unistep.training.resolved import ResolvedRun
 from unistep.training.run import train
 from unistep.training.run_directory import differences
 

@@ -17,7 +17,7 @@ from unistep.training.checkpoint import newest_progress
 from unistep.training.finish import suits
 from unistep.training.log import read_metrics
 from unistep.training.outlook import Need, counted, enough_of, least_met, needs
-from unistep.training.resolve import ResolvedRun
+from unistep.training.resolved import ResolvedRun
 from unistep.training.run_config import RunConfig
 from unistep.training.run_directory import CONFIG
 from unistep.training.run_paths import START_FOLDER, TEACHER_FOLDER

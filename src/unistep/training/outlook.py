@@ -17,7 +17,7 @@ from unistep.training.run_config import RunConfig
 from unistep.training.stages import is_begun
 
 if TYPE_CHECKING:
-    from unistep.training.resolve import ResolvedRun
+    from unistep.training.resolved import ResolvedRun
 
 STUDENT_SPEED = 0.53
 """Items per second of a student in training over its teacher's: 19 to 36 images of 64 pixels (``unistep train ect

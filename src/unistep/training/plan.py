@@ -13,7 +13,7 @@ from unistep.training.run_paths import teacher_of
 from unistep.training.step import TrainStep
 
 if TYPE_CHECKING:
-    from unistep.training.resolve import ResolvedRun
+    from unistep.training.resolved import ResolvedRun
 
 
 def peak_memory(device: torch.device) -> str:

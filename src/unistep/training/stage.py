@@ -33,7 +33,8 @@ from unistep.training.pace import Clock, Leg, Pace, known_plans, write_plans
 from unistep.training.parallel import World
 from unistep.training.plan import describe
 from unistep.training.preflight import data_warnings
-from unistep.training.resolve import ResolvedRun, Session, resolve
+from unistep.training.resolve import resolve
+from unistep.training.resolved import ResolvedRun, Session
 from unistep.training.restore import restore
 from unistep.training.run_config import RunConfig
 from unistep.training.run_directory import CONFIG, going_on, write_config
