@@ -23,7 +23,7 @@ ROOMS = {
     "nets": "Networks",
     "codecs": "Codecs: between signals and what a network sees",
     "objectives": "Objectives, one module per method",
-    "modalities": "Modalities: images, audio and signals of your own",
+    "modalities": "Modalities: images, audio, video and signals of your own",
     "data": "Data sets, their sources and the loader",
     "generation": "Generators, requests and sessions",
     "training": "Training",
