@@ -62,9 +62,8 @@ def tuning_config(teacher: str, network_of: Generator, seconds: float, seed: int
         model=replace(recipe.model, network=network_of.config.network),
         teacher=teacher,
         objective=replace(objective, curriculum=replace(objective.curriculum, anchor=0.6)),
-        # A few hundred steps are all there is, on a slow machine a hundred: the usual warm-up would be a quarter of
-        # them, and each has to go further.
-        schedule=replace(recipe.schedule, warmup_steps=20, decay=0.5, meant_for=1000),
+        # A few hundred steps are all there is, on a slow machine a hundred, and the usual warm-up would be a quarter.
+        schedule=replace(recipe.schedule, warmup_steps=20, decay=0.5),
         auto=("curriculum",),
         budget=f"{seconds:g}s",
         max_steps=None,

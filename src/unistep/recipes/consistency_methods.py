@@ -45,14 +45,15 @@ def ect() -> Method:
         # A sample in one step starts at the largest noise, so there is more of it here than in the paper's (-1.1, 2).
         objective=ECTConfig(
             times=LogNormal(mean=0.0, std=2.0),
-            curriculum=RatioCurriculum(q=4.0, stages=3),
+            # Without an anchor short runs at these rates end in grain by chance.
+            curriculum=RatioCurriculum(q=4.0, stages=3, anchor=0.6),
             target="euler",
             guidance=1.2,
         ),
         optimizer=TUNING_OPTIMIZER,
         # At a constant rate the last and narrowest gap undoes what the others taught: what is left of its gradient is
-        # mostly noise.
-        schedule=Schedule(warmup_steps=50, decay=1.0),
+        # mostly noise. Runs of a few hundred steps would stop half-way at the rates of long ones.
+        schedule=Schedule(warmup_steps=50, decay=1.0, meant_for=1000),
     )
 
 

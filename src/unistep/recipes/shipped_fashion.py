@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from unistep.core.timesteps import RatioCurriculum
 from unistep.data import DataConfig
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet_config import UNetConfig
@@ -38,4 +41,6 @@ def ect() -> RunConfig:
     Expected: Fréchet distance 0.59 in one step and 0.41 in two, within 10 % (features `fashion` v1, 10,000 samples);
     1.1 and 0.7 after ten minutes of one core (2,000 samples).
     """
-    return consistency_methods.ect().run("fashion/ect", DATA, IMAGES, NETWORK, teacher="fashion-teacher")
+    method = consistency_methods.ect()
+    as_trained = replace(method, objective=replace(method.objective, curriculum=RatioCurriculum(q=4.0, stages=3)))
+    return as_trained.run("fashion/ect", DATA, IMAGES, NETWORK, teacher="fashion-teacher")
