@@ -56,9 +56,9 @@ _LARGEST = 32_500
 _NORMAL = torch.finfo(torch.float32).tiny
 
 
-def is_coded(tensor: Tensor) -> bool:
+def is_coded(parameter: Tensor) -> bool:
     """Whether a tensor is coded, rather than stored in half precision or as it is."""
-    return tensor.is_floating_point() and tensor.ndim >= 2 and tensor.numel() >= _SMALL
+    return parameter.is_floating_point() and parameter.ndim >= 2 and parameter.numel() >= _SMALL
 
 
 def quantize(tensors: Mapping[str, Tensor], bits: int) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -137,9 +137,9 @@ def read_description(metadata: Mapping[str, str]) -> Description | None:
     bits, shapes = found.get("bits"), found.get("shapes")
     if bits not in BITS or not isinstance(shapes, dict):
         raise ValueError(f"its metadata {DESCRIPTION!r} does not list bits and shapes")
-    for name, shape in shapes.items():
-        if not isinstance(shape, list) or len(shape) < 2 or not all(type(n) is int and n > 0 for n in shape):
-            raise ValueError(f"the shape of {name!r} is {shape!r}")
+    for name, sizes in shapes.items():
+        if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(n) is int and n > 0 for n in sizes):
+            raise ValueError(f"the shape of {name!r} is {sizes!r}")
     return Description(bits=bits, shapes=shapes)
 
 
