@@ -75,7 +75,10 @@ MISTAKES = [
     ("train fashion/ect --model.network dit --model.network.widths 8", "unknown option '--model.network.widths'"),
     ("train fashion/ect --data.seconds 2", "--data.seconds is an option of audio; images take size"),
     ("train ect --data notes --data.size 32", "--data.size is an option of image and video; sounds take sample_rate"),
-    ("train ect --data my_pics", "unknown data source 'my_pics'; it must be one of fashion-mnist, folder:PATH"),
+    (
+        "train ect --data my_pics",
+        "unknown data source 'my_pics'; it must be one of fashion-mnist, moving-fashion, folder:PATH",
+    ),
     ("train ect", "ect is a method and needs data, such as --data folder:my_pictures"),
     ("train ect --budget 1m", "ect is a method and needs data"),
     ("recipes fashion/etc", "there is no recipe 'fashion/etc'; did you mean 'fashion/ect'?"),

@@ -260,7 +260,10 @@ def test_threads_do_not_change_the_order(folder, monkeypatch, threads):
         ("fodler:x", "did you mean 'folder:x'"),
         ("nzp:x.npz", "did you mean 'npz:"),
         ("phones", r"spoken-digits[^;]*$"),
-        ("zzz", "one of fashion-mnist, folder:PATH, npz:FILE, hf:NAME, notes, phrases, drums, emoji, clipart, spoken"),
+        (
+            "zzz",
+            "one of fashion-mnist, moving-fashion, folder:PATH, npz:FILE, hf:NAME, notes, phrases, drums, emoji, clipart",
+        ),
         ("folder:", "needs a path"),
         ("hf:", "needs a name"),
         ("a.npz", "did you mean 'npz:a.npz'"),

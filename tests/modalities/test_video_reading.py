@@ -44,7 +44,8 @@ KINDS = {
     "avi": ("mjpeg", "yuvj420p", {}),
     "mov": ("mpeg4", "yuv420p", {"g": "10", "qscale": "2"}),
     "ts": ("libx264", "yuv420p", {"g": "10", "bf": "3", "crf": "4"}),
-    "mpg": ("mpeg1video", "yuv420p", {"g": "10", "qscale": "2"}),
+    # Frames of 80 bytes share a pack, which has one time stamp: how many do follows from the encoder's slices.
+    "mpg": ("mpeg1video", "yuv420p", {"g": "10", "qscale": "2", "threads": "1"}),
     "gif": ("gif", "gray", {}),
 }
 """Containers with an encoder each, some with frames that are decoded in another order than they are shown."""

@@ -155,7 +155,9 @@ def opened(file: Path) -> Iterator[OpenVideo]:
             if container.format.name.startswith(_NO_VIDEOS) or container.format.name.endswith("_pipe"):
                 raise UnusableVideoError("not a video", recognised=False)
             stream = _pictures(container)
-            stream.thread_type = "AUTO"
+            # Several frames at once would be quicker, but their errors come out of order: after a damaged packet what
+            # follows its next key frame was lost, too.
+            stream.thread_type = "SLICE"
             stream.codec_context.options = _STRICT
             yield OpenVideo(container=container, stream=stream)
         except UnusableFileError:
