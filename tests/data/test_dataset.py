@@ -262,7 +262,7 @@ def test_threads_do_not_change_the_order(folder, monkeypatch, threads):
         ("phones", r"spoken-digits[^;]*$"),
         (
             "zzz",
-            "one of fashion-mnist, moving-fashion, folder:PATH, npz:FILE, hf:NAME, notes, phrases, drums, emoji, clipart",
+            "one of fashion-mnist, moving-fashion, folder:PATH, npz:FILE, hf:NAME, notes, phrases, drums, emoji",
         ),
         ("folder:", "needs a path"),
         ("hf:", "needs a name"),
