@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from unistep.core.text_fields import TextField
 from unistep.text.encoder import check_texts, load_text_encoder
 
 TOKENS = [
@@ -68,3 +69,14 @@ def test_one_encoder_serves_a_process(minilm):
 def test_an_unknown_encoder_is_named():
     with pytest.raises(ValueError, match="minilm"):
         load_text_encoder("minilmm")
+
+
+def test_a_text_by_itself_is_encoded_once(minilm, monkeypatch):
+    field = TextField(length=8, dim=384, encoder="minilm")
+    first = field._read("text", ["a green kite over the sea"], None)
+    monkeypatch.setattr(type(minilm), "encode", None)  # it is not asked again
+    again = field._read("text", ["a green kite over the sea"], None)
+    assert torch.equal(first.tokens, again.tokens)
+    assert first.tokens is not again.tokens
+    with pytest.raises(TypeError):
+        field._read("text", ["a green kite over the lake"], None)

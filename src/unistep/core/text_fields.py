@@ -16,7 +16,7 @@ from unistep.core.fields import ConditionField, ReadSignal
 from unistep.core.seeding import derived_seed
 from unistep.core.signal_fields import TokensField
 from unistep.core.values import Tokens
-from unistep.text.encoder import EncodedText, check_texts, is_written_in, load_text_encoder
+from unistep.text.encoder import EncodedText, check_texts, encode_one, is_written_in, load_text_encoder
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,10 @@ class TextField(TokensField):
             return {}
         check_texts(name, texts)
         distinct = list(dict.fromkeys(texts))
-        return dict(zip(distinct, load_text_encoder(self.encoder).encode(distinct, self.length), strict=True))
+        encoder = load_text_encoder(self.encoder)
+        if len(distinct) == 1:  # what is drawn again and again, one sample at a time
+            return {distinct[0]: encode_one(encoder, distinct[0], self.length)}
+        return dict(zip(distinct, encoder.encode(distinct, self.length), strict=True))
 
     def _encoded(self, name: str, texts: Sequence[str]) -> list[Tensor]:
         """The vectors of texts.

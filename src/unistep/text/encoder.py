@@ -6,7 +6,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import ClassVar
 
 from torch import Tensor
@@ -77,6 +77,21 @@ def load_text_encoder(name: str) -> TextEncoder:
     """
     make: Callable[[], TextEncoder] = registry.lookup("text_encoder", name)
     return make()
+
+
+@lru_cache(maxsize=256)
+def encode_one(encoder: TextEncoder, text: str, longest: int) -> EncodedText:
+    """What an encoder makes of a text by itself, which is remembered: it takes a third of the time of one sample.
+
+    Texts that come together are not: the last digits of their vectors depend on each other's lengths, and those of a
+    sample must not depend on what was drawn before.
+
+    Args:
+        encoder: The encoder.
+        text: The text, not empty.
+        longest: Most vectors.
+    """
+    return encoder.encode([text], longest)[0]
 
 
 def check_texts(name: str, texts: Sequence[str]) -> None:
