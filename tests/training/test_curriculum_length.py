@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tests.training.tiny import assert_same, run, run_config
+from tiny import assert_same, run, run_config
 
 from unistep.core.timesteps import RatioCurriculum
 from unistep.objectives.ect import ECTConfig
