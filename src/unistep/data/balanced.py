@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import final
 
 import numpy as np
 from torch import Tensor
 
-from unistep.core.condition import AnyField, Condition
+from unistep.core.condition import Condition
 from unistep.core.seeding import derived_seed
 from unistep.data.dataset import Dataset, Indices, Seeds
-from unistep.modalities.base import Modality
+from unistep.data.layered import LayeredDataset
 
 _DIGITS = 2**53  # whole numbers up to here are floats exactly
 
 
 @final
-class BalancedDataset(Dataset):
+class BalancedDataset(LayeredDataset):
     r"""The items of a data set, of which training draws those of rare kinds more often than there are of them.
 
     With :math:`n_k` items of kind :math:`k`, an item of it is drawn with a probability in proportion to
@@ -37,6 +36,7 @@ class BalancedDataset(Dataset):
     """
 
     def __init__(self, data: Dataset, kinds: np.ndarray, balance: float) -> None:
+        super().__init__(data)
         if not 0 <= balance <= 1:
             raise ValueError(f"balance must be from 0 (as often as there are items) to 1 (every kind), got {balance}")
         if len(kinds) != len(data):
@@ -44,36 +44,6 @@ class BalancedDataset(Dataset):
         _, kind, count = np.unique(kinds, return_inverse=True, return_counts=True)
         weight = np.where(kinds < 0, 1.0, count[kind].astype(float) ** -balance)
         self._below = np.cumsum(weight) / weight.sum()
-        self._data = data
-
-    @property
-    def modality(self) -> Modality:
-        """That of the items."""
-        return self._data.modality
-
-    @property
-    def fields(self) -> Mapping[str, AnyField]:
-        """Those of the items."""
-        return self._data.fields
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the items."""
-        return self._data.fingerprint
-
-    @property
-    def source(self) -> str:
-        """That of the items."""
-        return self._data.source
-
-    @property
-    def licence(self) -> str:
-        """That of the items."""
-        return self._data.licence
-
-    def __len__(self) -> int:
-        """The items."""
-        return len(self._data)
 
     def batch(self, indices: Indices, seeds: Seeds | None = None) -> tuple[Tensor, Condition]:
         """Some items: with seeds those that are drawn by them, without seeds those of the indices."""

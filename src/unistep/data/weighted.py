@@ -11,11 +11,11 @@ from torch import Tensor
 from unistep.core.condition import GUIDANCE, AnyField, Condition, ScalarField
 from unistep.core.seeding import ItemGenerators, derived_seed
 from unistep.data.dataset import Dataset, Indices, Seeds
-from unistep.modalities.base import Modality
+from unistep.data.layered import LayeredDataset
 
 
 @final
-class WeightedDataset(Dataset):
+class WeightedDataset(LayeredDataset):
     """The items of a data set, each with a guidance weight drawn evenly from the range of a field by its seed.
 
     Data says nothing of guidance. A model that takes the weight as a condition learns new data at every weight, so that
@@ -27,36 +27,13 @@ class WeightedDataset(Dataset):
     """
 
     def __init__(self, data: Dataset, weight: ScalarField) -> None:
-        self._data, self._weight = data, weight
-
-    @property
-    def modality(self) -> Modality:
-        """That of the items."""
-        return self._data.modality
+        super().__init__(data)
+        self._weight = weight
 
     @property
     def fields(self) -> Mapping[str, AnyField]:
         """Those of the items, and the weight."""
         return {**self._data.fields, GUIDANCE: self._weight}
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the items."""
-        return self._data.fingerprint
-
-    @property
-    def source(self) -> str:
-        """That of the items."""
-        return self._data.source
-
-    @property
-    def licence(self) -> str:
-        """That of the items."""
-        return self._data.licence
-
-    def __len__(self) -> int:
-        """The items."""
-        return len(self._data)
 
     def batch(self, indices: Indices, seeds: Seeds | None = None) -> tuple[Tensor, Condition]:
         """Some items; without seeds, with the weight that samples have by default."""

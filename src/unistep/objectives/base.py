@@ -241,7 +241,10 @@ class ObjectiveConfig(ABC):
         return 0 if count == 1 else curriculum.steps_per_setting * count
 
     def suited_to(self, steps: int) -> tuple[Self, str]:
-        """The options for a run of so many optimizer steps where they are left open, and why; no change, no reason."""
+        """The options for a run of so many optimizer steps where they are left open, and why; no change, no reason.
+
+        The objective of options that change implements :meth:`Objective.adopt`.
+        """
         del steps
         return self, ""
 
