@@ -95,10 +95,25 @@ def _silence(container: Any, stream: Any, seconds: float) -> None:
 
 
 def damage(path: Path, share: tuple[float, float] = (0.4, 0.6)) -> Path:
-    """Overwrite every seventh byte in a part of a file."""
+    """Overwrite every seventh byte of the packets in a part of a file.
+
+    Headers stay whole, since a demuxer may leave out what follows a damaged one without a word. Where packets do not
+    lie in one piece (a transport stream), every seventh byte of that part of the file is overwritten.
+    """
+    import av
+
     content = bytearray(path.read_bytes())
-    for i in range(int(share[0] * len(content)), int(share[1] * len(content)), 7):
-        content[i] ^= 0x5A
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    begin, end = (int(part * len(packets)) for part in share)
+    places = [content.find(packet) for packet in packets]
+    if min(places) < 0:
+        spans = [(int(share[0] * len(content)), int(share[1] * len(content)))]
+    else:
+        spans = [(places[i] + 16, places[i] + len(packets[i])) for i in range(begin, end)]
+    for first, last in spans:
+        for i in range(first, last, 7):
+            content[i] ^= 0x5A
     path.write_bytes(content)
     return path
 
