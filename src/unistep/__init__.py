@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unistep.core.text_fields import TextField
     from unistep.core.time_search import search_times
     from unistep.core.timesteps import karras_grid
-    from unistep.core.values import Label, Scalar, Signal, Tokens, Value, Vector
+    from unistep.core.values import Action, Label, Scalar, Signal, Tokens, Value, Vector
     from unistep.core.vector_fields import VectorField
     from unistep.data import DataConfig, Dataset, Loader, data_config, prepare
     from unistep.evaluation import evaluate, load_features, quick_fd
@@ -74,6 +74,8 @@ _HOMES = {
     "Tokens": "core.values",
     "TextField": "core.text_fields",
     "TokensField": "core.signal_fields",
+    "Action": "core.values",
+    "ActionField": "core.action_fields",
     "Value": "core.values",
     "Vector": "core.values",
     "VectorField": "core.vector_fields",
@@ -130,7 +132,9 @@ _ROOMS = (
     "training",
 )
 
-__all__ = [  # a test compares it with the table above
+__all__ = [
+    "Action",
+    "ActionField",  # a test compares it with the table above
     "AudioModality",
     "ConsistencyModel",
     "DataConfig",

@@ -45,6 +45,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "signal": "unistep.core.signal_fields:SignalField",
         "vector": "unistep.core.vector_fields:VectorField",
         "text": "unistep.core.text_fields:TextField",
+        "action": "unistep.core.action_fields:ActionField",
     },
     "objective": {
         "denoising": "unistep.objectives.denoising:DenoisingConfig",

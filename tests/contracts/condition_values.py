@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from unistep.core.condition import (
+    Action,
+    ActionField,
     ConditionField,
     Label,
     LabelField,
@@ -93,6 +95,7 @@ MAKE: dict[str, Callable[[int, torch.Generator], Value]] = {
     "label": lambda num, generator: Label(torch.randint(3, (num,), generator=generator)),
     "scalar": lambda num, generator: Scalar(torch.rand(num, generator=generator)),
     "vector": lambda num, generator: Vector(torch.randn(num, 4, generator=generator)),
+    "action": lambda num, generator: Action(torch.rand(num, 2, generator=generator)),
     "tokens": _tokens,
     "signal": lambda num, generator: Signal.clean(torch.randn(num, 2, 2, generator=generator)),
     "direction": _direction,
@@ -103,6 +106,7 @@ FIELDS: dict[str, ConditionField] = {
     "label": LabelField(size=3),
     "scalar": ScalarField(low=0, high=1),
     "vector": VectorField(size=4),
+    "action": ActionField(names=("turn", "go"), low=(-1, 0), high=(1, 1), presets={"left": (-1, 0), "up": (0, 1)}),
     "tokens": TokensField(length=3, dim=2),
     "signal": SignalField(shape=(2, 2)),
     "direction": DirectionField(),
@@ -112,12 +116,13 @@ GIVEN: dict[str, list[Any]] = {
     "label": [2, "0", 1],
     "scalar": [0.5, "0.25", 1],
     "vector": [torch.ones(4), np.array([0.0, 1, 0, 2]), torch.full((4,), 0.5)],
+    "action": ["left+up", "0.5 0", torch.tensor([-0.25, 1])],
     "tokens": [torch.ones(1, 2), torch.arange(6.0).view(3, 2), torch.full((2, 2), 0.5)],
     "signal": [torch.ones(2, 2), torch.zeros(2, 2), torch.eye(2)],
     "direction": [90, "0", 45.0],
 }
 """Values of three items, as a person gives them."""
-FEATURES = {"label": 1, "scalar": 1, "vector": 4, "tokens": 2, "signal": 4, "direction": 2}
+FEATURES = {"label": 1, "scalar": 1, "vector": 4, "action": 2, "tokens": 2, "signal": 4, "direction": 2}
 
 
 def features(value: Value) -> Tensor:

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from unistep.core.action_fields import ActionField
 from unistep.core.fields import ConditionField, ConditionValue, LabelField, ReadSignal, ScalarField, asked
 from unistep.core.seeding import Randomness, uniform
 from unistep.core.signal_fields import SignalField, TokensField
 from unistep.core.text_fields import TextField
-from unistep.core.values import Label, Rows, Scalar, Signal, Tokens, Value, Vector
+from unistep.core.values import Action, Label, Rows, Scalar, Signal, Tokens, Value, Vector
 from unistep.core.vector_fields import VectorField
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "CONDITIONS",
     "CONTEXT",
     "GUIDANCE",
+    "Action",
+    "ActionField",
     "AnyField",
     "Condition",
     "ConditionField",
@@ -69,7 +72,7 @@ CONTEXT = "context"
 AUGMENTATION = "augmentation"
 """How an item was augmented, a :class:`Vector`; see ``unistep.data.augmenting``."""
 
-CONDITIONS = ("label", "text", "instrument", "pitch", "velocity")
+CONDITIONS = ("label", "text", "instrument", "pitch", "velocity", "action")
 """The fields that models of known data take."""
 
 GUIDANCE = "guidance"

@@ -192,6 +192,32 @@ class Vector(Value):
 
 
 @dataclass(frozen=True, eq=False)
+class Action(Value):
+    """What a player does, for each item, or for each frame of it; zeros, doing nothing, are the null condition."""
+
+    kind: ClassVar[str] = "vector"
+
+    vector: Float[Tensor, "b *frames d"]
+    """A number for each control, of the one frame that is to come or of each frame of a clip."""
+
+    def null(self) -> Action:
+        """Doing nothing, for as many items."""
+        return Action(torch.zeros_like(self.vector))
+
+    def has_condition(self) -> Bool[Tensor, " b"]:
+        """Which items have something done."""
+        return self.vector.flatten(1).any(dim=1)
+
+    def matches(self) -> Bool[Tensor, "b b"]:
+        """Which pairs have the same actions."""
+        return _same_rows(self.vector)
+
+    def frame(self, number: int) -> Action:
+        """Those of one frame of clips; negative numbers count from the end."""
+        return Action(self.vector[:, number]) if self.vector.ndim > 2 else self
+
+
+@dataclass(frozen=True, eq=False)
 class Tokens(Value):
     """A sequence of vectors for each item, such as an encoded text; an empty sequence is the null condition."""
 

@@ -150,9 +150,10 @@ class _Items:
 
     def columns_of(self, field: str, spec: AnyField, modality: Modality) -> Iterator[dict[str, np.ndarray]]:
         """A condition, some items at a time: reference signals take much more memory than stored ones."""
-        column = self.conditions[field]
+        column, signals = self.conditions[field], spec.kind == "signal"
         for start in range(0, max(1, len(column)), _AT_ONCE):
-            yield spec.to_columns(field, [_signal(value, modality) for value in column[start : start + _AT_ONCE]])
+            some = column[start : start + _AT_ONCE]
+            yield spec.to_columns(field, [_signal(value, modality) for value in some] if signals else some)
 
     def add_windows(self) -> None:
         """Write where windows lie."""
@@ -181,7 +182,7 @@ class _Items:
 
 
 def _signal(value: Any, modality: Modality) -> Any:
-    """A reference signal as the network's data; any other value as it is."""
+    """A stored reference signal as the network's data; one that is a file's name, or none, as it is."""
     return modality.to_signal(torch.from_numpy(value)) if isinstance(value, np.ndarray) else value
 
 
