@@ -18,14 +18,17 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "unistep"
 MODULES = sorted(SOURCE.rglob("*.py"))
 HEAVY = (
+    "Box2D",
     "av",
     "datasets",
     "diffusers",
     "fastapi",
+    "gymnasium",
     "huggingface_hub",
     "matplotlib",
     "mido",
     "onnx",
+    "pygame",
     "scipy",
     "sklearn",
     "soundfile",
@@ -77,7 +80,7 @@ def test_metadata(project: dict) -> None:
     metadata = importlib.metadata.metadata("unistep")
     assert metadata["License-Expression"] == project["license"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    extras = {"audio", "data", "eval", "text", "video", "track", "speech", "docs", "dev"}
+    extras = {"audio", "data", "eval", "text", "video", "racing", "track", "speech", "docs", "dev"}
     assert set(project["optional-dependencies"]) == extras
     assert extras <= set(metadata.get_all("Provides-Extra", []))
     scripts = importlib.metadata.entry_points(group="console_scripts", name="unistep")

@@ -78,6 +78,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "emoji": "unistep.data.sources.emoji:Emoji",
         "clipart": "unistep.data.sources.clipart:Clipart",
         "spoken-digits": "unistep.data.sources.spoken_digits:SpokenDigits",
+        "racing": "unistep.data.sources.racing:Racing",
     },
     "text_encoder": {"minilm": "unistep.text.minilm:MiniLM"},
     "solver": {

@@ -131,15 +131,17 @@ class _Items:
 
     def add(self, item: Item, found: Decoded | Recording) -> int:
         """Write an item, or a whole recording; how many items that makes."""
+        conditions = item.conditions
         if isinstance(found, Recording):
             count = self._add_recording(found)
+            conditions = found.conditions or conditions
         else:
             self._add_values(found.values)
             count = 1
         self.labels += [item.label] * count
         self.kin += [item.kin] * count
         references = found.references if isinstance(found, Decoded) else {}
-        for condition in item.conditions or (item.condition,) * count:
+        for condition in conditions or (item.condition,) * count:
             for field, column in self.conditions.items():
                 column.append(references[field] if field in references else condition.get(field))
         self.notes.update(found.notes)

@@ -45,6 +45,7 @@ def prepare(config: DataConfig, *, cache_dir: Path | None = None, progress: bool
 
     root = cache_root(cache_dir)
     source = open_source(config, root / "downloads")
+    config = source.filled(config)
     Augmenter.of(registry.lookup("modality", source.modality_of(config)), config.augment)  # are there such ones?
     key = cache_key(source, config)
     readable = re.sub(r"[^A-Za-z0-9]+", "-", source.name).strip("-")[-40:]

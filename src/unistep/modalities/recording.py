@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,8 @@ class Recording:
     """First time step of each window of the fixed grid."""
     slack: int = 0
     """How many steps earlier or later than on the grid a window may begin in training."""
+    conditions: tuple[Mapping[str, Any], ...] = ()
+    """For each window its values of the source's fields, where only reading tells them."""
     notes: Sequence[str] = ()
     """Remarks that a summary counts; they may grow until the last block is read."""
     seek: Callable[[tuple[int, ...]], Recording] | None = None
@@ -26,5 +29,6 @@ class Recording:
     def only(self, starts: tuple[int, ...]) -> Recording:
         """The recording with these windows alone, of those that it has."""
         if self.seek is None or starts == self.starts:
-            return replace(self, starts=starts)
+            known = dict(zip(self.starts, self.conditions, strict=False))
+            return replace(self, starts=starts, conditions=tuple(known[start] for start in starts) if known else ())
         return self.seek(starts)

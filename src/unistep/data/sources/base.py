@@ -125,6 +125,10 @@ class Source(ABC):
             raise ValueError(f"{self.name} has {found} data, got --data.modality {config.modality}; leave it out")
         return found
 
+    def filled(self, config: DataConfig) -> DataConfig:
+        """The configuration with the options that are usual for this source, where it does not say otherwise."""
+        return config
+
     def own_shapes(self, config: DataConfig) -> Sequence[tuple[int, ...]]:
         """Shapes of some of its files as they are, where the options decide which size they are brought to; else none.
 
