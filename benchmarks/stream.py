@@ -168,8 +168,7 @@ def main() -> int:
         generator = unistep.load(options.model, precision=precision)
         next(generator.stream())
         figures: dict[str, Any] = {"threads": options.threads, "first sound, ms": 1e3 * (time.perf_counter() - begin)}
-        modality: Any = generator.modality
-        length = modality.chunk.seconds
+        length = generator.config.chunk.seconds
         figures |= in_real_time(generator, length, options.seconds)
         figures |= at_full_speed(generator, length, options.long)
         real = real_sounds(generator, options.data)

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from unistep.core.action_fields import ActionField
     from unistep.core.condition import as_condition
     from unistep.core.fields import LabelField, ScalarField
     from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map

@@ -30,6 +30,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
     "codec": {
         "identity": "unistep.codecs.identity:IdentityConfig",
         "spectrum": "unistep.codecs.spectrum:SpectrumConfig",
+        "next-frame": "unistep.codecs.next_frame:NextFrameConfig",
         "autoencoder": "unistep.codecs.autoencoder:AutoencoderConfig",
     },
     "modality": {

@@ -40,7 +40,9 @@ class Differences(Codec):
     def decode(self, x: Tensor) -> Tensor:
         raise ValueError("differences are summed in order, by decode_next")
 
-    def split(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+    def split(self, signal: Tensor, number: int = -1) -> tuple[Tensor, Tensor]:
+        if number not in (1, -1):
+            return super().split(signal, number)
         first, second = signal.diff(dim=-1, prepend=torch.zeros_like(signal[..., :1])).chunk(2, dim=-1)
         return first, second
 

@@ -18,6 +18,7 @@ from unistep import registry
 from unistep.codecs.autoencoder import AutoencoderConfig
 from unistep.codecs.base import Codec, CodecConfig, UnfitShapeError, WeightedCodecConfig
 from unistep.codecs.identity import IdentityConfig
+from unistep.codecs.next_frame import NextFrameConfig
 from unistep.codecs.spectrum import SpectrumConfig
 from unistep.data import DataConfig, prepare
 from unistep.generation.model_config import ModelConfig
@@ -75,6 +76,7 @@ CHUNKED: dict[str, tuple[CodecConfig, tuple[int, ...]]] = {
     "frames of an image": (IdentityConfig(chunk=4, bounded=False), (1, 6, 8)),
     "spectrum": (SpectrumConfig(n_fft=16, hop=8, chunk=4), (1, 64)),
     "from elsewhere": (DifferencesConfig(chunk=8), (2, 16)),
+    "frames of a video": (NextFrameConfig(history=3), (2, 5, 4, 6)),
 }
 AUTOENCODER = AutoencoderConfig(widths=(8,), latents=2)
 
@@ -118,13 +120,19 @@ def test_chunks_are_split_and_joined(name: str) -> None:
     codec, x = config.build(shape), signals(shape)
     past, following = codec.split(x)
     assert codec.chunked
-    assert past.shape[-1] == config.past
+    recent, seen = codec.recent(past, config.past), config.context_field(shape, config.past)
+    assert torch.equal(recent, past)
+    assert tuple(recent.shape[1:]) == seen.shape
+    assert codec.recent(past, 1).shape[1:] == config.context_field(shape, 1).shape
+    after = codec.remember(past, following, torch.zeros(len(x), dtype=torch.bool))
+    assert codec.recent(after, config.past).shape == recent.shape
+    assert codec.no_past(following).shape == after.shape
     assert tuple(following.shape[1:]) == codec.shape
     assert torch.equal(codec.encode(x), following)
     state, parts = codec.start(following), []
     for chunk in (following, following):
         signal, state = codec.decode_next(chunk, state)
-        assert tuple(signal.shape[1:]) == (*shape[:-1], shape[-1] // 2)
+        assert tuple(signal.shape[1:]) == config.chunk_shape(shape)
         assert len(state) == len(chunk)
         parts.append(signal)
     # Streams in a batch do not touch each other: each is what it is alone.
@@ -133,8 +141,13 @@ def test_chunks_are_split_and_joined(name: str) -> None:
         signal, alone = codec.decode_next(chunk, alone)
         tail.append(signal)
     assert torch.allclose(torch.cat(parts, dim=-1)[1:2], torch.cat(tail, dim=-1), atol=1e-6)
+    whole = codec.join(parts[:1] * config.chunks(shape))
+    assert tuple(whole.shape[1:]) == shape
     with pytest.raises(ValueError, match="in order, by decode_next"):
         codec.decode(following)
+    for number in (-2 - len(shape) * 9, 99):
+        with pytest.raises(ValueError, match="before it"):
+            codec.split(x, number)
 
 
 def test_the_scale_of_unbounded_signals_comes_from_the_data() -> None:

@@ -257,7 +257,7 @@ def test_a_network_of_another_kind_cannot_start_it(name: str, options: dict[str,
 
 @every_network
 def test_the_previous_frames_are_shown_where_it_takes_them(name: str, options: dict[str, Any]) -> None:
-    fields = {"context": SignalField(shape=(2, SIDE, 4))}
+    fields = {"context": SignalField(shape=(2, SIDE, 4), before=True)}
     config = registry.lookup("network", name)(**{**OPTIONS[name], **options})
     if config.previous_frames is None:  # takes none, and says so
         with pytest.raises(ValueError, match="context"):
@@ -275,3 +275,23 @@ def test_the_previous_frames_are_shown_where_it_takes_them(name: str, options: d
         assert not torch.allclose(net(x, t, None, {"context": other})[0], base[0], atol=1e-4)
     with pytest.raises(ValueError, match=r"context must have shape \[3, 2, 8, 4\], got \[3, 2, 8, 2\]"):
         net(x, t, None, {"context": Signal.clean(torch.zeros(3, 2, SIDE, 2))})
+
+
+@every_network
+def test_frames_of_the_past_that_lie_where_the_signal_does_are_a_second_input(
+    name: str, options: dict[str, Any]
+) -> None:
+    config = registry.lookup("network", name)(**{**OPTIONS[name], **options})
+    if config.previous_frames is None:
+        return
+    config = config.fitted((2, SIDE, SIDE), {"context": SignalField(shape=(6, SIDE, SIDE))})
+    assert config.previous_frames == 0
+    assert config.signals == {"context": 6}
+    net = trained(config)
+    x, t, _, _ = inputs()
+    context = Signal(torch.randn(3, 6, SIDE, SIDE), torch.tensor([0.1, 0.2, torch.nan]))
+    base = net(x, t, None, {"context": context})
+    for other in (replace(context, signal=context.signal + 0.5), replace(context, level=context.level + 0.3)):
+        out = net(x, t, None, {"context": other})
+        assert not torch.allclose(out[0], base[0], atol=1e-4)
+        assert torch.equal(out[2], base[2])

@@ -13,6 +13,8 @@ from cli.standins import save_stream
 from contracts.outside_stream import DifferencesConfig, FollowingConfig
 from unistep.codecs.base import CodecConfig
 from unistep.codecs.identity import IdentityConfig
+from unistep.codecs.next_frame import NextFrameConfig
+from unistep.core.action_fields import ActionField
 from unistep.core.condition import LabelField
 from unistep.generation.generator import Generator
 from unistep.generation.history import Context
@@ -20,6 +22,7 @@ from unistep.generation.model_config import ModelConfig
 from unistep.generation.session import StreamState
 from unistep.hub import load
 from unistep.modalities.tensor import TensorModality
+from unistep.modalities.video import VideoModality
 from unistep.nets.config import NetworkConfig
 from unistep.nets.unet import UNetConfig
 
@@ -37,18 +40,39 @@ def frames_model(network: NetworkConfig, codec: CodecConfig) -> Generator:
         fields={"label": LabelField(size=5)},
         steps=2,
     ).fitted()
+    return disturbed(config, "frames")
+
+
+def disturbed(config: ModelConfig, name: str) -> Generator:
+    """A model with random weights, none of them zero."""
     torch.manual_seed(0)
     model = config.build()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return Generator(model, config, "frames")
+    return Generator(model, config, name)
 
 
-@pytest.fixture(scope="module", params=["audio", "frames of tensors", "outside"])
+def world() -> Generator:
+    """A model of the next frame of 8 x 8 pixels from the last 3, of which it looks at 2, with random weights."""
+    config = ModelConfig(
+        kind="consistency",
+        network=UNetConfig(dims=2, patch=2, widths=(8,), blocks=(1,), middle_blocks=1, head_dim=8, embedding_dim=16),
+        modality=VideoModality(size=8, channels=3, frames=5, fps=10),
+        codec=NextFrameConfig(history=3),
+        context=Context(frames=2),
+        fields={"label": LabelField(size=5), "action": ActionField(names=("go",), low=(0,), high=(1,))},
+        steps=2,
+    ).fitted()
+    return disturbed(config, "world")
+
+
+@pytest.fixture(scope="module", params=["audio", "frames of tensors", "outside", "world"])
 def g(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator:
     if request.param == "audio":
         return load(save_stream(tmp_path_factory.mktemp("stream") / "phrases"))
+    if request.param == "world":
+        return world()
     if request.param == "outside":
         return frames_model(FollowingConfig(), DifferencesConfig(chunk=8))
     return frames_model(UNET, IdentityConfig(chunk=8, bounded=False, scale=0.5))
@@ -89,8 +113,10 @@ def test_a_stream_is_its_session_and_a_sample_its_beginning(g: Generator) -> Non
     stream = g.stream(seed=5)
     chunks = torch.stack([next(stream) for _ in range(3)])
     assert torch.equal(chunks, alone(g, 5, 3))
-    assert torch.equal(g.sample(seed=5)[0], torch.cat(list(chunks[:2]), dim=-1))
-    assert chunks.shape[1:] == g.modality.chunk.shape
+    whole = [next(again)[None] for again in [g.stream(seed=5)] for _ in range(g.chunks)]
+    assert torch.equal(g.sample(seed=5), g.codec.join(whole))
+    assert tuple(g.sample(seed=5).shape[1:]) == g.modality.shape
+    assert chunks.shape[1:] == g.config.chunk.shape
 
 
 def test_a_state_is_tensors_only_and_stepping_leaves_it_as_it_was(g: Generator, tmp_path: Path) -> None:
@@ -125,3 +151,45 @@ def test_mistakes_are_named(g: Generator) -> None:
         g.session().start([-1])
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         g.session(steps=0)
+
+
+def test_a_stream_goes_on_from_a_clip_that_is_given() -> None:
+    g = world()
+    session, clip = g.session(), torch.rand(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    state = session.start([1, 2], clip)
+    assert torch.equal(state.past, clip[:, :, 1:].transpose(1, 2).flatten(1, 2))
+    after, frames = session.step(state)
+    assert torch.equal(after.past[:, :6], state.past[:, 3:])
+    assert torch.equal(after.past[:, 6:].clamp(-1, 1), frames[:, :, 0])
+    again = next(g.stream(seed=2, past=clip[1]))
+    assert (again - frames[1]).abs().max() < 1e-5
+    still = session.start([1, 2], clip[:1, :, :1])  # shorter than the history: nothing has moved
+    assert torch.equal(still.past, clip[:1, :, 0].repeat(2, 3, 1, 1))
+    for wrong, message in ((clip[:, :, :, :4], "shape"), (torch.cat([clip, clip]), "4 signals for 2 streams")):
+        with pytest.raises(ValueError, match=message):
+            session.step(session.start([1, 2], wrong))
+    with pytest.raises(ValueError, match="begin from nothing"):
+        frames_model(UNET, IdentityConfig(chunk=8, bounded=False)).session().start([1], torch.zeros(1, 2, 6, 8))
+
+
+def test_what_a_stream_remembers_does_not_grow() -> None:
+    g = world()
+    session = g.session()
+    state = session.start([1])
+    sizes = set()
+    for _ in range(12):
+        state, _ = session.step(state)
+        sizes.add(sum(getattr(state, field.name).numel() for field in fields(state)))
+    assert len(sizes) == 1
+    assert state.number.tolist() == [12]
+
+
+def test_an_action_decides_the_frame_and_nothing_of_another_stream() -> None:
+    g = world()
+    session = g.session()
+    state, _ = session.step(session.start([1, 1]))
+    _, frames = session.step(state, {"action": ["none", "1"]})
+    _, same = session.step(state, {"action": ["none", "none"]})
+    assert torch.equal(same[0], same[1])
+    assert torch.equal(frames[0], same[0])
+    assert (frames[1] - frames[0]).abs().max() > 1e-3

@@ -15,7 +15,7 @@ TOLD = {"pitch": Label(torch.arange(4_000) % 5)}
 
 def test_training_shows_the_last_frames_under_noise_of_the_told_level(generator: torch.Generator) -> None:
     context = Context(frames=4, noise=2.0, missing=0.25)
-    shown = context.in_training(TOLD, PAST, 0.5, generator)
+    shown = context.in_training(TOLD, PAST[..., 2:], 0.5, generator)
     level = shown[CONTEXT].level
     there = ~level.isnan()
     assert float(there.float().mean()) == pytest.approx(0.75, abs=0.03)
@@ -32,10 +32,10 @@ def test_training_shows_the_last_frames_under_noise_of_the_told_level(generator:
 
 def test_a_stream_shows_them_at_its_own_level_and_a_start_nothing() -> None:
     context = Context(frames=4, level=0.1)
-    shown = context.in_stream({}, PAST[:3], 0.5, ItemGenerators([1, 2, 3]))
+    shown = context.in_stream({}, PAST[:3, :, 2:], 0.5, ItemGenerators([1, 2, 3]))
     assert torch.equal(shown[CONTEXT].level, torch.full((3,), 0.1))
     assert float((shown[CONTEXT].signal - PAST[:3][..., 2:] / 0.5).abs().mean()) < 0.2
-    alone = context.in_stream({}, PAST[2:3], 0.5, ItemGenerators([3]))
+    alone = context.in_stream({}, PAST[2:3, :, 2:], 0.5, ItemGenerators([3]))
     assert torch.equal(alone[CONTEXT].signal[0], shown[CONTEXT].signal[2])
     nothing = context.at_start(TOLD, PAST)
     assert not nothing[CONTEXT].signal.any()
@@ -43,7 +43,7 @@ def test_a_stream_shows_them_at_its_own_level_and_a_start_nothing() -> None:
 
 
 def test_labels_are_dropped_and_what_came_before_is_not(generator: torch.Generator) -> None:
-    shown = Context(frames=4, missing=0.0).in_training(TOLD, PAST, 0.5, generator)
+    shown = Context(frames=4, missing=0.0).in_training(TOLD, PAST[..., 2:], 0.5, generator)
     assert labels(shown).keys() == {"pitch"}
     for emptied in (null_condition(shown), drop(shown, 0.5, generator)):
         assert (emptied["pitch"].index == -1).any()
@@ -58,6 +58,7 @@ def test_labels_are_dropped_and_what_came_before_is_not(generator: torch.Generat
     [
         ({"frames": 0}, "at least 1, got 0"),
         ({"level": 0.9}, "from 0 to its noise, got 0.9 and 0.6"),
+        ({"rollout": -1}, "0 for none, got -1"),
         ({"missing": 1.0}, "from 0 to below 1, got 1.0"),
     ],
 )

@@ -70,4 +70,4 @@ def summary(folder: Path) -> dict[str, str]:
 
 def _shape(config: ModelConfig) -> str:
     """What one sample is, or one chunk of a stream."""
-    return config.modality.described if config.context is None else f"chunks of {config.modality.chunk.described}"
+    return config.modality.described if config.context is None else f"chunks of {config.chunk.described}"

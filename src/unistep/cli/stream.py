@@ -94,7 +94,7 @@ def _play(options: Any, path: Path | None, condition: dict[str, Any]) -> int:
         seed=options.seed, steps=options.steps, solver=options.solver, guidance=options.guidance, **condition
     )
     modality = generator.modality
-    length = modality.chunk.seconds or 0.0
+    length = generator.config.chunk.seconds or 0.0
     seconds = 60.0 if options.seconds is None and path is not None else options.seconds
     if seconds is not None:
         chunks = itertools.islice(chunks, min(max(1, -int(-seconds // length)), sys.maxsize))

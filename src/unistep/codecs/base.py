@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from unistep.core.signal_fields import SignalField
 
 
 class UnfitShapeError(ValueError):
@@ -48,12 +51,31 @@ class CodecConfig(ABC):
 
     @property
     def past(self) -> int:
-        """How much of the previous chunk there is to condition on, along the last axis of what the network sees.
+        """How many frames of the past there are to condition on.
 
-        0 for a codec of whole signals. Otherwise a signal holds two chunks of a stream along its last axis, and the
-        network generates the second.
+        0 for a codec of whole signals. Otherwise a signal holds chunks of a stream in a row, and the network generates
+        one, given what comes before it.
         """
         return 0
+
+    def chunks(self, signal_shape: tuple[int, ...]) -> int:
+        """How many chunks of a stream a signal holds."""
+        del signal_shape
+        return 2 if self.past else 1
+
+    def chunk_shape(self, signal_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of one chunk as a signal; half of it along the last axis.
+
+        Raises:
+            ValueError: If there is no half of it.
+        """
+        if signal_shape[-1] % 2:
+            raise ValueError(f"signals of length {signal_shape[-1]} are not two chunks; an even number is needed")
+        return (*signal_shape[:-1], signal_shape[-1] // 2)
+
+    def context_field(self, signal_shape: tuple[int, ...], frames: int) -> SignalField:
+        """What a network is shown of the past: the last ``frames`` of it, along the last axis ahead of the chunk."""
+        return SignalField(shape=(*self.shape(signal_shape)[:-1], frames), before=True)
 
     @property
     def has_weights(self) -> bool:
@@ -156,21 +178,57 @@ class Codec(nn.Module, ABC):
 
     @property
     def chunked(self) -> bool:
-        """Whether a signal holds two chunks of a stream: the previous one, and the one to generate."""
+        """Whether a signal holds chunks of a stream: those before, and the one to generate."""
         return self.config.past > 0
 
-    def split(self, signal: Float[Tensor, "b *signal"]) -> tuple[Tensor, Float[Tensor, "b *shape"]]:
-        """Two chunks of a stream as the network sees them: the previous chunk, and the next one, of :attr:`shape`.
+    def split(self, signal: Float[Tensor, "b *signal"], number: int = -1) -> tuple[Tensor, Float[Tensor, "b *shape"]]:
+        """The past and a chunk of a stream, of :attr:`shape`, as the network sees them.
+
+        Args:
+            signal: Signals.
+            number: Which of their chunks; the last one by default. Negative numbers count from the end.
 
         Raises:
-            ValueError: If the codec is not :attr:`chunked`.
+            ValueError: If the codec is not :attr:`chunked`, or nothing comes before that chunk.
         """
-        del signal
-        raise ValueError(f"{type(self).__name__} encodes whole signals; one with chunk above 0 has chunks to split")
+        del signal, number
+        raise ValueError(f"{type(self).__name__} has no such chunk with one before it; it may encode whole signals")
 
     def start(self, like: Float[Tensor, "b *shape"]) -> Tensor:
         """The state of :meth:`decode_next` before the first chunk, one row for each stream in the batch ``like``."""
         return like.new_zeros(len(like), 0)
+
+    def past_of(self, signal: Float[Tensor, "b ..."]) -> Tensor:
+        """The past of streams that go on from given signals.
+
+        Raises:
+            ValueError: If streams of such signals begin from nothing alone.
+        """
+        del signal
+        raise ValueError("streams of this model begin from nothing; it cannot go on from a signal")
+
+    def no_past(self, like: Float[Tensor, "b *shape"]) -> Tensor:
+        """What stands for the past of streams that begin, one row for each stream in the batch ``like``."""
+        return torch.zeros_like(like)
+
+    def recent(self, past: Tensor, frames: int) -> Tensor:
+        """The last ``frames`` of the past, as :meth:`CodecConfig.context_field` describes them."""
+        return past[..., -frames:]
+
+    def remember(self, past: Tensor, x: Float[Tensor, "b *shape"], first: Bool[Tensor, " b"]) -> Tensor:
+        """The past after a chunk, as large as before it: here the chunk itself.
+
+        Args:
+            past: The past before it.
+            x: The chunk.
+            first: Which streams began with it.
+        """
+        del past, first
+        return x
+
+    def join(self, chunks: list[Tensor]) -> Float[Tensor, "b ..."]:
+        """Chunks in a row, as :meth:`decode_next` gives them, as one signal: along the last axis."""
+        return torch.cat(chunks, dim=-1)
 
     def decode_next(self, x: Float[Tensor, "b *shape"], state: Tensor) -> tuple[Float[Tensor, "b ..."], Tensor]:
         """The next chunk of a stream as a signal.

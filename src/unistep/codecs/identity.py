@@ -102,10 +102,10 @@ class Identity(Codec):
             raise ValueError("chunks of a stream are decoded in order, by decode_next")
         return self._signal(x)
 
-    def split(self, signal: Float[Tensor, "b *signal"]) -> tuple[Tensor, Float[Tensor, "b *shape"]]:
+    def split(self, signal: Float[Tensor, "b *signal"], number: int = -1) -> tuple[Tensor, Float[Tensor, "b *shape"]]:
         """The first and the second half along the last axis."""
-        if not self.config.chunk:
-            return super().split(signal)
+        if not self.config.chunk or number not in (1, -1):
+            return super().split(signal, number)
         if tuple(signal.shape[1:]) != self.signal_shape:
             raise ValueError(f"two chunks have shape [b, {_listed(self.signal_shape)}], got {[*signal.shape]}")
         first, second = (signal * self.config.scale).split(self.config.chunk, dim=-1)

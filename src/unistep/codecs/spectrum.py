@@ -193,9 +193,12 @@ class Spectrum(Codec):
         waveform = torch.istft(spectrum, n_fft, hop, window=window, center=True, length=samples)
         return waveform.reshape(len(x), *self.signal_shape).clamp(-1, 1)
 
-    def split(self, signal: Float[Tensor, "b c n"]) -> tuple[Float[Tensor, "b *past"], Float[Tensor, "b *shape"]]:
+    def split(
+        self, signal: Float[Tensor, "b c n"], number: int = -1
+    ) -> tuple[Float[Tensor, "b *past"], Float[Tensor, "b *shape"]]:
         """Two chunks as the spectra of the previous and of the next; see :func:`unistep.codecs.overlap.two_chunks`."""
-        return two_chunks(self, signal) if self.config.chunk else super().split(signal)
+        two = self.config.chunk and number in (1, -1)
+        return two_chunks(self, signal) if two else super().split(signal, number)
 
     def start(self, like: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c tail"]:
         """Silence before the first chunk."""

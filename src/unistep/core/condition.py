@@ -48,6 +48,7 @@ __all__ = [
     "differing",
     "drop",
     "encoded",
+    "frame",
     "labels",
     "matches",
     "null_condition",
@@ -172,6 +173,11 @@ def where(keep: Bool[Tensor, " b"], condition: Condition, other: Condition) -> d
 def select(condition: Condition, rows: Rows) -> dict[str, Value]:
     """The items ``rows`` (a slice, a mask or indices) of a condition."""
     return {name: value.select(rows) for name, value in condition.items()}
+
+
+def frame(condition: Condition, number: int) -> dict[str, Value]:
+    """A condition for one frame of clips; negative numbers count from the end."""
+    return {name: value.frame(number) for name, value in condition.items()}
 
 
 def concat(conditions: Sequence[Condition]) -> dict[str, Value]:

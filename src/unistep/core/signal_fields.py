@@ -104,6 +104,9 @@ class SignalField(ConditionField):
 
     shape: tuple[int, ...]
     """Shape of one signal, channels first."""
+    before: bool = False
+    """Whether it lies before what is generated along the last axis, as the last moments of a sound do, rather than at
+    the same places."""
 
     def __post_init__(self) -> None:
         """Check the fields.

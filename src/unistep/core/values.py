@@ -72,6 +72,15 @@ class Value(ABC):
         """Number of items."""
         return len(next(iter(self.tensors.values())))
 
+    def frame(self, number: int) -> Self:
+        """The values for one frame of clips; those that hold for the whole of a clip are the same for each.
+
+        Args:
+            number: Which frame; negative numbers count from the end.
+        """
+        del number
+        return self
+
     def where(self, keep: Bool[Tensor, " b"], other: Self) -> Self:
         """These values where ``keep`` is true, those of ``other`` elsewhere."""
         mine, theirs = self._aligned([self, other])

@@ -163,7 +163,7 @@ class Generator:
         """Network calls that :meth:`sample` makes for each sample.
 
         With guidance a denoiser's call is of two items; a model that takes the weight as a condition needs one. A
-        sample of a streaming model is two chunks.
+        sample of a streaming model is several chunks.
         """
         steps = self.config.steps if steps is None else steps
         if self.kind != "denoiser":
@@ -191,8 +191,8 @@ class Generator:
 
     @property
     def chunks(self) -> int:
-        """Passes through the sampler for one sample: two for a streaming model, whose sample is two chunks."""
-        return 1 if self.config.context is None else 2
+        """Passes through the sampler for one sample: as many as a streaming model's sample has chunks."""
+        return self.config.codec.chunks(self.config.modality.shape)
 
     def sample(
         self,
@@ -211,7 +211,7 @@ class Generator:
         """Draw samples; each belongs to its seed and is the same in any batch.
 
         Fields that are not given have their default, or are drawn for each item from its seed. An item of a streaming
-        model is the first two chunks of :meth:`stream`.
+        model is the first chunks of :meth:`stream`.
 
         Args:
             num: Number of samples; 1, or one for each seed, by default.
@@ -277,22 +277,24 @@ class Generator:
         steps: int | None = None,
         solver: Solver | None = None,
         guidance: Guidance | None = None,
+        past: Tensor | None = None,
         **condition: ConditionSchedule,
     ) -> Iterator[Tensor]:
-        """Generate without end: chunk after chunk, each conditioned on the previous one, in constant memory.
+        """Generate without end: chunk after chunk, each conditioned on those before it, in constant memory.
 
         Args:
-            seed: Seed of the stream, of which :meth:`sample` with that seed gives the first two chunks.
+            seed: Seed of the stream, of which :meth:`sample` with that seed gives the first chunks.
             steps: Sampling steps for each chunk; the model's default without.
             solver: As in :meth:`sample`.
             guidance: As in :meth:`sample`.
+            past: A signal to go on from, such as a clip ``[c, frames, h, w]`` of any length, where the model can.
             **condition: The model's fields by name: a value for all chunks; an iterable with one for each, with which
                 the stream ends; or a function of the chunk's number, from 0. Those that are not given are drawn from
                 the seed: once, or for each chunk where they are among the context's ``changing``.
 
         Returns:
-            Iterator of float32 tensors on the CPU, each half of a sample along its last axis, such as
-            ``[channels, samples]`` of audio.
+            Iterator of float32 tensors on the CPU, such as ``[channels, samples]`` of audio, half a sample each, or
+            ``[channels, 1, height, width]`` of a video.
 
         Raises:
             ValueError: At once for a model that does not stream, or a mistake as in :meth:`sample`; at its chunk for a
@@ -307,7 +309,8 @@ class Generator:
         parse_condition(self.config.fields, dict.fromkeys(schedules, ()), 0)  # are there such fields?
         constant = {name: one for name, one in given.items() if name not in schedules}
         parsed = parse_condition(self.config.fields, constant, 1, self.modality.load)
-        return (chunk[0] for chunk in session.chunks([int(seed)], parsed, schedules))
+        before = None if past is None else past[None]
+        return (chunk[0] for chunk in session.chunks([int(seed)], parsed, schedules, before))
 
     def _session(self, plan: Plan, watch: Watch | None = None) -> StreamSession:
         context = self.config.context
@@ -341,7 +344,7 @@ class Generator:
         """
         if self.config.context is not None:
             chunks = self._session(plan, watch).chunks(seeds, condition)
-            return torch.cat(list(islice(chunks, 2)), dim=-1)
+            return self.codec.join(list(islice(chunks, self.chunks)))
         items = ItemGenerators(list(seeds))
         noise = normal((len(seeds), *self.shape), items).to(self.device)
         seen = encoded(to_device(condition, self.device), self.codec.encode_reference)

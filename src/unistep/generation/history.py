@@ -1,4 +1,4 @@
-"""How a streaming model is conditioned on the previous chunk: on its last frames, under a little noise."""
+"""How a streaming model is conditioned on the past: on the last frames of it, under a little noise."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from unistep.core.seeding import Randomness, randn_like, uniform
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    r"""How the model of the next chunk is conditioned on the previous one.
+    r"""How the model of the next chunk is conditioned on what came before.
 
-    With :math:`c` its last frames over the data's standard deviation, the network sees
+    With :math:`c` the last frames over the data's standard deviation, the network sees
 
     .. math:: \frac{c + \lambda z}{\sqrt{1 + \lambda^2}}, \quad z \sim N(0, I), \quad
               \lambda \sim U(0, \lambda_{\max}) \text{ in training,} \quad \lambda = \lambda_0 \text{ in a stream}
@@ -30,13 +30,16 @@ class Context:
     """
 
     frames: int = 16
-    """Frames of the previous chunk that are the context."""
+    """Frames of the past that are the context."""
     noise: float = 0.6
     r""":math:`\lambda_{\max}`, the largest level of noise in training, as a share of the data's deviation."""
     level: float = 0.1
     r""":math:`\lambda_0`, the level in a stream."""
     missing: float = 0.1
     """Share of the examples that are trained without a context, as when a stream begins."""
+    rollout: int = 0
+    """Most frames before the next one that are the model's own in training, each made from those before it, in place of
+    the data's; how many is drawn for each item, from 0. A signal must hold as many frames more."""
     changing: tuple[str, ...] = ("pitch",)
     """Conditions that a stream draws anew for each chunk where they are not given; the others it draws once."""
 
@@ -50,6 +53,8 @@ class Context:
             raise ValueError(f"frames of the context must be at least 1, got {self.frames}")
         if not 0 <= self.level <= self.noise < math.inf:
             raise ValueError(f"the context's level must be from 0 to its noise, got {self.level} and {self.noise}")
+        if self.rollout < 0:
+            raise ValueError(f"rollout is a number of frames, 0 for none, got {self.rollout}")
         if not 0 <= self.missing < 1:
             raise ValueError(f"missing is a share of the examples, from 0 to below 1, got {self.missing}")
 
@@ -60,7 +65,7 @@ class Context:
 
         Args:
             condition: Conditions of the batch.
-            past: The previous chunks, shape ``[b, *shape]``, the last axis being time.
+            past: The last frames, as the codec's ``recent`` gives them.
             sigma_data: Standard deviation of the data.
             generator: Source of randomness.
         """
@@ -76,7 +81,7 @@ class Context:
 
         Args:
             condition: Conditions of the batch.
-            past: The previous chunks, shape ``[b, *shape]``, the last axis being time.
+            past: The last frames, as the codec's ``recent`` gives them.
             sigma_data: Standard deviation of the data.
             generator: Source of randomness.
         """
@@ -84,12 +89,12 @@ class Context:
         return {**condition, CONTEXT: self._shown(past, level, sigma_data, generator)}
 
     def at_start(self, condition: Condition, like: Float[Tensor, "b *shape"]) -> dict[str, Value]:
-        """The condition without a previous chunk; ``like`` is a batch of chunks, for the shape."""
-        return {**condition, CONTEXT: Signal.clean(like[..., -self.frames :]).null()}
+        """The condition without a past; ``like`` is a batch of contexts, for the shape."""
+        return {**condition, CONTEXT: Signal.clean(like).null()}
 
     def _shown(self, past: Tensor, level: Tensor, sigma_data: float, generator: Randomness) -> Signal:
         """The context at levels ``[b]``."""
-        clean = past[..., -self.frames :] / sigma_data
+        clean = past / sigma_data
         wide = level.view(-1, *[1] * (past.ndim - 1))
         noised = (clean + wide * randn_like(clean, generator)) / (1 + wide.square()).sqrt()
         return Signal(noised, level)

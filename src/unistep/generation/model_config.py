@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from unistep.codecs.base import Codec, CodecConfig
 from unistep.codecs.identity import IdentityConfig
 from unistep.codecs.weights import build_codec
-from unistep.core.condition import CONTEXT, AnyField, SignalField
+from unistep.core.condition import CONTEXT, AnyField
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
 from unistep.core.solvers import Solver
@@ -61,7 +61,7 @@ class ModelConfig:
     fields: dict[str, AnyField] = field(default_factory=dict)
     """The conditions that the model takes."""
     context: Context | None = None
-    """How a streaming model is conditioned on the previous chunk; ``None`` for a model of whole signals."""
+    """How a streaming model is conditioned on the past; ``None`` for a model of whole signals."""
     times: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Sampling times of a one-step model by number of steps, where a search has found them."""
     sigma_min_trained: float = 0.0
@@ -99,19 +99,29 @@ class ModelConfig:
         self._check_context()
 
     def _check_context(self) -> None:
-        """Network, codec and context must agree on the previous chunk; the codec must fit the signal."""
+        """Network, codec and context must agree on the past; the codec must fit the signal."""
         self.codec.shape(self.modality.shape)
         frames, most = 0 if self.context is None else self.context.frames, self.codec.past
+        ahead = frames if frames and most and self.codec.context_field(self.modality.shape, frames).before else 0
         known = self.network.previous_frames
-        if known not in (None, frames):
-            raise ValueError(f"the network must be shown the {frames} frames of context, not {known}")
+        if known not in (None, ahead):
+            raise ValueError(f"the network must be shown the {ahead} frames of context, not {known}")
         if bool(most) != bool(frames):
             raise ValueError(
-                f"a model has both a codec of chunks and a context, or neither; got {most} frames of the previous "
-                f"chunk and {frames} of context"
+                f"a model has both a codec of chunks and a context, or neither; got {most} frames of the past and "
+                f"{frames} of context"
             )
         if frames > most:
-            raise ValueError(f"the previous chunk has {most} whole frames for a context, got {frames}")
+            raise ValueError(f"the past has {most} whole frames for a context, got {frames}")
+
+    @property
+    def chunk(self) -> Modality:
+        """What one chunk of a stream is.
+
+        Raises:
+            ValueError: If the model generates whole signals, or there are no streams of such.
+        """
+        return self.modality.part(self.codec.chunk_shape(self.modality.shape))
 
     @classmethod
     def migrated(cls, plain: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -142,7 +152,7 @@ class ModelConfig:
             if spec.kind == "signal":
                 fields[name] = replace(spec, shape=self.codec.shape(spec.shape))
         if self.context is not None:
-            fields[CONTEXT] = SignalField(shape=(*shape[:-1], self.context.frames))
+            fields[CONTEXT] = self.codec.context_field(self.modality.shape, self.context.frames)
         return replace(self, network=self.network.fitted(shape, fields))
 
     def build_codec(self, folder: Path | None = None) -> Codec:

@@ -38,8 +38,8 @@ class StreamState:
     """Seeds of the streams."""
     number: Int[Tensor, " b"]
     """Chunks that each has had."""
-    past: Float[Tensor, "b *shape"]
-    """The previous chunk as the network sees it; zeros before the first."""
+    past: Float[Tensor, "b ..."]
+    """What came before, as the network sees it and of one size at any time; zeros before the first chunk."""
     tail: Float[Tensor, "b ..."]
     """What the codec needs of the previous chunk."""
 
@@ -85,7 +85,7 @@ class StreamSession:
     codec: Codec
     """One of chunks."""
     context: Context
-    """How the model is conditioned on the previous chunk."""
+    """How the model is conditioned on the past."""
     sigma_data: float
     """Standard deviation of the data."""
     fields: Mapping[str, AnyField]
@@ -97,21 +97,31 @@ class StreamSession:
     read: ReadSignal | None = None
     """Reads files that hold a condition."""
 
-    def start(self, seeds: Sequence[int]) -> StreamState:
+    def start(self, seeds: Sequence[int], past: Float[Tensor, "b ..."] | None = None) -> StreamState:
         """The state of streams that begin.
 
         Args:
             seeds: One for each stream.
+            past: Signals that they go on from, one for all or one for each, such as clips of any length; from nothing
+                without.
 
         Raises:
-            ValueError: If there is none, or one is out of range.
+            ValueError: If there is no seed, one is out of range, or the model cannot go on from such signals.
         """
         ItemGenerators(list(seeds))  # checks them
         if len(seeds) == 0:
             raise ValueError("a session needs one seed or more: one for each stream")
-        past = torch.zeros(len(seeds), *self.codec.shape, device=self.device)
-        number = torch.zeros(len(seeds), dtype=torch.long)
-        return StreamState(torch.tensor(list(seeds), dtype=torch.long), number, past, self.codec.start(past))
+        like = torch.zeros(len(seeds), *self.codec.shape, device=self.device)
+        number = torch.full((len(seeds),), 0 if past is None else 1, dtype=torch.long)
+        before = self.codec.no_past(like) if past is None else self._given(past, len(seeds))
+        return StreamState(torch.tensor(list(seeds), dtype=torch.long), number, before, self.codec.start(like))
+
+    def _given(self, past: Tensor, count: int) -> Tensor:
+        """What the network sees of signals that ``count`` streams go on from."""
+        if len(past) not in (1, count):
+            raise ValueError(f"past has {len(past)} signals for {count} streams; give one, or one for each")
+        found = self.codec.past_of(past.to(self.device).float())
+        return found if len(found) == count else found.expand(count, *found.shape[1:]).clone()
 
     @torch.inference_mode()
     def step(
@@ -125,7 +135,7 @@ class StreamSession:
                 which ``None`` leaves the field of that stream to its seed.
 
         Returns:
-            The state after the chunk, and the chunks as signals, on the CPU: half of the modality's shape each.
+            The state after the chunk, and the chunks as signals, on the CPU.
 
         Raises:
             ValueError: For an unknown field, or a value out of range.
@@ -140,7 +150,8 @@ class StreamSession:
         x = self.draw(noise, {**full, CONTEXT: context}, items).float()
         signal, tail = self.codec.decode_next(x, state.tail.to(self.device))
         # Plain tensors, which may be changed.
-        after = StreamState(state.seed, state.number + 1, x.clone(), tail.clone())
+        past = self.codec.remember(state.past.to(self.device), x, state.number.to(self.device) == 0)
+        after = StreamState(state.seed, state.number + 1, past.clone(), tail.clone())
         return _plain(after), _plain_tensor(signal.cpu())
 
     def chunks(
@@ -148,6 +159,7 @@ class StreamSession:
         seeds: Sequence[int],
         given: Condition,
         schedules: Mapping[str, Iterator[ConditionValue]] | None = None,
+        past: Float[Tensor, "b ..."] | None = None,
     ) -> Iterator[Float[Tensor, "b ..."]]:
         """The chunks of streams one after the other; ends when a schedule has no further value.
 
@@ -155,8 +167,9 @@ class StreamSession:
             seeds: One for each stream.
             given: Conditions of all chunks.
             schedules: Conditions of each chunk.
+            past: Signals to go on from, as for :meth:`start`.
         """
-        state = self.start(seeds)
+        state = self.start(seeds, past)
         while True:
             try:
                 now = {name: next(values) for name, values in (schedules or {}).items()}
@@ -166,13 +179,13 @@ class StreamSession:
             yield signal
 
     def _context(self, past: Tensor, numbers: Sequence[int], items: ItemGenerators) -> Value:
-        """The previous chunk of the streams that have one; the null condition for those that begin.
+        """The past of the streams that have one; the null condition for those that begin.
 
         Streams that begin draw no noise for it, as if they were alone.
         """
         running = [row for row, number in enumerate(numbers) if number > 0]
         beginning = [row for row, number in enumerate(numbers) if number == 0]
-        parts = []
+        past, parts = self.codec.recent(past, self.context.frames), []
         if running:
             shown = self.context.in_stream({}, past[running], self.sigma_data, items.select(running))
             parts.append(shown)

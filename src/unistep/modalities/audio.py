@@ -73,16 +73,9 @@ class AudioModality(Modality):
         """Length of a sound."""
         return self.samples / self.sample_rate
 
-    @property
-    def chunk(self) -> AudioModality:
-        """Sounds of half the length.
-
-        Raises:
-            ValueError: If there is no half of them.
-        """
-        if self.samples % 2:
-            raise ValueError(f"sounds of {self.samples} samples are not two chunks; an even number is needed")
-        return replace(self, samples=self.samples // 2)
+    def part(self, shape: tuple[int, ...]) -> AudioModality:
+        """Sounds of another length."""
+        return replace(self, samples=shape[-1])
 
     @property
     def described(self) -> str:

@@ -81,13 +81,13 @@ class Modality(ABC):
         """Values per second along the last axis; ``None`` for a kind of signal without time."""
         return None if self.seconds is None else round(self.shape[-1] / self.seconds)
 
-    @property
-    def chunk(self) -> Modality:
-        """The same kind of signal half as long: one chunk of a stream, of which :attr:`shape` holds two.
+    def part(self, shape: tuple[int, ...]) -> Modality:
+        """The same kind of signal in the shape of a part of it, such as one chunk of a stream.
 
         Raises:
             ValueError: If there are no streams of such signals.
         """
+        del shape
         raise ValueError(f"there are no streams of {self.noun}s: they have no last axis that could be time")
 
     @property

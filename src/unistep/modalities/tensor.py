@@ -72,16 +72,9 @@ class TensorModality(Modality):
         """The sizes."""
         return " x ".join(map(str, self.shape))
 
-    @property
-    def chunk(self) -> TensorModality:
-        """Tensors of half the length along the last axis.
-
-        Raises:
-            ValueError: If there is no half of it.
-        """
-        if self.shape[-1] % 2:
-            raise ValueError(f"tensors of {self.described} are not two chunks; the last size must be even")
-        return replace(self, shape=(*self.shape[:-1], self.shape[-1] // 2))
+    def part(self, shape: tuple[int, ...]) -> TensorModality:
+        """Tensors of another shape."""
+        return replace(self, shape=tuple(shape))
 
     def to_signal(self, stored: Tensor) -> Tensor:
         """The same values as float32."""

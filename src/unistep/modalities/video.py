@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -84,14 +84,9 @@ class VideoModality(Modality):
         """The last axis of a clip is not time."""
         return None
 
-    @property
-    def chunk(self) -> Modality:
-        """Not defined for clips.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError("there are no streams of videos; unistep sample draws clips")
+    def part(self, shape: tuple[int, ...]) -> VideoModality:
+        """Clips of another length."""
+        return replace(self, frames=shape[1])
 
     @property
     def stream_output(self) -> StreamOutput:

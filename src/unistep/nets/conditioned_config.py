@@ -80,7 +80,7 @@ class ConditionedConfig(NetworkConfig):
 
     @property
     def previous_frames(self) -> int:
-        """Number of frames of the previous chunk that it is conditioned on."""
+        """Number of frames of the past that it is shown along the last axis."""
         return self.context
 
     @property
@@ -102,15 +102,18 @@ class ConditionedConfig(NetworkConfig):
         """The same network for signals of ``shape`` and the conditions ``fields``.
 
         A label becomes a table of classes, a scalar an embedding in the unit that makes it of order one, and a vector a
-        linear layer; tokens are attended to, and a signal is a second input. The field ``context`` is the previous
-        frames: it has the size of ``shape`` in all but the last axis.
+        linear layer; tokens are attended to, and a signal is a second input. The field ``context`` is the last frames:
+        where they lie before the signal, it has the size of ``shape`` in all but the last axis; where they do not, it
+        is a second input as any signal is.
 
         Raises:
             ValueError: If a signal has another spatial size than ``shape``.
         """
-        context = fields.get("context")
+        known = fields.get("context")
+        context = known if known is not None and known.before else None
+        inputs = fields if context is None else _others(fields, ["context"])
         kinds = ("label", "scalar", "vector", "tokens", "signal")
-        of_kind = {kind: {n: f for n, f in _others(fields, ["context"]).items() if f.kind == kind} for kind in kinds}
+        of_kind = {kind: {n: f for n, f in inputs.items() if f.kind == kind} for kind in kinds}
         for name, reference in of_kind["signal"].items():
             if tuple(reference.shape[1:]) != tuple(shape[1:]):
                 got = list(reference.shape[1:])

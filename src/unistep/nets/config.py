@@ -67,7 +67,7 @@ class NetworkConfig(ABC):
 
     @property
     def previous_frames(self) -> int | None:
-        """Number of frames of the previous chunk that it is conditioned on; ``None`` for any number."""
+        """Number of frames of the past that it is shown along the last axis; ``None`` for any number."""
         return None
 
     @property

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from unistep.codecs.base import Codec
-from unistep.core.condition import Condition, encoded, to_device
-from unistep.core.seeding import Randomness
+from unistep.core.condition import Condition, encoded, frame, select, to_device
+from unistep.core.flowmap import Map
+from unistep.core.sampling_inputs import first_point
+from unistep.core.seeding import Randomness, randint, randn_like
 from unistep.generation.history import Context
 from unistep.modalities.base import Modality
 
@@ -23,22 +25,28 @@ class Examples:
     codec: Codec
     """Turns signals into what the network sees, on the device."""
     context: Context | None = None
-    """How the previous chunk is shown to the model of a stream."""
+    """How the past is shown to the model of a stream."""
     sigma_data: float = 0.5
     """Standard deviation of the data."""
     encoded: bool = False
     """Whether items are latents already; see :mod:`unistep.data.encoded`."""
 
     def __call__(
-        self, stored: Tensor, condition: Condition, device: torch.device, generator: Randomness
+        self,
+        stored: Tensor,
+        condition: Condition,
+        device: torch.device,
+        generator: Randomness,
+        student: Map | None = None,
     ) -> tuple[Tensor, Condition]:
-        """Clean inputs ``[b, *shape]`` and conditions, on the device; of two chunks the second, given the first.
+        """Clean inputs ``[b, *shape]`` and conditions, on the device; of the chunks of a stream the last, given others.
 
         Args:
             stored: Items as the data set has them, ``[b, ...]``.
             condition: Their conditions.
             device: Where to.
-            generator: Source of the noise on the previous chunk.
+            generator: Source of the noise on the past.
+            student: The map that is trained, which makes the end of the past where the context says so.
         """
         signal = self.modality.to_signal(stored.to(device, non_blocking=True))
         known = encoded(to_device(condition, device, non_blocking=True), self.codec.encode_reference)
@@ -47,4 +55,37 @@ class Examples:
         if self.context is None:
             return self.codec.encode(signal), known
         past, x0 = self.codec.split(signal)
-        return x0, self.context.in_training(known, past, self.sigma_data, generator)
+        if student is not None and self.context.rollout:
+            past = self._rolled_out(signal, known, student, self.context, generator)
+        recent = self.codec.recent(past, self.context.frames)
+        return x0, self.context.in_training(frame(known, -1), recent, self.sigma_data, generator)
+
+    @torch.no_grad()
+    def _rolled_out(
+        self, signal: Tensor, known: Condition, student: Map, context: Context, generator: Randomness
+    ) -> Tensor:
+        """The past of the last chunks, the end of which is the student's own: one call for each chunk of it.
+
+        How many chunks that is, is drawn for each item, evenly from 0 to :attr:`Context.rollout`.
+
+        References:
+            Ross et al. 2011, "DAgger", arXiv 1011.0686, for training on the states that a model leads itself to; Huang
+            et al. 2025, "Self Forcing", arXiv 2506.08009, for rolling out a generator in its training.
+        """
+        counts = randint(context.rollout + 1, len(signal), generator).to(signal.device)
+        past, _ = self.codec.split(signal, -1 - context.rollout)
+        was_training = student.training
+        student.eval()
+        for number in range(-1 - context.rollout, -1):
+            _, x = self.codec.split(signal, number)
+            noise = randn_like(x, generator)  # for all items, so that each has the same in any share of the batch
+            rows = (counts >= -1 - number).nonzero()[:, 0]
+            recent = self.codec.recent(past, context.frames)
+            shown = context.in_stream(frame(known, number), recent, self.sigma_data, generator)
+            if len(rows):
+                t = x.new_full((len(rows),), student.path.t_max)
+                begin = first_point(student.path, noise[rows], t, None)
+                x = x.index_copy(0, rows, student(begin, t, None, select(shown, rows)).to(x))
+            past = self.codec.remember(past, x, torch.zeros_like(counts, dtype=torch.bool))
+        student.train(was_training)
+        return past

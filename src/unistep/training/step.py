@@ -101,7 +101,9 @@ class TrainStep:
         for part in range(self.options.accumulation):
             rows = slice(part * self.share, (part + 1) * self.share)
             generator = self._generator(step, draw, part)
-            x0, known = self.examples(stored[rows], select(condition, rows), device, generator)
+            with autocast(self.precision, device):  # of what the student itself rolls out
+                student = self.objective.student if isinstance(self.objective, Objective) else None
+                x0, known = self.examples(stored[rows], select(condition, rows), device, generator, student)
             last = part + 1 == self.options.accumulation
             with without_sync(self.module, last=last):
                 with autocast(self.precision, self.world.device):
