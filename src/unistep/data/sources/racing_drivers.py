@@ -20,7 +20,7 @@ Action = tuple[float, float, float]
 """Steering from -1 (left) to 1 (right), gas and brake from 0 to 1."""
 
 _NOTHING: Action = (0.0, 0.0, 0.0)
-_HELD = 2  # frames for which the key driver holds what it pressed
+_HELD = (2, 2, 3)  # frames for which the key driver holds what it pressed, one of these
 _FAR = 60.0  # units from the road from where on a random driver turns back, lest it leave the world
 
 
@@ -36,30 +36,31 @@ class ScriptedDriver(Driver):
     """Aims at a point ahead in the middle of the road, and brakes in time for bends.
 
     Args:
-        generator: Decides how fast, and on which side of the middle, it drives.
+        generator: Decides how fast it drives, on which side of the middle, and how long it holds keys.
         keys: Whether it presses keys, in pulses, as people do; else steering and gas have all values.
     """
 
     def __init__(self, generator: np.random.Generator, *, keys: bool) -> None:
-        self._keys = keys
+        self._generator, self._keys = generator, keys
         self._grip = generator.uniform(0.7, 1.0) * 50.0
         self._top = generator.uniform(35.0, 60.0)
         self._aside = generator.uniform(-2.0, 2.0)
-        self._carry, self._left, self._pressed = 0.0, 0, _NOTHING
+        self._owed, self._left, self._pressed = np.zeros(2), 0, _NOTHING
 
     def act(self, game: RacingGame) -> Action:
         """Steer by the angle to the point ahead, less the turning that is under way."""
         steer, pace = self._wanted(game)
+        sliding = abs(steer) > 0.6 and game.speed > 20  # driven wheels that turn a bend have no grip left for gas
+        gas = 0.0 if sliding else min(max(0.1 * pace, 0.0), 0.6 if game.on_road else 0.3)
+        brake = min(max(-0.06 * pace - 0.1, 0.0), 0.6)
         if not self._keys:
-            gas = 0.0 if abs(steer) > 0.6 and game.speed > 20 else min(max(0.1 * pace, 0.0), 0.6)
-            return steer, gas, min(max(-0.06 * pace - 0.1, 0.0), 0.6)
+            return steer, gas, brake
         if self._left == 0:
-            self._carry += steer
-            key = float(np.clip(np.rint(self._carry), -1, 1)) + 0.0  # no negative zeros
-            self._carry = float(np.clip(self._carry - key, -1, 1))
-            straight = abs(steer) < 0.5 or game.speed < 15
-            self._pressed = (key, float(pace > 2 and straight), 0.8 * float(pace < -6))
-            self._left = _HELD
+            self._owed = np.clip(self._owed + (steer, gas), -1, 1)
+            down = np.where(np.abs(self._owed) > (0.7, 0.5), np.sign(self._owed), 0.0)
+            self._owed -= down
+            self._pressed = (float(down[0]), float(down[1]), 0.8 * float(pace < -6))
+            self._left = int(self._generator.choice(_HELD))
         self._left -= 1
         return self._pressed
 
