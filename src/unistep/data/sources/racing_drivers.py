@@ -56,7 +56,7 @@ class ScriptedDriver(Driver):
         if not self._keys:
             return steer, gas, brake
         if self._left == 0:
-            self._owed = np.clip(self._owed + (steer, gas), -1, 1)
+            self._owed = np.clip(np.add(self._owed, (steer, gas)), -1, 1)
             down = np.where(np.abs(self._owed) > (0.7, 0.5), np.sign(self._owed), 0.0)
             self._owed -= down
             self._pressed = (float(down[0]), float(down[1]), 0.8 * float(pace < -6))
