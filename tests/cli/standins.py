@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from unistep.codecs.next_frame import NextFrameConfig
 from unistep.codecs.spectrum import SpectrumConfig
+from unistep.core.action_fields import ActionField
 from unistep.core.condition import LabelField, TextField
 from unistep.data.sources import phrases
 from unistep.data.sources.notes import FIELDS
@@ -19,6 +21,7 @@ from unistep.generation.model_config import ModelConfig
 from unistep.hub.save import save
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.image import ImageModality
+from unistep.modalities.video import VideoModality
 from unistep.nets.unet import UNetConfig
 
 NETWORK = UNetConfig(
@@ -92,6 +95,28 @@ def save_instrument(folder: Path, kind: Literal["consistency", "denoiser"] = "co
         steps=1 if kind == "consistency" else 18,
         provenance={"recipe": "none: random weights", "data": "notes", "data licence": "MIT (nobody)"},
     )
+    net = config.build().net
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(torch.randn_like(p), alpha=0.2)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save(config, net.state_dict(), folder, f"# {folder.name}\n\nA card of a stand-in.\n")
+    return folder
+
+
+def save_world(folder: Path) -> Path:
+    """A model of the next frame of a drive, 16 x 16 pixels and 25 a second, from a player's action; random weights."""
+    torch.manual_seed(1)
+    presets = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "gas": (0.0, 1.0)}
+    config = ModelConfig(
+        kind="consistency",
+        network=UNetConfig(dims=2, patch=4, widths=(8,), blocks=(1,), middle_blocks=1, head_dim=8, embedding_dim=16),
+        modality=VideoModality(size=16, channels=3, frames=4, fps=25),
+        codec=NextFrameConfig(history=2),
+        context=Context(frames=2),
+        fields={"action": ActionField(names=("steer", "gas"), low=(-1, 0), high=(1, 1), presets=presets)},
+        provenance={"recipe": "none: random weights", "data": "racing"},
+    ).fitted()
     net = config.build().net
     with torch.no_grad():
         for p in net.parameters():

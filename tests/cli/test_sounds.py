@@ -204,7 +204,7 @@ def test_what_judges_speech_is_named_where_it_is_missing(run, instrument, monkey
 def test_speech_is_not_heard_in_pictures(run):
     outcome = run("evaluate fashion --speech")
     assert outcome.code == 2
-    assert outcome.err.startswith("unistep: error: --speech is for models of sounds, not for fashion: images cannot be")
+    assert "error: --speech is not for fashion: speech metrics need sounds, and these are images" in outcome.err
 
 
 def test_sounds_are_judged_against_what_their_model_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,10 +229,3 @@ def test_the_flip_turns_all_frames_alike():
     assert len({torch.equal(y, x) for y in found}) == 2
     view = COLOUR.random_view(COLOUR.to_signal(clips(2, COLOUR)), torch.Generator().manual_seed(0))
     assert view.shape == (2, *COLOUR.shape)
-
-
-def test_there_are_no_streams():
-    with pytest.raises(ValueError, match="no streams of videos"):
-        _ = GREY.chunk
-    with pytest.raises(ValueError, match="no streams of videos"):
-        _ = GREY.stream_output

@@ -88,12 +88,12 @@ def _play(options: AudioDemoOptions) -> int:
     from unistep.hub.load import load, models
 
     generator = load(options.model, device=choose_device(options.device))
-    output, _ = check_instrument(generator)
+    audio, _ = check_instrument(generator)
     instruments = generator.config.fields["instrument"]
     assert isinstance(instruments, LabelField)
     kit = options.drums or ("drums" if "drums" in models() else None)
     drums = None if kit is None else load(kit, device=choose_device(options.device))
-    if options.drums is None and drums is not None and not plays_beside(drums, output):
+    if options.drums is None and drums is not None and not plays_beside(drums, audio):
         drums = None  # the shipped ones have one rate
     label = None if drums is None else drums.config.fields.get("label")
     classes = label.names if isinstance(label, LabelField) else ()

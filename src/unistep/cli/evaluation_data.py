@@ -20,12 +20,10 @@ def speech_networks(model: Generator) -> SpeechNetworks:
         ValueError: If speech cannot be heard in the model's samples, or the networks are not installed.
     """
     from unistep.evaluation.speech_networks import SpeechNetworks, check_rate
+    from unistep.modalities.audio import AudioModality
 
-    try:
-        output = model.modality.stream_output
-    except ValueError as error:
-        raise ValueError(f"--speech is for models of sounds, not for {model.name}: {error}") from None
-    check_rate(output.rate, model.signal_shape[-1])
+    sound = AudioModality.expect(model.modality, f"--speech is not for {model.name}: speech metrics")
+    check_rate(sound.sample_rate, sound.samples)
     return SpeechNetworks()
 
 

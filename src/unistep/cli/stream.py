@@ -1,4 +1,4 @@
-"""``unistep stream``: audio to a pipe or a file, chunk by chunk as a model generates it."""
+"""``unistep stream``: audio or video to a pipe or a file, chunk by chunk as a model generates it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class StreamOptions:
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])] = PIPE
-    """- for 16-bit samples (s16le) on standard output, for a player to read; or a file, .wav, .flac or .ogg."""
+    """- for raw values on standard output, for a player to read: samples (s16le), or pixels (rgb24 or gray); or a file,
+    .wav, .flac or .ogg of audio, .mp4, .webm or .gif of video."""
     seconds: float | None = None
     """How long, rounded up to whole chunks; without end to a pipe and a minute to a file without."""
     pace: Literal["real-time", "fast"] | None = None
@@ -70,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.out == PIPE and sys.stdout is None:
         raise ValueError("standard output is closed: name a file with -o")
     if options.out == PIPE and sys.stdout.isatty():
-        raise ValueError(f"samples are not for a terminal: add | {output.player}, or name a file with -o")
+        raise ValueError(f"{output.raw} are not for a terminal: add | {output.player}, or name a file with -o")
     path = None if options.out == PIPE else check_file(options.out, output.endings)
     condition = {field: _turns(config, field, text) for field, text in given.condition.items()}
     return _play(options, path, condition)
@@ -93,16 +94,16 @@ def _play(options: Any, path: Path | None, condition: dict[str, Any]) -> int:
     chunks = generator.stream(
         seed=options.seed, steps=options.steps, solver=options.solver, guidance=options.guidance, **condition
     )
-    modality = generator.modality
     length = generator.config.chunk.seconds or 0.0
     seconds = 60.0 if options.seconds is None and path is not None else options.seconds
     if seconds is not None:
-        chunks = itertools.islice(chunks, min(max(1, -int(-seconds // length)), sys.maxsize))
+        chunks = itertools.islice(chunks, min(max(1, math.ceil(seconds / length - 1e-6)), sys.maxsize))
     paced = options.pace == "real-time" or (options.pace is None and path is None)
-    deadlines = Deadlines(length, paced=paced, begun=began)
+    output = generator.modality.stream_output
+    deadlines = Deadlines(length, paced=paced, begun=began, content=output.content)
     show, interrupted = _Health(deadlines), False
     try:
-        with _sink(path, modality.stream_output) as put, _polite_kill():
+        with _sink(path, output) as put, _polite_kill():
             try:
                 for chunk in chunks:
                     deadlines.made()
@@ -134,7 +135,8 @@ class _Health:
 
     def last(self, elapsed: float) -> None:
         begin = "\r\033[K" if self._live else ""
-        first = f", first sound after {self._deadlines.first:.2f} s" if self._deadlines.chunks else ""
+        known = self._deadlines
+        first = f", first {known.content} after {known.first:.2f} s" if known.chunks else ""
         print(f"{begin}{self._deadlines}; {elapsed:.1f} s in all{first}", file=sys.stderr)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unistep.core.condition import LabelField, ScalarField
 from unistep.generation.generator import Generator
-from unistep.modalities.stream_output import StreamOutput
+from unistep.modalities.audio import AudioModality
 
 RELEASE = 0.06
 """Seconds over which a note that ends before its sound does dies away."""
@@ -79,16 +79,16 @@ def perform(
     Raises:
         ValueError: If the model is not of notes, does not know an instrument, or there is nothing to play.
     """
-    output, pitches = check_instrument(generator)
+    audio, pitches = check_instrument(generator)
     if drums is not None:
-        check_drums(drums, output)
+        check_drums(drums, audio)
     if not notes:
         raise ValueError("there is no note to play")
-    rate = output.rate
+    rate = audio.sample_rate
     fade = torch.linspace(1, 0, max(1, round(RELEASE * rate)))
     longest = max(generator.signal_shape[-1], 0 if drums is None else drums.signal_shape[1])
     end = max(round(note.start * rate) for note in notes) + longest + len(fade)
-    sound, latencies = torch.zeros(output.channels, end), []
+    sound, latencies = torch.zeros(audio.channels, end), []
     for instrument in filter(None, (generator, drums)):
         instrument.sample(1)  # the first call of a network is slower than all others
     for i, note in enumerate(notes):
@@ -114,8 +114,8 @@ def perform(
     )
 
 
-def check_instrument(generator: Generator) -> tuple[StreamOutput, LabelField]:
-    """How a model of notes sounds, and its pitches.
+def check_instrument(generator: Generator) -> tuple[AudioModality, LabelField]:
+    """What the sounds of a model of notes are, and its pitches.
 
     Raises:
         ValueError: If it is none.
@@ -125,16 +125,16 @@ def check_instrument(generator: Generator) -> tuple[StreamOutput, LabelField]:
         raise ValueError(f"{generator.name} cannot be played; it takes a model of sounds with instrument and pitch")
     if generator.config.context is not None:
         raise ValueError(f"{generator.name} plays without end, not note by note; use unistep stream")
-    return generator.modality.stream_output, pitches
+    return AudioModality.expect(generator.modality, "notes"), pitches
 
 
-def plays_beside(drums: Generator, instrument: StreamOutput) -> bool:
+def plays_beside(drums: Generator, instrument: AudioModality) -> bool:
     """Whether drums have the sampling rate and the channels of an instrument."""
-    theirs = drums.modality.stream_output
-    return (theirs.rate, theirs.channels) == (instrument.rate, instrument.channels)
+    theirs = AudioModality.expect(drums.modality, "drums")
+    return (theirs.sample_rate, theirs.channels) == (instrument.sample_rate, instrument.channels)
 
 
-def check_drums(drums: Generator, instrument: StreamOutput) -> None:
+def check_drums(drums: Generator, instrument: AudioModality) -> None:
     """Say whether a model of drums can play beside an instrument.
 
     Raises:
@@ -142,11 +142,11 @@ def check_drums(drums: Generator, instrument: StreamOutput) -> None:
     """
     if "label" not in drums.config.fields:
         raise ValueError(f"{drums.name} cannot play drums; it takes a model of sounds with a label")
-    theirs = drums.modality.stream_output
+    theirs = AudioModality.expect(drums.modality, "drums")
     if not plays_beside(drums, instrument):
         raise ValueError(
-            f"{drums.name} plays at {theirs.rate} Hz in {theirs.channels} channels, the instrument at "
-            f"{instrument.rate} Hz in {instrument.channels}; they must agree"
+            f"{drums.name} plays at {theirs.sample_rate} Hz in {theirs.channels} channels, the instrument at "
+            f"{instrument.sample_rate} Hz in {instrument.channels}; they must agree"
         )
 
 

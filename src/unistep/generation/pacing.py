@@ -14,12 +14,13 @@ class Deadlines:
     """Hands chunks on as a player needs them, at most one ahead.
 
     The player starts with the first chunk; from then on chunk ``n`` must be there ``n`` chunk lengths later. One that
-    is not is a dropped deadline: the player falls silent until it comes, and all later ones are due that much later.
+    is not is a dropped deadline: the player waits for it, and all later ones are due that much later.
 
     Args:
         seconds: Length of a chunk.
         paced: Whether to wait; without, chunks are handed on as fast as they come, and none has a deadline.
-        begun: When whoever listens began to wait, by the clock; now without.
+        begun: When whoever plays it began to wait, by the clock; now without.
+        content: What is played, for messages.
         clock: Seconds, from any beginning.
         sleep: Waits so many seconds.
     """
@@ -30,10 +31,11 @@ class Deadlines:
         *,
         paced: bool = True,
         begun: float | None = None,
+        content: str = "signal",
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.seconds, self.paced = seconds, paced
+        self.seconds, self.paced, self.content = seconds, paced, content
         self._clock, self._sleep = clock, sleep
         self._asked = clock()
         self._begun = self._asked if begun is None else begun
@@ -70,12 +72,12 @@ class Deadlines:
 
     @property
     def played(self) -> float:
-        """Seconds of sound that were handed on."""
+        """Seconds of the stream that were handed on."""
         return self.chunks * self.seconds
 
     @property
     def factor(self) -> float:
-        """Real-time factor: seconds of making for each second of sound; below 1 it keeps up."""
+        """Real-time factor: seconds of making for each second of the stream; below 1 it keeps up."""
         return self.computing / max(self.played, 1e-9)
 
     def took(self, share: float) -> float:
@@ -84,9 +86,9 @@ class Deadlines:
 
     def __str__(self) -> str:
         if not self.chunks:
-            return "no sound"
+            return f"no {self.content}"
         line = (
-            f"{self.played:.1f} s of sound, a chunk of {1e3 * self.seconds:.0f} ms in {1e3 * self.took(0.5):.0f} ms "
-            f"(p95 {1e3 * self.took(0.95):.0f} ms), real-time factor {self.factor:.3f}"
+            f"{self.played:.1f} s of {self.content}, a chunk of {1e3 * self.seconds:.0f} ms in "
+            f"{1e3 * self.took(0.5):.0f} ms (p95 {1e3 * self.took(0.95):.0f} ms), real-time factor {self.factor:.3f}"
         )
         return f"{line}, {self.dropped} of {self.chunks} deadlines dropped" if self.paced else line

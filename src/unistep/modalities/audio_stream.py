@@ -24,8 +24,9 @@ def audio_stream(sample_rate: int, channels: int) -> StreamOutput:
         channels: 1 for mono, 2 for stereo.
     """
     return StreamOutput(
+        content="sound",
+        raw="samples",
         rate=sample_rate,
-        channels=channels,
         player=f"aplay -f S16_LE -r {sample_rate} -c {channels}",
         endings=tuple(FORMATS),
         to_bytes=lambda chunk: quantise(chunk.numpy().T).astype("<i2").tobytes(),

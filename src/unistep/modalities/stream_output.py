@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 
@@ -14,15 +15,19 @@ from torch import Tensor
 class StreamOutput:
     """What a kind of signal that lasts in time offers for streams."""
 
-    rate: int
-    """Values per second along the last axis."""
-    channels: int
-    """Values at each moment."""
+    content: str
+    """What is played, such as ``sound``, for lines such as ``3.0 s of sound``."""
+    raw: str
+    """What :attr:`to_bytes` gives, in the plural, such as ``samples``."""
+    rate: float
+    """Moments per second: samples of audio, frames of a video."""
     player: str
     """A command that plays what :attr:`to_bytes` gives from its standard input."""
     endings: tuple[str, ...]
     """How names of files end that a stream can be written to."""
     to_bytes: Callable[[Tensor], bytes]
-    """One chunk ``[channels, n]`` in [-1, 1] as raw bytes for a pipe."""
+    """One chunk with values in [-1, 1], such as ``[channels, n]``, as raw bytes for a pipe."""
     open_file: Callable[[Path], AbstractContextManager[Callable[[Tensor], object]]]
     """Begins a file; gives a function that adds one chunk. The file is there, whole, when the block ends."""
+    pictures: Callable[[Tensor], np.ndarray] | None = None
+    """The frames of one chunk for a screen, uint8 ``[frames, h, w, 3]``; ``None`` for what cannot be seen."""

@@ -90,12 +90,10 @@ class VideoModality(Modality):
 
     @property
     def stream_output(self) -> StreamOutput:
-        """Not defined for clips.
+        """Raw frames for a pipe, or files that grow frame by frame."""
+        from unistep.modalities.video_stream import video_stream
 
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError("there are no streams of videos; unistep sample draws clips")
+        return video_stream(self)
 
     @property
     def described(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
@@ -123,37 +124,68 @@ def _encoder(suffix: str) -> tuple[str, dict[str, str]]:
 
 
 def _encode_stream(frames: np.ndarray, fps: float, suffix: str) -> bytes:
-    """An mp4 or webm of frames ``[frames, h, w, c]``; odd sizes get their last row or column twice, as 4:2:0 needs."""
+    """An mp4 or webm of frames ``[frames, h, w, c]``."""
+    content = BytesIO()
+    with encoding(content, (frames.shape[1], frames.shape[2]), fps, suffix) as add:
+        add(frames)
+    return content.getvalue()
+
+
+@contextmanager
+def encoding(
+    target: BytesIO | Path, size: tuple[int, int], fps: float, suffix: str
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """An mp4 or webm that grows; odd sizes get their last row or column twice, as 4:2:0 needs.
+
+    Args:
+        target: Where to.
+        size: Height and width of the frames.
+        fps: Frames per second.
+        suffix: ``.mp4`` or ``.webm``.
+
+    Yields:
+        A function that adds frames, uint8 ``[frames, h, w, c]`` with 1 or 3 channels.
+
+    Raises:
+        OSError: If the disk does not take them.
+        ValueError: If there is no encoder for them.
+    """
     av = libraries()
     from av.error import FFmpegError
     from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
     name, options = _encoder(suffix)
-    count, height, width, channels = frames.shape
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    content, rate = BytesIO(), Fraction(fps).limit_denominator(1001)
+    (height, width), rate, count = size, Fraction(fps).limit_denominator(1001), 0
     try:
-        with av.open(content, "w", format=suffix[1:]) as container:
+        with av.open(target if isinstance(target, BytesIO) else str(target), "w", format=suffix[1:]) as container:
             stream: Any = container.add_stream(name, rate=rate, options=options)
-            stream.height, stream.width = frames.shape[1:3]
+            stream.height, stream.width = height + height % 2, width + width % 2
             stream.pix_fmt = "yuv420p"
             stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
-            for number, pixels in enumerate(frames if channels == 3 else frames.repeat(3, axis=3)):
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-                    format="yuv420p",
-                    dst_colorspace=Colorspace.ITU601,
-                    dst_color_range=ColorRange.MPEG,
-                    interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
-                    threads=1,
-                )
-                frame.pts, frame.time_base = number, 1 / rate
-                container.mux(stream.encode(frame))
+
+            def add(frames: np.ndarray) -> None:
+                nonlocal count
+                frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+                for pixels in frames if frames.shape[3] == 3 else frames.repeat(3, axis=3):
+                    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+                        format="yuv420p",
+                        dst_colorspace=Colorspace.ITU601,
+                        dst_color_range=ColorRange.MPEG,
+                        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+                        threads=1,
+                    )
+                    frame.pts, frame.time_base = count, 1 / rate
+                    container.mux(stream.encode(frame))
+                    count += 1
+
+            yield add
             container.mux(stream.encode(None))
     except FFmpegError as error:
+        if isinstance(error, OSError):
+            raise  # the disk's fault, not that of the frames
         raise ValueError(
-            f"{count} frames of {width} x {height} pixels cannot be written as {suffix}: {reason(error)}"
+            f"frames of {width} x {height} pixels cannot be written as {suffix}: {reason(error)}"
         ) from error
-    return content.getvalue()
 
 
 def _encode_gif(frames: np.ndarray, fps: float) -> bytes:
@@ -162,7 +194,7 @@ def _encode_gif(frames: np.ndarray, fps: float) -> bytes:
 
     if max(frames.shape[1:3]) > 65_535:
         raise ValueError(f"{frames.shape[2]} x {frames.shape[1]} pixels are too many for a GIF")
-    hundredths = [max(2, round(100 * (i + 1) / fps) - round(100 * i / fps)) for i in range(len(frames))]
+    durations = [gif_duration(number, fps) for number in range(len(frames))]
     if frames.shape[3] == 1:
         images = [Image.fromarray(frame[..., 0]) for frame in frames]
     else:
@@ -171,6 +203,10 @@ def _encode_gif(frames: np.ndarray, fps: float) -> bytes:
         palette = Image.fromarray(np.ascontiguousarray(some)).quantize(256, Image.Quantize.MEDIANCUT)
         images = [Image.fromarray(np.ascontiguousarray(frame)).quantize(palette=palette) for frame in frames]
     content = BytesIO()
-    durations = [10 * time for time in hundredths]
     images[0].save(content, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, disposal=1)
     return content.getvalue()
+
+
+def gif_duration(number: int, fps: float) -> int:
+    """How long frame ``number`` of a GIF is shown, in milliseconds; its times are whole hundredths of a second."""
+    return 10 * max(2, round(100 * (number + 1) / fps) - round(100 * number / fps))

@@ -1,0 +1,71 @@
+"""``unistep stream`` on models of video: raw frames to a pipe, files that grow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cli.standins import save_world
+from unistep.hub import load
+
+needs_av = pytest.mark.skipif(find_spec("av") is None, reason="PyAV is missing: pip install 'unistep[video]'")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_world(tmp_path_factory.mktemp("world") / "world")
+
+
+def first(world: Path, count: int, **given) -> torch.Tensor:
+    """The first frames of a stream, as pixels ``[c, frames, h, w]``."""
+    g = load(world)
+    stream = g.stream(**given)
+    return g.modality.to_stored(torch.cat([next(stream) for _ in range(count)], dim=1))
+
+
+def test_a_gif_is_written_frame_by_frame(run, world):
+    outcome = run("stream --seconds 0.2 --seed 3 --action left+gas -o a.gif", [str(world)])
+    assert outcome.code == 0, outcome
+    assert outcome.out == "written to a.gif\n"
+    assert outcome.err.startswith("0.2 s of video, a chunk of 40 ms in ")
+    assert "first video after" in outcome.err
+    wanted = first(world, 5, seed=3, action="left+gas")
+    with Image.open("a.gif") as image:
+        assert image.n_frames == 5
+        for i in range(5):
+            image.seek(i)
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).int()
+            assert (pixels - wanted[:, i].int()).abs().max() <= 8  # 256 colours a frame
+
+
+def test_a_pipe_gets_raw_frames(world):
+    command = [sys.executable, "-m", "unistep", "stream", str(world), "--seconds", "0.12", "--pace", "fast"]
+    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    wanted = first(world, 3)
+    found = torch.frombuffer(bytearray(done.stdout), dtype=torch.uint8).view(3, 16, 16, 3).permute(3, 0, 1, 2)
+    assert (found.int() - wanted.int()).abs().max() <= 1
+
+
+@needs_av
+def test_an_mp4_of_a_stream_plays(run, world):
+    import av
+
+    assert run("stream --seconds 0.2 -o a.mp4", [str(world)]).code == 0
+    with av.open("a.mp4") as container:
+        assert [frame.time for frame in container.decode(video=0)] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
+
+
+def test_the_names_of_files_are_those_of_videos(run, world, place):
+    outcome = run("stream -o a.wav", [str(world)])
+    assert outcome.code == 2
+    assert "must end with .mp4 or .webm or .gif" in outcome.err
+    assert list(place.iterdir()) == []

@@ -1,0 +1,121 @@
+"""Streams of video: raw frames, files that grow and are there whole or not at all."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unistep.files import DiskError
+from unistep.modalities import VideoModality
+from unistep.modalities.stream_output import StreamOutput
+
+GREY = VideoModality(size=16, channels=1, frames=6, fps=8)
+COLOUR = VideoModality(size=(20, 30), channels=3, frames=5, fps=12.5)
+needs_av = pytest.mark.skipif(find_spec("av") is None, reason="PyAV is missing: pip install 'unistep[video]'")
+
+
+def ramp(modality: VideoModality) -> torch.Tensor:
+    """A smooth clip that becomes brighter."""
+    channels, frames, height, width = modality.shape
+    pixels = (
+        40 + 20 * torch.arange(frames).view(1, frames, 1, 1) + torch.arange(width) + 2 * torch.arange(height)[:, None]
+    )
+    return modality.to_signal((pixels + 15 * torch.arange(channels).view(-1, 1, 1, 1)).to(torch.uint8))
+
+
+def write(output: StreamOutput, clip: torch.Tensor, path: Path) -> None:
+    """Write a clip frame by frame."""
+    with output.open_file(path) as put:
+        for i in range(clip.shape[1]):
+            put(clip[:, i : i + 1])
+
+
+def test_a_pipe_gets_frames_of_interleaved_pixels_and_names_a_player() -> None:
+    for modality, layout, size in ((GREY, "gray", "16x16"), (COLOUR, "rgb24", "30x20")):
+        output, clip = modality.stream_output, ramp(modality)
+        raw = b"".join(output.to_bytes(clip[:, i : i + 1]) for i in range(modality.frames))
+        wanted = modality.to_stored(clip).permute(1, 2, 3, 0).numpy()
+        assert np.array_equal(np.frombuffer(raw, np.uint8).reshape(wanted.shape), wanted)
+        assert output.player == (
+            f"ffplay -f rawvideo -pixel_format {layout} -video_size {size} -framerate {modality.fps:g} -i -"
+        )
+        assert (output.content, output.rate) == ("video", modality.fps)
+        assert output.pictures is not None
+        shown = output.pictures(clip)
+        assert shown.shape == (modality.frames, *modality.shape[2:], 3)
+        assert np.array_equal(shown[..., :1] if modality is GREY else shown, wanted)
+
+
+def test_sounds_have_no_pictures() -> None:
+    from unistep.modalities import AudioModality
+
+    assert AudioModality().stream_output.pictures is None
+
+
+@needs_av
+@pytest.mark.parametrize("ending", [".mp4", ".webm"])
+def test_a_file_that_grew_is_like_one_written_at_once(ending: str, tmp_path: Path) -> None:
+    for modality in (GREY, COLOUR, replace(COLOUR, size=(21, 31))):
+        clip, path = ramp(modality), tmp_path / f"out{ending}"
+        with modality.stream_output.open_file(path) as put:
+            for i in range(modality.frames):
+                put(clip[:, i : i + 1])
+                assert not path.exists()
+        modality.save(clip, tmp_path / f"whole{ending}")
+        assert torch.equal(modality.load(path), modality.load(tmp_path / f"whole{ending}"))
+        path.unlink()
+
+
+def test_a_gif_that_grew_has_every_frame_and_its_times(tmp_path: Path) -> None:
+    for modality in (GREY, COLOUR):
+        clip, path = ramp(modality), tmp_path / "out.gif"
+        with modality.stream_output.open_file(path) as put:
+            put(clip[:, :2])
+            put(clip[:, 2:])
+        with Image.open(path) as image:
+            assert image.n_frames == modality.frames
+            assert image.info["loop"] == 0
+            for i in range(modality.frames):
+                image.seek(i)
+                assert abs(image.info["duration"] - 1e3 / modality.fps) <= 10
+                pixels = np.asarray(image.convert("L" if modality is GREY else "RGB"))
+                wanted = modality.to_stored(clip[:, i]).numpy()
+                wanted = wanted[0] if modality is GREY else wanted.transpose(1, 2, 0)
+                assert np.abs(pixels.astype(int) - wanted).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "ending", [pytest.param(".mp4", marks=needs_av), pytest.param(".webm", marks=needs_av), ".gif"]
+)
+def test_a_disk_that_fills_up_is_one_line_and_leaves_what_was_there(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"out{ending}"
+    path.write_bytes(b"older")
+    output = VideoModality(size=64, channels=3, frames=1).stream_output
+    noise = torch.rand(3, 200, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**15, hard))
+    try:
+        with pytest.raises(DiskError, match=f"cannot write {path}: File too large"):
+            write(output, noise, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == b"older"
+
+
+@needs_av
+def test_a_stream_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    clip = ramp(GREY)
+    broken = torch.cat([clip, torch.full_like(clip, float("nan"))], dim=1)
+    with pytest.raises(ValueError, match="not numbers"):
+        write(GREY.stream_output, broken, tmp_path / "out.mp4")
+    with GREY.stream_output.open_file(tmp_path / "out.mp4"):
+        pass
+    assert list(tmp_path.iterdir()) == []
