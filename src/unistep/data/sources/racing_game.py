@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,8 @@ SIZE, RATE = 64, 25
 """Side of frames in pixels, and frames per second, where nothing else is said."""
 ROAD_WIDTH = 2 * 40 / 6
 """Width of the road, in the units of positions."""
+
+_IN_SIGHT = 80.0  # units: the farthest corner of the picture, at 48, and the diagonal of a patch of grass, 24, and more
 
 
 class RacingGame:
@@ -39,10 +41,8 @@ class RacingGame:
     def __init__(self, seed: int, *, start: float = 0.0, size: int = SIZE, held: int = GAME_RATE // RATE) -> None:
         self._seed, self._start, self._size, self._held = seed, start, size, held
         self._game = _car_racing()
-        draw = self._game._render
-        # A step of the game draws, which takes 50 times as long as all else; only the frames that are looked at are.
-        self._game._render = lambda mode: draw(mode) if self._watched else None
         self._watched = False
+        _draw_less(self._game, lambda: self._watched)
         self.reset()
 
     def reset(self) -> np.ndarray:
@@ -111,6 +111,36 @@ class RacingGame:
         """Units per second along the heading; negative backwards."""
         x, y = self._game.car.hull.linearVelocity
         return float(-math.sin(self.heading) * x + math.cos(self.heading) * y)
+
+
+def _draw_less(game: Any, watched: Callable[[], bool]) -> None:
+    """Have the game draw only frames that are looked at, and of them what is in sight; the frames are the same.
+
+    Args:
+        game: A new one.
+        watched: Whether a frame is looked at now; not in the first second, when more is in sight.
+    """
+    render, render_road, draw_polygon = game._render, game._render_road, game._draw_colored_polygon
+    here = np.zeros(2)
+
+    def render_watched(mode: str) -> Any:
+        return render(mode) if watched() else None  # a step draws, which takes 50 times as long as all else
+
+    def render_near(*arguments: Any) -> None:
+        here[:] = game.car.hull.position
+        road = game.road_poly
+        corners = np.array([polygon[0] for polygon, _ in road])
+        game.road_poly = [road[i] for i in np.flatnonzero(np.abs(corners - here).max(1) < _IN_SIGHT)]
+        render_road(*arguments)
+        game.road_poly = road
+
+    def draw_near(surface: Any, polygon: Any, *rest: Any, **more: Any) -> None:
+        x, y = polygon[0]
+        # The ground alone is drawn with an option; none of its corners needs to be near.
+        if more or (abs(x - here[0]) < _IN_SIGHT and abs(y - here[1]) < _IN_SIGHT):
+            draw_polygon(surface, polygon, *rest, **more)
+
+    game._render, game._render_road, game._draw_colored_polygon = render_watched, render_near, draw_near
 
 
 def game_version() -> str:
