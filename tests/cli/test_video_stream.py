@@ -69,3 +69,52 @@ def test_the_names_of_files_are_those_of_videos(run, world, place):
     assert outcome.code == 2
     assert "must end with .mp4 or .webm or .gif" in outcome.err
     assert list(place.iterdir()) == []
+
+
+def frames_of(path: str) -> torch.Tensor:
+    """The frames of a GIF, ``[frames, 3, h, w]``."""
+    with Image.open(path) as image:
+        found = []
+        for i in range(getattr(image, "n_frames", 1)):
+            image.seek(i)
+            found.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).int())
+    return torch.stack(found)
+
+
+def test_actions_from_a_file_are_the_stream_and_its_end(run, world):
+    Path("keys.csv").write_text("action,frames\ngas,3\nleft+gas,1\nnone,2\n")
+    outcome = run("stream --actions keys.csv -o a.gif", [str(world)])
+    assert outcome.code == 0, outcome
+    done = ["gas"] * 3 + ["left+gas"] + ["none"] * 2
+    wanted = first(world, 6, action=done).transpose(0, 1)
+    other = first(world, 6).transpose(0, 1)
+    assert (frames_of("a.gif") - wanted.int()).abs().max() <= 8
+    assert not torch.equal(wanted, other)
+    assert run("stream --actions keys.csv --seconds 0.08 -o b.gif", [str(world)]).code == 0
+    assert torch.equal(frames_of("b.gif"), frames_of("a.gif")[:2])
+
+
+def test_a_stream_goes_on_from_a_picture(run, world):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save("a.png")
+    assert run("stream --from a.png --seconds 0.12 -o a.gif", [str(world)]).code == 0
+    wanted = first(world, 3, past=load(world).modality.load("a.png")).transpose(0, 1)
+    assert (frames_of("a.gif") - wanted.int()).abs().max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--actions keys.csv", "keys.csv, line 3: steer must be a number from -1 to 1, got '2'"),
+        ("--actions nowhere.csv", "nowhere.csv: no such file"),
+        ("--actions keys.csv --action left", "--action and --actions both say what is done; give one of them"),
+        ("--action lefft", "action must be left, right, gas, several joined by +, none, or 2 numbers"),
+        ("--from nowhere.png", "nowhere.png"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(run, world, place, options, words):
+    Path("keys.csv").write_text("steer,gas\n1,0\n2,0\n")
+    outcome = run("stream -o a.gif", options, [str(world)])
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert [path.name for path in place.iterdir()] == ["keys.csv"]

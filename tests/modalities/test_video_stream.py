@@ -119,3 +119,14 @@ def test_a_stream_that_fails_leaves_no_file(tmp_path: Path) -> None:
     with GREY.stream_output.open_file(tmp_path / "out.mp4"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_is_a_clip_that_stands_still(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    clip = COLOUR.load(tmp_path / "a.png")
+    assert clip.shape == COLOUR.shape
+    assert np.array_equal(COLOUR.to_stored(clip)[:, 3].permute(1, 2, 0).numpy(), pixels)
+    (tmp_path / "b.png").write_text("none")
+    with pytest.raises(ValueError, match=r"cannot read the image .*b\.png"):
+        COLOUR.load(tmp_path / "b.png")

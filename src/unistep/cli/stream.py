@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,13 @@ class StreamOptions:
     """- for raw values on standard output, for a player to read: samples (s16le), or pixels (rgb24 or gray); or a file,
     .wav, .flac or .ogg of audio, .mp4, .webm or .gif of video."""
     seconds: float | None = None
-    """How long, rounded up to whole chunks; without end to a pipe and a minute to a file without."""
+    """How long, rounded up to whole chunks; without, as long as --actions, or without end to a pipe and a minute to a
+    file."""
+    actions: Path | None = None
+    """CSV file of what a player does, a row for each frame, with a column for each control or one `action` of texts
+    such as left+gas; `frames` says how long a row is held. The stream ends with it."""
+    start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """File that the stream goes on from, such as a clip or a picture for a model of video; from nothing without."""
     pace: Literal["real-time", "fast"] | None = None
     """real-time hands a chunk on when a player needs it, fast as soon as it is there; without, real-time to a pipe and
     fast to a file."""
@@ -74,7 +80,21 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"{output.raw} are not for a terminal: add | {output.player}, or name a file with -o")
     path = None if options.out == PIPE else check_file(options.out, output.endings)
     condition = {field: _turns(config, field, text) for field, text in given.condition.items()}
-    return _play(options, path, condition)
+    if options.actions is not None:
+        condition.update(_actions(options, config, condition))
+    past = None if options.start is None else config.modality.load(options.start)
+    return _play(options, path, condition, past)
+
+
+def _actions(options: Any, config: ModelConfig, condition: Mapping[str, Any]) -> dict[str, Any]:
+    """The action of each frame from a file."""
+    from unistep.core.action_fields import find_actions
+    from unistep.data.action_files import read_actions
+
+    field, spec = find_actions(config.fields, options.model)
+    if field in condition:
+        raise ValueError(f"--{field} and --actions both say what is done; give one of them")
+    return {field: list(read_actions(options.actions, spec))}
 
 
 def _turns(config: ModelConfig, field: str, text: str) -> Any:
@@ -85,17 +105,23 @@ def _turns(config: ModelConfig, field: str, text: str) -> Any:
     return itertools.cycle(values) if len(values) > 1 else text
 
 
-def _play(options: Any, path: Path | None, condition: dict[str, Any]) -> int:
+def _play(options: Any, path: Path | None, condition: dict[str, Any], past: Tensor | None) -> int:
     from unistep.cli.devices import choose_device
     from unistep.hub.load import load
 
     began = time.perf_counter()
     generator = load(options.model, device=choose_device(options.device), precision=options.precision)
     chunks = generator.stream(
-        seed=options.seed, steps=options.steps, solver=options.solver, guidance=options.guidance, **condition
+        seed=options.seed,
+        steps=options.steps,
+        solver=options.solver,
+        guidance=options.guidance,
+        past=past,
+        **condition,
     )
     length = generator.config.chunk.seconds or 0.0
-    seconds = 60.0 if options.seconds is None and path is not None else options.seconds
+    ends = options.seconds is not None or options.actions is not None
+    seconds = options.seconds if ends or path is None else 60.0
     if seconds is not None:
         chunks = itertools.islice(chunks, min(max(1, math.ceil(seconds / length - 1e-6)), sys.maxsize))
     paced = options.pace == "real-time" or (options.pace is None and path is None)

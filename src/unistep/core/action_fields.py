@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -159,3 +159,19 @@ class ActionField(ConditionField):
         if not isinstance(other, ActionField):
             return False
         return (self.names, self.low, self.high) == (other.names, other.low, other.high)
+
+
+def find_actions(fields: Mapping[str, Any], model: str) -> tuple[str, ActionField]:
+    """The field of a model that takes what a player does, and its name.
+
+    Args:
+        fields: The model's fields.
+        model: What it is called, for the message.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = [(name, spec) for name, spec in fields.items() if isinstance(spec, ActionField)]
+    if not found:
+        raise ValueError(f"{model} takes no actions; it takes {', '.join(fields) or 'no condition'}")
+    return found[0]

@@ -184,7 +184,7 @@ class VideoModality(Modality):
         """Read one clip of a video file and bring it to :attr:`shape` and :attr:`fps`.
 
         Args:
-            path: The file, in any format that training data may have.
+            path: The file, in any format that training data may have; or a picture, which stands still.
             start: When the clip begins, in seconds; of a long file only what is near is decoded.
             fit: Rule for frames of another shape.
             background: Colour around padded frames.
@@ -195,8 +195,13 @@ class VideoModality(Modality):
         Raises:
             ValueError: If the file is not a video, with the reason.
         """
+        from unistep.modalities.image import ImageModality
+        from unistep.modalities.image_reading import SUFFIXES as PICTURES
         from unistep.modalities.video_windows import read_clip
 
+        if Path(path).suffix.lower() in PICTURES - SUFFIXES:
+            still = ImageModality(size=self.size, channels=self.channels)
+            return still.load(path, fit=fit, background=background)[:, None].repeat(1, self.frames, 1, 1)
         channels, _, height, width = self.shape
         size = FrameSize(height=height, width=width, channels=channels, fit=fit, background=background)
         try:
