@@ -193,3 +193,13 @@ def test_an_action_decides_the_frame_and_nothing_of_another_stream() -> None:
     assert torch.equal(same[0], same[1])
     assert torch.equal(frames[0], same[0])
     assert (frames[1] - frames[0]).abs().max() > 1e-3
+
+
+def test_the_actions_of_a_clip_are_taken_frame_by_frame_and_end_a_stream() -> None:
+    g = world()
+    actions = torch.tensor([[0.0], [1], [0], [1], [1]])
+    frames = torch.stack(list(g.stream(seed=3, action=actions)))
+    assert len(frames) == 5
+    one_by_one = g.stream(seed=3, action=[str(float(action)) for action in actions])
+    assert torch.equal(frames, torch.stack(list(one_by_one)))
+    assert torch.equal(g.sample(seed=3, action=actions)[0], torch.cat(list(frames), dim=1))

@@ -77,6 +77,9 @@ class Value(ABC):
 
         Args:
             number: Which frame; negative numbers count from the end.
+
+        Raises:
+            IndexError: If they are not known for such a frame.
         """
         del number
         return self

@@ -12,7 +12,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unistep.codecs.base import Codec
-from unistep.core.condition import CONTEXT, AnyField, Condition, ConditionValue, Value, concat, encoded, parse_condition
+from unistep.core.condition import (
+    CONTEXT,
+    AnyField,
+    Condition,
+    ConditionValue,
+    Value,
+    concat,
+    encoded,
+    frame,
+    parse_condition,
+)
 from unistep.core.condition import to_device as condition_to
 from unistep.core.fields import ReadSignal, is_one
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
@@ -161,7 +171,7 @@ class StreamSession:
         schedules: Mapping[str, Iterator[ConditionValue]] | None = None,
         past: Float[Tensor, "b ..."] | None = None,
     ) -> Iterator[Float[Tensor, "b ..."]]:
-        """The chunks of streams one after the other; ends when a schedule has no further value.
+        """The chunks of streams one after the other; ends when a schedule, or the actions of a clip, have no more.
 
         Args:
             seeds: One for each stream.
@@ -170,12 +180,13 @@ class StreamSession:
             past: Signals to go on from, as for :meth:`start`.
         """
         state = self.start(seeds, past)
-        while True:
+        for number in itertools.count():
             try:
                 now = {name: next(values) for name, values in (schedules or {}).items()}
-            except StopIteration:
+                constant = frame(given, number)
+            except (StopIteration, IndexError):
                 return
-            state, signal = self.step(state, {**given, **now})
+            state, signal = self.step(state, {**constant, **now})
             yield signal
 
     def _context(self, past: Tensor, numbers: Sequence[int], items: ItemGenerators) -> Value:

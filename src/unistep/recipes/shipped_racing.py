@@ -1,0 +1,70 @@
+"""Reproductions of the shipped world `racing`: the next frame of a game, given the last ones and what a player does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from unistep.codecs.next_frame import NextFrameConfig
+from unistep.core.timesteps import LogNormal, RatioCurriculum
+from unistep.data import data_config
+from unistep.generation.history import Context
+from unistep.modalities.video import VideoModality
+from unistep.nets.unet_config import UNetConfig
+from unistep.objectives.denoising import DenoisingConfig
+from unistep.objectives.ect import ECTConfig
+from unistep.recipes import consistency_methods
+from unistep.training.run_config import RunConfig
+
+HISTORY, ROLLOUT = 4, 4
+"""Frames that the network sees, and most frames before the next one that are its own in training."""
+DATA = data_config("racing", modality="video", frames=HISTORY + 1 + ROLLOUT)
+CLIPS = VideoModality(size=64, channels=3, frames=HISTORY + 1 + ROLLOUT, fps=25)
+CODEC = NextFrameConfig(history=HISTORY)
+CONTEXT = Context(frames=HISTORY, noise=0.6, level=0.05, missing=0.03, changing=())
+NETWORK = UNetConfig(channels=3, patch=2, widths=(48, 96, 128), blocks=(1, 2, 2), head_dim=32, gated_skip=True)
+"""4.1 million parameters, half of the resolution inside; attention over 8 x 8 positions."""
+
+
+def denoising() -> RunConfig:
+    """A denoiser of the next frame: `racing-teacher`, from which the one-step model starts.
+
+    The last frames get context noise of a random level, so that errors of the model's own frames look like what it has
+    been trained on. They and the action almost determine the next one, so much is learned at high noise.
+
+    Data: drives in Gymnasium's CarRacing-v3 (MIT), or recordings of your own play with ``--data folder:PATH``.
+    Hardware: one core of a CPU with bf16 units.
+    Time: 30 minutes.
+    Expected: see the card of the shipped model.
+    Paper: Karras et al. 2022 (arXiv 2206.00364); `objectives/denoising.py`. Muon in place of Adam. The noised context
+    as in Valevski et al. 2024 (arXiv 2408.14837), the frames as channels as in Alonso et al. 2024 (arXiv 2405.12399).
+    """
+    method = replace(
+        consistency_methods.denoising(),
+        objective=DenoisingConfig(times=LogNormal(mean=0.5, std=1.8), label_dropout=0.0),
+        batch_size=32,
+        budget="30m",
+        auto=(),
+    )
+    return method.run("racing/denoising", DATA, CLIPS, NETWORK, codec=CODEC, context=CONTEXT)
+
+
+def ect() -> RunConfig:
+    """Easy consistency tuning of the teacher, on frames that the student itself has rolled out: one call a frame.
+
+    Up to four of the last frames are the student's own, so that it learns to go on from what it makes and long play
+    does not drift.
+
+    Data: drives in Gymnasium's CarRacing-v3 (MIT), or recordings of your own play with ``--data folder:PATH``.
+    Needs a teacher: yes; one is trained first, or name it with ``--teacher``.
+    Hardware: one core of a CPU with bf16 units.
+    Time: 40 minutes.
+    Expected: see the card of the shipped model.
+    Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/ect.py`. Rolled-out frames as in Ross et al.
+    2011 (arXiv 1011.0686) and Huang et al. 2025 (arXiv 2506.08009).
+    """
+    objective = ECTConfig(
+        times=LogNormal(mean=1.0, std=2.0), curriculum=RatioCurriculum(q=4.0, stages=2, anchor=0.6), weighting="one"
+    )
+    method = replace(consistency_methods.ect(), objective=objective, batch_size=32, budget="40m", auto=())
+    rolled = replace(CONTEXT, rollout=ROLLOUT)
+    return method.run("racing/ect", DATA, CLIPS, NETWORK, codec=CODEC, context=rolled)
