@@ -207,6 +207,32 @@ PAPERS: dict[str, Paper] = {
         2024,
         "2408.14837",
     ),
+    "alonso2024diamond": Paper(
+        "Diffusion for World Modeling: Visual Details Matter in Atari",
+        (
+            "Eloi Alonso",
+            "Adam Jelley",
+            "Vincent Micheli",
+            "Anssi Kanervisto",
+            "Amos Storkey",
+            "Tim Pearce",
+            "François Fleuret",
+        ),
+        2024,
+        "2405.12399",
+    ),
+    "ross2011dagger": Paper(
+        "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online Learning",
+        ("Stéphane Ross", "Geoffrey J. Gordon", "J. Andrew Bagnell"),
+        2011,
+        "1011.0686",
+    ),
+    "huang2025selfforcing": Paper(
+        "Self Forcing: Bridging the Train-Test Gap in Autoregressive Video Diffusion",
+        ("Xun Huang", "Zhengqi Li", "Guande He", "Mingyuan Zhou", "Eli Shechtman"),
+        2025,
+        "2506.08009",
+    ),
     "chen2024diffusionforcing": Paper(
         "Diffusion Forcing: Next-token Prediction Meets Full-Sequence Diffusion",
         ("Boyuan Chen", "Diego Marti Monso", "Yilun Du", "Max Simchowitz", "Russ Tedrake", "Vincent Sitzmann"),

@@ -22,6 +22,7 @@ from unistep.recipes import Method, facts, find_recipe, methods, recipe, recipes
 from unistep.training import log, timing
 from unistep.training.run import train
 from unistep.training.run_config import RunConfig
+from video_files import counting, write_video
 
 METHODS, REPRODUCTIONS = list(methods()), list(reproductions())
 SMALL = {"widths": (8, 16), "blocks": (1, 1), "embedding_dim": 16, "head_dim": 16}
@@ -163,12 +164,27 @@ def test_a_reproduction_in_colour_trains_on_ones_own_pictures(name: str, tmp_pat
     assert _train(config, tmp_path, monkeypatch) == (3, 8, 8)
 
 
-@pytest.mark.parametrize("name", [name for name in REPRODUCTIONS if name.partition("/")[0] not in ("fashion", "emoji")])
+@pytest.mark.parametrize(
+    "name", [name for name in REPRODUCTIONS if name.partition("/")[0] not in ("fashion", "emoji", "racing")]
+)
 def test_a_reproduction_trains_on_ones_own_sounds(name: str, tmp_path: Path, monkeypatch) -> None:
     config = _small(reproductions()[name])
     config = replace(config, data=replace(config.data, source=sound_folder(tmp_path / "mine").source))
     seconds = getattr(config.data.options, "seconds", None) or 1
     assert _train(config, tmp_path, monkeypatch) == (1, round(16_000 * seconds))
+
+
+@pytest.mark.parametrize("name", ["racing/denoising", "racing/ect"])
+def test_a_reproduction_trains_on_ones_own_videos(name: str, tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("av", reason="needs PyAV")
+    (tmp_path / "mine").mkdir()
+    write_video(tmp_path / "mine" / "a.mp4", counting(60))
+    config = _small(reproductions()[name])
+    options: Any = config.data.options
+    config = replace(
+        config, data=replace(config.data, source=f"folder:{tmp_path / 'mine'}", options=replace(options, size=16))
+    )
+    assert _train(config, tmp_path, monkeypatch) == (3, 9, 16, 16)
 
 
 def _small(config: RunConfig) -> RunConfig:
@@ -196,7 +212,8 @@ def _train(config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         config = replace(config, init=str(_teacher(config, folder / "start")))
     assert train(config, folder / "run", device="cpu", console=Console(quiet=True))
     g = load(folder / "run")
-    assert g.sample(2, label=1).shape == (2, *g.signal_shape)
+    given: Any = {"label": 1} if "label" in g.config.fields else {}
+    assert g.sample(2, **given).shape == (2, *g.signal_shape)
     assert g.config.provenance["recipe"] == config.recipe
     return g.signal_shape
 

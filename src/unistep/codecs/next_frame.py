@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,8 @@ from unistep.core.signal_fields import SignalField
 @dataclass(frozen=True, kw_only=True)
 class NextFrameConfig(CodecConfig):
     """Options of :class:`NextFrame`."""
+
+    papers: ClassVar[tuple[str, ...]] = ("alonso2024diamond",)
 
     history: int = 4
     """Frames before the next one that there are to condition on; a stream keeps no more of them."""

@@ -42,6 +42,7 @@ def _signal_papers(config: RunConfig) -> list[str]:
     keys += config.model.codec.papers
     if config.model.context is not None:
         keys += ["valevski2024gamengen", "chen2024diffusionforcing"]
+        keys += ["ross2011dagger", "huang2025selfforcing"] if config.model.context.rollout else []
     return keys
 
 
