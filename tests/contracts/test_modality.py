@@ -151,3 +151,5 @@ def test_a_recording_is_cut_to_the_windows_that_are_wanted() -> None:
     seeking = replace(plain, seek=lambda starts: replace(plain, starts=tuple(range(len(starts)))))
     assert seeking.only((4, 8)).starts == (0, 1)
     assert seeking.only((0, 4, 8)).starts == (0, 4, 8)
+    known = replace(plain, conditions=tuple({"action": start} for start in plain.starts))
+    assert known.only((4, 8)).conditions == ({"action": 4}, {"action": 8})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -49,7 +50,6 @@ class RacingGame:
         """The same track from the start: its first frame, uint8 ``[size, size, 3]``."""
         from gymnasium.envs.box2d.car_dynamics import Car
 
-        # The game wants a seed of 32 bits or so, and ours have 63.
         self._game.reset(seed=self._seed)
         self.track = np.array([[x, y] for _, _, x, y in self._game.track])
         """Points in the middle of the road, one after the other along the lap, float ``[n, 2]``."""
@@ -177,6 +177,8 @@ def _overlaps(side: int, size: int) -> np.ndarray:
 
 def _car_racing() -> Any:
     game_version()
-    from gymnasium.envs.box2d.car_racing import CarRacing
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SWIG's classes warn as Box2D is loaded, and crash where that is an error
+        from gymnasium.envs.box2d.car_racing import CarRacing
 
     return CarRacing(render_mode="state_pixels")
