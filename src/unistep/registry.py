@@ -26,7 +26,11 @@ GROUP = "unistep.plugins"
 """Entry-point group of packages that add to the registry."""
 
 _BUILT_IN: dict[str, dict[str, str]] = {
-    "network": {"unet": "unistep.nets.unet_config:UNetConfig", "dit": "unistep.nets.dit_config:DiTConfig"},
+    "network": {
+        "unet": "unistep.nets.unet_config:UNetConfig",
+        "dit": "unistep.nets.dit_config:DiTConfig",
+        "space-time-unet": "unistep.nets.space_time_config:SpaceTimeUNetConfig",
+    },
     "codec": {
         "identity": "unistep.codecs.identity:IdentityConfig",
         "spectrum": "unistep.codecs.spectrum:SpectrumConfig",

@@ -34,17 +34,31 @@ SIDE = 8
 OPTIONS: dict[str, dict[str, Any]] = {
     "unet": {"widths": (8, 16), "blocks": (1, 1), "embedding_dim": 16, "head_dim": 8, "attention": (1,)},
     "dit": {"width": 16, "depth": 2, "head_dim": 8, "embedding_dim": 16, "patch": 2},
+    "space-time-unet": {
+        "dims": 2,
+        "widths": (8, 16),
+        "blocks": (1, 1),
+        "embedding_dim": 16,
+        "head_dim": 8,
+        "attention": (1,),
+    },
     "perceptron": {"hidden": 8},
 }
 """A small network of each name, the last of another package."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "unet": [{}, {"double_norm": True}, {"margin": 4}],
     "dit": [{}, {"double_norm": True, "positions": "both"}, {"gated_skip": True, "positions": "absolute", "patch": 4}],
+    "space-time-unet": [
+        {},
+        {"causal": True, "gated_skip": True},
+        {"halve_time": True, "double_norm": True, "patch": 1},
+    ],
     "perceptron": [{}],
 }
 SHALLOW: dict[str, dict[str, Any]] = {
     "unet": {"widths": (8,), "blocks": (1,), "middle_blocks": 1, "attention": ()},
     "dit": {"depth": 1},
+    "space-time-unet": {"widths": (8,), "blocks": (1,), "attention": ()},
     "perceptron": {},
 }
 CASES = [pytest.param(name, options, id=f"{name}-{i}") for name in OPTIONS for i, options in enumerate(VARIANTS[name])]

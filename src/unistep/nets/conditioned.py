@@ -93,7 +93,10 @@ class ConditionedNetwork(nn.Module, Generic[C]):
         for name, layer in self.vectors.items():
             value = given.get(name)
             unchanged = t.new_zeros(len(t), self.config.vectors[name])
-            embedding = _plus(embedding, layer(unchanged if value is None else value.vector.to(t)))
+            features = layer(unchanged if value is None else value.vector.to(t))
+            if features.ndim > 2:  # of each frame: the first spatial axis is time
+                features = features.view(*features.shape[:2], *[1] * (self.config.dims - 1), features.shape[-1])
+            embedding = _plus(embedding, features)
         if self.context_noise_embedding is not None:
             context = given.get("context")
             level = nothing if context is None else context.level.to(t)
@@ -141,7 +144,8 @@ class ConditionedNetwork(nn.Module, Generic[C]):
             s: Second noise level, of either shape; only with ``second_time``.
             condition: Typed values by name: for ``label`` and the vocabularies, values with ``index`` ``[b]``, negative
                 for the null condition; for the scalars with ``value`` ``[b]``, NaN for the null condition; for the
-                vectors with ``vector`` ``[b, d]``, zeros for the null condition. With ``config.context``, a ``context``
+                vectors with ``vector`` ``[b, d]``, or ``[b, frames, d]`` for each frame along the first spatial axis,
+                zeros for the null condition. With ``config.context``, a ``context``
                 with ``signal`` ``[b, channels, *spatial]`` of that last size, and ``level`` ``[b]``, the level of the
                 noise on it; for the tokens with ``tokens`` ``[b, n, d]`` and
                 ``mask`` ``[b, n]``; for the signals with ``signal`` of the spatial sizes of ``x``, and ``level``.

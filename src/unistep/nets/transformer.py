@@ -93,12 +93,13 @@ class RotaryAttention(nn.Module):
         self.norm_k = nn.LayerNorm(head_dim, bias=False)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, mask: Tensor | None = None) -> Tensor:
         """Mix the tokens ``[b, n, width]``; same shape out.
 
         Args:
             x: Tokens.
             rotation: Cosines and sines, ``[n, head_dim / 2]`` each; ``None`` where positions turn nothing.
+            mask: Which tokens, along the last axis, each one sees, ``[n, n]``; all without.
         """
         b, n, width = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, width // self.heads).unbind(dim=2)
@@ -107,7 +108,7 @@ class RotaryAttention(nn.Module):
         if rotation is not None:
             cos, sin = (r.to(v.dtype) for r in rotation)
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        return self.out(attend(q.to(v.dtype), k.to(v.dtype), v).transpose(1, 2).reshape(b, n, width))
+        return self.out(attend(q.to(v.dtype), k.to(v.dtype), v, mask).transpose(1, 2).reshape(b, n, width))
 
 
 class TransformerBlock(nn.Module):
