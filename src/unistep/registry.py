@@ -151,6 +151,8 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "drums/ect": "unistep.recipes.shipped_drums:ect",
         "phrases/denoising": "unistep.recipes.shipped_phrases:denoising",
         "phrases/ect": "unistep.recipes.shipped_phrases:ect",
+        "moving-fashion/denoising": "unistep.recipes.shipped_moving_fashion:denoising",
+        "moving-fashion/ect": "unistep.recipes.shipped_moving_fashion:ect",
         "racing/denoising": "unistep.recipes.shipped_racing:denoising",
         "racing/ect": "unistep.recipes.shipped_racing:ect",
     },
