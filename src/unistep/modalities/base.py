@@ -56,6 +56,8 @@ class Modality(ABC):
     """Random changes of one stored item in training, by name: functions of it and of a generator."""
     conditional_augmentations: ClassVar[Mapping[str, ConditionalAugmentation]] = {}
     """Random changes that a vector describes, which the network is given, by name."""
+    plays: ClassVar[bool] = False
+    """Whether a player's actions may belong to each moment of its recordings, in tables beside them."""
     default_source: ClassVar[str | None] = None
     """Data that models of this modality are compared with where nothing is known of them."""
 

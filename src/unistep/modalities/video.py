@@ -49,6 +49,7 @@ class VideoModality(Modality):
     noun: ClassVar[str] = "video"
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
     options: ClassVar[type[SignalOptions]] = VideoOptions
+    plays: ClassVar[bool] = True
     previews: ClassVar[int] = 9
     example: ClassVar[str] = "samples.mp4"
     augmentations: ClassVar[Mapping[str, Callable[..., Any]]] = {"flip": flip}

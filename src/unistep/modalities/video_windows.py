@@ -85,7 +85,13 @@ def read_windows(path: Path, options: VideoOptions) -> Recording:
         return Recording(blocks=blocks, starts=places, slack=0, notes=losses.notes)
 
     return Recording(
-        blocks=_primed(whole(), total), starts=starts, slack=options.step // 2, notes=losses.notes, seek=some
+        blocks=_primed(whole(), total),
+        starts=starts,
+        slack=options.step // 2,
+        length=total,
+        moments=found.packets,
+        notes=losses.notes,
+        seek=some,
     )
 
 

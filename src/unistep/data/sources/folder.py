@@ -16,6 +16,7 @@ from unistep.data.sources.limits import evenly_spaced, shares
 from unistep.data.sources.listing import Entry, has_suffix, list_folder, with_captions, with_folder_labels
 from unistep.data.sources.metadata import METADATA
 from unistep.data.sources.paths import printable
+from unistep.data.sources.recorded_actions import FIELD, Played, played, with_actions
 from unistep.modalities.unusable import UnusableFileError
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Folder(LocalSource):
     Links are followed. With ``metadata.jsonl`` only the files that it lists are used; further files on a line, such as
     ``{"file_name": "colour/1.png", "source": "grey/1.png"}``, are reference signals: the condition ``source``. A
     ``text`` on a line (or several, as a list) says what the file shows, and so does, without the metadata, the first
-    line of ``cat.txt`` beside ``cat.png``: the condition ``text``.
+    line of ``cat.txt`` beside ``cat.png``: the condition ``text``. Of recorded play, ``race.csv`` beside ``race.mp4``,
+    or ``actions.csv`` beside the only video of a folder, has a row for each frame: the condition ``action``.
 
     Args:
         path: The folder.
@@ -139,6 +141,10 @@ class Folder(LocalSource):
     def _windows(self, entries: list[Entry], name: str, limit: int | None, options: Any) -> SourceManifest:
         """Windows over the whole of each recording; ``limit`` is one of windows, of which each file has its share."""
         modality: type[Modality] = registry.lookup("modality", name)
+        actions = played(self.path, entries, modality.suffixes) if modality.plays else None
+        if actions is not None:
+            tables = {table.name for table in actions.tables.values()}
+            entries = [entry for entry in entries if entry.name not in tables]
         counts = [1 if e.trouble else modality.count_windows(self.path / e.name, options) for e in entries]
         quotas = shares(counts, limit)
 
@@ -146,7 +152,8 @@ class Folder(LocalSource):
             for entry, quota in zip(entries, quotas, strict=True):
                 if quota:  # headers may say less than there is: without a limit all of it is taken
                     most = None if limit is None else quota
-                    yield self._item(entry, modality, partial(self._read_windows, entry, modality, options, most))
+                    read = partial(self._read_windows, entry, modality, options, most, actions)
+                    yield self._item(entry, modality, read)
 
         return SourceManifest(
             modality=name,
@@ -155,6 +162,7 @@ class Folder(LocalSource):
             items=items,
             parallel=False,
             windowed=True,
+            fields={} if actions is None else {FIELD: actions.field},
             files=sum(quota > 0 for quota in quotas),
         )
 
@@ -187,10 +195,15 @@ class Folder(LocalSource):
         except UnusableFileError as error:
             raise UnusableFileError(f"its {key} {printable(entry.name)}: {error}", recognised=True) from None
 
-    def _read_windows(self, entry: Entry, modality: type[Modality], options: Any, most: int | None) -> Recording:
+    def _read_windows(
+        self, entry: Entry, modality: type[Modality], options: Any, most: int | None, actions: Played | None
+    ) -> Recording:
         if entry.trouble:
             raise UnusableFileError(entry.trouble, recognised=False)
         found = modality.read_windows(self.path / entry.name, options)
+        if actions is not None and entry.name in actions.tables:
+            table = self.path / actions.tables[entry.name].name
+            found = with_actions(found, modality.item_shape(options)[1], table, actions.field)
         return found.only(tuple(found.starts[k] for k in evenly_spaced(len(found.starts), most)))
 
 
