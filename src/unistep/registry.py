@@ -18,7 +18,17 @@ from unistep.spelling import nearest
 T = TypeVar("T")
 
 Kind = Literal[
-    "network", "codec", "modality", "field", "objective", "source", "solver", "features", "recipe", "text_encoder"
+    "network",
+    "codec",
+    "modality",
+    "field",
+    "objective",
+    "source",
+    "solver",
+    "features",
+    "metrics",
+    "recipe",
+    "text_encoder",
 ]
 """The kinds of things that have names."""
 
@@ -107,6 +117,11 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "dinov2": "unistep.evaluation.foreign_features:dinov2",
         "torchscript": "unistep.evaluation.foreign_features:torchscript",
         "module": "unistep.evaluation.foreign_features:module",
+    },
+    "metrics": {
+        "notes": "unistep.evaluation.note_metrics:NoteMetrics",
+        "texts": "unistep.evaluation.text_metrics:TextMetrics",
+        "frames": "unistep.evaluation.frame_metrics:FrameMetrics",
     },
     "recipe": {
         "denoising": "unistep.recipes.consistency_methods:denoising",

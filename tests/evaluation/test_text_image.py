@@ -7,6 +7,7 @@ import torch
 
 from unistep.core.condition import TextField, Tokens
 from unistep.data import Dataset
+from unistep.evaluation.sample_metrics import Applied
 from unistep.evaluation.text_image import TextImageNetwork, found_among, load_text_image, save_text_image
 from unistep.evaluation.text_metrics import TextMetrics
 from unistep.modalities.image import ImageModality
@@ -28,6 +29,13 @@ def items(count: int = 24) -> Dataset:
     field = TextField(length=1, dim=6, encoder="minilm")
     return Dataset.from_tensors(
         x, modality=ImageModality(size=16, channels=3), fields={"text": field}, text=Tokens.whole(vectors)
+    )
+
+
+def applied(reference: Dataset, *fields: dict[str, object]) -> Applied:
+    """An evaluation of models with these conditions; of one with texts by default."""
+    return Applied(
+        reference=reference, test=None, fields=fields or [{"text": None}], features=[], given={}, num=24, seed=0
     )
 
 
@@ -106,19 +114,21 @@ def test_held_out_items_are_judged_by_their_own_texts():
 
 def test_metrics_apply_only_where_a_network_knows_such_items():
     data = items()
-    assert not TextMetrics.apply_to(data, None, [{"text": None}])  # its field names no network
+    assert TextMetrics.applied(applied(data)) is None  # its field names no network
     asked = replace(data.fields["text"], evaluator="emoji-text")
     x = torch.zeros(24, *SHAPE)
     small = Dataset.from_tensors(
         x, modality=data.modality, fields={"text": asked}, text=Tokens.whole(torch.zeros(24, 1, 6))
     )
-    assert not TextMetrics.apply_to(small, None, [{"text": None}])  # it knows images of 64 pixels
+    assert TextMetrics.applied(applied(small)) is None  # it knows images of 64 pixels
     wide = ImageModality(size=64, channels=3)
+    read = Tokens.whole(torch.randn(24, 1, 384, generator=torch.Generator().manual_seed(0)))
     large = Dataset.from_tensors(
-        torch.zeros(24, 3, 64, 64), modality=wide, fields={"text": asked}, text=Tokens.whole(torch.zeros(24, 1, 6))
+        torch.zeros(24, 3, 64, 64), modality=wide, fields={"text": replace(asked, dim=384)}, text=read
     )
-    assert TextMetrics.apply_to(large, None, [{"text": None}])
-    assert not TextMetrics.apply_to(large, None, [{"text": None}, {"label": None}])
+    assert TextMetrics.applied(applied(large)) is not None
+    assert TextMetrics.applied(applied(large, {"text": None}, {"label": None})) is None
+    assert TextMetrics.applied(replace(applied(large), given={"text": "a cat"})) is None
 
 
 def test_a_saved_network_is_the_same(tmp_path):

@@ -87,16 +87,15 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     require("eval", "unistep evaluate", ("torchmetrics", "sklearn", "scipy"))
     if plot is not None:
         require("eval", "--plot", ("matplotlib",))
+    from unistep import registry
     from unistep.cli.devices import choose_device
     from unistep.data import prepare
     from unistep.evaluation import evaluate, save_plot
     from unistep.evaluation.feature_loading import check_features
-    from unistep.evaluation.note_metrics import NoteMetrics
     from unistep.evaluation.progress import display
     from unistep.evaluation.roles import feature_roles, load_networks
-    from unistep.evaluation.sample_metrics import SampleMetrics
+    from unistep.evaluation.sample_metrics import Applied, SampleMetrics
     from unistep.evaluation.speech import SpeechMetrics
-    from unistep.evaluation.text_metrics import TextMetrics
     from unistep.hub.load import load
 
     for name in options.features:
@@ -115,12 +114,17 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
         features = load_networks(
             options.features or feature_roles(reference).evaluation, reference, bar=bar, device=device
         )
-    metrics: list[SampleMetrics] = []
-    if test is not None and not condition and NoteMetrics.apply_to(test, [model.config.fields for model in models]):
-        metrics.append(NoteMetrics(test, features, options.num, options.seed))
-    fields = [model.config.fields for model in models]
-    if not condition and TextMetrics.apply_to(reference, test, fields):
-        metrics.append(TextMetrics(reference, options.num, options.seed, test=test))
+    applied = Applied(
+        reference=reference,
+        test=test,
+        fields=[model.config.fields for model in models],
+        features=features,
+        given=condition,
+        num=options.num,
+        seed=options.seed,
+    )
+    found = (kind.applied(applied) for kind in registry.entries("metrics").values())
+    metrics: list[SampleMetrics] = [each for each in found if each is not None]
     if networks is not None:
         metrics.append(SpeechMetrics(reference, networks))
     report = evaluate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast, final
+from typing import TYPE_CHECKING, Self, cast, final
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from unistep.evaluation.note_features import NoteFeatures
 from unistep.evaluation.pitch import cents, note_pitch
 from unistep.evaluation.reference import extract
 from unistep.evaluation.reference import signals as signals_of
-from unistep.evaluation.sample_metrics import Group, MetricAccumulator, SampleMetrics
+from unistep.evaluation.sample_metrics import Applied, Group, MetricAccumulator, SampleMetrics
 from unistep.modalities.audio import AudioModality
 
 if TYPE_CHECKING:
@@ -88,11 +88,12 @@ class NoteMetrics(SampleMetrics):
         for i, key in enumerate(zip(*notes.condition.values(), strict=True)):
             self._alike[tuple(map(float, key))].append(i)
 
-    @staticmethod
-    def apply_to(test: Dataset, models: Sequence[Mapping[str, object]]) -> bool:
-        """Whether held-out data are notes, and models with these fields take every condition that is known of them."""
-        known = set(test.fields)
-        return {"instrument", "pitch", "velocity"} <= known and all(known == set(fields) for fields in models)
+    @classmethod
+    def applied(cls, given: Applied) -> Self | None:
+        """Where held-out data are notes, and all models take all that is known of them, none of which is given."""
+        known = set() if given.test is None or given.given else set(given.test.fields)
+        notes = {"instrument", "pitch", "velocity"} <= known and all(known == set(fields) for fields in given.fields)
+        return cls(given.test, given.features, given.num, given.seed) if notes and given.test is not None else None
 
     @property
     def meaning(self) -> str:

@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from unistep.data import Dataset
+    from unistep.evaluation.features import FeatureNetwork
+
 Group = Literal["samples", "test", "reference", "noise"]
 """What is measured: samples of a model, held-out data, the reference itself, or noise."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Applied:
+    """What is evaluated: by it metrics know whether they have something to say."""
+
+    reference: Dataset
+    """The real items."""
+    test: Dataset | None
+    """Held-out ones, where there are any."""
+    fields: Sequence[Mapping[str, object]]
+    """Conditions of each model."""
+    features: Sequence[FeatureNetwork]
+    """The feature networks of the evaluation."""
+    given: Mapping[str, Any]
+    """Conditions that all samples have."""
+    num: int
+    """Number of samples."""
+    seed: int
+    """Seed of what is drawn."""
 
 
 class MetricAccumulator(ABC):
@@ -25,7 +51,17 @@ class MetricAccumulator(ABC):
 
 
 class SampleMetrics(ABC):
-    """Metrics that an evaluation prints beside the Fréchet distance."""
+    """Metrics that an evaluation prints beside the Fréchet distance; those that it looks for itself are registered as
+    ``metrics``.
+    """
+
+    REGISTRY_KIND: ClassVar[str] = "metrics"
+
+    @classmethod
+    def applied(cls, given: Applied) -> Self | None:
+        """The metrics of an evaluation, or ``None`` where they say nothing of such signals or models."""
+        del given
+        return None
 
     @property
     @abstractmethod

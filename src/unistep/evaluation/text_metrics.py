@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, final
+from collections.abc import Mapping
+from typing import Any, Self, final
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unistep.core.condition import TextField, Tokens
 from unistep.data import Dataset
-from unistep.evaluation.sample_metrics import Group, MetricAccumulator, SampleMetrics
+from unistep.evaluation.sample_metrics import Applied, Group, MetricAccumulator, SampleMetrics
 from unistep.evaluation.text_image import TextImageNetwork, found_among, load_text_image, sentence
 
 CHOICES = 20
@@ -64,14 +64,20 @@ class TextMetrics(SampleMetrics):
             if len(texts) < CHOICES:
                 raise ValueError(f"choosing among {CHOICES} texts needs as many items, got {len(texts)}")
 
-    @staticmethod
-    def apply_to(reference: Dataset, test: Dataset | None, models: Sequence[Mapping[str, object]]) -> bool:
-        """Whether items have texts that a network of their shape can be asked about, and all models take them."""
-        field = text_field(reference)
-        if field is None or not field[1].evaluator or any(field[0] not in fields for fields in models):
-            return False
-        enough = all(len(items) >= CHOICES for items in (reference, test) if items is not None)
-        return enough and load_text_image(field[1].evaluator).shape == tuple(reference.modality.shape)
+    @classmethod
+    def applied(cls, given: Applied) -> Self | None:
+        """Where items have texts that a network of their shape can be asked about, all models take them, and no
+        condition is given.
+        """
+        reference, field = given.reference, None if given.given else text_field(given.reference)
+        if field is None or not field[1].evaluator or any(field[0] not in fields for fields in given.fields):
+            return None
+        if any(len(items) < CHOICES for items in (reference, given.test) if items is not None):
+            return None
+        network = load_text_image(field[1].evaluator)
+        if network.shape != tuple(reference.modality.shape):
+            return None
+        return cls(reference, given.num, given.seed, network, test=given.test)
 
     @property
     def meaning(self) -> str:

@@ -83,6 +83,20 @@ class Modality(ABC):
         """Values per second along the last axis; ``None`` for a kind of signal without time."""
         return None if self.seconds is None else round(self.shape[-1] / self.seconds)
 
+    @property
+    def still(self) -> Modality | None:
+        """What one moment of such a signal is, where that is a signal, as the image of a video; else ``None``."""
+        return None
+
+    def stills(self, x: Tensor) -> Tensor:
+        """The moments of signals, ``[b, *shape]`` to ``[b, moments, *still.shape]``.
+
+        Raises:
+            ValueError: If one moment is no signal itself.
+        """
+        del x
+        raise ValueError(f"one moment of {self.noun}s is no signal itself")
+
     def part(self, shape: tuple[int, ...]) -> Modality:
         """The same kind of signal in the shape of a part of it, such as one chunk of a stream.
 

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from unistep.codecs.identity import IdentityConfig
 from unistep.modalities.base import Decoded, Modality
+from unistep.modalities.feature_map import MomentsAsChannels
 from unistep.modalities.feature_roles import FeatureRoles
+from unistep.modalities.image import ImageModality
 from unistep.modalities.recording import Recording
 from unistep.modalities.signal_options import SignalOptions
 from unistep.modalities.video_geometry import FrameSize
@@ -84,6 +86,15 @@ class VideoModality(Modality):
     def rate(self) -> None:
         """The last axis of a clip is not time."""
         return None
+
+    @property
+    def still(self) -> ImageModality:
+        """One frame."""
+        return ImageModality(size=self.size, channels=self.channels)
+
+    def stills(self, x: Float[Tensor, "b c frames h w"]) -> Float[Tensor, "b frames c h w"]:
+        """The frames."""
+        return x.transpose(1, 2)
 
     def part(self, shape: tuple[int, ...]) -> VideoModality:
         """Clips of another length."""
@@ -311,8 +322,12 @@ class VideoModality(Modality):
         """A network sees the pixels."""
         return IdentityConfig()
 
+    def feature_map(self) -> MomentsAsChannels:
+        """All frames at once at each place, so that features tell how things move."""
+        return MomentsAsChannels()
+
     def feature_roles(self) -> FeatureRoles:
-        """Random convolutions over the frames, one below the other, select; those of another seed report."""
+        """Random convolutions over space and time select; those of another seed report."""
         return FeatureRoles(selection="random-convolutions:1", reporting=("vicreg", "random-convolutions:2"))
 
     def random_view(self, x: Tensor, generator: torch.Generator) -> Tensor:
