@@ -262,8 +262,7 @@ class Generator:
         Args:
             steps: Sampling steps for each chunk; the model's default without.
             solver: As in :meth:`sample`.
-            guidance: As in :meth:`sample`, for a denoiser; of a model that declares the field ``guidance`` it is a
-                condition of each step.
+            guidance: As in :meth:`sample`, of a denoiser; where it is a field of the model, each step is given it.
 
         Raises:
             ValueError: For a model that does not stream, or a mistake as in :meth:`sample`.
@@ -306,9 +305,9 @@ class Generator:
         fields = self.config.fields
         varying = {name: one for name, one in given.items() if name not in fields or not fields[name].is_one(one)}
         schedules = {name: found for name, one in varying.items() if (found := resolve_schedule(one)) is not None}
-        parse_condition(self.config.fields, dict.fromkeys(schedules, ()), 0)  # are there such fields?
+        parse_condition(fields, dict.fromkeys(schedules, ()), 0)  # are there such fields?
         constant = {name: one for name, one in given.items() if name not in schedules}
-        parsed = parse_condition(self.config.fields, constant, 1, self.modality.load)
+        parsed = parse_condition(fields, constant, 1, self.modality.load)
         before = None if past is None else past[None]
         return (chunk[0] for chunk in session.chunks([int(seed)], parsed, schedules, before))
 
@@ -316,11 +315,10 @@ class Generator:
         context = self.config.context
         if context is None:
             raise ValueError(f"{self.name} makes samples by themselves, no stream; phrases does")
-        held = Watch(1) if watch is None else watch
 
         def draw(noise: Tensor, condition: Condition, items: ItemGenerators) -> Tensor:
             with autocast(self.precision, self.device):
-                return held.last_of(self._trace(noise, plan, condition, items))
+                return (watch or Watch(1)).last_of(self._trace(noise, plan, condition, items))
 
         return StreamSession(
             codec=self.codec,
