@@ -24,6 +24,7 @@ Kind = Literal[
     "field",
     "objective",
     "source",
+    "game",
     "solver",
     "features",
     "metrics",
@@ -95,6 +96,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "spoken-digits": "unistep.data.sources.spoken_digits:SpokenDigits",
         "racing": "unistep.data.sources.racing:Racing",
     },
+    "game": {"racing": "unistep.data.games:Racing"},
     "text_encoder": {"minilm": "unistep.text.minilm:MiniLM"},
     "solver": {
         "euler": "unistep.core.solvers:Euler",

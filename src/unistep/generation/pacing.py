@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 KEPT = 4096
 """Chunks whose times are remembered: a stream may last for days."""
@@ -82,7 +83,7 @@ class Deadlines:
 
     def took(self, share: float) -> float:
         """Seconds within which that share of the last chunks was made; 0.5 is the median."""
-        return sorted(self._took)[round(share * (len(self._took) - 1))] if self._took else 0.0
+        return quantile(self._took, share)
 
     def __str__(self) -> str:
         if not self.chunks:
@@ -92,3 +93,42 @@ class Deadlines:
             f"{1e3 * self.took(0.5):.0f} ms (p95 {1e3 * self.took(0.95):.0f} ms), real-time factor {self.factor:.3f}"
         )
         return f"{line}, {self.dropped} of {self.chunks} deadlines dropped" if self.paced else line
+
+
+class Ticks:
+    """When the next frame of what a player steers may begin: one a tick, never early, and none is made up for.
+
+    Args:
+        seconds: From one tick to the next.
+        clock: Seconds, from any beginning.
+    """
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds, self._clock = seconds, clock
+        self._next = -math.inf
+
+    def wait(self, wait: Callable[[float], None]) -> None:
+        """Wait for the next tick; where it is over already, the ticks go on from now.
+
+        Args:
+            wait: Lets so many seconds go by, or fewer; called at least once, if only to note what happened meanwhile.
+        """
+        self._next = max(self._next, self._clock())
+        left = self._next - self._clock()
+        while True:
+            wait(max(left, 0.0))
+            left = self._next - self._clock()
+            if left <= 0:
+                break
+        self._next += self.seconds
+
+    @property
+    def late(self) -> bool:
+        """Whether the tick after the last one is over."""
+        return self._clock() > self._next
+
+
+def quantile(values: Iterable[float], share: float) -> float:
+    """The value that a share of all does not exceed, 0.5 being the median; 0 where there is none."""
+    found = sorted(values)
+    return found[round(share * (len(found) - 1))] if found else 0.0

@@ -1,0 +1,100 @@
+"""Games that data comes from, for models of them to be played beside."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unistep import registry
+from unistep.core.action_fields import ActionField
+from unistep.modalities.base import Modality
+from unistep.modalities.video import VideoModality
+
+
+class Game(ABC):
+    """A game whose frames are like those of a model; a class is registered as a ``game`` under its source's name.
+
+    Args:
+        modality: Size, colours and frame rate of the model.
+        seed: Decides all that chance decides in it.
+    """
+
+    spec: ActionField
+    """Its actions."""
+
+    @abstractmethod
+    def __init__(self, modality: Modality, seed: int) -> None: ...
+
+    @abstractmethod
+    def reset(self) -> Float[Tensor, "c one h w"]:
+        """Begin again; the first frame, a clip of one with values in [-1, 1]."""
+
+    @abstractmethod
+    def step(self, action: Tensor) -> Float[Tensor, "c one h w"]:
+        """The next frame, to which an action ``[size]`` leads."""
+
+
+def open_game(data: str, modality: Modality, spec: ActionField, *, seed: int = 0) -> Game:
+    """The game that a model's data comes from.
+
+    Args:
+        data: The data, as a model's provenance names it, such as ``racing:train``.
+        modality: What the model makes.
+        spec: The actions that it takes.
+        seed: Decides all that chance decides in it.
+
+    Raises:
+        ValueError: If there is none, or it is another one than the model is of.
+    """
+    name = data.partition(":")[0]
+    if name not in registry.names("game"):
+        known = ", ".join(registry.names("game"))
+        raise ValueError(f"there is no game beside data {data or 'of an unknown kind'!r}; there is one for {known}")
+    kind: type[Game] = registry.lookup("game", name)
+    game = kind(modality, seed)
+    if not game.spec.agrees(spec):
+        raise ValueError(f"{name} is played with {game.spec.choices}, the model with {spec.choices}")
+    return game
+
+
+class Racing(Game):
+    """A car on a track of its own, as the data ``racing`` has it.
+
+    Raises:
+        ValueError: If it is not installed, or cannot have such frames.
+    """
+
+    def __init__(self, modality: Modality, seed: int) -> None:
+        from unistep.data.sources.racing import FIELDS
+        from unistep.data.sources.racing_game import GAME_RATE, PICTURE, RATE, SIZE, RacingGame
+
+        self._modality = VideoModality.expect(modality, "races")
+        _, _, height, width = self._modality.shape
+        held = GAME_RATE / self._modality.fps
+        if height != width or width > PICTURE or not held.is_integer():
+            raise ValueError(
+                f"racing has squares of up to {PICTURE} pixels at {GAME_RATE} frames per second or a part of it, as "
+                f"{SIZE} pixels at {RATE}; the model has {self._modality.described}"
+            )
+        spec = FIELDS["action"]
+        assert isinstance(spec, ActionField)
+        self.spec = spec
+        self._game = RacingGame(seed, size=width, held=int(held))
+
+    def reset(self) -> Float[Tensor, "c one h w"]:
+        """The same track from its start, where the car stands."""
+        return self._clip(self._game.reset())
+
+    def step(self, action: Tensor) -> Float[Tensor, "c one h w"]:
+        """The next frame."""
+        return self._clip(self._game.step(action.tolist()))
+
+    def _clip(self, pixels: object) -> Tensor:
+        frame = torch.as_tensor(pixels).permute(2, 0, 1)[:, None]
+        if self._modality.channels == 1:
+            weights = torch.tensor([19595, 38470, 7471]).view(3, 1, 1, 1)
+            frame = (((frame.long() * weights).sum(0, keepdim=True) + 0x8000) >> 16).to(torch.uint8)  # as Pillow's
+        return self._modality.to_signal(frame)
