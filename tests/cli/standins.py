@@ -104,17 +104,22 @@ def save_instrument(folder: Path, kind: Literal["consistency", "denoiser"] = "co
     return folder
 
 
-def save_world(folder: Path) -> Path:
+STEERED = ActionField(
+    names=("steer", "gas"), low=(-1, 0), high=(1, 1), presets={"left": (-1, 0), "right": (1, 0), "gas": (0, 1)}
+)
+"""A player's action."""
+
+
+def save_world(folder: Path, spec: ActionField = STEERED) -> Path:
     """A model of the next frame of a drive, 16 x 16 pixels and 25 a second, from a player's action; random weights."""
     torch.manual_seed(1)
-    presets = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "gas": (0.0, 1.0)}
     config = ModelConfig(
         kind="consistency",
         network=UNetConfig(dims=2, patch=4, widths=(8,), blocks=(1,), middle_blocks=1, head_dim=8, embedding_dim=16),
         modality=VideoModality(size=16, channels=3, frames=4, fps=25),
         codec=NextFrameConfig(history=2),
         context=Context(frames=2),
-        fields={"action": ActionField(names=("steer", "gas"), low=(-1, 0), high=(1, 1), presets=presets)},
+        fields={"action": spec},
         provenance={"recipe": "none: random weights", "data": "racing"},
     ).fitted()
     net = config.build().net

@@ -96,7 +96,7 @@ def test_each_frame_has_the_newest_action_and_comes_at_its_tick(clock):
     assert [number for _, number, _ in screen.shown] == [0, 1, 2, 3, 4]
     actions = [action for _, action in world.done[1:]]
     assert actions == [[0, 0, 0], [0, 1, 0], [-1, 1, 0], [0, 1, 0], [0, 0, 0]]
-    assert [line.rpartition(", ")[2] for _, _, line in screen.shown] == ["none", "gas", "left+gas", "gas", "none"]
+    assert [line.split()[0] for _, _, line in screen.shown] == ["none", "gas", "left+gas", "gas", "none"]
     assert (play.frames, play.missed) == (5, 0)
     assert play.took(0.5) == pytest.approx(0.01)
     # From each change to the frame after it: 0.05 -> 0.12, 0.17 -> 0.22, 0.35 -> 0.42.

@@ -21,6 +21,7 @@ VERBS = {
     "demo": "see what Unistep can do, in minutes, on this computer",
     "sample": "draw samples from a model",
     "stream": "generate audio or video continuously, to a pipe or a file",
+    "play": "play a world model, in real time",
     "train": "train a model by a recipe, on known data or on yours",
     "evaluate": "compare a model with real data",
     "convert": "write a model as a folder of its own, a LoRA merged into its base",

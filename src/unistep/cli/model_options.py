@@ -70,8 +70,9 @@ def model_word(arguments: Sequence[str], kind: type[Any]) -> str | None:
     Args:
         arguments: The words after the verb.
         kind: The command's options; a tuple takes all words up to the next option, but leaves the last word of the
-            command to a model that has not come yet; any other option takes one.
+            command to a model that has not come yet; a truth value takes none, any other option one.
     """
+    flags = {f"--{option.name.replace('_', '-')}" for option in fields(kind) if option.type in (bool, "bool")}
     many = {f"--{option.name.replace('_', '-')}" for option in fields(kind) if str(option.type).startswith("tuple[")}
     left = list(arguments)
     while left:
@@ -80,7 +81,7 @@ def model_word(arguments: Sequence[str], kind: type[Any]) -> str | None:
             continue
         if not word.startswith("-"):
             return word
-        if "=" in word:
+        if "=" in word or word.replace("_", "-") in flags:
             continue
         if word.replace("_", "-") in many:
             while left and not FLAG.fullmatch(left[0].partition("=")[0]):

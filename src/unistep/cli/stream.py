@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from unistep.cli.delivery import deliver
 from unistep.cli.errors import INTERRUPTED
 from unistep.cli.model_options import parse_model_options
 from unistep.cli.outputs import check_file
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unistep.generation.model_config import ModelConfig
-    from unistep.modalities.stream_output import StreamOutput
 
 PIPE = "-"
 """Standard output, as ``--out`` has it."""
@@ -127,72 +124,7 @@ def _play(options: Any, path: Path | None, condition: dict[str, Any], past: Tens
     paced = options.pace == "real-time" or (options.pace is None and path is None)
     output = generator.modality.stream_output
     deadlines = Deadlines(length, paced=paced, begun=began, content=output.content)
-    show, interrupted = _Health(deadlines), False
-    try:
-        with _sink(path, output) as put, _polite_kill():
-            try:
-                for chunk in chunks:
-                    deadlines.made()
-                    put(chunk)
-                    deadlines.handed()
-                    show()
-            except KeyboardInterrupt:
-                if deadlines.chunks == 0:
-                    raise  # there is nothing to put in the place of what was there
-                interrupted = True  # the file is finished all the same
-    finally:
-        show.last(time.perf_counter() - began)
+    interrupted = deliver(chunks, path, output, deadlines)
     if path is not None:
         print(f"written to {path}")
     return INTERRUPTED if interrupted else 0
-
-
-class _Health:
-    """A line on standard error: live where that is a terminal, once at the end where not."""
-
-    def __init__(self, deadlines: Deadlines) -> None:
-        self._deadlines, self._live, self._shown = deadlines, sys.stderr.isatty(), 0.0
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        if self._live and now - self._shown > 1:
-            self._shown = now
-            print(f"\r{self._deadlines}\033[K", end="", file=sys.stderr, flush=True)
-
-    def last(self, elapsed: float) -> None:
-        begin = "\r\033[K" if self._live else ""
-        known = self._deadlines
-        first = f", first {known.content} after {known.first:.2f} s" if known.chunks else ""
-        print(f"{begin}{self._deadlines}; {elapsed:.1f} s in all{first}", file=sys.stderr)
-
-
-@contextmanager
-def _sink(path: Path | None, output: StreamOutput) -> Iterator[Callable[[Tensor], object]]:
-    """Where chunks go; a file takes its place when the block ends, and is whole then."""
-    if path is not None:
-        with output.open_file(path) as put:
-            yield put
-        return
-    pipe = sys.stdout.buffer
-
-    def hand_on(chunk: Tensor) -> None:
-        try:
-            pipe.write(output.to_bytes(chunk))
-            pipe.flush()
-        except OSError as error:  # with a name; one of a reader that left stays a BrokenPipeError
-            raise OSError(error.errno, error.strerror, "standard output") from None
-
-    yield hand_on
-
-
-@contextmanager
-def _polite_kill() -> Iterator[None]:
-    """For the block, a polite kill ends the stream as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals
-        return
-    held = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, held)

@@ -56,7 +56,8 @@ def open_game(data: str, modality: Modality, spec: ActionField, *, seed: int = 0
     kind: type[Game] = registry.lookup("game", name)
     game = kind(modality, seed)
     if not game.spec.agrees(spec):
-        raise ValueError(f"{name} is played with {game.spec.choices}, the model with {spec.choices}")
+        theirs, ours = (", ".join(each.names) for each in (game.spec, spec))
+        raise ValueError(f"the controls of {name} are {theirs}, with other ranges or names than the model's {ours}")
     return game
 
 

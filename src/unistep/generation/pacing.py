@@ -72,6 +72,11 @@ class Deadlines:
         self._asked = self._clock()
 
     @property
+    def elapsed(self) -> float:
+        """Seconds since whoever plays it began to wait."""
+        return self._clock() - self._begun
+
+    @property
     def played(self) -> float:
         """Seconds of the stream that were handed on."""
         return self.chunks * self.seconds

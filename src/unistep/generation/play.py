@@ -191,8 +191,8 @@ class RealTimePlay:
             self._took.append(self._clock() - begun)
             picture = self._pictures(frame)[0]
             if begun - lined >= LINE_EVERY:
-                line, lined = f"{self.rate:4.1f} fps, {self._figures((0.95,))}", begun
-            self._screen.show(picture, f"{line}, {given.text}")
+                line, lined = f"{self.rate:.1f} fps, {self._figures((0.95,))}", begun
+            self._screen.show(picture, f"{given.text:<11} {line}")
             shown = self._clock()
             self._shown.append(shown)
             self.frames += 1
