@@ -179,6 +179,13 @@ def test_keys_are_bound_by_the_names_of_presets():
         **{"left": "left", "right": "right", "up": "gas", "down": "brake"}
     }
     assert (bound["a"], bound["d"], bound["w"], bound["s"], bound["1"]) == ("left", "right", "gas", "brake", "horn")
+    table = ActionField(
+        names=("steer", "gas"),
+        low=(-1, 0),
+        high=(1, 1),
+        presets={"steer": (1, 0), "steer-back": (-1, 0), "gas": (0, 1)},
+    )
+    assert [key_bindings(table)[key] for key in ("left", "d", "up")] == ["steer-back", "steer", "gas"]
     with pytest.raises(ValueError, match="have no names that keys could stand for"):
         key_bindings(ActionField(names=("x",), low=(0,), high=(1,)))
     with pytest.raises(ValueError, match="hold must be a number of seconds above 0, got 0"):

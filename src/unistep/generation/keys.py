@@ -46,6 +46,8 @@ class Input:
 def key_bindings(spec: ActionField) -> dict[str, str]:
     """The preset that each key stands for: arrows and the letters w, a, s and d by name, digits for all others.
 
+    Where no name says left and right, or up and down, a control that goes both ways does: ``NAME-back`` and ``NAME``.
+
     Args:
         spec: The actions.
 
@@ -57,6 +59,11 @@ def key_bindings(spec: ActionField) -> dict[str, str]:
     arrows = {
         key: found for key, names in _WANTED.items() if (found := next((n for n in names if n in spec.presets), None))
     }
+    both = [name for name in spec.presets if f"{name}-back" in spec.presets]
+    for back, forth in (("left", "right"), ("down", "up")):
+        if both and not {back, forth} & arrows.keys():
+            name = both.pop(0)
+            arrows |= {back: f"{name}-back", forth: name}
     letters = {letter: arrows[key] for letter, key in _LETTERS.items() if key in arrows}
     others = [name for name in spec.presets if name not in arrows.values()]
     return {**arrows, **letters, **{str(i): name for i, name in enumerate(others[:9], start=1)}}
