@@ -15,8 +15,8 @@ from unistep.cli.extras import require
 from unistep.cli.outputs import check_file, check_folder
 from unistep.cli.parse import parse
 
-AUDIO = "audio"
-"""The word after which the demo is one of sounds."""
+AUDIO, VIDEO = "audio", "video"
+"""The words after which the demo is one of sounds or of videos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,29 @@ class AudioDemoOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VideoDemoOptions:
+    """Draw clips in one network call each, and let a driver that sees the picture alone drive in a world model."""
+
+    clips: str = "moving-fashion"
+    """The model of clips: a name from `unistep models`, the folder of a run or of a model, or owner/name on the hub."""
+    world: str = "racing"
+    """The world model, of a race track seen from above."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo-video")
+    """Folder for clips.mp4 and drive.mp4."""
+    seconds: float = 12
+    """Length of the drive."""
+    seed: int = 0
+    """Seed of the first clip and of the drive."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoOptions:
     """Images of texts, a one-step model beside its teacher, a student trained in two minutes, all on one page.
 
-    unistep demo audio plays a one-step instrument instead: unistep demo audio --help.
+    unistep demo audio plays a one-step instrument instead, unistep demo video draws clips and drives on a race track;
+    --help after either says how.
     """
 
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo")
@@ -58,6 +77,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the demo; the exit code is 130 where it was interrupted."""
     if arguments and arguments[0] == AUDIO:
         return _play(parse(AudioDemoOptions, f"demo {AUDIO}", arguments[1:]))
+    if arguments and arguments[0] == VIDEO:
+        return _film(parse(VideoDemoOptions, f"demo {VIDEO}", arguments[1:]))
     words = [word for word in arguments if word != "--no-open"]  # the default, spelled out
     options = parse(DemoOptions, "demo", words)
     check_folder(options.out)
@@ -115,4 +136,39 @@ def _play(options: AudioDemoOptions) -> int:
         f"factor {factor:.3f}"
     )
     print(f"written to {options.out} and {options.out.with_suffix('.png')}")
+    return 0
+
+
+def _film(options: VideoDemoOptions) -> int:
+    """The demo of videos."""
+    if not 0 < options.seconds <= 3600:
+        raise ValueError(f"--seconds must be above 0, at most 3600, got {options.seconds:g}")
+    check_folder(options.out)
+    require("video", "unistep demo video", ("av",))
+    from unistep.cli.devices import choose_device
+    from unistep.data.sources.racing_sight import drive_by_sight
+    from unistep.demo.moving import draw_clips, drive
+    from unistep.evaluation.hardware import hardware
+    from unistep.hub.load import load
+
+    device = choose_device(options.device)
+    clips, world = load(options.clips, device=device), load(options.world, device=device)
+    frame = world.config.chunk.seconds
+    options.out.mkdir(parents=True, exist_ok=True)
+    drawn = draw_clips(clips, 9, options.seed)
+    clips.save(drawn.frames, options.out / "clips.mp4")
+    calls = clips.network_calls()
+    print(
+        f"9 clips of {clips.modality.described}: {1e3 * drawn.latency(0.5):.0f} ms each, in {calls} network "
+        f"call{'' if calls == 1 else 's'}"
+    )
+    driven = drive(world, drive_by_sight, max(1, round(options.seconds / (frame or 1))), options.seed)
+    world.save(driven.frames, options.out / "drive.mp4")
+    usual, slow = (1e3 * driven.latency(share) for share in (0.5, 0.95))
+    print(
+        f"{driven.frames.shape[2]} frames of a drive: {usual:.0f} ms each, 95 % of them at most {slow:.0f} ms, on "
+        f"{hardware(world.device)}"
+    )
+    print(f"written to {options.out / 'clips.mp4'} and {options.out / 'drive.mp4'}")
+    print(f"to drive yourself: unistep play {options.world}")
     return 0
