@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from unistep.core.time_search import search_times
+from unistep.data import DataConfig, Dataset, prepare
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.quick import quick_fd
 from unistep.files import write_text
@@ -24,7 +25,7 @@ def best_times(
     generator: Generator,
     steps: int,
     *,
-    data: str = "fashion-mnist",
+    data: str | DataConfig | Dataset = "fashion-mnist",
     selection_features: str | FeatureNetwork | None = None,
     num: int = 2000,
     seed: int = 1_000_000,
@@ -36,7 +37,8 @@ def best_times(
     Args:
         generator: A one-step model.
         steps: Number of steps, at least 2; times of fewer steps that the model has already are kept.
-        data: Data to compare with.
+        data: Data to compare with, by name, as a configuration or a data set. Samples have the conditions of its items,
+            spread evenly over it, so that a model of texts is asked for what the data shows.
         selection_features: The feature network that selects the times, as :func:`load_features` takes it; without, the
             one that selects models of such data. It is not to report them.
         num: Samples for each distance; always of the same seeds, so that the candidates differ in their times only.
@@ -60,9 +62,14 @@ def best_times(
         found = {**config.times, str(len(times)): times}
         return Generator(generator.map, replace(config, times=found), generator.name, generator.codec)
 
+    source = DataConfig(source=data) if isinstance(data, str) else data
+    reference = prepare(source) if isinstance(source, DataConfig) else source
+    items = reference.conditions([i * len(reference) // num for i in range(num)])
+    condition = {name: value for name, value in items.items() if name in config.fields}
+
     def score(times: tuple[float, ...]) -> float:
-        x = with_times(times).sample(num, steps=len(times), seed=seed)
-        return quick_fd(x, data, features=selection_features)
+        x = with_times(times).sample(num, steps=len(times), seed=seed, **condition)  # type: ignore[arg-type]
+        return quick_fd(x, reference, features=selection_features)
 
     known = max((t for n, t in config.times.items() if int(n) < steps), key=len, default=(config.path.t_max,))
     times = search_times(
