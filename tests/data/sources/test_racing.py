@@ -17,8 +17,9 @@ from unistep.data.sources import racing_game
 from unistep.data.sources.racing import DRIVES, LENGTH, Racing, seed_of
 from unistep.data.sources.racing_drivers import KEYS, MixedDriver, RandomDriver, ScriptedDriver, pressed
 from unistep.data.sources.racing_drives import Drive
-from unistep.data.sources.racing_game import RacingGame, shrink
+from unistep.data.sources.racing_game import RacingGame
 from unistep.data.sources.racing_sight import drive_by_sight, read_instruments
+from unistep.data.sources.shrinking import shrink
 
 INSTALLED = all(importlib.util.find_spec(name) for name in ("gymnasium", "Box2D", "pygame"))
 needs_game = pytest.mark.skipif(not INSTALLED, reason="the game needs Gymnasium: pip install 'unistep[racing]'")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
-
-import numpy as np
 
 from unistep.core.action_fields import ActionField
 from unistep.core.condition import AnyField
 from unistep.core.seeding import derived_seed
 from unistep.data.options import DataConfig
-from unistep.data.sources.base import Item, Source, SourceManifest
-from unistep.data.sources.limits import evenly_spaced
+from unistep.data.sources.base import Source, SourceManifest
+from unistep.data.sources.plays import Part, windows_of
 from unistep.data.sources.racing_drivers import KEYS
-from unistep.data.sources.racing_drives import DRIVERS, Drive, record_apart
+from unistep.data.sources.racing_drives import DRIVERS, Drive, record_drive
 from unistep.data.sources.racing_game import GAME_RATE, PICTURE, RATE, SIZE, game_version
-from unistep.modalities.recording import Recording
+from unistep.data.sources.recording_apart import Played
 from unistep.modalities.video_options import FRAMES, VideoOptions
 from unistep.spelling import nearest_hint
 
@@ -118,39 +114,28 @@ class Racing(Source):
             raise ValueError(f"racing has frames of at most {PICTURE} pixels, got size {side}; try {SIZE}")
         if options.length > LENGTH:
             raise ValueError(f"racing has drives of {LENGTH} frames, got clips of {options.length}; try {FRAMES}")
-        starts = range(0, LENGTH - options.length + 1, options.step)
-        numbers = self._numbers()
-        chosen = frozenset(evenly_spaced(len(numbers) * len(starts), config.limit))
 
-        def items() -> Iterator[Item]:
-            for i, number in enumerate(numbers):
-                wanted = [start for k, start in enumerate(starts) if i * len(starts) + k in chosen]
-                if wanted:
-                    drive = Drive(
-                        driver=_TURNS[number % len(_TURNS)],
-                        seed=seed_of(self.split, number),
-                        first=wanted[0],
-                        frames=wanted[-1] + options.length - wanted[0],
-                        size=side,
-                        held=int(held),
-                    )
-                    begin = tuple(start - wanted[0] for start in wanted)
-                    read = partial(_read, drive, begin, options.length, options.channels or 3)
-                    yield Item(name=f"{drive.driver} {number}", label=None, read=read)
+        def record(part: Part) -> Played:
+            driver, seed = _driver(part.number), seed_of(self.split, part.number)
+            return record_drive(
+                Drive(driver=driver, seed=seed, first=part.first, frames=part.frames, size=side, held=int(held))
+            )
 
-        return SourceManifest(
-            modality="video",
-            count=len(chosen),
-            shape=(options.channels or 3, options.length, side, side),
-            items=items,
-            windowed=True,
+        return windows_of(
+            self._numbers(),
+            LENGTH,
+            options=options,
+            side=side,
+            limit=config.limit,
+            name=lambda number: f"{_driver(number)} {number}",
+            record=record,
             fields=FIELDS,
             licence=LICENCE,
         )
 
     def _numbers(self) -> list[int]:
         every = range(DRIVES[self.split])
-        return [number for number in every if self.driver in (None, _TURNS[number % len(_TURNS)])]
+        return [number for number in every if self.driver in (None, _driver(number))]
 
 
 def seed_of(split: str, number: int) -> int:
@@ -158,10 +143,5 @@ def seed_of(split: str, number: int) -> int:
     return derived_seed("racing", split, number) // 2 * 2 + list(DRIVES).index(split)
 
 
-def _read(drive: Drive, starts: tuple[int, ...], length: int, channels: int) -> Recording:
-    frames, actions = record_apart(drive)
-    if channels == 1:
-        red, green, blue = frames.astype(np.uint32).swapaxes(0, 1)
-        frames = ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)[:, None]  # as Pillow's
-    conditions = tuple({"action": actions[start : start + length]} for start in starts)
-    return Recording(blocks=iter([frames]), starts=starts, conditions=conditions)
+def _driver(number: int) -> str:
+    return _TURNS[number % len(_TURNS)]

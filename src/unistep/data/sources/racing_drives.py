@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from unistep.data.sources.racing_drivers import Driver, MixedDriver, RandomDriver, ScriptedDriver
 from unistep.data.sources.racing_game import RacingGame
+from unistep.data.sources.recording_apart import Played, record_apart, write_recorded
 
 DRIVERS: dict[str, Callable[[np.random.Generator], Driver]] = {
     "scripted": lambda generator: ScriptedDriver(generator, keys=generator.random() < 2 / 3),
@@ -41,7 +36,7 @@ class Drive:
     held: int
     """Steps of the game from one frame to the next."""
 
-    def record(self) -> tuple[np.ndarray, np.ndarray]:
+    def record(self) -> Played:
         """Drive it.
 
         Returns:
@@ -66,33 +61,14 @@ class Drive:
         return frames, actions
 
 
-def record_apart(drive: Drive) -> tuple[np.ndarray, np.ndarray]:
-    """The same as :meth:`Drive.record`, by another process, since the game holds the interpreter's lock.
-
-    Several threads may call this at once. The process starts from its module, not from the program that runs, so
-    that no program needs a guard against being started again.
+def record_drive(drive: Drive) -> Played:
+    """The same as :meth:`Drive.record`, by a process of its own.
 
     Raises:
         ValueError: If the process fails; says how.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        to = Path(folder) / "drive.npz"
-        command = [sys.executable, "-m", __name__, json.dumps(asdict(drive)), str(to)]
-        paths = os.pathsep.join(path for path in sys.path if path)
-        done = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
-        )
-        if done.returncode or not to.is_file():
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ValueError(f"a drive of racing could not be recorded ({last})")
-        with np.load(to) as found:
-            return found["frames"], found["actions"]
-
-
-def _main(written: str, to: str) -> None:
-    frames, actions = Drive(**json.loads(written)).record()
-    np.savez(to, frames=frames, actions=actions)
+    return record_apart(__name__, asdict(drive), "a drive of racing")
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    write_recorded(lambda settings: Drive(**settings).record())
