@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -52,6 +54,7 @@ class Terminal:
         return termios.tcgetattr(self.inner)
 
     def _read(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")()
         while True:
             try:
                 sent = os.read(self.outer, 65_536)
@@ -59,7 +62,7 @@ class Terminal:
                 return
             if not sent:
                 return
-            self.received += sent.decode(errors="replace")
+            self.received += decoder.decode(sent)
 
     def until(self, condition: Callable[[str], bool], seconds: float = 30.0) -> str:
         """Wait for what a program sends."""
@@ -313,6 +316,37 @@ def test_pictures_fit_the_terminal_and_only_changes_are_drawn():
     some = np.array([[[0, 0, 0], [255, 0, 0]], [[128, 128, 128], [255, 255, 255]]], np.uint8)
     assert cells_of(some, "256")[..., 0].tolist() == [[[16, 244], [196, 231]]]
     assert "\033[38;5;16;48;5;244m" in drawn(cells_of(some, "256"), None)
+
+
+def emulated(text: str, rows: int, columns: int) -> np.ndarray:
+    """The pixels that a terminal of so many rows shows after a text of half blocks in all colours."""
+    shown = np.zeros((2 * rows, columns, 3), np.uint8)
+    row = column = 0
+    upper = lower = (0, 0, 0)
+    for y, x, colours, block in re.findall(r"\033\[(\d+);(\d+)H|\033\[([\d;]+)m|(▀)", text):
+        if y:
+            row, column = int(y) - 1, int(x) - 1
+        elif colours:
+            numbers = [int(number) for number in colours.split(";")]
+            assert (numbers[:2], numbers[5:7]) == ([38, 2], [48, 2])
+            upper, lower = tuple(numbers[2:5]), tuple(numbers[7:])
+        elif block:
+            shown[2 * row, column], shown[2 * row + 1, column] = upper, lower
+            column += 1
+    return shown
+
+
+def test_changes_leave_the_newest_picture_on_the_screen():
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (12, 10, 3), np.uint8)
+    text, before = "", None
+    for _ in range(6):
+        picture = np.where(random.random((12, 10, 1)) < 0.1, random.integers(0, 256, (12, 10, 3), np.uint8), picture)
+        cells = cells_of(picture, "true")
+        text += drawn(cells, before, top=2, left=4)
+        before = cells
+    assert np.array_equal(emulated(text, 7, 13)[2:, 3:], picture)
+    assert text.count("▀") < 6 * 60
 
 
 def test_a_script_is_written_to_a_file(run, world):

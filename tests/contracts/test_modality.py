@@ -91,6 +91,37 @@ def test_files_are_written_whole_and_wrong_names_are_refused(
         modality.encode(signals, "wrong")
 
 
+def test_what_can_be_played_streams_to_a_pipe_and_to_whole_files(
+    modality: Modality, signals: torch.Tensor, tmp_path: Path
+) -> None:
+    if modality.seconds is None:
+        with pytest.raises(ValueError, match=f"{modality.noun}s cannot be played"):
+            _ = modality.stream_output
+        return
+    output = modality.stream_output
+    name = registry.name_of("modality", modality)
+    if name in NEEDED and find_spec(NEEDED[name]) is None:
+        pytest.skip(f"{NEEDED[name]} is missing: pip install 'unistep[{name}]'")
+    chunk = signals[0]
+    assert output.content
+    assert output.raw
+    assert output.player
+    assert output.rate > 0
+    assert len(output.to_bytes(chunk)) > 0
+    if output.pictures is not None:
+        pictures = output.pictures(chunk)
+        assert (pictures.dtype, pictures.shape[3]) == ("uint8", 3)
+    for ending in output.endings:
+        path = tmp_path / f"out{ending}"
+        with output.open_file(path) as put:
+            put(chunk)
+            put(chunk)
+            assert not path.exists()
+        assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+        assert path.stat().st_size > 0
+        path.unlink()
+
+
 def test_a_missing_file_is_one_line(modality: Modality, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="missing") as caught:
         modality.load(tmp_path / f"missing{sorted(modality.suffixes)[0]}")

@@ -103,7 +103,7 @@ def polite_kill() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread gets signals
         return
-    heeded = [number for number in POLITE if signal.getsignal(number) != signal.SIG_IGN]
+    heeded = [number for number in POLITE if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     held = {number: signal.signal(number, signal.default_int_handler) for number in heeded}
     try:
         yield

@@ -19,7 +19,6 @@ from unistep.cli.outputs import check_file
 if TYPE_CHECKING:
     from unistep.core.action_fields import ActionField
     from unistep.generation.generator import Generator
-    from unistep.generation.model_config import ModelConfig
     from unistep.generation.play import Screen, World
     from unistep.modalities.stream_output import StreamOutput
 
@@ -85,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError("say with -o where the frames of the script go, such as -o out.mp4")
     path = None if options.out is None else check_file(options.out, output.endings)
     if scripted:
-        return _write_script(options, config, spec, output, path, given.condition)
+        return _write_script(options, spec, output, path, given.condition)
     keys = Keys(spec, hold=options.hold)
     if options.window:
         from unistep.cli.window import window_screen
@@ -95,7 +94,7 @@ def run(arguments: Sequence[str]) -> int:
         from unistep.cli.terminal import find_colours, terminal_screen
 
         screen = terminal_screen(keys, find_colours())
-    return _play(options, config, output, path, given.condition, screen)
+    return _play(options, output, path, given.condition, screen)
 
 
 def _world(options: Any, generator: Generator, condition: dict[str, Any]) -> World:
@@ -125,7 +124,6 @@ def _loaded(options: Any) -> Generator:
 
 def _play(
     options: Any,
-    config: ModelConfig,
     output: StreamOutput,
     path: Path | None,
     condition: dict[str, Any],
@@ -136,7 +134,7 @@ def _play(
     from unistep.generation.play import RealTimePlay
 
     world = _world(options, _loaded(options), condition)
-    seconds = (config.chunk.seconds or 0.0) if options.fps is None else 1 / options.fps
+    seconds = 1 / (options.fps or output.rate)
     assert output.pictures is not None
     with ExitStack() as after, ExitStack() as stack:
         stack.enter_context(polite_kill())
@@ -154,9 +152,7 @@ def _play(
     return code
 
 
-def _write_script(
-    options: Any, config: ModelConfig, spec: ActionField, output: StreamOutput, path: Path | None, condition: Any
-) -> int:
+def _write_script(options: Any, spec: ActionField, output: StreamOutput, path: Path | None, condition: Any) -> int:
     """The frames of known actions, to a file as fast as they come."""
     from unistep.cli.delivery import deliver
     from unistep.data.action_files import parse_actions, read_actions
@@ -167,8 +163,7 @@ def _write_script(
     actions = read_actions(options.actions, spec) if script is None else parse_actions(script, spec)
     began = time.perf_counter()
     frames = frames_of(_world(options, _loaded(options), condition), actions)
-    length = config.chunk.seconds or 0.0
-    deadlines = Deadlines(length, paced=False, begun=began, content=output.content)
+    deadlines = Deadlines(1 / output.rate, paced=False, begun=began, content=output.content)
     interrupted = deliver(frames, path, output, deadlines)
     print(f"written to {path}")
     return INTERRUPTED if interrupted else 0
