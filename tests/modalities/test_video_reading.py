@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,7 @@ pytest.importorskip("av", reason="videos need PyAV: pip install 'unistep[video]'
 
 from unistep.modalities import video_frames
 from unistep.modalities import video_windows as windows
+from unistep.modalities.video import VideoModality
 from unistep.modalities.video_frames import FrameTimes, Losses, frames_at
 from unistep.modalities.video_reading import opened
 from video_files import counting, damage, number_of, truncate, write_sound, write_video
@@ -304,3 +306,15 @@ def test_without_pyav_the_line_names_the_extra(tmp_path, monkeypatch):
 def test_wrong_options_are_named(given, message):
     with pytest.raises(ValueError, match=message):
         VideoOptions(**given)
+
+
+def test_the_end_of_a_video_is_what_a_stream_goes_on_from(tmp_path):
+    clips = VideoModality(size=32, channels=3, frames=4, fps=25)
+    long = clips.load_end(write_video(tmp_path / "a.mp4", counting(20)))
+    assert numbers(clips.to_stored(long).numpy()) == [16, 17, 18, 19]
+    short = clips.load_end(write_video(tmp_path / "b.mp4", counting(3)))
+    assert numbers(clips.to_stored(short).numpy()) == [0, 1, 2, 2]
+    half = replace(clips, fps=12.5).load_end(tmp_path / "a.mp4")
+    assert numbers(clips.to_stored(half).numpy()) == [12, 14, 16, 18]
+    with pytest.raises(ValueError, match=r"cannot read the video .*nothing.mp4"):
+        clips.load_end(tmp_path / "nothing.mp4")

@@ -41,7 +41,7 @@ class PlayOptions:
     beside: bool = False
     """Show the real game on the left, under the same actions; the model goes on from its first frame."""
     start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Clip or picture that the model goes on from; from nothing without."""
+    """Clip whose end the model goes on from, or a picture; from nothing without."""
     seed: int = 0
     """Seed of the model's noise, and of the game of --beside."""
     steps: int | None = None
@@ -102,7 +102,7 @@ def _world(options: Any, generator: Generator, condition: dict[str, Any]) -> Wor
     from unistep.generation.play import Beside, ModelWorld
 
     config = generator.config
-    past = None if options.start is None else config.modality.load(options.start)
+    past = None if options.start is None else config.modality.load_end(options.start)
     model = ModelWorld(generator, seed=options.seed, steps=options.steps, past=past, condition=condition)
     if not options.beside:
         return model

@@ -44,7 +44,7 @@ class StreamOptions:
     """CSV file of what a player does, a row for each frame, with a column for each control or one `action` of texts
     such as left+gas; `frames` says how long a row is held. The stream ends with it."""
     start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """File that the stream goes on from, such as a clip or a picture for a model of video; from nothing without."""
+    """File whose end the stream goes on from, such as a clip, or a picture for a model of video; none without."""
     pace: Literal["real-time", "fast"] | None = None
     """real-time hands a chunk on when a player needs it, fast as soon as it is there; without, real-time to a pipe and
     fast to a file."""
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     condition = {field: _turns(config, field, text) for field, text in given.condition.items()}
     if options.actions is not None:
         condition.update(_actions(options, config, condition))
-    past = None if options.start is None else config.modality.load(options.start)
+    past = None if options.start is None else config.modality.load_end(options.start)
     return _play(options, path, condition, past)
 
 

@@ -233,6 +233,14 @@ class Modality(ABC):
             ValueError: If it cannot be read, with the reason.
         """
 
+    def load_end(self, path: str | Path) -> Tensor:
+        """The end of a file as a signal of :attr:`shape`, for streams to go on from; the file itself where it has none.
+
+        Raises:
+            ValueError: If it cannot be read, with the reason.
+        """
+        return self.load(path)
+
     # To files and previews.
 
     @abstractmethod

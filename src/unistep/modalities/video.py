@@ -222,6 +222,23 @@ class VideoModality(Modality):
             raise ValueError(f"cannot read the video {path}: {error}") from error
         return self.to_signal(torch.from_numpy(pixels))
 
+    def load_end(self, path: str | Path) -> Float[Tensor, "c f h w"]:
+        """The last frames of a video file; of a picture, or a shorter video, what :meth:`load` gives.
+
+        Raises:
+            ValueError: If the file is not a video, with the reason.
+        """
+        from unistep.modalities.image_reading import SUFFIXES as PICTURES
+        from unistep.modalities.video_windows import duration
+
+        if Path(path).suffix.lower() in PICTURES - SUFFIXES:
+            return self.load(path)
+        try:
+            seconds = duration(Path(path))
+        except UnusableVideoError as error:
+            raise ValueError(f"cannot read the video {path}: {error}") from error
+        return self.load(path, start=max(0.0, seconds - self.frames / self.fps))
+
     def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
         """Write clips; what is written depends on how ``path`` ends.
 

@@ -126,6 +126,18 @@ def read_clip(
     return np.ascontiguousarray(np.stack(pixels, axis=1)), tuple(losses.notes)
 
 
+def duration(path: Path) -> float:
+    """How long a video lasts by its packets, in seconds; none of them is decoded.
+
+    Raises:
+        UnusableVideoError: If it is none, or is truncated.
+        ValueError: If PyAV is not installed.
+    """
+    with opened(path) as video:
+        found = survey(video)
+        return float((found.end - found.first) * video.time_base)
+
+
 def rate_of(options: VideoOptions) -> Fraction:
     """The frame rate of the options, exact for those of television such as 30000/1001."""
     return Fraction(options.rate).limit_denominator(1001)
