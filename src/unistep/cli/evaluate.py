@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from unistep.cli.console import make_console
+from unistep.cli.evaluate_rollout import rollout
 from unistep.cli.evaluation_data import check_data, data_for, speech_networks, test_split
 from unistep.cli.extras import require
 from unistep.cli.model_options import parse_model_options
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from unistep.evaluation.samplers import Sweep
     from unistep.generation.generator import Generator
 
+SAMPLES = 10_000
+"""Samples for each row where nothing else is said."""
 SolverName = Literal["heun", "euler", "dpmpp2m"]
 
 
@@ -55,8 +58,11 @@ class EvaluateOptions:
     resemblyzer; needs pip install 'unistep[speech]', then pip install --no-deps resemblyzer."""
     max_bad: float = 0.2
     """Largest share of unusable files in the data, 0 to 1."""
-    num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 10_000
-    """Samples for each row."""
+    rollout: int | None = None
+    """Of a world, whose frames depend on actions: frames to go on for beside recordings of play, in place of samples.
+    PSNR, SSIM and distances of features over the frames, Fréchet distances, and whether actions are obeyed."""
+    num: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
+    """Samples for each row, 10,000 without; with --rollout recordings, 16 without."""
     seed: int = 0
     """Seed of the first sample."""
     batch_size: int = 64
@@ -68,13 +74,15 @@ class EvaluateOptions:
     json: Path | None = None
     """File for the whole report as JSON."""
     plot: Path | None = None
-    """File for a plot of quality against network calls: .png, .svg or .pdf."""
+    """File for a plot of quality against network calls, or with --rollout over the frames: .png, .svg or .pdf."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Evaluate, print the table, and write the files that were asked for."""
     given = parse_model_options(EvaluateOptions, "evaluate", arguments, "Evaluate a model against real data.")
     options = given.options
+    if options.rollout is not None:
+        return rollout(options, given.condition)
     if "--guidance" in arguments and not options.guidance:
         raise ValueError("--guidance needs one or more numbers, such as 1 1.5")
     return _evaluate(options, given.condition)
@@ -83,7 +91,8 @@ def run(arguments: Sequence[str]) -> int:
 def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     json = None if options.json is None else check_file(options.json, (".json",))
     plot = None if options.plot is None else check_file(options.plot, (".png", ".svg", ".pdf"))
-    check_numbers(options)
+    num = SAMPLES if options.num is None else options.num
+    check_numbers(options, num)
     require("eval", "unistep evaluate", ("torchmetrics", "sklearn", "scipy"))
     if plot is not None:
         require("eval", "--plot", ("matplotlib",))
@@ -120,7 +129,7 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
         fields=[model.config.fields for model in models],
         features=features,
         given=condition,
-        num=options.num,
+        num=num,
         seed=options.seed,
     )
     found = (kind.applied(applied) for kind in registry.entries("metrics").values())
@@ -131,7 +140,7 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
         models,
         reference,
         features=features,
-        num=options.num,
+        num=num,
         sweep=sweep(options, models[0].kind),
         test=test,
         seed=options.seed,
@@ -151,8 +160,12 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     return 0
 
 
-def check_numbers(options: EvaluateOptions) -> None:
+def check_numbers(options: EvaluateOptions, num: int) -> None:
     """Refuse numbers that make no sense before anything is loaded.
+
+    Args:
+        options: What a person has given.
+        num: Samples for each row.
 
     Raises:
         ValueError: Naming the option and the value.
@@ -170,11 +183,11 @@ def check_numbers(options: EvaluateOptions) -> None:
     for weight in options.guidance:
         if not math.isfinite(weight):
             raise ValueError(f"--guidance must be finite, got {weight}")
-    if options.num < 10:
-        raise ValueError(f"--num must be at least 10 samples, got {options.num}; 10000 is usual")
+    if num < 10:
+        raise ValueError(f"--num must be at least 10 samples, got {num}; 10000 is usual")
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
-    if not 0 <= options.seed <= 2**63 - 1 - options.num:
+    if not 0 <= options.seed <= 2**63 - 1 - num:
         raise ValueError(f"--seed must be from 0 to 2**63 - 1 - num, got {options.seed}")
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from unistep.evaluation.roles import feature_roles, selection_features
     from unistep.evaluation.sample_metrics import MetricAccumulator, SampleMetrics
     from unistep.evaluation.samplers import Setting
+    from unistep.evaluation.world_plot import save_world_plot
+    from unistep.evaluation.world_report import WorldReport
+    from unistep.evaluation.worlds import evaluate_world
 
 __all__ = [
     "FeatureNetwork",
@@ -30,7 +33,9 @@ __all__ = [
     "Row",
     "SampleMetrics",
     "Setting",
+    "WorldReport",
     "evaluate",
+    "evaluate_world",
     "feature_roles",
     "frechet_distance",
     "kernel_distance",
@@ -39,6 +44,7 @@ __all__ = [
     "quick_fd",
     "reference_statistics",
     "save_plot",
+    "save_world_plot",
     "selection_features",
 ]
 
@@ -51,7 +57,9 @@ _HOMES = {
     "Row": "report",
     "SampleMetrics": "sample_metrics",
     "Setting": "samplers",
+    "WorldReport": "world_report",
     "evaluate": "evaluator",
+    "evaluate_world": "worlds",
     "feature_roles": "roles",
     "frechet_distance": "metrics",
     "kernel_distance": "metrics",
@@ -60,6 +68,7 @@ _HOMES = {
     "quick_fd": "quick",
     "reference_statistics": "reference",
     "save_plot": "plot",
+    "save_world_plot": "world_plot",
     "selection_features": "roles",
 }
 

@@ -29,6 +29,14 @@ class SignalOptions:
         """
         raise ValueError(f"{type(self).__name__} has no windows: its files are items, not recordings")
 
+    def apart(self) -> Self:
+        """The same options with windows of which none overlap.
+
+        Raises:
+            ValueError: If files of this kind are not recordings.
+        """
+        return self.as_windows()
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The options by name."""

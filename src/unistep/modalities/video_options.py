@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from unistep.modalities.signal_options import SignalOptions, check_text, check_whole
@@ -80,6 +80,10 @@ class VideoOptions(SignalOptions):
     def as_windows(self) -> Self:
         """These options: clips are windows already."""
         return self
+
+    def apart(self) -> Self:
+        """Clips that begin where the one before ends, also where a source begins them at every frame by itself."""
+        return replace(self, stride=self.length)
 
     @property
     def rate(self) -> float:

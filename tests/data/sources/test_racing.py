@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,6 +46,14 @@ def test_windows_are_parts_of_drives_with_the_actions_that_led_to_their_frames(t
         assert torch.equal(values[row].transpose(0, 1), torch.from_numpy(frames))
         assert torch.equal(actions[row], torch.from_numpy(expected))
     assert "MIT" in dataset.licence
+
+
+@needs_game
+def test_a_clip_that_is_longer_than_a_drive_is_a_drive_that_goes_on():
+    config = data_config("racing:test", frames=LENGTH + 200)
+    found = Racing.named("test", config, Path()).open(config)
+    assert found.count == DRIVES["test"]
+    assert found.shape == (3, LENGTH + 200, 64, 64)
 
 
 @needs_game
@@ -179,7 +188,7 @@ def test_keys_add_up():
         ("racing:tset", {}, r"racing has train, test, scripted, mixed, random, got 'tset'; did you mean 'test'\?"),
         ("racing", {"fps": 30.0}, "racing has 50 steps a second, got fps 30; try 25"),
         ("racing", {"size": 128}, "racing has frames of at most 96 pixels, got size 128; try 64"),
-        ("racing", {"frames": 600}, "racing has drives of 500 frames, got clips of 600; try 16"),
+        ("racing", {"frames": 10_001}, "racing has drives of at most 10,000 frames, got clips of 10001; try 16"),
         ("racing", {"split": "validation"}, "racing has the splits train and test, got 'validation'"),
     ],
 )

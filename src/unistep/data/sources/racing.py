@@ -22,7 +22,9 @@ from unistep.spelling import nearest_hint
 DRIVES = {"train": 60, "test": 10}
 """Drives of each split, each on a track of its own."""
 LENGTH = 500
-"""Frames of a drive."""
+"""Frames of a drive; clips that are longer are drives of their own length, which begin alike."""
+LONGEST = 10_000
+"""Longest drive."""
 LICENCE = "MIT (CarRacing of Gymnasium, Farama Foundation; driven by Unistep)"
 """Of the game, whose pictures the frames are."""
 FIELDS: dict[str, AnyField] = {
@@ -43,7 +45,8 @@ class Racing(Source):
     as many as it needs. The first second, in which the game's picture zooms in, is left out. Frames are means over the
     area of each pixel. A drive is stored once; an example is a window of it, and begins ``stride`` frames after the
     one before, 1 by default, always there: its actions are known for that place alone. The action of a frame is the
-    one under which it came about from the frame before; that of a drive's first frame is none.
+    one under which it came about from the frame before; that of a drive's first frame is none. Where clips of more
+    than 500 frames are asked for, each is a drive, which goes on for as long.
 
     Tracks of the test split have odd seeds, the others even ones.
     """
@@ -112,8 +115,10 @@ class Racing(Source):
         side = options.size or SIZE
         if side > PICTURE:
             raise ValueError(f"racing has frames of at most {PICTURE} pixels, got size {side}; try {SIZE}")
-        if options.length > LENGTH:
-            raise ValueError(f"racing has drives of {LENGTH} frames, got clips of {options.length}; try {FRAMES}")
+        if options.length > LONGEST:
+            raise ValueError(
+                f"racing has drives of at most {LONGEST:,} frames, got clips of {options.length}; try {FRAMES}"
+            )
 
         def record(part: Part) -> Played:
             driver, seed = _driver(part.number), seed_of(self.split, part.number)
@@ -123,7 +128,7 @@ class Racing(Source):
 
         return windows_of(
             self._numbers(),
-            LENGTH,
+            max(LENGTH, options.length),
             options=options,
             side=side,
             limit=config.limit,
