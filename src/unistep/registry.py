@@ -95,8 +95,9 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "clipart": "unistep.data.sources.clipart:Clipart",
         "spoken-digits": "unistep.data.sources.spoken_digits:SpokenDigits",
         "racing": "unistep.data.sources.racing:Racing",
+        "doom": "unistep.data.sources.doom:Doom",
     },
-    "game": {"racing": "unistep.data.games:Racing"},
+    "game": {"racing": "unistep.data.games:Racing", "doom": "unistep.data.games:Doom"},
     "text_encoder": {"minilm": "unistep.text.minilm:MiniLM"},
     "solver": {
         "euler": "unistep.core.solvers:Euler",

@@ -15,15 +15,21 @@ from unistep.modalities.base import Modality
 from unistep.modalities.image import ImageModality
 from unistep.modalities.video import VideoModality
 
-CLIPS = VideoModality(size=16, channels=3, frames=4, fps=25)
-NEEDED = {"racing": "gymnasium"}
+NEEDED = {"racing": "gymnasium", "doom": "vizdoom"}
 """Packages that the built-in ones need."""
+RATES = {"doom": 17.5}
+"""Frames per second that one of them can have, where it is not 25."""
+
+
+def clips(name: str, channels: int = 3) -> VideoModality:
+    return VideoModality(size=16, channels=channels, frames=4, fps=RATES.get(name, 25))
 
 
 class Dimmer(Game):
     """A light that is turned up and down; how bright it is at first depends on the seed."""
 
-    def __init__(self, modality: Modality, seed: int) -> None:
+    def __init__(self, modality: Modality, seed: int, part: str = "") -> None:
+        assert part in ("", "train")
         self.spec = ActionField(names=("turn",), low=(-1,), high=(1,), presets={"up": (1,), "down": (-1,)})
         self._shape = modality.part((modality.shape[0], 1, *modality.shape[2:])).shape
         self._seed, self._level = seed, 0.0
@@ -50,14 +56,14 @@ def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return request.param
 
 
-def opened(name: str, modality: Modality = CLIPS, seed: int = 3) -> Game:
+def opened(name: str, modality: Modality, seed: int = 3) -> Game:
     spec = registry.lookup("game", name)(modality, seed).spec
     return open_game(f"{name}:train", modality, spec, seed=seed)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_frames_are_clips_of_one_frame_and_follow_from_the_seed(name: str, channels: int) -> None:
-    modality = VideoModality(size=16, channels=channels, frames=4, fps=25)
+    modality = clips(name, channels)
     game = opened(name, modality)
     busy = game.spec.action("action", next(iter(game.spec.presets)))
     drives = []
@@ -77,10 +83,10 @@ def test_frames_are_clips_of_one_frame_and_follow_from_the_seed(name: str, chann
 def test_another_game_than_the_model_is_of_is_refused(name: str) -> None:
     other = ActionField(names=("jump",), low=(0,), high=(1,))
     with pytest.raises(ValueError, match="with other ranges or names than the model's jump"):
-        open_game(name, CLIPS, other)
+        open_game(name, clips(name), other)
     for data in ("folder:plays", ""):
         with pytest.raises(ValueError, match="there is no game beside data"):
-            open_game(data, CLIPS, other)
+            open_game(data, clips(name), other)
 
 
 @pytest.mark.skipif(find_spec("gymnasium") is None, reason="the game is missing: pip install 'unistep[racing]'")
@@ -94,3 +100,16 @@ def test_races_have_squares_at_rates_that_the_game_has() -> None:
             racing(wrong, 0)
     with pytest.raises(ValueError, match="races need videos, and these are images"):
         racing(ImageModality(size=16, channels=3), 0)
+
+
+@pytest.mark.skipif(find_spec("vizdoom") is None, reason="the game is missing: pip install 'unistep[doom]'")
+def test_what_follows_the_name_of_the_data_says_which_level() -> None:
+    spec = opened("doom", clips("doom")).spec
+    first = {
+        data: open_game(data, clips("doom"), spec, seed=3).reset()
+        for data in ("doom:train", "doom:my_way_home:test", "doom:take_cover:mixed:train")
+    }
+    assert torch.equal(first["doom:train"], first["doom:my_way_home:test"])
+    assert not torch.equal(first["doom:train"], first["doom:take_cover:mixed:train"])
+    with pytest.raises(ValueError, match="doom has squares of up to 120 pixels at 35 frames per second or a part of"):
+        registry.lookup("game", "doom")(clips("racing"), 0)

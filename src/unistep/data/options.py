@@ -27,7 +27,7 @@ class DataConfig:
     source: str = "fashion-mnist"
     """``fashion-mnist[:SPLIT]``, ``folder:PATH``, ``npz:FILE`` or ``hf:NAME[:SPLIT]``; for sounds ``folder:PATH``,
     ``notes[:SPLIT]``, ``phrases[:SPLIT]``, ``drums`` or ``spoken-digits``; for videos ``folder:PATH`` or
-    ``moving-fashion[:SPLIT]`` or ``racing[:DRIVER][:SPLIT]``."""
+    ``moving-fashion[:SPLIT]``, ``racing[:DRIVER][:SPLIT]`` or ``doom[:SCENARIO][:PLAYER][:SPLIT]``."""
     modality: str | None = None
     """What to take from a folder, such as image, audio or video; by default the one that has most of its files."""
     split: str = "train"
