@@ -36,10 +36,53 @@ SAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
         {"num": 4, "steps": 1, "label": ["kick", "snare", "hihat", "tom"]},
     ),
     "phrases": ("The first second of two streams, one call for each half second.", {"num": 2, "steps": 1}),
+    "moving-fashion": (
+        "Clips of 16 frames, one call each: two items of clothing that move and pass in front of each other.",
+        {"num": 12, "steps": 1},
+    ),
 }
 """What is drawn of each model, with its caption."""
+DRIVE = 400
+"""Frames of the drive."""
 COLUMNS = {"emoji": 6, "fashion": 10, "fashion-teacher": 10}
 """Samples in a row, where each column is a class."""
+
+
+def draw_drive(images: Path) -> list[str]:
+    """A drive in the world `racing`, driven by sight: a film strip, a GIF that moves, and an MP4.
+
+    Returns:
+        Lines of the page.
+    """
+    from unistep.data.sources.racing_sight import drive_by_sight
+    from unistep.demo.moving import drive
+    from unistep.modalities.contact_sheet import draw_rows
+    from unistep.modalities.image import ImageModality
+
+    generator = unistep.load("racing")
+    driven = drive(generator, drive_by_sight, DRIVE, seed=1)
+    frames, stills = driven.frames[0].transpose(0, 1), ImageModality(size=64, channels=3)
+    rows = [
+        (f"{first / 25:.0f} s", [stills.grid(frame[None]) for frame in frames[first : first + 80 : 8]])
+        for first in range(0, DRIVE, 80)
+    ]
+    draw_rows(rows).save(images / "racing.png")
+    generator.save(driven.frames[:, :, :150], images / "racing.gif")
+    generator.save(driven.frames, images / "racing.mp4")
+    return [
+        "",
+        "## racing",
+        "",
+        "A world model of a race track, one call a frame, from a seed and the actions of a driver that sees",
+        f"the frames alone: {DRIVE} frames at 25 a second, of which the picture has every eighth. Car, track and",
+        "instruments are all the model's. [Card](../src/unistep/zoo/racing/README.md);",
+        "[as a film](images/gallery/racing.mp4).",
+        "`unistep play racing` is for driving in it.",
+        "",
+        "![racing](images/gallery/racing.png)",
+        "",
+        "![racing, moving](images/gallery/racing.gif)",
+    ]
 
 
 def main() -> None:
@@ -60,6 +103,7 @@ def main() -> None:
             generator.save(x, target)
         card = f"../src/unistep/zoo/{name}/README.md"
         lines += ["", f"## {name}", "", f"{caption} [Card]({card}).", "", f"![{name}](images/gallery/{name}.png)"]
+    lines += draw_drive(images)
     (DOCS / "gallery.md").write_text("\n".join(lines) + "\n")
 
 
