@@ -110,11 +110,13 @@ STEERED = ActionField(
 """A player's action."""
 
 
-def save_world(folder: Path, spec: ActionField = STEERED) -> Path:
+def save_world(
+    folder: Path, spec: ActionField = STEERED, kind: Literal["consistency", "denoiser"] = "consistency"
+) -> Path:
     """A model of the next frame of a drive, 16 x 16 pixels and 25 a second, from a player's action; random weights."""
     torch.manual_seed(1)
     config = ModelConfig(
-        kind="consistency",
+        kind=kind,
         network=UNetConfig(dims=2, patch=4, widths=(8,), blocks=(1,), middle_blocks=1, head_dim=8, embedding_dim=16),
         modality=VideoModality(size=16, channels=3, frames=4, fps=25),
         codec=NextFrameConfig(history=2),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unistep import registry
 from unistep.core.condition import AnyField
 from unistep.core.flowmap import Denoiser
 from unistep.data import DataConfig
@@ -94,7 +95,9 @@ def next_commands(ended: Ended) -> dict[str, str]:
     rows = {"draw samples": draw, "measure the quality": f"unistep evaluate {name}"}
     if ended.resolved.config.objective.trains is Denoiser:
         data = _data_options(ended.whole)
-        rows["make it one-step"] = f"unistep train ect {data} --teacher {name} --budget {ended.whole.budget}"
+        rows["make it one-step"] = (
+            f"unistep train {_tuned_by(ended)} {data} --teacher {name} --budget {ended.whole.budget}"
+        )
     elif suits(ended.resolved.config, len(ended.resolved.data)):
         data, out = _data_options(ended.whole), shlex.quote(f"{ended.out}-fd")
         rows["sharpen it"] = f"unistep train fd {data} --init {name} --budget 5m --out {out}"
@@ -105,6 +108,13 @@ def next_commands(ended: Ended) -> dict[str, str]:
         rows["take less of it"] = f"unistep sample {name} --lora-scale 0.7 -n 16 -o {model.modality.example}"
         rows["make it a whole model"] = f"unistep convert {name} -o {shlex.quote(f'{ended.out}-merged')}"
     return rows
+
+
+def _tuned_by(ended: Ended) -> str:
+    """The recipe that makes a teacher one-step: that of the same model, where there is one."""
+    model, slash, _ = ended.whole.recipe.partition("/")
+    own = f"{model}/ect"
+    return own if slash and own in registry.names("recipe") else "ect"
 
 
 def how_it_went(ended: Ended) -> list[str]:

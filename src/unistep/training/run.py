@@ -37,6 +37,7 @@ from unistep.training.stages import (
     is_begun,
     is_complete,
     like_start,
+    like_stream,
     needs_own_teacher,
     seconds_taken,
     student_config,
@@ -91,6 +92,7 @@ def train(
         torch.set_num_threads(config.threads)
     if config is not None:
         require_start(config)
+        config = like_stream(config)
         check_lora(config)
     typed = command is not None
     command = command or f"unistep.train(None, {str(out)!r}, resume=True)"

@@ -49,6 +49,23 @@ def like_start(config: RunConfig) -> RunConfig:
     return replace(config, data=replace(config.data, options=options))
 
 
+def like_stream(config: RunConfig) -> RunConfig:
+    """The run that makes a stream as its teacher does, or the model that it starts from, where it says nothing of one.
+
+    Codec, context and network are then theirs: a method trains what it is given.
+    """
+    named = config.init if config.teacher in (None, OWN_TEACHER) else config.teacher
+    if named is None or config.model.context is not None:
+        return config
+    known = read_json(ModelConfig, find(named) / CONFIG)
+    if known.context is None or type(known.modality) is not type(config.model.modality):
+        return config
+    network = known.network.with_second_time(config.objective.two_times)
+    shape = {"modality": known.modality} if config.data.options is None else {}
+    model = replace(config.model, codec=known.codec, context=known.context, network=network, **shape)
+    return replace(config, model=model, auto=tuple(name for name in config.auto if name not in ("network", "size")))
+
+
 def without_teacher(config: RunConfig) -> RunConfig:
     """The run that goes on with a model of its own kind on other data, without a teacher.
 
