@@ -5,7 +5,8 @@ r"""A world that is driven by a driver who only sees, beside its game, and wheth
 - driving: on each track of ``racing:test``, ``drive_by_sight`` drives for a second in the game. From there it drives
   on for ``--frames`` in the game, and in the model, which goes on from the game's last frames. It is off the road once
   it has been beside it for ten frames in a row. In the model that is seen in the picture (the pixels to both sides of
-  the car are green), and so it is in the game's, beside what the game itself says;
+  the car are green), and so it is in the game's, beside what the game itself says. A world without bends is easy to
+  drive in, so look at the turning too: how fast the heading changes, on average, and in the last third of the frames;
 - trajectories, seen from above (``--top``): in the game where the car is; in both also what the instruments in the
   picture say, speed and turning, summed up over time. Slipping sideways is not in it. ``off by`` is how far the latter
   ends from the former in the game, as a share of the way;
@@ -147,8 +148,8 @@ def driving_figures(drives: Sequence[tuple[RacingGame, Drive, Drive]], frames: i
     table = np.array(rows)
     agree = np.mean([np.mean(np.equal(real.on_road, real.seen_on_road)) for _, real, _ in drives])
 
-    def of(which: int, name: str) -> list[float]:
-        return [abs(value) for drive in drives for value in getattr(drive[which], name)]
+    def of(which: int, name: str, last: int = 0) -> list[float]:
+        return [abs(value) for drive in drives for value in getattr(drive[which], name)[-last:]]
 
     return {
         "frames driven": frames,
@@ -164,6 +165,8 @@ def driving_figures(drives: Sequence[tuple[RacingGame, Drive, Drive]], frames: i
         "speed in the model, units/s": float(np.mean(of(2, "speeds"))),
         "turning in the game, rad/s": float(np.mean(of(1, "turnings"))),
         "turning in the model, rad/s": float(np.mean(of(2, "turnings"))),
+        "turning in the last third of the game, rad/s": float(np.mean(of(1, "turnings", last=frames // 3))),
+        "turning in the last third of the model, rad/s": float(np.mean(of(2, "turnings", last=frames // 3))),
         "trajectory by instruments off by, share": float(np.mean(apart)),
     }
 
