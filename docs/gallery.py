@@ -36,10 +36,6 @@ SAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
         {"num": 4, "steps": 1, "label": ["kick", "snare", "hihat", "tom"]},
     ),
     "phrases": ("The first second of two streams, one call for each half second.", {"num": 2, "steps": 1}),
-    "moving-fashion": (
-        "Clips of 16 frames, one call each: two items of clothing that move and pass in front of each other.",
-        {"num": 12, "steps": 1},
-    ),
 }
 """What is drawn of each model, with its caption."""
 DRIVE = 400

@@ -39,14 +39,15 @@ class AudioDemoOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDemoOptions:
-    """Draw clips in one network call each, and let a driver that sees the picture alone drive in a world model."""
+    """Let a driver that sees the picture alone drive in a world model; with a model of clips, draw some of them too."""
 
-    clips: str = "moving-fashion"
-    """The model of clips: a name from `unistep models`, the folder of a run or of a model, or owner/name on the hub."""
     world: str = "racing"
-    """The world model, of a race track seen from above."""
+    """The world model, of a race track seen from above: a name from `unistep models`, the folder of a run or a model, or
+    owner/name on the hub."""
+    clips: str | None = None
+    """A model of clips, such as one of `unistep train moving-fashion/ect`; without, there are none."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo-video")
-    """Folder for clips.mp4 and drive.mp4."""
+    """Folder for drive.mp4, and clips.mp4."""
     seconds: float = 12
     """Length of the drive."""
     seed: int = 0
@@ -59,8 +60,8 @@ class VideoDemoOptions:
 class DemoOptions:
     """Images of texts, a one-step model beside its teacher, a student trained in two minutes, all on one page.
 
-    unistep demo audio plays a one-step instrument instead, unistep demo video draws clips and drives on a race track;
-    --help after either says how.
+    unistep demo audio plays a one-step instrument instead, and unistep demo video drives on a race track that a model
+    makes; --help after either says how.
     """
 
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo")
@@ -152,16 +153,18 @@ def _film(options: VideoDemoOptions) -> int:
     from unistep.hub.load import load
 
     device = choose_device(options.device)
-    clips, world = load(options.clips, device=device), load(options.world, device=device)
+    world = load(options.world, device=device)
+    clips = None if options.clips is None else load(options.clips, device=device)
     frame = world.config.chunk.seconds
     options.out.mkdir(parents=True, exist_ok=True)
-    drawn = draw_clips(clips, 9, options.seed)
-    clips.save(drawn.frames, options.out / "clips.mp4")
-    calls = clips.network_calls()
-    print(
-        f"9 clips of {clips.modality.described}: {1e3 * drawn.latency(0.5):.0f} ms each, in {calls} network "
-        f"call{'' if calls == 1 else 's'}"
-    )
+    if clips is not None:
+        drawn = draw_clips(clips, 9, options.seed)
+        clips.save(drawn.frames, options.out / "clips.mp4")
+        calls = clips.network_calls()
+        print(
+            f"9 clips of {clips.modality.described}: {1e3 * drawn.latency(0.5):.0f} ms each, in {calls} network "
+            f"call{'' if calls == 1 else 's'}"
+        )
     driven = drive(world, drive_by_sight, max(1, round(options.seconds / (frame or 1))), options.seed)
     world.save(driven.frames, options.out / "drive.mp4")
     usual, slow = (1e3 * driven.latency(share) for share in (0.5, 0.95))
@@ -169,6 +172,7 @@ def _film(options: VideoDemoOptions) -> int:
         f"{driven.frames.shape[2]} frames of a drive: {usual:.0f} ms each, 95 % of them at most {slow:.0f} ms, on "
         f"{hardware(world.device)}"
     )
-    print(f"written to {options.out / 'clips.mp4'} and {options.out / 'drive.mp4'}")
+    films = ["drive.mp4"] if clips is None else ["drive.mp4", "clips.mp4"]
+    print(f"written to {' and '.join(str(options.out / film) for film in films)}")
     print(f"to drive yourself: unistep play {options.world}")
     return 0
