@@ -42,8 +42,8 @@ class VideoDemoOptions:
     """Let a driver that sees the picture alone drive in a world model; with a model of clips, draw some of them too."""
 
     world: str = "racing"
-    """The world model, of a race track seen from above: a name from `unistep models`, the folder of a run or a model, or
-    owner/name on the hub."""
+    """The world model, of a race track seen from above: a name from `unistep models`, the folder of a run or a model,
+    or owner/name on the hub."""
     clips: str | None = None
     """A model of clips, such as one of `unistep train moving-fashion/ect`; without, there are none."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("unistep-demo-video")
