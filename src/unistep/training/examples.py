@@ -31,6 +31,11 @@ class Examples:
     encoded: bool = False
     """Whether items are latents already; see :mod:`unistep.data.encoded`."""
 
+    @property
+    def rolls_out(self) -> bool:
+        """Whether the student makes a part of them, so that the same draw gives others as it learns."""
+        return self.context is not None and self.context.rollout > 0
+
     def __call__(
         self,
         stored: Tensor,
@@ -55,7 +60,7 @@ class Examples:
         if self.context is None:
             return self.codec.encode(signal), known
         past, x0 = self.codec.split(signal)
-        if student is not None and self.context.rollout:
+        if student is not None and self.rolls_out:
             past = self._rolled_out(signal, known, student, self.context, generator)
         recent = self.codec.recent(past, self.context.frames)
         return x0, self.context.in_training(frame(known, -1), recent, self.sigma_data, generator)

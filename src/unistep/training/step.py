@@ -81,7 +81,8 @@ class TrainStep:
         first = (self.world.rank * self.options.accumulation + part) * self.share
         shared = torch.Generator(self.world.device).manual_seed(derived_seed(self.options.seed, "noise", draw))
         torch.manual_seed(derived_seed(self.options.seed, "dropout", step, first))
-        return ShardGenerator(shared, first, first + self.share, self.options.batch_size, draw, draw < step)
+        again = draw < step and not self.examples.rolls_out
+        return ShardGenerator(shared, first, first + self.share, self.options.batch_size, draw, again)
 
     def gradient(self, step: int, progress: float, *, stop: bool = False) -> Gradient:
         """Leave the clipped gradient of the mean loss in the parameters.
