@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,7 @@ def test_columns_of_a_cache_keep_clips():
         ("lift", r"got 'lift'; did you mean 'left'\?"),
         ("1 2", r"action must be 3 numbers, steer gas brake, got 2: '1 2'"),
         ("-2 0 0", r"steer of action must be from -1 to 1, got -2"),
+        ("0 nan 0", r"gas of action must be from 0 to 1, got nan"),
         (torch.zeros(2), r"got one of shape \[2\]"),
         (torch.tensor([[0.0, 0, 0], [0, 0, -1]]), r"brake of action must be from 0 to 1, got -1"),
         (torch.tensor([torch.nan, 0, 0]), r"action must have finite values; 1 are not"),
@@ -81,6 +84,7 @@ def test_lengths_must_agree():
         ({"high": (1, 1)}, "a low and a high for each"),
         ({"presets": {"none": (0, 0, 0)}}, "a preset needs a name"),
         ({"presets": {"up": (0, 2, 0)}}, "gas of up must be from 0 to 1, got 2"),
+        ({"high": (1, math.inf, 1)}, "range of a control must hold 0"),
     ],
 )
 def test_fields_that_make_no_sense_are_refused(changes, message):

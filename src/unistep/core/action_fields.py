@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,8 +51,11 @@ class ActionField(ConditionField):
             raise ValueError(f"an action needs a control or more, with names of their own, got {list(self.names)}")
         if not len(self.names) == len(self.low) == len(self.high):
             raise ValueError(f"an action needs a low and a high for each of {list(self.names)}, got {self}")
-        if not all(low <= 0 <= high and low < high for low, high in zip(self.low, self.high, strict=True)):
-            raise ValueError(f"the range of a control must hold 0, which is doing nothing, got {self.low}, {self.high}")
+        ranges = zip(self.low, self.high, strict=True)
+        if not all(-math.inf < low <= 0 <= high < math.inf and low < high for low, high in ranges):
+            raise ValueError(
+                f"the range of a control must hold 0, which is doing nothing, and end, got {self.low}, {self.high}"
+            )
         for name, numbers in self.presets.items():
             if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name == "none":
                 raise ValueError(f"a preset needs a name in small letters other than none, got {name!r}")
@@ -134,7 +138,7 @@ class ActionField(ConditionField):
         if action.shape[-1:] != (self.size,):
             raise ValueError(f"{name} must be {self._expected}, got one of shape {list(action.shape)}")
         for control, low, high, given in zip(self.names, self.low, self.high, action.unbind(-1), strict=True):
-            outside = given[(given < low) | (given > high)]
+            outside = given[~((given >= low) & (given <= high))]  # what is no number among them
             if len(outside.flatten()):
                 wrong = float(outside.flatten()[0])
                 raise ValueError(f"{control} of {name} must be from {low:g} to {high:g}, got {wrong:g}")
