@@ -18,6 +18,9 @@ from unistep.core.signal_fields import as_tensor
 from unistep.core.values import Action, Value
 from unistep.spelling import nearest_hint
 
+PRESET = r"[a-z][a-z0-9_-]*"
+"""What names of presets look like."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActionField(ConditionField):
@@ -57,7 +60,7 @@ class ActionField(ConditionField):
                 f"the range of a control must hold 0, which is doing nothing, and end, got {self.low}, {self.high}"
             )
         for name, numbers in self.presets.items():
-            if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name == "none":
+            if not re.fullmatch(PRESET, name) or name == "none":
                 raise ValueError(f"a preset needs a name in small letters other than none, got {name!r}")
             self._in_range(name, torch.tensor([float(number) for number in numbers]))
 

@@ -19,11 +19,11 @@ class Recording:
     """First time step of each window of the fixed grid."""
     slack: int = 0
     """How many steps earlier or later than on the grid a window may begin in training."""
-    length: int = 0
-    """Time steps of the whole of it; 0 where nobody asks."""
     moments: int = 0
     """Moments that the file itself has, before it was brought to a rate, such as the frames of a video; 0 where nobody
     asks."""
+    shown: Callable[[], np.ndarray] | None = None
+    """Which of those moments each time step shows, int ``[length]``; ``None`` where nobody asks."""
     conditions: tuple[Mapping[str, Any], ...] = ()
     """For each window its values of the source's fields, where only reading tells them."""
     notes: Sequence[str] = ()

@@ -104,8 +104,13 @@ class Survey:
     """When its first frame is shown, in ticks of its clock."""
     end: int
     """When its last frame is no longer shown."""
-    packets: int
-    """Number of packets, nearly always one for each frame."""
+    times: tuple[int, ...]
+    """When each packet is shown, in order; there is nearly always one for each frame."""
+
+    @property
+    def packets(self) -> int:
+        """Number of packets."""
+        return len(self.times)
 
     def count(self, fps: Fraction, time_base: Fraction) -> int:
         """Frames at a constant rate; at least one."""
@@ -172,8 +177,7 @@ def survey(video: OpenVideo) -> Survey:
     Raises:
         UnusableVideoError: If there are none, or the file ends earlier than its header says.
     """
-    first: int | None = None
-    last, tail, packets, latest = 0, 0, 0, Fraction(0)
+    last, tail, latest, times = 0, 0, Fraction(0), list[int]()
     for packet in packets_of(video.container):
         time = packet.pts if packet.pts is not None else packet.dts
         if time is None:
@@ -184,14 +188,14 @@ def survey(video: OpenVideo) -> Survey:
         latest = max(latest, (time + lasts) * base)
         if packet.stream_index != video.stream.index:
             continue
-        packets += 1
-        first = time if first is None else min(first, time)
-        if time >= last or packets == 1:
+        times.append(time)
+        if time >= last or len(times) == 1:
             last, tail = time, lasts
-    if first is None:
+    if not times:
         raise UnusableVideoError("has no frames")
     _check_whole(video, latest)
-    return Survey(first=first, end=last + (tail or _usual_duration(video)), packets=packets)
+    times.sort()
+    return Survey(first=times[0], end=last + (tail or _usual_duration(video)), times=tuple(times))
 
 
 def packets_of(container: Any, stream: Any = None) -> Iterator[Any]:

@@ -88,8 +88,8 @@ def read_windows(path: Path, options: VideoOptions) -> Recording:
         blocks=_primed(whole(), total),
         starts=starts,
         slack=options.step // 2,
-        length=total,
         moments=found.packets,
+        shown=lambda: _shown(found, times, total),
         notes=losses.notes,
         seek=some,
     )
@@ -151,6 +151,12 @@ def _times(video: OpenVideo, found: Survey, options: VideoOptions) -> FrameTimes
 def _part(times: FrameTimes, start: int, count: int) -> FrameTimes:
     """Some of the times: ``count`` from number ``start`` on."""
     return FrameTimes(start=times.start + start / times.fps, fps=times.fps, count=count, time_base=times.time_base)
+
+
+def _shown(found: Survey, times: FrameTimes, total: int) -> np.ndarray:
+    """Which frame of the file is shown at each time; the last one at those after the end."""
+    begins, moments = [times.before(tick) for tick in found.times], np.minimum(np.arange(total), times.count - 1)
+    return np.maximum(np.searchsorted(begins, moments, side="right") - 1, 0)
 
 
 def _remarks(video: OpenVideo, found: Survey, times: FrameTimes, options: VideoOptions) -> list[str]:

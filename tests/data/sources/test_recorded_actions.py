@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from unistep.data.sources.recorded_actions import infer_field, resampled
 
 pytest.importorskip("av", reason="needs PyAV")
 
-from video_files import counting, write_video
+from video_files import counting, number_of, write_video
 
 
 @pytest.fixture(autouse=True)
@@ -54,9 +55,39 @@ def test_a_lower_rate_has_the_mean_of_the_actions_since_the_frame_before(tmp_pat
     gas = data.batch([0])[1]["action"].tensors["vector"][0, :, 1]
     assert gas.tolist() == [0.0, 0.5, 0.5, 0.5]
     rows = np.arange(6.0)[:, None]
-    assert resampled(rows, 6).tolist() == rows.tolist()
-    assert resampled(rows, 3)[:, 0].tolist() == [0.0, 1.5, 3.5]
-    assert resampled(rows, 12)[:, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert resampled(rows, np.arange(6)).tolist() == rows.tolist()
+    assert resampled(rows, np.array([0, 2, 4]))[:, 0].tolist() == [0.0, 1.5, 3.5]
+    assert resampled(rows, np.arange(12) // 2)[:, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert resampled(rows, np.arange(7))[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 5]  # of one row too few
+
+
+@pytest.mark.parametrize(
+    ("frames", "times", "options"),
+    [
+        (10, None, {"frames": 16}),  # shorter than a clip: its last frame is held, and what was done before is not
+        (10, [j / 25 + (0.4 if j > 4 else 0) for j in range(10)], {"frames": 16}),  # a recorder that paused
+        (27, [j / 30 for j in range(27)], {"frames": 8, "stride": 1, "fps": 25}),
+        (9, [j / 10 for j in range(9)], {"frames": 20, "stride": 1, "fps": 25}),
+    ],
+)
+def test_an_action_stays_with_its_frame(
+    frames: int, times: list[float] | None, options: dict[str, int], tmp_path: Path
+) -> None:
+    """Whatever times frames have: each frame that is shown has the actions since the one before, its own the last."""
+    moments = None if times is None else [Fraction(time).limit_denominator(90_000) for time in times]
+    (tmp_path / "play").mkdir()
+    write_video(tmp_path / "play" / "race.mp4", counting(frames), times=moments)
+    (tmp_path / "play" / "race.csv").write_text("count\n" + "".join(f"{j}\n" for j in range(frames)))
+    data = prepared(tmp_path / "play", **options)
+    clips, condition = data.batch(range(len(data)))
+    seen = 0
+    for clip, rows in zip(clips, condition["action"].tensors["vector"][..., 0].tolist(), strict=True):
+        numbers = [number_of(frame.numpy()) for frame in clip.unbind(1)]
+        for before, number, done in zip(numbers, numbers[1:], rows[1:], strict=False):
+            since = range(min(before + 1, number), number + 1)
+            assert done == pytest.approx(sum(since) / len(since)), (numbers, rows)
+            seen += number > before
+    assert seen > 4
 
 
 def test_the_only_video_of_a_folder_may_have_actions_csv(tmp_path: Path) -> None:
@@ -112,3 +143,29 @@ def test_a_control_that_is_never_used_has_a_range(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("turn,jump\n-1,0\n1,0\n")
     field = infer_field([tmp_path / "a.csv"])
     assert (field.low, field.high) == ((-1.0, 0.0), (1.0, 1.0))
+
+
+def test_columns_may_have_any_names(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Steering Angle (deg),2nd,none,steer,Steer\n-1,1,1,1,1\n")
+    field = infer_field([tmp_path / "a.csv"])
+    assert field.names == ("Steering Angle (deg)", "2nd", "none", "steer", "Steer")
+    known = ("steering-angle-deg", "steering-angle-deg-back", "control-2nd", "control-none", "steer", "steer-")
+    assert tuple(field.presets) == known
+    assert field.action("action", "steering-angle-deg-back+steer-").tolist() == [-1, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("gas\n0\ninf\n", r"b.csv: gas must be a number in each row, got 'inf'"),
+        ("gas\n0\nnan\n", r"b.csv: gas must be a number in each row, got 'nan'"),
+        ("action\n0\n3\n", r"b.csv: action must be a word such as left, .*, got '0'; for numbers name a column"),
+        ("action\nleft+go faster\n", r"b.csv: action must be a word .*, got 'go faster'"),
+    ],
+)
+def test_values_that_cannot_be_are_named_with_their_file(table: str, message: str, tmp_path: Path) -> None:
+    good = "left\n" if table.startswith("action") else "1\n"
+    (tmp_path / "a.csv").write_text(table.split("\n")[0] + "\n" + good)
+    (tmp_path / "b.csv").write_text(table)
+    with pytest.raises(ValueError, match=message):
+        infer_field([tmp_path / "a.csv", tmp_path / "b.csv"])

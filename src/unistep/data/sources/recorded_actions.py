@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from unistep.core.action_fields import ActionField
+from unistep.core.action_fields import PRESET, ActionField
 from unistep.data.action_files import HELD, TEXTS, read_actions
 from unistep.data.sources.listing import Entry, has_suffix
 from unistep.modalities.recording import Recording
@@ -83,7 +85,7 @@ def infer_field(paths: Sequence[Path]) -> ActionField:
         ValueError: If one cannot be read, or they have not the same columns.
     """
     names: tuple[str, ...] | None = None
-    columns: dict[str, list[str]] = {}
+    columns: dict[str, list[tuple[Path, str]]] = {}
     for path in paths:
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
@@ -96,50 +98,66 @@ def infer_field(paths: Sequence[Path]) -> ActionField:
                 names = found
                 for row in table:
                     for name, value in row.items():
-                        columns.setdefault(str(name).strip(), []).append(str(value or "").strip())
+                        columns.setdefault(str(name).strip(), []).append((path, str(value or "").strip()))
         except OSError as error:
             raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{path} is no CSV file: {error}") from None
     if names == (TEXTS,):
         return _of_words(columns.get(TEXTS, []))
-    return _of_numbers({name: columns.get(name, []) for name in names or ()}, paths[0])
+    return _of_numbers({name: columns.get(name, []) for name in names or ()})
 
 
-def _of_words(texts: Sequence[str]) -> ActionField:
-    words = sorted({word.strip().lower() for text in texts for word in text.split("+")} - {"", "none"}) or ["go"]
+def _of_words(cells: Sequence[tuple[Path, str]]) -> ActionField:
+    found = set[str]()
+    for path, text in cells:
+        for word in (word.strip().lower() for word in text.split("+")):
+            if word and not re.fullmatch(PRESET, word):
+                raise ValueError(
+                    f"{path}: {TEXTS} must be a word such as left, or several joined by +, got {word!r}; for numbers "
+                    "name a column for each control"
+                )
+            found.add(word)
+    words = sorted(found - {"", "none"}) or ["go"]
     one = dict.fromkeys(words, 0.0)
     presets = {word: tuple({**one, word: 1.0}.values()) for word in words}
     return ActionField(names=tuple(words), low=(0.0,) * len(words), high=(1.0,) * len(words), presets=presets)
 
 
-def _of_numbers(columns: dict[str, list[str]], path: Path) -> ActionField:
-    low, high, presets = [], [], {}
+def _of_numbers(columns: dict[str, list[tuple[Path, str]]]) -> ActionField:
+    low, high, presets = [], [], dict[str, tuple[float, ...]]()
     for name, cells in columns.items():
-        try:
-            numbers = np.array([float(cell or 0) for cell in cells] or [0.0])
-        except ValueError:
-            wrong = next(cell for cell in cells if not _is_number(cell))
-            raise ValueError(f"{path}: {name} must be a number in each row, got {wrong!r}") from None
-        low.append(min(0.0, float(numbers.min())))
-        high.append(max(0.0, float(numbers.max())))
+        numbers = [_number(path, name, cell) for path, cell in cells]
+        low.append(min([0.0, *numbers]))
+        high.append(max([0.0, *numbers]))
         if low[-1] == high[-1]:
             high[-1] = 1.0  # never used
     place = range(len(columns))
     for i, name in enumerate(columns):
-        word = name.lower().replace(" ", "-")
+        word = _word(name, presets)
         presets[word] = tuple(high[i] if j == i else 0.0 for j in place)
         if low[i] < 0:
             presets[f"{word}-back"] = tuple(low[i] if j == i else 0.0 for j in place)
     return ActionField(names=tuple(columns), low=tuple(low), high=tuple(high), presets=presets)
 
 
-def _is_number(cell: str) -> bool:
+def _number(path: Path, name: str, cell: str) -> float:
     try:
-        float(cell or 0)
+        number = float(cell or 0)
     except ValueError:
-        return False
-    return True
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{path}: {name} must be a number in each row, got {cell!r}")
+    return number
+
+
+def _word(name: str, taken: Container[str]) -> str:
+    """What the preset of a column is called: its name in small letters, with signs that presets may have."""
+    word = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")
+    word = word if re.fullmatch(PRESET, word) and word != "none" else f"control-{word}".rstrip("-")
+    while word in taken or f"{word}-back" in taken:
+        word += "-"
+    return word
 
 
 def with_actions(found: Recording, length: int, path: Path, field: ActionField) -> Recording:
@@ -165,17 +183,20 @@ def with_actions(found: Recording, length: int, path: Path, field: ActionField) 
         raise UnusableFileError(
             f"has {found.moments:,} frames, and {path.name} {len(rows):,} rows; expected one row for each frame"
         )
-    actions = resampled(rows, found.length)
+    assert found.shown is not None
+    actions = resampled(rows, found.shown())
     windows = tuple({FIELD: actions[start : start + length]} for start in found.starts)
     return replace(found, conditions=windows, slack=0, seek=None)
 
 
-def resampled(rows: np.ndarray, length: int) -> np.ndarray:
-    """The rows of a table ``[rows, size]`` brought to ``length`` frames over the same time.
+def resampled(rows: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """The actions of the frames that are shown: of each the mean of those since the one that is shown before it.
 
-    At a moment that frame is shown whose time has come, and its action is the mean of those since the frame before.
+    Args:
+        rows: The action of each frame of the video, ``[frames, size]``.
+        shown: Numbers of the frames that are shown, in order, some perhaps several times.
     """
-    shown = np.minimum(np.arange(length) * len(rows) // max(1, length), len(rows) - 1)
+    shown = np.minimum(shown, len(rows) - 1)  # a table may lack the last one
     sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
     first = np.minimum(np.concatenate([[shown[0]], shown[:-1] + 1]), shown)
     return ((sums[shown + 1] - sums[first]) / (shown + 1 - first)[:, None]).astype(np.float32)
