@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from unistep.core.condition import LabelField
 from unistep.generation.generator import Generator
 from unistep.generation.history import Context
 from unistep.generation.model_config import ModelConfig
+from unistep.generation.requests import Request
 from unistep.generation.session import StreamState
 from unistep.hub import load
 from unistep.modalities.tensor import TensorModality
@@ -165,11 +167,49 @@ def test_a_stream_goes_on_from_a_clip_that_is_given() -> None:
     assert (again - frames[1]).abs().max() < 1e-5
     still = session.start([1, 2], clip[:1, :, :1])  # shorter than the history: nothing has moved
     assert torch.equal(still.past, clip[:1, :, 0].repeat(2, 3, 1, 1))
-    for wrong, message in ((clip[:, :, :, :4], "shape"), (torch.cat([clip, clip]), "4 signals for 2 streams")):
+    of_clips = r"goes on from clips \[3, frames, 8, 8\], got one of shape "
+    for wrong, message in (
+        (clip[:, :, :, :4], of_clips + r"\[3, 4, 4, 8\]"),
+        (clip[:, :1], of_clips + r"\[1, 4, 8, 8\]"),
+        (clip[:, :, :0], of_clips + r"\[3, 0, 8, 8\]"),
+        (clip[:, :, 0], of_clips + r"\[3, 8, 8\]"),
+        (torch.cat([clip, clip]), "4 signals for 2 streams"),
+    ):
         with pytest.raises(ValueError, match=message):
-            session.step(session.start([1, 2], wrong))
+            session.start([1, 2], wrong)
+    with pytest.raises(ValueError, match=of_clips):  # at the call, not at the first frame
+        g.stream(past=clip[0, :, 0])
     with pytest.raises(ValueError, match="begin from nothing"):
         frames_model(UNET, IdentityConfig(chunk=8, bounded=False)).session().start([1], torch.zeros(1, 2, 6, 8))
+
+
+def test_a_sample_has_an_action_for_each_of_its_frames() -> None:
+    """Of more it takes the first; fewer are refused, in place of a shorter sample."""
+    g, pressed = world(), torch.rand(9, 1, generator=torch.Generator().manual_seed(0))
+    chunks = torch.cat(list(g.stream(seed=3, label=1, action=pressed[:5])), dim=1)
+    assert chunks.shape == (3, 5, 8, 8)
+    for count in (5, 9):
+        assert (g.sample(1, seed=3, label=1, action=pressed[:count])[0] - chunks).abs().max() < 1e-5
+    for count in (4, 0):
+        with pytest.raises(ValueError, match=f"action has {count} frames, and a sample of world 5"):
+            g.sample(1, seed=3, action=pressed[:count])
+    # Requests that give other fields, or one action for all frames, are what they are alone.
+    asked: list[dict[str, Any]] = [{}, {"action": pressed[:7]}, {"label": 1, "action": pressed[:5]}]
+    asked.append({"action": torch.ones(1)})
+    made = g.sample_requests([Request(seed=i, condition=given) for i, given in enumerate(asked)])
+    for i, given in enumerate(asked):
+        assert (made[i] - g.sample(1, seed=i, **given)[0]).abs().max() < 1e-5, given
+    assert (made[0] - g.sample(1, seed=0, action=torch.ones(1))[0]).abs().max() > 1e-3  # which actions change
+
+
+def test_a_step_takes_the_action_of_one_frame() -> None:
+    session = world().session()
+    state = session.start([1, 2])
+    for wrong, frames in ((torch.zeros(2, 1), 2), ([torch.zeros(4, 1)] * 2, 4)):
+        with pytest.raises(ValueError, match=f"action has {frames} frames, and a step makes one"):
+            session.step(state, {"action": wrong})
+    _, frames = session.step(state, {"action": list(torch.tensor([[0.0], [1.0]]))})
+    assert frames.shape == (2, 3, 1, 8, 8)
 
 
 def test_what_a_stream_remembers_does_not_grow() -> None:

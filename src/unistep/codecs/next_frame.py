@@ -132,7 +132,15 @@ class NextFrame(Codec):
         return self.past_of(signal[:, :, at - history : at]), signal[:, :, at] * self.config.scale
 
     def past_of(self, signal: Float[Tensor, "b c frames h w"]) -> Float[Tensor, "b past h w"]:
-        """The last frames of clips, folded; where clips are shorter than the history, their first frame stands."""
+        """The last frames of clips, folded; where clips are shorter than the history, their first frame stands.
+
+        Raises:
+            ValueError: If they are no clips of such frames.
+        """
+        channels, *sizes = self.shape
+        if signal.ndim != 5 or signal.shape[1] != channels or list(signal.shape[3:]) != sizes or not signal.shape[2]:
+            wanted = ", ".join(map(str, (channels, "frames", *sizes)))
+            raise ValueError(f"a stream goes on from clips [{wanted}], got one of shape {list(signal.shape[1:])}")
         missing = self.config.history - signal.shape[2]
         if missing > 0:
             signal = torch.cat([signal[:, :, :1].expand(-1, -1, missing, -1, -1), signal], dim=2)

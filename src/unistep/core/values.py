@@ -72,6 +72,11 @@ class Value(ABC):
         """Number of items."""
         return len(next(iter(self.tensors.values())))
 
+    @property
+    def frames(self) -> int | None:
+        """How many frames of clips they are known for; ``None`` for those that hold for any."""
+        return None
+
     def frame(self, number: int) -> Self:
         """The values for one frame of clips; those that hold for the whole of a clip are the same for each.
 
@@ -82,6 +87,11 @@ class Value(ABC):
             IndexError: If they are not known for such a frame.
         """
         del number
+        return self
+
+    def first_frames(self, count: int) -> Self:
+        """The values for the first frames of clips; those that hold for any number are as they are."""
+        del count
         return self
 
     def where(self, keep: Bool[Tensor, " b"], other: Self) -> Self:
@@ -224,9 +234,28 @@ class Action(Value):
         """Which pairs have the same actions."""
         return _same_rows(self.vector)
 
+    @property
+    def frames(self) -> int | None:
+        """Frames of the clips, where there is an action for each."""
+        return self.vector.shape[1] if self.vector.ndim > 2 else None
+
     def frame(self, number: int) -> Action:
         """Those of one frame of clips; negative numbers count from the end."""
         return Action(self.vector[:, number]) if self.vector.ndim > 2 else self
+
+    def first_frames(self, count: int) -> Action:
+        """Those of the first frames of clips."""
+        return Action(self.vector[:, :count]) if self.vector.ndim > 2 else self
+
+    @classmethod
+    def _aligned(cls, values: Sequence[Any]) -> Sequence[Any]:
+        """What is done in one frame is done in each frame of a clip beside others that have an action for each."""
+        frames = next((value.frames for value in values if value.frames is not None), None)
+        if frames is None:
+            return values
+        return [
+            value if value.frames is not None else cls(value.vector[:, None].repeat(1, frames, 1)) for value in values
+        ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -135,12 +135,13 @@ def sample_requests(
         plan, condition = plan_of(
             generator, request.steps, request.times, request.solver, request.guidance, request.condition
         )
-        given = parse_condition(generator.config.fields, condition, 1, generator.modality.load)
+        given = with_frames(parse_condition(generator.config.fields, condition, 1, generator.modality.load), generator)
         plans.append(plan)
         conditions.append(generator.completed(given, [int(request.seed)]))
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, plan in enumerate(plans):
-        groups.setdefault(plan.key, []).append(index)
+        # What a streaming model is not given it draws chunk by chunk, so that items of a batch have the same fields.
+        groups.setdefault((*plan.key, *sorted(conditions[index])), []).append(index)
     parts = [
         (plans[indices[0]], indices[i : i + batch_size])
         for indices in groups.values()
@@ -182,6 +183,24 @@ def sample_seeds(
         part = generator.completed(select(given, rows), seeds[rows])
         pieces.append(generator.batch(seeds[rows], plan, part, watch))
     return torch.cat(pieces)
+
+
+def with_frames(given: Mapping[str, Value], generator: Generator) -> dict[str, Value]:
+    """A condition whose values of single frames are those of one sample; more of them are left out.
+
+    Args:
+        given: The condition.
+        generator: The model; one of whole signals takes them as they are.
+
+    Raises:
+        ValueError: If there are fewer frames than a sample has.
+    """
+    if generator.config.context is None:
+        return dict(given)
+    for name, value in given.items():
+        if value.frames is not None and value.frames < generator.chunks:
+            raise ValueError(f"{name} has {value.frames} frames, and a sample of {generator.name} {generator.chunks}")
+    return {name: value.first_frames(generator.chunks) for name, value in given.items()}
 
 
 def plan_of(

@@ -178,8 +178,15 @@ class StreamSession:
             given: Conditions of all chunks.
             schedules: Conditions of each chunk.
             past: Signals to go on from, as for :meth:`start`.
+
+        Raises:
+            ValueError: At once, as :meth:`start`.
         """
-        state = self.start(seeds, past)
+        return self._chunks(self.start(seeds, past), given, schedules)
+
+    def _chunks(
+        self, state: StreamState, given: Condition, schedules: Mapping[str, Iterator[ConditionValue]] | None
+    ) -> Iterator[Float[Tensor, "b ..."]]:
         for number in itertools.count():
             try:
                 now = {name: next(values) for name, values in (schedules or {}).items()}
@@ -210,6 +217,12 @@ class StreamSession:
     ) -> dict[str, Value]:
         """The condition with the fields drawn that are not given, each from random numbers of its own."""
         full: dict[str, Value] = parse_condition(self.fields, condition, len(seeds), self.read)
+        clips = [name for name, value in full.items() if value.frames is not None]
+        if clips:
+            raise ValueError(
+                f"{clips[0]} has {full[clips[0]].frames} frames, and a step makes one; give that frame's alone, as a "
+                "list with one for each stream where they differ"
+            )
         for name, spec in self.fields.items():
             missing = _missing(condition.get(name), len(seeds))
             if not any(missing):
