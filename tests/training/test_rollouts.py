@@ -27,12 +27,13 @@ from unistep.training.parallel import World
 from unistep.training.step import TrainStep
 
 BATCH, ROLLOUT = 8, 3
+FRAMES = 2 + 1 + ROLLOUT
 CONFIG = ModelConfig(
     kind="consistency",
     network=UNetConfig(
         patch=2, widths=(8,), blocks=(1,), middle_blocks=1, head_dim=8, embedding_dim=16, channels=3, dropout=0.5
     ),
-    modality=VideoModality(size=8, channels=3, frames=2 + 1 + ROLLOUT),
+    modality=VideoModality(size=8, channels=3, frames=FRAMES),
     codec=NextFrameConfig(history=2),
     context=Context(frames=2, noise=0.1, missing=0.0, rollout=ROLLOUT),
     fields={"action": ActionField(names=("go",), low=(-1,), high=(1,))},
@@ -56,7 +57,7 @@ def batch() -> tuple[Tensor, Condition]:
     """Stored clips, and an action for each of their frames."""
     generator = torch.Generator().manual_seed(1)
     stored = torch.randint(0, 256, (BATCH, *CONFIG.modality.shape), generator=generator, dtype=torch.uint8)
-    actions = torch.rand(BATCH, CONFIG.modality.frames, 1, generator=generator) * 2 - 1
+    actions = torch.rand(BATCH, FRAMES, 1, generator=generator) * 2 - 1
     return stored, {"action": CONFIG.fields["action"].parse("action", list(actions), BATCH)}
 
 
@@ -87,8 +88,8 @@ def test_shares_of_a_batch_are_shown_what_the_whole_is(parts: int, student: Map,
 def test_frames_that_are_rolled_out_follow_from_their_own_actions(student: Map, batch: Any) -> None:
     """Those of the frame that is to come do not change the past, and those of the frames before it do."""
     stored, condition = batch
-    (_, before), steps = shown(batch, student), CONFIG.modality.frames
-    for number, changes in ((steps - 1, False), (steps - 2, True), (steps - 1 - ROLLOUT, True), (1, False)):
+    _, before = shown(batch, student)
+    for number, changes in ((FRAMES - 1, False), (FRAMES - 2, True), (FRAMES - 1 - ROLLOUT, True), (1, False)):
         vector = condition["action"].tensors["vector"].clone()
         vector[:, number] = 1.0
         other = {"action": replace(condition["action"], vector=vector)}
