@@ -50,6 +50,9 @@ def test_frames_come_back_as_clips_of_one():
 def test_clips_that_do_not_fit_are_refused_in_a_line():
     with pytest.raises(ValueError, match=r"3 frames of the history and the next one, got 3 .*--data.frames 4 or more"):
         CONFIG.shape((3, 3, 8, 8))
+    CONFIG.check_rollout((3, 6, 8, 8), 2)
+    with pytest.raises(ValueError, match=r"got 6 frames; give --data.frames 7 or more, or --model.context.rollout 2"):
+        CONFIG.check_rollout((3, 6, 8, 8), 3)
     with pytest.raises(ValueError, match=r"frames are those of clips \[c, frames, h, w\], got .* \[3, 8, 8\]"):
         CONFIG.shape((3, 8, 8))
     with pytest.raises(UnfitShapeError, match="multiples of 4") as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -148,6 +149,24 @@ def test_chunks_are_split_and_joined(name: str) -> None:
     for number in (-2 - len(shape) * 9, 99):
         with pytest.raises(ValueError, match="before it"):
             codec.split(x, number)
+
+
+@pytest.mark.parametrize("name", CHUNKED)
+def test_a_rollout_is_refused_where_a_signal_has_no_past_for_it(name: str) -> None:
+    config, shape = CHUNKED[name]
+    codec, x, fits = config.build(shape), signals(shape), list[bool]()
+    for rollout in range(10):
+        try:
+            codec.split(x, -1 - rollout)
+            fits.append(True)
+        except ValueError:
+            fits.append(False)
+        refused = nullcontext() if fits[-1] else pytest.raises(ValueError, match=r"--model\.context\.rollout")
+        with refused:
+            config.check_rollout(shape, rollout)
+    assert fits[0]
+    assert fits == sorted(fits, reverse=True)
+    assert not fits[-1]
 
 
 def test_the_scale_of_unbounded_signals_comes_from_the_data() -> None:

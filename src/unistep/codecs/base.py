@@ -73,6 +73,19 @@ class CodecConfig(ABC):
             raise ValueError(f"signals of length {signal_shape[-1]} are not two chunks; an even number is needed")
         return (*signal_shape[:-1], signal_shape[-1] // 2)
 
+    def check_rollout(self, signal_shape: tuple[int, ...], rollout: int) -> None:
+        """Check that a signal holds so many chunks between its first past and its last chunk; here it holds none.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        del signal_shape
+        if rollout:
+            raise ValueError(
+                f"the model has no chunks to make itself before the last one, got --model.context.rollout {rollout}; "
+                "give 0"
+            )
+
     def context_field(self, signal_shape: tuple[int, ...], frames: int) -> SignalField:
         """What a network is shown of the past: the last ``frames`` of it, along the last axis ahead of the chunk."""
         return SignalField(shape=(*self.shape(signal_shape)[:-1], frames), before=True)

@@ -70,6 +70,20 @@ class NextFrameConfig(CodecConfig):
         """A clip of one frame."""
         return (signal_shape[0], 1, *signal_shape[2:])
 
+    def check_rollout(self, signal_shape: tuple[int, ...], rollout: int) -> None:
+        """Check that a clip holds so many frames between the history and the next one.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        frames, most = signal_shape[1], signal_shape[1] - self.history - 1
+        if rollout > most:
+            raise ValueError(
+                f"a clip must hold the {self.history} frames of the history, the {rollout} of a rollout and the next "
+                f"one, got {frames} frames; give --data.frames {self.history + rollout + 1} or more, or "
+                f"--model.context.rollout {most}"
+            )
+
     def context_field(self, signal_shape: tuple[int, ...], frames: int) -> SignalField:
         """The last frames as channels: they lie where the next one does."""
         channels, *sizes = self.shape(signal_shape)

@@ -45,6 +45,8 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
     except UnfitShapeError as error:
         option = modality.shape_option(error.nearest)
         raise ValueError(f"{error}; use {option}" if option else str(error)) from None
+    if model.context is not None:
+        codec.check_rollout(modality.shape, model.context.rollout)
     try:
         codec = codec.calibrated(_some_signals(dataset), model.sigma_data)
     except ValueError as error:
