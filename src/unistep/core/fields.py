@@ -39,6 +39,8 @@ class ConditionField(ABC):
     """Whether :meth:`draw` gives values such as data has; else it gives the null condition."""
     asked: ClassVar[bool] = True
     """Whether it is for people to give, on the command line and in tables."""
+    augmentable: ClassVar[bool] = True
+    """Whether a value is still true of an item that is augmented, such as mirrored."""
 
     @property
     @abstractmethod

@@ -59,8 +59,14 @@ class Augmenter:
         """The fields of a data set with that of the augmentation, where the network is given one.
 
         Raises:
-            ValueError: If the data has a field of that name.
+            ValueError: If the data has a field of that name, or one that would no longer be true.
         """
+        fixed = [name for name, spec in known.items() if not spec.augmentable] if self else []
+        if fixed:
+            raise ValueError(
+                f"items that have the condition {fixed[0]!r} cannot be augmented: of a mirrored one it would not be "
+                "true; leave the augmentation out"
+            )
         if not self.size:
             return dict(known)
         if AUGMENTATION in known:

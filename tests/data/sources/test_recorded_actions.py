@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -137,6 +138,13 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     (folder / "other.csv").write_text("")
     with pytest.raises(ValueError, match=r"other\.csv is empty; expected a header"):
         prepared(folder)
+
+
+def test_clips_with_actions_are_not_mirrored(tmp_path: Path) -> None:
+    """Left would lead to the right."""
+    config = replace(data_config(f"folder:{recorded(tmp_path / 'play')}", modality="video"), augment=("flip",))
+    with pytest.raises(ValueError, match=r"have the condition 'action' cannot be augmented"):
+        prepare(config, progress=False)
 
 
 def test_a_control_that_is_never_used_has_a_range(tmp_path: Path) -> None:
