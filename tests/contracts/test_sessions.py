@@ -210,6 +210,8 @@ def test_a_step_takes_the_action_of_one_frame() -> None:
             session.step(state, {"action": wrong})
     _, frames = session.step(state, {"action": list(torch.tensor([[0.0], [1.0]]))})
     assert frames.shape == (2, 3, 1, 8, 8)
+    for one in (torch.tensor([[1.0]]), [torch.tensor([[1.0]])] * 2, torch.tensor([1.0])):
+        assert torch.equal(session.step(state, {"action": one})[1][1], frames[1])
 
 
 def test_what_a_stream_remembers_does_not_grow() -> None:

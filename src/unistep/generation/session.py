@@ -217,12 +217,13 @@ class StreamSession:
     ) -> dict[str, Value]:
         """The condition with the fields drawn that are not given, each from random numbers of its own."""
         full: dict[str, Value] = parse_condition(self.fields, condition, len(seeds), self.read)
-        clips = [name for name, value in full.items() if value.frames is not None]
-        if clips:
-            raise ValueError(
-                f"{clips[0]} has {full[clips[0]].frames} frames, and a step makes one; give that frame's alone, as a "
-                "list with one for each stream where they differ"
-            )
+        for name, value in full.items():
+            if value.frames not in (None, 1):
+                raise ValueError(
+                    f"{name} has {value.frames} frames, and a step makes one; give that frame's alone, as a list with "
+                    "one for each stream where they differ"
+                )
+        full = frame(full, 0)
         for name, spec in self.fields.items():
             missing = _missing(condition.get(name), len(seeds))
             if not any(missing):
