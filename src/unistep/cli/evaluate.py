@@ -38,8 +38,9 @@ class EvaluateOptions:
     teacher: str | None = None
     """Another model to evaluate beside it, usually its teacher."""
     data: str | None = None
-    """The real data: fashion-mnist[:SPLIT], folder:PATH, npz:FILE or hf:NAME[:SPLIT], or of sounds notes, phrases,
-    drums or spoken-digits. Without, the data that the model was trained on."""
+    """The real data: fashion-mnist[:SPLIT], folder:PATH, npz:FILE or hf:NAME[:SPLIT], of sounds notes, phrases,
+    drums or spoken-digits, or of videos moving-fashion, racing or doom. Without, the data that the model was
+    trained on."""
     features: tuple[str, ...] = ()
     """Feature networks, a table for each: vicreg (learns from the data), random-convolutions[:SEED], scales, pixels,
     spectrum, fashion, fashion-vicreg, notes, notes-vicreg, a directory, inception:FILE, dinov2:FILE, torchscript:FILE
