@@ -53,6 +53,19 @@ def test_a_frame_of_a_causal_network_depends_on_none_that_is_later() -> None:
     assert (whole[:, :, :4] - beginning).abs().max() < 1e-9
 
 
+@pytest.mark.parametrize("frames", [1, 3, 7])
+def test_any_number_of_frames_will_do(frames: int) -> None:
+    net = trained(replace(SMALL, causal=True, vectors={"action": 3}))
+    x, t, acted = clips(), torch.zeros(2, dtype=torch.float64), torch.ones(2, 8, 3, dtype=torch.float64)
+    whole = net(x, t, None, {"action": Action(acted)})
+    beginning = net(x[:, :, :frames], t, None, {"action": Action(acted[:, :frames])})
+    assert (whole[:, :, :frames] - beginning).abs().max() < 1e-9
+    with pytest.raises(ValueError, match=r"3 spatial sizes that are multiples of 2 and 4 and 4, got \(2, 2, 3, 8, 8\)"):
+        trained(replace(SMALL, halve_time=True))(x[:, :, :3], t)
+    with pytest.raises(ValueError, match=r"multiples of 1 and 4 and 4, got \(2, 2, 8, 8, 6\)"):
+        net(x[..., :6], t)
+
+
 def test_without_attention_over_time_frames_are_pictures() -> None:
     config = replace(SMALL, time_attention=())
     net = trained(config)

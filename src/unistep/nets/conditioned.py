@@ -164,11 +164,13 @@ class ConditionedNetwork(nn.Module, Generic[C]):
         Raises:
             ValueError: With the shapes that fit.
         """
-        config = self.config
-        if x.ndim != 2 + config.dims or x.shape[1] != config.channels or any(n % config.multiple for n in x.shape[2:]):
+        config, multiples = self.config, self.config.multiples
+        known = x.ndim == 2 + config.dims and x.shape[1] == config.channels
+        if not known or any(n % multiple for n, multiple in zip(x.shape[2:], multiples, strict=True)):
+            several = config.multiple if len(set(multiples)) == 1 else " and ".join(map(str, multiples))
             raise ValueError(
                 f"this network takes [b, {config.channels}, ...] with {config.dims} spatial sizes that are multiples "
-                f"of {config.multiple}, got {tuple(x.shape)}"
+                f"of {several}, got {tuple(x.shape)}"
             )
 
     def token_sequence(self, x: Tensor, condition: Mapping[str, Any] | None) -> tuple[Tensor, Tensor] | None:

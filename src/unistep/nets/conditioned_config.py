@@ -79,6 +79,11 @@ class ConditionedConfig(NetworkConfig):
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
     @property
+    def multiples(self) -> tuple[int, ...]:
+        """What each spatial size of a call must be a multiple of."""
+        return (self.multiple,) * self.dims
+
+    @property
     def previous_frames(self) -> int:
         """Number of frames of the past that it is shown along the last axis."""
         return self.context

@@ -61,8 +61,13 @@ class SpaceTimeUNetConfig(ConditionedConfig):
 
     @property
     def multiple(self) -> int:
-        """Spatial sizes must be multiples of this number, the number of frames among them."""
+        """Sizes of signals that a run fits it to must be multiples of this, the number of frames among them."""
         return self.patch * 2 ** (len(self.widths) - 1)
+
+    @property
+    def multiples(self) -> tuple[int, ...]:
+        """Any number of frames will do, unless levels have half as many."""
+        return 2 ** (len(self.widths) - 1) if self.halve_time else 1, *(self.multiple,) * (self.dims - 1)
 
     @property
     def previous_frames(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
