@@ -430,6 +430,17 @@ def test_a_game_with_other_controls_and_models_of_other_things_are_refused(run, 
     assert list(place.iterdir()) == []
 
 
+def test_no_key_is_held_in_a_window_that_was_left(run, world, monkeypatch):
+    """It never hears of a key that is let go elsewhere."""
+    window = FakeTk()
+    window.script = [(3, "<KeyPress>", "Up"), (8, "<FocusOut>", ""), (40, "<KeyPress>", "q")]
+    monkeypatch.setitem(sys.modules, "tkinter", window)
+    assert run("play --window --fps 200", [str(world)]).code == 0
+    held = [line.split()[0] for line in window.lines if line]
+    assert "gas" in held
+    assert held[-1] == "none"
+
+
 def test_a_window_has_keys_that_go_up_and_closes(run, world, monkeypatch):
     """A stand-in for Tk, since no display is needed for that."""
     window = FakeTk()

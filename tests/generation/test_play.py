@@ -254,3 +254,30 @@ def test_a_game_and_its_model_side_by_side(g: Generator) -> None:
     for frame, wanted in zip(frames, alone, strict=True):
         assert torch.equal(frame[..., -16:], wanted)
         assert (frame[..., 16:-16] == 1).all()
+
+
+def test_a_key_is_held_until_the_last_that_stands_for_it_is_let_go(clock):
+    keys = Keys(SPEC, clock=clock)
+    keys.press("left")  # before it is known that the device says when keys are let go
+    clock.now += 1
+    assert [keys.take().text for _ in range(2)] == ["left", "none"]
+    keys.releases = True
+    keys.press("a")
+    keys.release("a")
+    clock.now += 0.1
+    assert [keys.take().text for _ in range(2)] == ["left", "none"]
+    keys.press("left")
+    keys.press("a")
+    keys.take()
+    for event, wanted in (("a", "left"), ("left", "none")):
+        clock.now += 0.1
+        keys.release(event)
+        clock.now += 0.1
+        assert keys.take().text == wanted
+    keys.press("up")
+    keys.press("d")
+    assert keys.take().text == "right+gas"
+    clock.now += 0.1
+    keys.release_all()  # as when a window is left
+    clock.now += 0.1
+    assert keys.take().text == "none"

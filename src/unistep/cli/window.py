@@ -50,6 +50,7 @@ class WindowScreen(Screen):
         self._line.pack(fill="x")
         self._root.bind("<KeyPress>", lambda event: keys.press(_key(event)))
         self._root.bind("<KeyRelease>", lambda event: keys.release(_key(event), after=_REPEATS))
+        self._root.bind("<FocusOut>", lambda event: keys.release_all())  # what is let go elsewhere is never heard of
         self._root.protocol("WM_DELETE_WINDOW", lambda: keys.press("escape"))
 
     def wait(self, seconds: float) -> None:

@@ -90,6 +90,7 @@ class Keys:
         self._spec, self._hold, self._clock = spec, hold, clock
         self._bindings = key_bindings(spec)
         self._held: dict[str, float] = {}  # until when each preset is held, the one pressed last at the end
+        self._down: set[str] = set()  # keys that are down, of a device that says when they are let go
         self._fresh: set[str] = set()  # pressed since the last input: a short tap is an action of one frame
         self._since: float | None = None
         self._command: Command | None = None
@@ -106,6 +107,8 @@ class Keys:
             self._since = now
             self._fresh.add(preset)
         self._held[preset] = math.inf if self.releases else now + self._hold
+        if self.releases:
+            self._down.add(key)
 
     def release(self, key: str, *, after: float = 0.0) -> None:
         """Note that a key goes up.
@@ -115,9 +118,16 @@ class Keys:
             after: Seconds in which it may go down again as if nothing had been: some systems repeat a key so.
         """
         preset, now = self._bindings.get(key), self._clock()
-        if preset in self._held:
+        self._down.discard(key)
+        same = any(self._bindings[other] == preset for other in self._down)  # such as an arrow beside its letter
+        if preset in self._held and not same:
             self._held[preset] = now + after
             self._since = now
+
+    def release_all(self) -> None:
+        """Note that whatever is held is let go, as when a window is left."""
+        for key in tuple(self._down):
+            self.release(key)
 
     def take(self) -> Input:
         """What is wanted now; the next call does not have the command again."""
