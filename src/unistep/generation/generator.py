@@ -44,7 +44,6 @@ from unistep.generation.requests import (
     sample_requests,
     sample_seeds,
     seeds_of,
-    with_frames,
 )
 from unistep.generation.session import ConditionSchedule, StreamSession, resolve_schedule
 from unistep.modalities.base import Modality
@@ -242,7 +241,6 @@ class Generator:
             check_fits(int(num), math.prod(self.signal_shape))
         seeds = seeds_of(num, seed)
         parsed = parse_condition(self.config.fields, given, len(seeds), self.modality.load)
-        parsed = with_frames(parsed, self)
         return sample_seeds(self, seeds, plan, parsed, batch_size=int(batch_size), callback=callback, cancel=cancel)
 
     def sample_requests(

@@ -175,7 +175,11 @@ def sample_seeds(
         batch_size: Items that go through the network together at most.
         callback: Called with the share that is done after each step.
         cancel: What stops sampling.
+
+    Raises:
+        ValueError: If the condition has fewer frames than a sample.
     """
+    given = with_frames(given, generator)
     starts = range(0, len(seeds), batch_size)
     watch, pieces = Watch(len(starts) * len(plan.grid) * generator.chunks, callback, cancel), []
     for start in starts:
