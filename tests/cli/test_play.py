@@ -186,11 +186,13 @@ def test_a_signal_leaves_the_terminal_as_it_was(tty, world, capsys, how):
             os.kill(os.getpid(), getattr(signal, how))
 
     held = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hung_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which is left alone where it is ignored, as under nohup
     thread = meanwhile(tty, end)
     try:
         assert play(tty, str(world), "-o", "a.gif") == 130
     finally:
         signal.signal(signal.SIGINT, held)
+        signal.signal(signal.SIGHUP, hung_up)
     thread.join()
     check_restored(tty)
     with Image.open("a.gif") as image:  # what was played

@@ -19,6 +19,7 @@ OPTIONS = {
     "demo": ["--out", "--seconds", "--seed", "--open"],
     "sample": ["MODEL", "--num", "-n", "--steps", "--seed", "--solver", "--guidance", "--times", "--out", "-o"],
     "stream": ["MODEL", "--out", "-o", "--seconds", "--pace", "--seed", "--steps", "--precision"],
+    "play": ["MODEL", "--window", "--script", "--actions", "--out", "-o", "--beside", "--from", "--seed", "--hold"],
     "train": ["METHOD", "--data", "--budget", "--out", "--resume", "fashion/ect"],
     "evaluate": ["MODEL", "--teacher", "--data", "--features", "--steps", "--guidance", "--num", "--json", "--plot"],
     "convert": ["MODEL", "--out", "-o", "--lora", "--lora-scale", "--bits", "--half"],
