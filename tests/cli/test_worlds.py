@@ -80,3 +80,9 @@ def test_a_model_that_is_no_world_is_refused(run, tmp_path):
     outcome = run(["evaluate", str(save_standin(tmp_path / "m", "consistency"))], "--rollout 5")
     assert outcome.code == 2
     assert "m makes images by themselves, no stream of frames to act in" in outcome.err
+
+
+def test_an_evaluation_of_a_world_by_samples_names_the_better_one(run, world):
+    outcome = run(["evaluate", str(world)], "--data folder:nowhere")
+    assert outcome.code == 2
+    assert "--rollout 1000 compares it with recordings of play" in outcome.err

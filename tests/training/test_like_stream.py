@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,11 @@ def test_codec_context_and_network_are_those_of_the_teacher(tmp_path: Path, monk
     assert like_stream(replace(config, teacher=None)).model == config.model
     options = replace(known.modality.as_options(), stride=1)
     config = replace(config, data=replace(config.data, options=options), auto=())
-    assert train(config, tmp_path / "run", device="cpu", console=Console(quiet=True))
+    console = Console(record=True, width=200, file=StringIO())
+    assert train(config, tmp_path / "run", device="cpu", console=console)
+    said = console.export_text()
+    assert f"unistep play {tmp_path / 'run'}" in said
+    assert f"unistep evaluate {tmp_path / 'run'} --rollout 300" in said
     made = load(tmp_path / "run")
     assert made.config.context == known.context
     assert made.config.fields["action"].agrees(STEERED)

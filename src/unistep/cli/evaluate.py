@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,6 +85,12 @@ def run(arguments: Sequence[str]) -> int:
     options = given.options
     if options.rollout is not None:
         return rollout(options, given.condition)
+    if given.config.is_world:
+        print(
+            f"{options.model} goes on under what a player does, and samples begin from nothing and do nothing: "
+            f"unistep evaluate {options.model} --rollout 1000 compares it with recordings of play",
+            file=sys.stderr,
+        )
     if "--guidance" in arguments and not options.guidance:
         raise ValueError("--guidance needs one or more numbers, such as 1 1.5")
     return _evaluate(options, given.condition)

@@ -34,6 +34,7 @@ class ActionField(ConditionField):
     kind: ClassVar[str] = "vector"
     value: ClassVar[type[Value]] = Action
     drawn: ClassVar[bool] = False
+    played: ClassVar[bool] = True
     augmentable: ClassVar[bool] = False
 
     names: tuple[str, ...]

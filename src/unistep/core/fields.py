@@ -37,6 +37,8 @@ class ConditionField(ABC):
     """The class of its values."""
     drawn: ClassVar[bool] = True
     """Whether :meth:`draw` gives values such as data has; else it gives the null condition."""
+    played: ClassVar[bool] = False
+    """Whether it is what a player does, frame by frame."""
     asked: ClassVar[bool] = True
     """Whether it is for people to give, on the command line and in tables."""
     augmentable: ClassVar[bool] = True

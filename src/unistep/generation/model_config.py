@@ -115,6 +115,11 @@ class ModelConfig:
             raise ValueError(f"the past has {most} whole frames for a context, got {frames}")
 
     @property
+    def is_world(self) -> bool:
+        """Whether it goes on frame by frame under what a player does."""
+        return self.context is not None and any(spec.played for spec in self.fields.values())
+
+    @property
     def chunk(self) -> Modality:
         """What one chunk of a stream is.
 

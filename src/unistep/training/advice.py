@@ -93,6 +93,8 @@ def next_commands(ended: Ended) -> dict[str, str]:
     given = [f"--{field} {shlex.quote(value)}" for field, value in _examples(ended.resolved).items()]
     draw = " ".join([f"unistep sample {name} -n 16", *given, f"-o {model.modality.example}"])
     rows = {"draw samples": draw, "measure the quality": f"unistep evaluate {name}"}
+    if model.is_world:
+        rows = {"play": f"unistep play {name}", "measure the quality": f"unistep evaluate {name} --rollout 300"}
     if ended.resolved.config.objective.trains is Denoiser:
         data = _data_options(ended.whole)
         rows["make it one-step"] = (
