@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unistep.evaluation.plot import quiet_axes
 from unistep.evaluation.world_report import WorldReport
 from unistep.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INK, _FAINT, _GRID = "#1f2430", "#7a8194", "#e4e7ee"
+_INK, _FAINT = "#1f2430", "#7a8194"
 _COLOURS = {"world": ("#e4572e", "#f2a541"), "floor": ("#4aa3a2", "#6a5d9b", "#8aa05b"), "real": (_INK,)}
 
 
@@ -87,10 +88,4 @@ def _styles(report: WorldReport) -> dict[str, dict[str, Any]]:
 
 def _prepare(axes: Axes, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=9.5, color=_INK, pad=5)
-    axes.grid(color=_GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_FAINT, labelsize=8.5, length=0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_GRID)
+    quiet_axes(axes, 0.7)
