@@ -43,6 +43,7 @@ CLIPS = output.Endings(
 )
 """Clips, arrays of them, and pictures of them."""
 
+_SMALL = 256 * 256  # pixels of a frame, up to which threads of the encoder cost more than they save
 _PALETTE_FRAMES = 8  # frames that the palette of a GIF is made from
 
 
@@ -161,6 +162,8 @@ def encoding(
             stream: Any = container.add_stream(name, rate=rate, options=options)
             stream.height, stream.width = height + height % 2, width + width % 2
             stream.pix_fmt = "yuv420p"
+            if height * width <= _SMALL:
+                stream.codec_context.thread_count = 1
             stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
 
             def add(frames: np.ndarray) -> None:
