@@ -28,6 +28,7 @@ ROOMS = {
     "generation": "Generators, requests and sessions",
     "training": "Training",
     "evaluation": "Evaluation",
+    "provenance": "Provenance: what files say of their origin",
     "hub": "Loading and saving models",
     "recipes": "Recipes",
     "cli": "The command line's own modules",

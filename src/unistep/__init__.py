@@ -128,6 +128,7 @@ _ROOMS = (
     "modalities",
     "nets",
     "objectives",
+    "provenance",
     "recipes",
     "registry",
     "training",

@@ -30,6 +30,7 @@ Kind = Literal[
     "metrics",
     "recipe",
     "text_encoder",
+    "container",
 ]
 """The kinds of things that have names."""
 
@@ -103,6 +104,18 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "euler": "unistep.core.solvers:Euler",
         "heun": "unistep.core.solvers:Heun",
         "dpmpp2m": "unistep.core.solvers:DPMSolverPP2M",
+    },
+    "container": {
+        "png": "unistep.provenance.png:PNG",
+        "jpeg": "unistep.provenance.jpeg:JPEG",
+        "webp": "unistep.provenance.riff:WEBP",
+        "wav": "unistep.provenance.riff:WAV",
+        "flac": "unistep.provenance.vorbis:FLAC",
+        "ogg": "unistep.provenance.vorbis:OGG",
+        "mp4": "unistep.provenance.moving:MP4",
+        "webm": "unistep.provenance.moving:WEBM",
+        "gif": "unistep.provenance.moving:GIF",
+        "npz": "unistep.provenance.npz:NPZ",
     },
     "features": {
         "fashion": "unistep.evaluation.feature_loading:shipped_fashion",

@@ -22,6 +22,7 @@ OPTIONS = {
     "play": ["MODEL", "--window", "--script", "--actions", "--out", "-o", "--beside", "--from", "--seed", "--hold"],
     "train": ["METHOD", "--data", "--budget", "--out", "--resume", "fashion/ect"],
     "evaluate": ["MODEL", "--teacher", "--data", "--features", "--steps", "--guidance", "--num", "--json", "--plot"],
+    "verify": ["FILES", "--trust", "--json"],
     "convert": ["MODEL", "--out", "-o", "--lora", "--lora-scale", "--bits", "--half"],
     "models": [],
     "recipes": [],

@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unistep.generation.pacing import Deadlines
+from unistep.provenance import Provenance, mark_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +24,13 @@ POLITE = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasatt
 """Signals that ask a command to end."""
 
 
-def deliver(chunks: Iterable[Tensor], path: Path | None, output: StreamOutput, deadlines: Deadlines) -> bool:
+def deliver(
+    chunks: Iterable[Tensor],
+    path: Path | None,
+    output: StreamOutput,
+    deadlines: Deadlines,
+    provenance: Provenance | None = None,
+) -> bool:
     """Hand chunks on until their end, until Ctrl-C, or until the reader closes the pipe.
 
     Args:
@@ -30,6 +38,7 @@ def deliver(chunks: Iterable[Tensor], path: Path | None, output: StreamOutput, d
         path: The file; standard output without.
         output: How they are played and written.
         deadlines: Says when, and what became of them.
+        provenance: What a file says of its origin.
 
     Returns:
         Whether it was interrupted; a file is whole all the same.
@@ -40,7 +49,7 @@ def deliver(chunks: Iterable[Tensor], path: Path | None, output: StreamOutput, d
     """
     show, interrupted = _Health(deadlines), False
     try:
-        with _sink(path, output) as put, polite_kill():
+        with _sink(path, output, provenance) as put, polite_kill():
             try:
                 for chunk in chunks:
                     deadlines.made()
@@ -76,10 +85,12 @@ class _Health:
 
 
 @contextmanager
-def _sink(path: Path | None, output: StreamOutput) -> Iterator[Callable[[Tensor], object]]:
+def _sink(
+    path: Path | None, output: StreamOutput, provenance: Provenance | None
+) -> Iterator[Callable[[Tensor], object]]:
     """Where chunks go; a file takes its place when the block ends, and is whole then."""
     if path is not None:
-        with output.open_file(path) as put:
+        with output.open_file(path, partial(mark_file, provenance=provenance)) as put:
             yield put
         return
     pipe = sys.stdout.buffer

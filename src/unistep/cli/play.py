@@ -6,25 +6,29 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from unistep.cli.errors import INTERRUPTED
+from unistep.cli.marking import MarkingOptions, provenance_for, read_signing
 from unistep.cli.model_options import parse_model_options
 from unistep.cli.outputs import check_file
+from unistep.provenance import COMPOSITE, mark_file
 
 if TYPE_CHECKING:
     from unistep.core.action_fields import ActionField
     from unistep.generation.generator import Generator
     from unistep.generation.play import Screen, World
     from unistep.modalities.stream_output import StreamOutput
+    from unistep.provenance import Provenance, Signing
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlayOptions:
+class PlayOptions(MarkingOptions):
     """Play a world model: a model of the next frame from the last ones and from what you do."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -83,8 +87,9 @@ def run(arguments: Sequence[str]) -> int:
     if scripted and options.out is None:
         raise ValueError("say with -o where the frames of the script go, such as -o out.mp4")
     path = None if options.out is None else check_file(options.out, output.endings)
+    signing = None if path is None and not options.sign else read_signing(options, path and path.suffix)
     if scripted:
-        return _write_script(options, spec, output, path, given.condition)
+        return _write_script(options, spec, output, path, given.condition, signing)
     keys = Keys(spec, hold=options.hold)
     if options.window:
         from unistep.cli.window import window_screen
@@ -94,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
         from unistep.cli.terminal import find_colours, terminal_screen
 
         screen = terminal_screen(keys, find_colours())
-    return _play(options, output, path, given.condition, screen)
+    return _play(options, output, path, given.condition, screen, signing)
 
 
 def _world(options: Any, generator: Generator, condition: dict[str, Any]) -> World:
@@ -128,17 +133,20 @@ def _play(
     path: Path | None,
     condition: dict[str, Any],
     screen: AbstractContextManager[Screen],
+    signing: Signing | None,
 ) -> int:
     """Play on a screen, and say how it went when the terminal is as it was."""
     from unistep.cli.delivery import polite_kill
     from unistep.generation.play import RealTimePlay
 
-    world = _world(options, _loaded(options), condition)
+    generator = _loaded(options)
+    world = _world(options, generator, condition)
+    finish = partial(mark_file, provenance=_provenance(options, generator, condition, signing))
     seconds = 1 / (options.fps or output.rate)
     assert output.pictures is not None
     with ExitStack() as after, ExitStack() as stack:
         stack.enter_context(polite_kill())
-        record = None if path is None else stack.enter_context(output.open_file(path))
+        record = None if path is None else stack.enter_context(output.open_file(path, finish))
         shown = stack.enter_context(screen)
         play = RealTimePlay(world, shown, seconds=seconds, pictures=output.pictures, record=record)
         after.callback(lambda: print(play, file=sys.stderr))
@@ -152,7 +160,22 @@ def _play(
     return code
 
 
-def _write_script(options: Any, spec: ActionField, output: StreamOutput, path: Path | None, condition: Any) -> int:
+def _provenance(
+    options: Any, generator: Generator, condition: dict[str, Any], signing: Signing | None
+) -> Provenance | None:
+    """What a file says of its origin: beside the real game the model made a part of it."""
+    known = provenance_for(generator, options, signing, 1, options.seed, condition)
+    return replace(known, source_type=COMPOSITE) if known is not None and options.beside else known
+
+
+def _write_script(
+    options: Any,
+    spec: ActionField,
+    output: StreamOutput,
+    path: Path | None,
+    condition: dict[str, Any],
+    signing: Signing | None,
+) -> int:
     """The frames of known actions, to a file as fast as they come."""
     from unistep.cli.delivery import deliver
     from unistep.data.action_files import parse_actions, read_actions
@@ -162,8 +185,9 @@ def _write_script(options: Any, spec: ActionField, output: StreamOutput, path: P
     script = options.script
     actions = read_actions(options.actions, spec) if script is None else parse_actions(script, spec)
     began = time.perf_counter()
-    frames = frames_of(_world(options, _loaded(options), condition), actions)
+    generator = _loaded(options)
+    frames = frames_of(_world(options, generator, condition), actions)
     deadlines = Deadlines(1 / output.rate, paced=False, begun=began, content=output.content)
-    interrupted = deliver(frames, path, output, deadlines)
+    interrupted = deliver(frames, path, output, deadlines, _provenance(options, generator, condition, signing))
     print(f"written to {path}")
     return INTERRUPTED if interrupted else 0

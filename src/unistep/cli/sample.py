@@ -7,17 +7,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from unistep.cli.console import progress
+from unistep.cli.marking import MarkingOptions, provenance_for, read_signing
 from unistep.cli.memory import check_samples
 from unistep.cli.model_options import parse_model_options
 
+if TYPE_CHECKING:
+    from unistep.provenance import Signing
+
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions:
+class SampleOptions(MarkingOptions):
     """Draw samples. Its own conditions, such as --label, are options of a model too: unistep sample MODEL --help."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -53,17 +57,20 @@ class SampleOptions:
 def run(arguments: Sequence[str]) -> int:
     """Sample, save, and say what it took."""
     given = parse_model_options(SampleOptions, "sample", arguments, "Draw samples from a model.")
+    from unistep.modalities.writing import is_folder
+
     options, modality = given.options, given.config.modality
     if "--times" in arguments and not options.times:
         raise ValueError("--times needs one or more numbers, such as 80 2.5")
     out = Path(modality.example) if options.out is None else options.out
     modality.check_path(out)
     check_samples(options.num, math.prod(modality.shape), options.seed)
-    _sample(options, out, given.condition)
+    signing = read_signing(options, Path(modality.example).suffix if is_folder(out) else out.suffix)
+    _sample(options, out, given.condition, signing)
     return 0
 
 
-def _sample(options: Any, out: Path, condition: dict[str, Any]) -> None:
+def _sample(options: Any, out: Path, condition: dict[str, Any], signing: Signing | None) -> None:
     from unistep.cli.devices import choose_device
     from unistep.hub.load import load
 
@@ -85,7 +92,8 @@ def _sample(options: Any, out: Path, condition: dict[str, Any]) -> None:
             **condition,
         )
     seconds = time.perf_counter() - began
-    generator.save(x, out)
+    known = provenance_for(generator, options, signing, options.num, options.seed, condition)
+    generator.save(x, out, provenance=known or False)
     calls = generator.network_calls(len(options.times) or options.steps, options.solver, options.guidance)
     print(
         f"{options.num} sample{'s' if options.num > 1 else ''} of {generator.name} in {seconds:.2f} s "

@@ -15,6 +15,7 @@ import tyro
 
 from unistep.cli.delivery import deliver
 from unistep.cli.errors import INTERRUPTED
+from unistep.cli.marking import MarkingOptions, provenance_for, read_signing
 from unistep.cli.model_options import parse_model_options
 from unistep.cli.outputs import check_file
 from unistep.generation.pacing import Deadlines
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unistep.generation.model_config import ModelConfig
+    from unistep.provenance import Signing
 
 PIPE = "-"
 """Standard output, as ``--out`` has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamOptions:
+class StreamOptions(MarkingOptions):
     """Play a streaming model. Its conditions, such as --pitch, are options too: unistep stream MODEL -h."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -76,11 +78,12 @@ def run(arguments: Sequence[str]) -> int:
     if options.out == PIPE and sys.stdout.isatty():
         raise ValueError(f"{output.raw} are not for a terminal: add | {output.player}, or name a file with -o")
     path = None if options.out == PIPE else check_file(options.out, output.endings)
+    signing = read_signing(options, None if path is None else path.suffix)
     condition = {field: _turns(config, field, text) for field, text in given.condition.items()}
     if options.actions is not None:
         condition.update(_actions(options, config, condition))
     past = None if options.start is None else config.modality.load_end(options.start)
-    return _play(options, path, condition, past)
+    return _play(options, path, condition, past, signing, given.condition)
 
 
 def _actions(options: Any, config: ModelConfig, condition: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +105,14 @@ def _turns(config: ModelConfig, field: str, text: str) -> Any:
     return itertools.cycle(values) if len(values) > 1 else text
 
 
-def _play(options: Any, path: Path | None, condition: dict[str, Any], past: Tensor | None) -> int:
+def _play(
+    options: Any,
+    path: Path | None,
+    condition: dict[str, Any],
+    past: Tensor | None,
+    signing: Signing | None,
+    written: Mapping[str, str],
+) -> int:
     from unistep.cli.devices import choose_device
     from unistep.hub.load import load
 
@@ -124,7 +134,8 @@ def _play(options: Any, path: Path | None, condition: dict[str, Any], past: Tens
     paced = options.pace == "real-time" or (options.pace is None and path is None)
     output = generator.modality.stream_output
     deadlines = Deadlines(length, paced=paced, begun=began, content=output.content)
-    interrupted = deliver(chunks, path, output, deadlines)
+    known = None if path is None else provenance_for(generator, options, signing, 1, options.seed, written)
+    interrupted = deliver(chunks, path, output, deadlines, known)
     if path is not None:
         print(f"written to {path}")
     return INTERRUPTED if interrupted else 0

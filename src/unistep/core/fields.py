@@ -76,6 +76,18 @@ class ConditionField(ABC):
     def draw(self, num: int, generator: Randomness) -> Value:
         """Values of ``num`` items that are given none."""
 
+    def words(self, value: Any) -> list[str | float] | None:
+        """Values as a person would write them, one for each item; empty for the null condition.
+
+        Args:
+            value: The values; ``None`` only asks whether they have words at all.
+
+        Returns:
+            The words; ``None`` for a field whose values have none, such as a signal.
+        """
+        del value
+        return None
+
     def is_one(self, given: Any) -> bool:
         """Whether it is one value, rather than several."""
         return is_one(given)
@@ -227,6 +239,12 @@ class LabelField(ConditionField):
         """Classes drawn evenly."""
         return Label(randint(self.size, num, generator))
 
+    def words(self, value: Label | None) -> list[str | float]:
+        """Names, or numbers where there are none; empty for the null condition."""
+        positions = [] if value is None else value.index.tolist()
+        known = self.names or self.written
+        return [known[position] if position >= 0 else "" for position in positions]
+
     def position(self, name: str, value: object) -> int:
         """The position of ``value`` (a number or a name).
 
@@ -300,6 +318,11 @@ class ScalarField(ConditionField):
         if self.default is not None:
             return Scalar(torch.full((num,), self.default))
         return Scalar(self.low + (self.high - self.low) * uniform(num, generator))
+
+    def words(self, value: Scalar | None) -> list[str | float]:
+        """The numbers, rounded to six digits; empty for the null condition."""
+        numbers = [] if value is None else value.value.tolist()
+        return ["" if math.isnan(number) else float(f"{number:.6g}") for number in numbers]
 
     def number(self, name: str, value: object) -> float:
         """``value`` as a number.

@@ -45,9 +45,11 @@ from unistep.generation.requests import (
     sample_seeds,
     seeds_of,
 )
+from unistep.generation.saving import Marking, encode_samples, provenance_of, save_samples
 from unistep.generation.session import ConditionSchedule, StreamSession, resolve_schedule
 from unistep.modalities.base import Modality
 from unistep.precision import Precision, WantedPrecision, autocast, resolve_precision, set_memory_layout
+from unistep.provenance import Provenance
 
 Guidance = float | Sequence[float]
 """A guidance weight for all samples, or one for each."""
@@ -244,12 +246,7 @@ class Generator:
         return sample_seeds(self, seeds, plan, parsed, batch_size=int(batch_size), callback=callback, cancel=cancel)
 
     def sample_requests(
-        self,
-        requests: Sequence[Request],
-        *,
-        batch_size: int = 64,
-        callback: Progress = None,
-        cancel: Cancel = None,
+        self, requests: Sequence[Request], *, batch_size: int = 64, callback: Progress = None, cancel: Cancel = None
     ) -> Tensor:
         """Draw what several clients ask for; see :func:`unistep.generation.requests.sample_requests`."""
         return sample_requests(self, requests, batch_size=batch_size, callback=callback, cancel=cancel)
@@ -375,26 +372,26 @@ class Generator:
                 full[name] = spec.draw(len(seeds), ItemGenerators([derived_seed(name, seed) for seed in seeds]))
         return full
 
-    def encode(self, x: Tensor, format: str) -> bytes:
-        """Samples as the bytes of one file of a ``format`` such as ``png`` or ``wav``, for a web handler."""
-        return self.modality.encode(x, format)
+    def provenance(self, num: int | None = None, *, seed: Any = None, **condition: Any) -> Provenance:
+        """Where samples come from that :meth:`sample` draws with these arguments, for :meth:`save`."""
+        return provenance_of(self, num, seed=seed, condition=condition)
 
-    def save(self, x: Tensor, path: str | FilePath | IO[bytes], *, format: str | None = None) -> None:
+    def encode(self, x: Tensor, format: str, *, provenance: Marking = True) -> bytes:
+        """Samples as the bytes of one file of a ``format`` such as ``png``, for a web handler; see :meth:`save`."""
+        return encode_samples(self, x, format, provenance)
+
+    def save(
+        self, x: Tensor, path: str | FilePath | IO[bytes], *, format: str | None = None, provenance: Marking = True
+    ) -> None:
         """Write samples to a file, a folder or an open binary file.
 
         Args:
             x: Samples.
             path: Where to; what is written depends on how it ends. Or a binary file that is open for writing.
             format: Such as ``png``; needed for an open file.
+            provenance: The origin that the file names: the model; what :meth:`provenance` gives; ``False`` for none.
 
         Raises:
             ValueError: If it cannot be written, or the format is missing or unknown.
         """
-        if isinstance(path, str | FilePath):
-            if format is not None:
-                raise ValueError(f"the format of {path} is that of its name; leave format out")
-            self.modality.save(x, path)
-            return
-        if format is None:
-            raise ValueError("an open file has no name that says its format; give one, such as format='png'")
-        path.write(self.encode(x, format))
+        save_samples(self, x, path, format=format, provenance=provenance)

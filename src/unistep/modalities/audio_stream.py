@@ -13,7 +13,7 @@ from torch import Tensor
 from unistep.files import DiskError, replacing
 from unistep.modalities.audio_reading import libraries, quantise
 from unistep.modalities.audio_writing import FORMATS
-from unistep.modalities.stream_output import StreamOutput
+from unistep.modalities.stream_output import StreamOutput, leave
 
 
 def audio_stream(sample_rate: int, channels: int) -> StreamOutput:
@@ -35,7 +35,9 @@ def audio_stream(sample_rate: int, channels: int) -> StreamOutput:
 
 
 @contextmanager
-def _open_file(sample_rate: int, channels: int, path: Path) -> Iterator[Callable[[Tensor], object]]:
+def _open_file(
+    sample_rate: int, channels: int, path: Path, finish: Callable[[Path], object] = leave
+) -> Iterator[Callable[[Tensor], object]]:
     """Write a file chunk by chunk; it replaces an older one when the block ends.
 
     Raises:
@@ -53,3 +55,4 @@ def _open_file(sample_rate: int, channels: int, path: Path) -> Iterator[Callable
                 probe.write(bytes(2**20))
                 os.fsync(probe.fileno())
             raise DiskError(f"cannot write {path}: {error.error_string}") from None
+        finish(temporary)

@@ -6,9 +6,30 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
+
+
+def leave(path: Path) -> None:
+    """Do nothing more to a file."""
+    del path
+
+
+class OpenFile(Protocol):
+    """Begins a file of a stream."""
+
+    def __call__(
+        self, path: Path, finish: Callable[[Path], object] = leave
+    ) -> AbstractContextManager[Callable[[Tensor], object]]:
+        """Gives a function that adds one chunk. The file is there, whole, when the block ends.
+
+        Args:
+            path: Where to.
+            finish: Called with the whole file, such as to mark it, before it takes its place.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +48,7 @@ class StreamOutput:
     """How names of files end that a stream can be written to."""
     to_bytes: Callable[[Tensor], bytes]
     """One chunk with values in [-1, 1], such as ``[channels, n]``, as raw bytes for a pipe."""
-    open_file: Callable[[Path], AbstractContextManager[Callable[[Tensor], object]]]
-    """Begins a file; gives a function that adds one chunk. The file is there, whole, when the block ends."""
+    open_file: OpenFile
+    """Begins a file, to which chunks are added."""
     pictures: Callable[[Tensor], np.ndarray] | None = None
     """The frames of one chunk for a screen, uint8 ``[frames, h, w, 3]``; ``None`` for what cannot be seen."""

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from unistep.files import replacing
-from unistep.modalities.stream_output import StreamOutput
+from unistep.modalities.stream_output import StreamOutput, leave
 from unistep.modalities.video_writing import MOVING, encoding, gif_duration
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def video_stream(modality: VideoModality) -> StreamOutput:
 
 
 @contextmanager
-def _open_file(fps: float, pixels: Pixels, path: Path) -> Iterator[Callable[[Tensor], object]]:
+def _open_file(
+    fps: float, pixels: Pixels, path: Path, finish: Callable[[Path], object] = leave
+) -> Iterator[Callable[[Tensor], object]]:
     """Write a file frame by frame; it replaces an older one when the block ends.
 
     Frames may have any size, the same for all of them. Where there is none, the file is not touched.
@@ -64,6 +66,7 @@ def _open_file(fps: float, pixels: Pixels, path: Path) -> Iterator[Callable[[Ten
             frames = pixels(chunk)
             if not adding:
                 temporary = stack.enter_context(replacing(path))
+                stack.enter_context(_finishing(temporary, finish))
                 begin = (
                     _gif(temporary, fps) if suffix == ".gif" else encoding(temporary, frames.shape[1:3], fps, suffix)
                 )
@@ -71,6 +74,13 @@ def _open_file(fps: float, pixels: Pixels, path: Path) -> Iterator[Callable[[Ten
             adding[0](frames)
 
         yield add
+
+
+@contextmanager
+def _finishing(path: Path, finish: Callable[[Path], object]) -> Iterator[None]:
+    """Call ``finish`` when the block ends well."""
+    yield
+    finish(path)
 
 
 @contextmanager
