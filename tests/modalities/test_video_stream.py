@@ -70,7 +70,7 @@ def test_a_file_that_grew_is_like_one_written_at_once(ending: str, tmp_path: Pat
                 assert not path.exists()
         modality.save(clip, tmp_path / f"whole{ending}")
         grown, whole = modality.load(path), modality.load(tmp_path / f"whole{ending}")
-        # Not equal to the bit: an encoder's decisions for the same frames have been seen to differ by two levels of 255.
+        # Not equal to the bit: an encoder's decisions for the same frames were seen to differ by two levels of 255.
         assert grown.shape == whole.shape == clip.shape
         assert (grown - whole).abs().mean() < 0.01 < (clip[:, 1:] - clip[:, :-1]).abs().mean()
         path.unlink()

@@ -8,7 +8,6 @@ from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-
 if TYPE_CHECKING:
     from unistep.provenance.signing import Signing
 
