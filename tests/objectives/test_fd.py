@@ -279,6 +279,63 @@ def test_the_anchor_holds_the_samples_of_the_first_weights() -> None:
     assert all(name.startswith("teacher.start.") for name in frozen)
 
 
+class Watched(ConsistencyModel):
+    """A generator that notes the time and the gradient mode of each call."""
+
+    calls: list[tuple[float, bool]]
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
+        self.calls.append((float(t.flatten()[0]), torch.is_grad_enabled()))
+        return super().forward(x, t, s, condition or {})
+
+
+def test_samples_of_more_steps_have_a_share_a_population_and_the_gradient_of_their_last_jump() -> None:
+    torch.manual_seed(0)
+    student = Watched(Points(), VE)
+    student.calls = []
+    points = cloud(99, 2, seed=0)
+    data = Representation(name="x", features=identity, mean=points.mean(dim=0), covariance=points.T.cov(correction=0))
+    objective = FDConfig(population=64, times=(0.9, 0.2)).build(student, None, [data])
+    loss = objective(torch.zeros(30, 2), {}, generator=torch.Generator().manual_seed(0), progress=0.0)
+    first = VE.t_max
+    wanted = [(first, True), (first, False), (0.9, True), (first, False), (0.9, False), (0.2, True)]
+    assert [(pytest.approx(t), graded) for t, graded in student.calls] == wanted
+    assert loss.per_example.shape == (30,)
+    assert {"fd/x", "fd/x/2", "fd/x/3"} <= set(loss.logs)
+    objective.after_step(0.0)
+    assert [int(population.filled) for population in objective.populations] == [10, 10, 10]  # type: ignore[arg-type]
+    # A share's loss is the distance of its own samples: one step of the first ten noises.
+    noise = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
+    alone = by_autograd(one_jump(student, noise[:10], {}).detach().double(), points)
+    assert float(loss.logs["fd/x"]) == pytest.approx(float(alone), rel=1e-4)
+
+
+class Timed(Points):
+    """The network for points, with the noise level in place of the class."""
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None, condition: Condition) -> Tensor:
+        return self.last(self.layers(torch.cat([x, t.view(-1, 1)], dim=1)))
+
+
+def test_a_toy_of_two_steps_moves_onto_the_data() -> None:
+    torch.manual_seed(0)
+    student = ConsistencyModel(Timed(), VE)
+    points = cloud(999, 2, seed=0).float()
+    objective = FDConfig(population=512, times=(0.9,)).build(student, None, [Representation.of("x", identity, points)])
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-2)
+    g = torch.Generator().manual_seed(0)
+    seen = []
+    for step in range(150):
+        loss = objective(torch.zeros(256, 2), {}, generator=g, progress=step / 150)
+        optimizer.zero_grad()
+        loss.per_example.mean().backward()
+        optimizer.step()
+        objective.after_step(step / 150)
+        seen.append((float(loss.logs["fd/x"]), float(loss.logs["fd/x/2"])))
+    assert seen[-1][0] < 0.1 * seen[0][0]
+    assert seen[-1][1] < 0.1 * seen[0][1]
+
+
 def test_mistakes_get_one_line() -> None:
     data = Representation.of("x", identity, cloud(99, 3, seed=0))
     student = ConsistencyModel(Points(), VE)
@@ -290,5 +347,11 @@ def test_mistakes_get_one_line() -> None:
         FDConfig().build(Denoiser(Points(), VE), None, [data])
     with pytest.raises(ValueError, match="anchor must be a number from 0 on, got -1"):
         FDConfig(anchor=-1)
+    with pytest.raises(ValueError, match=r"times must be positive and fall from step to step, got \(0.2, 0.9\)"):
+        FDConfig(times=(0.2, 0.9))
+    with pytest.raises(ValueError, match="times must be less than the first, 80, got 99"):
+        FDConfig(times=(99.0,)).build(student, None, [data])
+    with pytest.raises(ValueError, match="times are for a consistency model, not for a FlowMap"):
+        FDConfig(times=(0.9,)).build(FlowMap(Points(), LinearFlow()), None, [data])
     with pytest.raises(ValueError, match="moments must be one of running, queue, got 'all'"):
         FDConfig(moments="all")  # type: ignore[arg-type]

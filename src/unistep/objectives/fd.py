@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.core.condition import Condition, Label, as_it_is, to_device
+from unistep.core.condition import Condition, Label, as_it_is, select, to_device
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import expand_to
+from unistep.core.sampling import sample_multistep
 from unistep.core.seeding import Randomness, randn_like
 from unistep.objectives.base import Loss, Materials, Objective, frozen_copy
 from unistep.objectives.frechet import FrechetTarget, Representation, influence
@@ -38,6 +39,9 @@ class FDConfig(GuidanceRangeConfig):
     that suit the signal. A network that is trained on no longer measures quality: select and report on others."""
     population: int = 1024
     """Samples whose moments are compared with the data's, of which a batch is the newest share; more than features."""
+    times: tuple[float, ...] = ()
+    """Later times of a sample of several steps, falling, such as 0.9: the result of each is trained as well as that of
+    one step, on an equal share of the batch and with a population of its own. Without, one step alone."""
     moments: Literal["running", "queue"] = "running"
     """``running``: exponential averages of the moments; ``queue``: the features of the last samples."""
     conditional: float = 0.0
@@ -52,6 +56,10 @@ class FDConfig(GuidanceRangeConfig):
             raise ValueError(f"population must be at least 2 samples, got {self.population}; 1024 is usual")
         if self.moments not in POPULATIONS:
             raise ValueError(f"moments must be one of {', '.join(POPULATIONS)}, got {self.moments!r}")
+        if any(not 0 < t < float("inf") for t in self.times) or list(self.times) != sorted(
+            set(self.times), reverse=True
+        ):
+            raise ValueError(f"times must be positive and fall from step to step, got {self.times}; 0.9 is usual")
         for name in ("conditional", "anchor"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be a number from 0 on, got {getattr(self, name)}; 0 leaves it out")
@@ -93,7 +101,8 @@ class FrechetObjective(Objective):
     share :math:`1-\beta`, so that the other terms need no weight that depends on it. Each example's loss is its
     :func:`~unistep.objectives.frechet.influence`, so that processes need exchange no more than features. With
     ``conditional`` the squared distances between the means of each class, averaged over the samples, are added to
-    each :math:`d_k`.
+    each :math:`d_k`. With ``times``, samples of two and more steps have terms of their own; their gradient goes through
+    the last jump.
 
     The eigenvalues of :math:`R\Sigma R` are those of a population, which must therefore be larger than the number of
     features, and small enough to follow the weights: moments that lag push the weights past their goal. The value
@@ -103,8 +112,8 @@ class FrechetObjective(Objective):
     A representation is soon exploited where it sees less than an eye does: watch networks that are not trained on.
 
     Args:
-        student: A one-step model, of which only the jump from the largest time is trained. A consistency model around
-            the network of a denoiser turns that into a one-step model.
+        student: A one-step model, of which only the jump from the largest time is trained, and those from ``times``. A
+            consistency model around the network of a denoiser turns that into a one-step model.
         representations: Where distances are measured.
         config: Its options.
         examples: Conditions for the first population. Without, the first batch is all of it.
@@ -125,6 +134,10 @@ class FrechetObjective(Objective):
         config = config or FDConfig()
         if not isinstance(student, ConsistencyModel | FlowMap):
             raise ValueError(f"this objective trains a one-step model, not a {type(student).__name__}")
+        if config.times and not isinstance(student, ConsistencyModel):
+            raise ValueError(f"times are for a consistency model, not for a {type(student).__name__}; leave them out")
+        if config.times and config.times[0] >= student.path.t_max:
+            raise ValueError(f"times must be less than the first, {student.path.t_max:g}, got {config.times[0]:g}")
         if not representations:
             raise ValueError("a Fréchet distance needs a representation of the samples; give one or more")
         features = [r.features if isinstance(r.features, nn.Module) else _Plain(r.features) for r in representations]
@@ -133,13 +146,15 @@ class FrechetObjective(Objective):
             frozen["start"] = frozen_copy(student)
         frozen["targets"] = nn.ModuleList(FrechetTarget(r.mean, r.covariance) for r in representations)
         super().__init__(student, frozen)
-        self.config, self.examples = config, examples
-        self.names = [r.name for r in representations]
+        self.config, self.examples, self.steps = config, examples, 1 + len(config.times)
         kept, size = POPULATIONS[config.moments], config.population
-        self.populations = nn.ModuleList(kept(size, len(r.mean)) for r in representations)
-        means = [r.class_means if config.conditional > 0 else {} for r in representations]
+        # By number of steps, and for each in every representation.
+        each = [(steps, r) for steps in range(1, self.steps + 1) for r in representations]
+        self.names = [r.name if steps == 1 else f"{r.name}/{steps}" for steps, r in each]
+        self.populations = nn.ModuleList(kept(size, len(r.mean)) for _, r in each)
+        means = [r.class_means if config.conditional > 0 else {} for _, r in each]
         self.classes = nn.ModuleList(ClassMeans(size, given) for given in means)
-        self.register_buffer("scales", torch.zeros(len(representations), dtype=torch.float64))
+        self.register_buffer("scales", torch.zeros(len(each), dtype=torch.float64))
         self._newest: list[Newest] = []
         self._step_of_newest = 0.0
 
@@ -162,11 +177,13 @@ class FrechetObjective(Objective):
             condition = as_it_is(condition)
             x0 = x0.to(self.scales.device)
             condition = self.config.sample_guidance(to_device(condition, x0.device), x0, generator)
-            found = self.features(one_jump(self.student, randn_like(x0, generator), condition))
-            newest = Newest(found, _labels(condition))
-            # The distance of all so far; what the last batch leaves in place is that of the whole population.
-            newest.distances = [self._compared(k, newest, phi, condition)[0] for k, phi in enumerate(found)]
-            self._take_in(newest, rescale=True)
+            for steps in range(1, self.steps + 1):
+                x = self.jumps(randn_like(x0, generator), condition, steps, generator)
+                newest = Newest(steps, self.features(x), _labels(condition))
+                # The distance of all so far; what the last batch leaves in place is that of the whole population.
+                for k, phi in enumerate(newest.features, start=(steps - 1) * len(newest.features)):
+                    newest.distances.append(self._compared(k, newest, phi, condition)[0])
+                self._take_in(newest, rescale=True)
         self.student.train(was)
 
     def forward(
@@ -175,48 +192,76 @@ class FrechetObjective(Objective):
         """Loss of a batch; see :class:`Objective`. Of the data only the conditions and the shape are used."""
         # What the student makes is compared with the data as it is, whatever was done to the items of this batch.
         condition = self.config.sample_guidance(as_it_is(condition), x0, generator)
-        noise = randn_like(x0, generator)
-        x = one_jump(self.student, noise, condition)
-        found = self.features(x)
-        own = _labels(condition)
-        newest = Newest([of_all_processes(phi) for phi in found], {n: of_all_processes(v) for n, v in own.items()})
-        total, logs = x.new_zeros(len(x), dtype=found[0].dtype), dict[str, Tensor]()
-        for k, (name, phi) in enumerate(zip(self.names, found, strict=True)):
+        noise, logs, losses = randn_like(x0, generator), dict[str, Tensor](), list[Tensor]()
+        if torch.is_grad_enabled() and progress != self._step_of_newest:
+            self._newest, self._step_of_newest = [], progress  # what a skipped step left is no part of this one
+        for i, rows in enumerate(torch.arange(len(x0), device=x0.device).tensor_split(self.steps)):
+            if len(rows) == 0:
+                continue
+            own = select(condition, rows)
+            x = self.jumps(noise[rows], own, i + 1, generator)
+            loss = self._of_share(i + 1, x, own, logs)
+            if self.config.anchor > 0 and i == 0:
+                away = self._away(x, noise[rows], own)
+                logs["fd/away"] = away.detach().mean()
+                loss = loss + self.config.anchor * away
+            losses.append(loss)
+        return Loss(torch.cat(losses), logs)
+
+    def _of_share(
+        self, steps: int, x: Float[Tensor, "b *shape"], condition: Condition, logs: dict[str, Tensor]
+    ) -> Float[Tensor, " b"]:
+        """The relative distance of the population with samples of so many steps, with their gradient."""
+        found, own = self.features(x), _labels(condition)
+        newest = Newest(
+            steps, [of_all_processes(phi) for phi in found], {n: of_all_processes(v) for n, v in own.items()}
+        )
+        total = x.new_zeros(len(x), dtype=found[0].dtype)
+        for k, phi in enumerate(found, start=(steps - 1) * len(found)):
             distance, parts = self._compared(k, newest, phi, condition)
             newest.distances.append(distance)
             scale = torch.where(self.scales[k] > 0, self.scales[k], self._unit(k, distance))
             # The value of the whole, with the gradient of each example's part.
             total = total + ((distance.to(phi) + parts - parts.detach()) / scale.to(phi)) / len(found)
-            logs[f"fd/{name}"] = distance
-        logs["fd/relative"] = total.detach().mean()
-        if self.config.anchor > 0:
-            away = self._away(x, noise, condition)
-            logs["fd/away"] = away.detach().mean()
-            total = total + self.config.anchor * away
+            logs[f"fd/{self.names[k]}"] = distance
+        logs["fd/relative" if steps == 1 else f"fd/relative/{steps}"] = total.detach().mean()
         if torch.is_grad_enabled():
-            # What an earlier step left, as it was skipped, is no part of this one.
-            self._newest = [*(self._newest if progress == self._step_of_newest else []), newest]
-            self._step_of_newest = progress
-        return Loss(total, logs)
+            self._newest.append(newest)
+        return total
+
+    def jumps(
+        self, noise: Float[Tensor, "b *shape"], condition: Condition, steps: int, generator: Randomness
+    ) -> Float[Tensor, "b *shape"]:
+        """Samples of so many steps, the gradient through the last of them."""
+        if steps == 1:
+            return one_jump(self.student, noise, condition)
+        student = cast(ConsistencyModel, self.student)
+        earlier, last = [student.path.t_max, *self.config.times[: steps - 2]], self.config.times[steps - 2]
+        with torch.no_grad():
+            x = sample_multistep(student, noise, earlier, condition, generator=generator)
+        return sample_multistep(student, randn_like(x, generator), [last], condition, start=x)
 
     def _compared(
         self, k: int, newest: Newest, phi: Float[Tensor, "b dim"], condition: Condition
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " b"]]:
-        """Distance of the population with the newest batch, and the influence of this process's examples on it."""
+        """Distance of a population with the newest batch, and the influence of this process's examples on it."""
         assert self.teacher is not None
-        mean, covariance = cast(Population, self.populations[k]).moments(newest.features[k])
-        distance, by_mean, by_covariance = self.teacher.get_submodule("targets").get_submodule(str(k))(mean, covariance)
+        which = k % len(newest.features)  # of the representations
+        mean, covariance = cast(Population, self.populations[k]).moments(newest.features[which])
+        target = self.teacher.get_submodule("targets").get_submodule(str(which))
+        distance, by_mean, by_covariance = target(mean, covariance)
         parts = influence(phi, mean, by_mean, by_covariance)
         if self.config.conditional > 0:
             classes = cast(ClassMeans, self.classes[k])
-            apart, slopes = classes(newest.features[k], newest.indices, phi, _labels(condition))
+            apart, slopes = classes(newest.features[which], newest.indices, phi, _labels(condition))
             distance, parts = distance + self.config.conditional * apart, parts + self.config.conditional * slopes
         return distance, parts
 
     def _unit(self, k: int, distance: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """The distance as a divisor: not below what rounding leaves of one."""
         assert self.teacher is not None
-        trace = cast(FrechetTarget, self.teacher.get_submodule("targets").get_submodule(str(k))).trace
+        targets = cast(nn.ModuleList, self.teacher.get_submodule("targets"))
+        trace = cast(FrechetTarget, targets[k % len(targets)]).trace
         return distance.clamp(min=trace * torch.finfo(torch.float32).eps + torch.finfo(torch.float32).tiny)
 
     def _away(self, x: Tensor, noise: Tensor, condition: Condition) -> Float[Tensor, " b"]:
@@ -235,17 +280,20 @@ class FrechetObjective(Objective):
 
     @torch.no_grad()
     def _take_in(self, newest: Newest, *, rescale: bool) -> None:
-        for k, features in enumerate(newest.features):
+        for i, features in enumerate(newest.features):
+            k = (newest.steps - 1) * len(newest.features) + i
             cast(Population, self.populations[k]).add(features)
             cast(ClassMeans, self.classes[k]).add(features, newest.indices)
             if rescale:
-                self.scales[k] = self._unit(k, newest.distances[k])
+                self.scales[k] = self._unit(k, newest.distances[i])
 
 
 @dataclass
 class Newest:
     """A batch of all processes that is not yet part of the populations."""
 
+    steps: int
+    """Steps that its samples are made in."""
     features: list[Tensor]
     """Features in each representation."""
     indices: dict[str, Tensor]
