@@ -18,6 +18,7 @@ from unistep.recipes import read_docstring
 OPTIONS = {
     "demo": ["--out", "--seconds", "--seed", "--open"],
     "sample": ["MODEL", "--num", "-n", "--steps", "--seed", "--solver", "--guidance", "--times", "--out", "-o"],
+    "edit": ["TASK", "MODEL", "INPUT", "--mask", "--kernel", "--sigma", "--strength", "--sheet", "--steps", "-o"],
     "stream": ["MODEL", "--out", "-o", "--seconds", "--pace", "--seed", "--steps", "--precision"],
     "play": ["MODEL", "--window", "--script", "--actions", "--out", "-o", "--beside", "--from", "--seed", "--hold"],
     "train": ["METHOD", "--data", "--budget", "--out", "--resume", "fashion/ect"],

@@ -20,6 +20,7 @@ from unistep.spelling import nearest
 VERBS = {
     "demo": "see what Unistep can do, in minutes, on this computer",
     "sample": "draw samples from a model",
+    "edit": "fill in, colour, sharpen, clean or vary what is there, without training",
     "stream": "generate audio or video continuously, to a pipe or a file",
     "play": "play a world model, in real time",
     "train": "train a model by a recipe, on known data or on yours",

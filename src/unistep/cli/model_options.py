@@ -31,6 +31,7 @@ def parse_model_options(
     what: str,
     *,
     without: str = "drawn for each sample from its seed",
+    position: int = 0,
 ) -> ModelOptions:
     """Read the words of a command whose options depend on the model that it names.
 
@@ -40,12 +41,13 @@ def parse_model_options(
         arguments: The words after the verb.
         what: What the command does, for its help.
         without: What a condition without a default is where it is not given.
+        position: How many words come before the model.
 
     Raises:
         ValueError: If the model or an option is unknown, or a value does not fit.
         SystemExit: With code 0, after the help that was asked for is printed.
     """
-    name = model_word(arguments, kind)
+    name = model_word(arguments, kind, position)
     if name is None:
         parse(kind, verb, arguments)  # prints the help, or says what is missing
     from unistep.generation.model_config import ModelConfig
@@ -64,13 +66,14 @@ def parse_model_options(
     return ModelOptions(options, config, {field: value for field, value in given.items() if value is not None})
 
 
-def model_word(arguments: Sequence[str], kind: type[Any]) -> str | None:
+def model_word(arguments: Sequence[str], kind: type[Any], position: int = 0) -> str | None:
     """The model among the words of a command: the first that is neither an option nor an option's value.
 
     Args:
         arguments: The words after the verb.
         kind: The command's options; a tuple takes all words up to the next option, but leaves the last word of the
             command to a model that has not come yet; a truth value takes none, any other option one.
+        position: How many such words come before it.
     """
     flags = {f"--{option.name.replace('_', '-')}" for option in fields(kind) if option.type in (bool, "bool")}
     many = {f"--{option.name.replace('_', '-')}" for option in fields(kind) if str(option.type).startswith("tuple[")}
@@ -80,7 +83,10 @@ def model_word(arguments: Sequence[str], kind: type[Any]) -> str | None:
         if word in ("-h", "--help"):
             continue
         if not word.startswith("-"):
-            return word
+            if position == 0:
+                return word
+            position -= 1
+            continue
         if "=" in word or word.replace("_", "-") in flags:
             continue
         if word.replace("_", "-") in many:

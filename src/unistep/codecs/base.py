@@ -184,6 +184,10 @@ class Codec(nn.Module, ABC):
             ValueError: If the codec is :attr:`chunked`: chunks are decoded in order, by :meth:`decode_next`.
         """
 
+    def within_range(self, signal: Tensor) -> Tensor:
+        """Signals clamped to the range that they can have; here [-1, 1]."""
+        return signal.clamp(-1, 1)
+
     def encode_reference(self, signal: Float[Tensor, "b ..."]) -> Tensor:
         """Reference signals as the network sees them; they may have another shape, if the codec has no weights."""
         shape = tuple(signal.shape[1:])

@@ -102,6 +102,10 @@ class Identity(Codec):
             raise ValueError("chunks of a stream are decoded in order, by decode_next")
         return self._signal(x)
 
+    def within_range(self, signal: Tensor) -> Tensor:
+        """Bounded signals clamped to [-1, 1], others as they are."""
+        return signal.clamp(-1, 1) if self.config.bounded else signal
+
     def split(self, signal: Float[Tensor, "b *signal"], number: int = -1) -> tuple[Tensor, Float[Tensor, "b *shape"]]:
         """The first and the second half along the last axis."""
         if not self.config.chunk or number not in (1, -1):

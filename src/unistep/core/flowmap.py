@@ -40,6 +40,9 @@ class Map(nn.Module, ABC):
         sigma_data: Standard deviation of the data.
     """
 
+    boundary: float = 0.0
+    """Time at which a jump without a second time ends; 0 is the data itself."""
+
     def __init__(self, net: nn.Module, path: Path, sigma_data: float = 0.5) -> None:
         super().__init__()
         if sigma_data <= 0:
@@ -238,6 +241,11 @@ class GuidedDenoiser(nn.Module):
         """The path of the denoiser's times."""
         return self.denoiser.path
 
+    @property
+    def boundary(self) -> float:
+        """Where its estimates lie: at the data itself."""
+        return self.denoiser.boundary
+
     def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: ConditionLike | None = None) -> Tensor:
         """Guided estimate of the clean signal, shape of ``x``."""
         if not condition:
@@ -289,3 +297,6 @@ class ProjectedDenoiser(nn.Module):
 
 AnyDenoiser = Denoiser | GuidedDenoiser | ProjectedDenoiser
 """What a solver may follow."""
+
+AnyMap = Map | GuidedDenoiser
+"""What estimates clean signals when it is called with no second time."""

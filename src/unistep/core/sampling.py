@@ -16,14 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unistep.core.condition import ConditionLike
-from unistep.core.flowmap import ConsistencyModel, FlowMap
+from unistep.core.flowmap import AnyMap, ConsistencyModel, FlowMap
 from unistep.core.path import Path, expand_to
 from unistep.core.sampling_inputs import Project, Times, first_point, times_of
 from unistep.core.seeding import Randomness, randn_like
 
 
 def trace_multistep(
-    consistency: ConsistencyModel,
+    consistency: AnyMap,
     noise: Float[Tensor, "b *shape"],
     times: Times,
     condition: ConditionLike | None = None,
@@ -31,6 +31,8 @@ def trace_multistep(
     generator: Randomness = None,
     start: Tensor | None = None,
     project: Project | None = None,
+    estimated: float = 0.0,
+    excess: float = 0.0,
 ) -> Iterator[Float[Tensor, "b *shape"]]:
     r"""Alternate jumping to the data and adding noise back, yielding each estimate of the data.
 
@@ -41,8 +43,18 @@ def trace_multistep(
 
     with :math:`\epsilon` the boundary: on the variance-exploding path, Algorithm 1 of the paper.
 
+    With ``estimated`` :math:`= \rho`, the noise that is added back is a mixture of fresh and estimated noise, and with
+    ``excess`` :math:`= \delta` the model assumes more noise than there is:
+
+    .. math:: z_n \rightarrow \sqrt{1 - \rho^2}\, z_n
+              + \rho\, \frac{\hat x_{\tau_{n-1}} - \alpha_{\tau_{n-1}} x}{\sigma_{\tau_{n-1}}}, \qquad
+              f(\hat x_{\tau_n}, \tau_n) \rightarrow f(\hat x_{\tau_n}, \tau'_n), \quad
+              \eta_{\tau'_n} = (1 + \delta)\, \eta_{\tau_n} .
+
+    A denoiser with :math:`\rho = 1` and :math:`\delta = 0` follows the ODE by DDIM.
+
     Args:
-        consistency: The model.
+        consistency: The model; one of another kind is read as an estimate of the data.
         noise: Standard normal noise, shape ``[b, *shape]``.
         times: Decreasing times, one for each step: numbers or a tensor of shape ``[n]``; or tensors of shape ``[b]`` or
             that broadcast against the signal. The first is usually the path's ``t_max``.
@@ -50,18 +62,29 @@ def trace_multistep(
         generator: Source of the noise that is added back; unused for one step.
         start: Clean signal to begin from at the first time, with ``noise`` added; pure noise without.
         project: ``project(x0, t)``, applied to each estimate of the clean signal.
+        estimated: Share of estimated noise, in [-1, 1]; the estimate is that before ``project``.
+        excess: How much more noise the model assumes, at least -1.
 
     References:
-        Song et al. 2023, arXiv 2303.01469, algorithm 1.
+        Song et al. 2023, arXiv 2303.01469, algorithm 1; Garber & Tirer 2025, arXiv 2412.20596, algorithm 1, for the
+        mixture (their estimated noise has the opposite sign) and the excess.
     """
+    if not -1 <= estimated <= 1 or not excess > -1:
+        raise ValueError(
+            f"estimated must be in [-1, 1] and excess above -1, got estimated {estimated} and excess {excess}"
+        )
     path = consistency.path
     steps = times_of(times, noise)
     x = first_point(path, noise, steps[0], start)
+    known: Tensor | None = None
     for i, t in enumerate(steps):
         if i > 0:
-            x = _renoise(path, x, torch.full_like(t, consistency.boundary), t, generator)
-        x = consistency(x, t, None, condition)
-        x = x if project is None else project(x, t)
+            x = _renoise(path, x, torch.full_like(t, consistency.boundary), t, generator, known, estimated)
+        assumed = t if excess == 0 else path.time_at(path.ratio(t) * (1 + excess)).clamp(max=path.t_max)
+        clean = consistency(x, assumed, None, condition)
+        if estimated != 0:
+            known = (x - expand_to(path.alpha(t), x) * clean) / expand_to(path.sigma(t), x)
+        x = clean if project is None else project(clean, t)
         yield x
 
 
@@ -170,12 +193,23 @@ def sample_gamma(
     return x
 
 
-def _renoise(path: Path, x: Tensor, s: Tensor, t: Tensor, generator: Randomness) -> Tensor:
-    """The signal ``x`` at the times ``s`` with fresh noise up to the times ``t``."""
+def _renoise(
+    path: Path,
+    x: Tensor,
+    s: Tensor,
+    t: Tensor,
+    generator: Randomness,
+    known: Tensor | None = None,
+    share: float = 0.0,
+) -> Tensor:
+    """The signal ``x`` at the times ``s`` with noise up to ``t``: fresh, but for a ``share`` that is known."""
     keep = expand_to(path.alpha(t) / path.alpha(s), x)
     left = (keep * expand_to(path.sigma(s), x)).square()
     spread = (expand_to(path.sigma(t), x).square() - left).clamp(min=0)
-    return keep * x + spread.sqrt() * randn_like(x, generator)
+    noise = randn_like(x, generator)
+    if known is not None:
+        noise = math.sqrt(1 - share**2) * noise + share * known
+    return keep * x + spread.sqrt() * noise
 
 
 def _share_of_end(path: Path, t: Tensor, s: Tensor, end: Tensor, x: Tensor) -> Tensor:

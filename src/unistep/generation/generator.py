@@ -28,7 +28,8 @@ from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDeno
 from unistep.core.sampling import trace_gamma, trace_multistep
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
 from unistep.core.solvers import Solver, network_calls, trace_ode
-from unistep.core.timesteps import karras_grid
+from unistep.generation import editing
+from unistep.generation.grids import sampling_times
 from unistep.generation.live import describe
 from unistep.generation.memory import check_fits
 from unistep.generation.model_config import ModelConfig
@@ -175,21 +176,7 @@ class Generator:
 
     def times(self, steps: int) -> Tensor:
         """Sampling times for a number of steps, shape ``[steps]``: those found by search, else a Karras grid."""
-        path = self.config.path
-        found = self.config.times.get(str(steps))
-        if self.kind != "denoiser" and found is not None:
-            return torch.tensor(found)
-        low, high = (float(path.ratio(torch.tensor(t, dtype=torch.float64))) for t in (path.t_min, path.t_max))
-        high = min(high, 1e4)  # linear flow ends at an infinite ratio
-        if self.kind == "denoiser":
-            ratios = karras_grid(steps, low, high)
-        else:
-            # A one-step model gains nothing near the data: spread the steps above a tenth of the data's scale.
-            low = max(min(0.1 * self.config.sigma_data, high / 2), self.config.sigma_min_trained)
-            ratios = karras_grid(steps + 1, low, high)[:-1]
-        times = path.time_at(ratios)
-        times[0] = path.t_max
-        return times
+        return sampling_times(self.config, steps)
 
     @property
     def chunks(self) -> int:
@@ -244,6 +231,19 @@ class Generator:
         seeds = seeds_of(num, seed)
         parsed = parse_condition(self.config.fields, given, len(seeds), self.modality.load)
         return sample_seeds(self, seeds, plan, parsed, batch_size=int(batch_size), callback=callback, cancel=cancel)
+
+    def edit(self, task: str | editing.Task, x: Tensor | Sequence[Tensor] | None = None, **options: Any) -> Tensor:
+        """Edit or restore signals without training; see :func:`unistep.generation.editing.edit` for the options.
+
+        Args:
+            task: Such as ``inpaint``, ``colorize`` or ``vary``; ``unistep edit --help`` lists them.
+            x: Signals ``[n, *signal_shape]``, smaller where the task enlarges them; a pair where it takes two.
+            **options: Of the task, such as ``mask="center"``; ``steps``, ``seed``, ``solver``; conditions.
+
+        Returns:
+            Float32 tensor ``[n, *signal_shape]`` on the CPU, in which each item belongs to its seed.
+        """
+        return editing.edit(self, task, x, **options)
 
     def sample_requests(
         self, requests: Sequence[Request], *, batch_size: int = 64, callback: Progress = None, cancel: Cancel = None
@@ -348,7 +348,7 @@ class Generator:
         return self.codec.decode(x.float()).cpu()
 
     def _trace(self, noise: Tensor, plan: Plan, condition: Condition, items: ItemGenerators) -> Iterator[Tensor]:
-        """The sampler of this kind of model, step by step."""
+        """The sampler, step by step."""
         if isinstance(self.map, ConsistencyModel):
             return trace_multistep(self.map, noise, plan.grid, condition, generator=items)
         if isinstance(self.map, FlowMap):

@@ -16,6 +16,7 @@ from unistep.core.condition import CONTEXT, AnyField
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import LinearFlow, TrigFlow, VarianceExploding, VariancePreserving
 from unistep.core.solvers import Solver
+from unistep.editing.solvers import Settings
 from unistep.generation.adapter import Adapter
 from unistep.generation.history import Context
 from unistep.modalities.base import Modality
@@ -64,6 +65,8 @@ class ModelConfig:
     """How a streaming model is conditioned on the past; ``None`` for a model of whole signals."""
     times: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Sampling times of a one-step model by number of steps, where a search has found them."""
+    editing: dict[str, Settings] = field(default_factory=dict)
+    """Parameters of editing by task and number of steps, such as ``inpaint/4``, where a search has found them."""
     sigma_min_trained: float = 0.0
     """Noise level below which a one-step model was not trained; no sampling time lies there."""
     gamma: float = 0.0

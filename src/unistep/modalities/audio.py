@@ -19,6 +19,7 @@ from unistep.modalities.audio_reading import FULL, SUFFIXES, UnusableSoundError,
 from unistep.modalities.base import Decoded, Modality
 from unistep.modalities.enough import EnoughItems
 from unistep.modalities.feature_roles import FeatureRoles
+from unistep.modalities.layout import Layout
 from unistep.modalities.recording import Recording
 from unistep.modalities.signal_options import SignalOptions
 from unistep.modalities.views import scaled, shifted
@@ -88,6 +89,11 @@ class AudioModality(Modality):
         from unistep.modalities.audio_stream import audio_stream
 
         return audio_stream(self.sample_rate, self.channels)
+
+    @property
+    def layout(self) -> Layout:
+        """Samples of a waveform."""
+        return Layout(time=2, rate=self.sample_rate, waveform=True)
 
     def to_signal(self, stored: Int16[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """16-bit samples as waveforms in [-1, 1], float32 on the same device."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from unistep.modalities.augmentation import ConditionalAugmentation
 from unistep.modalities.enough import EnoughItems
 from unistep.modalities.feature_roles import FeatureRoles
+from unistep.modalities.layout import Layout
 from unistep.modalities.signal_options import SignalOptions
 
 if TYPE_CHECKING:
@@ -114,6 +115,11 @@ class Modality(ABC):
             ValueError: If such signals cannot be played.
         """
         raise ValueError(f"{self.noun}s cannot be played: they do not last in time")
+
+    @property
+    def layout(self) -> Layout:
+        """What the axes of such signals mean, for editing; nothing is known of them without."""
+        return Layout()
 
     @abstractmethod
     def to_signal(self, stored: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from unistep.modalities.enough import EnoughItems
 from unistep.modalities.image_augmentation import AUGMENTATIONS, CONDITIONAL
 from unistep.modalities.image_options import ImageOptions
 from unistep.modalities.image_reading import SUFFIXES, Fit, UnusablePictureError, decode
+from unistep.modalities.layout import Layout
 from unistep.modalities.signal_options import SignalOptions
 from unistep.modalities.views import scaled, shifted
 
@@ -75,6 +76,11 @@ class ImageModality(Modality):
         """Width, height and colours in words."""
         _, height, width = self.shape
         return f"{width} x {height} pixels, {'grey' if self.channels == 1 else 'RGB'}"
+
+    @property
+    def layout(self) -> Layout:
+        """Rows and columns, and colours of RGB images."""
+        return Layout(colours=self.channels == 3, space=(2, 3))
 
     def to_signal(self, stored: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Pixels 0 to 255 as values in [-1, 1], ``x / 127.5 - 1``, float32 on the same device."""

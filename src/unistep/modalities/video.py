@@ -16,6 +16,7 @@ from unistep.modalities.base import Decoded, Modality
 from unistep.modalities.feature_map import MomentsAsChannels
 from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.image import ImageModality
+from unistep.modalities.layout import Layout
 from unistep.modalities.recording import Recording
 from unistep.modalities.signal_options import SignalOptions
 from unistep.modalities.video_geometry import FrameSize
@@ -113,6 +114,11 @@ class VideoModality(Modality):
         _, frames, height, width = self.shape
         colours = "grey" if self.channels == 1 else "RGB"
         return f"{frames} frame{'' if frames == 1 else 's'} of {width} x {height} pixels, {colours}, {self.fps:g} fps"
+
+    @property
+    def layout(self) -> Layout:
+        """Frames, rows and columns, and colours of RGB videos."""
+        return Layout(colours=self.channels == 3, space=(3, 4), time=2, rate=self.fps)
 
     def to_signal(self, stored: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Pixels 0 to 255 as values in [-1, 1], ``x / 127.5 - 1``, float32 on the same device."""

@@ -1,0 +1,145 @@
+"""``unistep edit``: restoring and changing pictures, sounds and videos with a trained model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from unistep.cli.model_options import ModelOptions, parse_model_options
+
+DEFAULT_STEPS = 4
+"""Calls of a one-step model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditCommand:
+    """Edit files with a model, without training: unistep edit TASK MODEL INPUT -o OUT."""
+
+    task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
+    """inpaint, outpaint, predict, colorize, upscale, deblur, denoise, declip, extend, sketch, vary, compose or
+    interpolate."""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
+    inputs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="INPUT")] = ()
+    """A file or a folder of files; two of them for compose and interpolate, or none for interpolate."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """File to write, several results as a grid, or a folder, whose files are named after the inputs. Without,
+    edited.png, edited.wav or edited.mp4, and the folder edited for several inputs."""
+    mask: str | None = None
+    """What to make anew: left, right, top, bottom, center; LEFT,TOP,RIGHT,BOTTOM in pixels of the model; ellipse: with
+    such numbers; a span such as 0.2s:0.5s, or 3:6 for frames from 0; random:SHARE; a picture that is white there; or
+    several with + between them."""
+    factor: float | None = None
+    """upscale: how many times smaller the input is, to each side; 4 without."""
+    kernel: str | None = None
+    """deblur: what blurred the input: gaussian:SIGMA, box:SIDE, motion:LENGTH:DEGREES, or a file, .npy or a picture."""
+    sigma: float | None = None
+    """Standard deviation of the noise on the input, whose values are in [-1, 1]: 0 without, and estimated for
+    denoise."""
+    cutoff: float | None = None
+    """extend: highest frequency that the sound has, in hertz."""
+    level: float | None = None
+    """declip: where the input was clipped, in (0, 1]; its own peak without."""
+    known: float | None = None
+    """predict: how much of the beginning is known: seconds of a sound, frames of a video."""
+    border: str | None = None
+    """outpaint: width of the border in pixels of the model: one number, or LEFT,TOP,RIGHT,BOTTOM."""
+    strength: float | None = None
+    """vary, sketch, compose, interpolate: how much to change, in (0, 1]."""
+    count: int | None = None
+    """interpolate: how many steps, both ends included; 8 without."""
+    to_seed: int | None = None
+    """interpolate: seed at the other end, where there are no inputs; the next one without."""
+    num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
+    """Results of each input, with seeds in a row."""
+    steps: int | None = None
+    """Network calls: 4 without, of a many-step teacher its default."""
+    solver: Literal["back-projection", "replacement"] = "back-projection"
+    """How what is known is kept: by back-projection with tuned noise, or by the original paper's replacement."""
+    seed: int = 0
+    """Seed of the first result; result i belongs to seed + i, whichever batch it is made in."""
+    guidance: float | None = None
+    """Guidance weight, as of `unistep sample`."""
+    degrade: bool = False
+    """The inputs are whole: degrade them first as the task undoes it, and print the PSNR of the results."""
+    sheet: Path | None = None
+    """Picture to write besides: inputs above results, of the first eight."""
+    batch_size: int = 64
+    """Files that go through the network together."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Arithmetic of the network: fp32, the same on every device; bf16, faster where there are units for it; or auto."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Edit, save, and say what it took."""
+    given = parse_model_options(
+        EditCommand, "edit", arguments, "Edit files with a model, without training.", without="none", position=1
+    )
+    _edit(given)
+    return 0
+
+
+def _edit(given: ModelOptions) -> None:
+    from unistep.cli.console import progress
+    from unistep.cli.devices import choose_device
+    from unistep.cli.edit_files import Inputs, Results, find_inputs
+    from unistep.editing.task import OPTIONS, EditOptions
+    from unistep.generation.editing import make_task
+    from unistep.hub.load import load
+
+    options = given.options
+    device = choose_device(options.device)
+    generator = load(options.model, device=device, precision=options.precision)
+    described = EditOptions(**{name: getattr(options, name) for name in OPTIONS if hasattr(options, name)})
+    named = [Path(path).expanduser() for path in options.inputs]
+    files = find_inputs(named, generator.modality)
+    task = make_task(generator, options.task, described, [path for row in files for path in row])
+    inputs = Inputs(files, task, generator, options.num, whole=options.degrade)
+    results = Results(options.out, options.sheet, generator, inputs)
+    began, done, errors, kept = time.perf_counter(), 0, [], 0.0
+    with progress("editing") as callback:
+        for batch in inputs.batches(options.batch_size):
+            first = done
+
+            def share(part: float, first: int = first, size: int = batch.size) -> None:
+                callback((first + part * size) / max(1, inputs.total))
+
+            x = generator.edit(
+                task,
+                batch.signals,
+                steps=options.steps,
+                solver=options.solver,
+                seed=options.seed + done,
+                degrade=options.degrade,
+                guidance=options.guidance,
+                batch_size=options.batch_size,
+                callback=share,
+                **given.condition,
+            )
+            done += batch.size
+            found = results.add(batch, x, options.seed + first, degrade=options.degrade)
+            errors += found.errors
+            kept = max(kept, found.residual)
+    seconds = time.perf_counter() - began
+    results.finish()
+    noun = generator.modality.noun
+    steps = options.steps or (generator.config.steps if generator.kind == "denoiser" else DEFAULT_STEPS)
+    print(
+        f"{results.count} {noun}{'s' if results.count != 1 else ''} by {options.task} with {generator.name} in "
+        f"{seconds:.2f} s ({results.count / seconds:.1f}/s), {steps} network call{'s' if steps > 1 else ''} each, "
+        f"{generator.precision} on {generator.device}"
+    )
+    if results.constrained:
+        print(f"what is known is kept to {kept:.1e}")
+    if errors:
+        print(f"PSNR {sum(errors) / len(errors):.2f} dB on average")
+    for line in inputs.skipped:
+        print(f"skipped: {line}")
+    print(f"written to {results.where}")

@@ -1,0 +1,243 @@
+"""The files of ``unistep edit``: inputs in batches, and results that appear one by one, each whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unistep.cli.outputs import check_file, check_folder
+from unistep.files import checked_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unistep.editing.task import Task
+    from unistep.generation.generator import Generator
+    from unistep.modalities.base import Modality
+
+SHOWN = 8
+"""Items of a sheet."""
+SHEETS = (".png", ".jpg", ".jpeg", ".webp")
+"""How the name of a sheet may end."""
+
+
+def find_inputs(named: Sequence[Path], modality: Modality) -> list[list[Path]]:
+    """The files of each input: itself, or those of the kind in a folder, by name.
+
+    Raises:
+        ValueError: If there is no such file or folder, it cannot be read, or a folder has no such file.
+    """
+    found = []
+    for path in named:
+        checked_path(path)
+        try:
+            if path.is_dir():
+                inside = sorted(p for p in path.iterdir() if p.suffix.lower() in modality.suffixes and p.is_file())
+                if not inside:
+                    raise ValueError(f"{path} has no {modality.noun} to edit")
+                found.append(inside)
+            elif path.exists():
+                found.append([path])
+            else:
+                raise ValueError(f"{path}: no such file or folder")
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
+    return found
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some inputs that are edited together."""
+
+    signals: Any
+    """What :meth:`Generator.edit` takes."""
+    names: tuple[str, ...]
+    """What each result is named after."""
+    size: int
+    """How many results there will be."""
+
+
+@dataclass
+class Inputs:
+    """What is edited, read as it is needed.
+
+    Args:
+        files: The files of each input.
+        task: What is done.
+        generator: The model.
+        num: Results of each.
+        whole: Whether the files are clean signals that the task degrades first.
+
+    Raises:
+        ValueError: If there are too few or too many.
+    """
+
+    files: list[list[Path]]
+    task: Task
+    generator: Generator
+    num: int
+    whole: bool = False
+    skipped: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        count, task = len(self.files), self.task
+        if self.num < 1:
+            raise ValueError(f"-n must be at least 1, got {self.num}")
+        if count != task.inputs and not (count == 0 and task.optional):
+            wanted = (
+                f"{task.inputs} inputs, or none" if task.optional else f"{task.inputs} input{'s' * (task.inputs > 1)}"
+            )
+            raise ValueError(f"{task.name()} needs {wanted}, got {count}")
+        if len({len(row) for row in self.files}) > 1:
+            raise ValueError(
+                f"the inputs of {task.name()} must be as many files each, got {[len(r) for r in self.files]}"
+            )
+        if task.optional and self.num > 1:
+            raise ValueError(f"{task.name()} makes --count results; leave -n out")
+
+    @property
+    def rows(self) -> list[tuple[Path, ...]]:
+        """The files that make one result, for each."""
+        return [row for row in zip(*self.files, strict=True) for _ in range(self.num)]
+
+    @property
+    def total(self) -> int:
+        """How many results there are if all files can be read."""
+        return len(self.rows)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """The inputs in batches; where there are several files, those that cannot be read are left out.
+
+        Raises:
+            ValueError: If the only file, or none of several, can be read.
+        """
+        import torch
+
+        if not self.files:
+            yield Batch(None, ("interpolated",), 1)
+            return
+        reader = self._reader()
+        left, any_read = iter(self.rows), False
+        while chosen := list(islice(left, max(1, size))):
+            signals: list[list[Tensor]] = []
+            names: list[str] = []
+            for row in chosen:
+                try:
+                    signals.append([reader.load(path) for path in row])
+                except ValueError as error:
+                    if len(self.rows) == self.num:
+                        raise
+                    if (line := str(error)) not in self.skipped:
+                        self.skipped.append(line)
+                    continue
+                names.append(self._name(row, names))
+            if signals:
+                any_read = True
+                stacked = [torch.stack(column) for column in zip(*signals, strict=True)]
+                yield Batch(stacked[0] if len(stacked) == 1 else stacked, tuple(names), len(names))
+        if not any_read:
+            raise ValueError(f"none of the {len(self.rows)} files can be read: {self.skipped[0]}")
+
+    def _reader(self) -> Modality:
+        """What reads files in the shape that the task takes."""
+        modality, shape = self.generator.modality, self.task.input_shape
+        if self.whole or tuple(shape) == tuple(modality.shape):
+            return modality
+        return type(modality).fitted(modality.as_options(), tuple(shape))
+
+    def _name(self, row: tuple[Path, ...], taken: list[str]) -> str:
+        """The first file's name, with a number for several results of it."""
+        stem = row[0].stem
+        if self.num == 1:
+            return stem
+        return f"{stem}-{sum(name.rpartition('-')[0] == stem for name in taken) + 1}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of the results of a batch."""
+
+    errors: list[float]
+    """PSNR of each, where the clean signals are known."""
+    residual: float
+    """Largest deviation from what is known."""
+
+
+class Results:
+    """Where results go, checked before the work begins.
+
+    Args:
+        out: A file or a folder; ``None`` for the usual name.
+        sheet: A picture of inputs and results.
+        generator: The model.
+        inputs: What is edited.
+
+    Raises:
+        ValueError: If there is no writing there.
+    """
+
+    def __init__(self, out: Path | None, sheet: Path | None, generator: Generator, inputs: Inputs) -> None:
+        from unistep.modalities.writing import is_folder
+
+        modality = generator.modality
+        self._suffix = Path(modality.example).suffix
+        several = inputs.total > 1
+        self.where = out if out is not None else Path("edited" if several else f"edited{self._suffix}")
+        self._folder = is_folder(self.where)
+        self._modality, self._generator, self._task, self._sheet = modality, generator, inputs.task, sheet
+        if self._folder:
+            check_folder(self.where)
+        else:
+            modality.check_path(self.where)
+        if sheet is not None:
+            check_file(sheet, SHEETS)
+        self._kept: list[Tensor] = []
+        self._shown: list[tuple[Tensor, ...]] = []
+        self.count, self.constrained = 0, False
+
+    def add(self, batch: Batch, x: Tensor, seed: int, *, degrade: bool) -> Found:
+        """Take in the results of a batch; into a folder they are written at once."""
+        from unistep.evaluation.picture_metrics import psnr
+
+        names = batch.names if len(batch.names) == len(x) else [f"{batch.names[0]}-{i + 1}" for i in range(len(x))]
+        signals = [] if batch.signals is None else batch.signals if isinstance(batch.signals, list) else [batch.signals]
+        clean = signals[0] if degrade else None
+        if clean is not None:
+            seeds = [seed + i for i in range(len(clean))]
+            signals = [self._task.noisy(self._task.degraded(clean), seeds), *signals[1:]]
+        problem = self._task.problem(*signals)
+        residual = 0.0
+        if problem.constraint is not None and not problem.constraint.sigma.any():
+            residual, self.constrained = float(problem.constraint.residual(x).abs().max()), True
+        if self._folder:
+            for name, one in zip(names, x, strict=True):
+                self._write(self.where / f"{name}{self._suffix}", one)
+        else:
+            self._kept.append(x)
+        room = SHOWN - sum(len(rows[0]) for rows in self._shown)
+        if self._sheet is not None and room > 0:
+            before = problem.beginning
+            self._shown.append(tuple(part[:room] for part in (before, x, clean) if part is not None))
+        self.count += len(x)
+        errors = [] if clean is None else psnr(x, clean).tolist()
+        return Found(errors, residual)
+
+    def _write(self, path: Path, x: Tensor) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._generator.save(x[None], path)
+
+    def finish(self) -> None:
+        """Write what is written at once: a single file, and the sheet."""
+        import torch
+
+        if self._kept:
+            self._generator.save(torch.cat(self._kept), self.where)
+        if self._sheet is not None and self._shown:
+            from unistep.modalities.writing import write_picture
+
+            titles = {1: ["result"], 2: ["input", "result"], 3: ["input", "result", "original"]}[len(self._shown[0])]
+            rows = [torch.cat(column) for column in zip(*self._shown, strict=True)]
+            write_picture(self._modality.contact_sheet(list(zip(titles, rows, strict=True))), self._sheet)

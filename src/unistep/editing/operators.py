@@ -1,0 +1,162 @@
+"""Linear measurements of signals: anything with ``A`` and ``A_dagger`` is one, an object of another library as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, final, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from unistep.core.condition import Rows
+
+TOLERANCE = 1e-3
+"""How far :math:`A A^\\dagger A` may be from :math:`A`, relative to it: pseudo-inverses of other libraries iterate."""
+
+
+@runtime_checkable
+class LinearOperator(Protocol):
+    r"""A linear map of signals, with its pseudo-inverse: :math:`A A^\dagger A = A`.
+
+    The physics of ``deepinv`` are such objects. Where the map differs from item to item, ``select(rows)`` gives that of
+    some items; without it, all items have the same.
+    """
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        """What is measured of signals ``[b, *shape]``, a tensor ``[b, ...]``."""
+        ...
+
+    def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
+        """Signals ``[b, *shape]`` that have the measurements ``y``."""
+        ...
+
+
+def check_operator(operator: Any, x: Tensor) -> None:
+    r"""Check that an operator takes such signals and that :math:`A A^\dagger A = A`, on random ones.
+
+    Args:
+        operator: The operator.
+        x: Signals of the shape, type and device that it is for.
+
+    Raises:
+        ValueError: If it has not both methods, cannot take the signals, or its ``A_dagger`` is no pseudo-inverse.
+    """
+    name = type(operator).__name__
+    missing = [method for method in ("A", "A_dagger") if not callable(getattr(operator, method, None))]
+    if missing:
+        raise ValueError(f"the operator {name} has no method {' and no method '.join(missing)}; it needs both")
+    probe = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+    try:
+        y = operator.A(probe)
+        back = operator.A_dagger(y)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        shape = "x".join(map(str, x.shape[1:]))
+        raise ValueError(f"the operator {name} cannot take signals of shape {shape}: {_first_line(error)}") from error
+    if not isinstance(y, Tensor) or not isinstance(back, Tensor) or back.shape != x.shape:
+        got = list(back.shape) if isinstance(back, Tensor) else type(back).__name__
+        raise ValueError(f"A_dagger of {name} must give signals of shape {list(x.shape)}, got {got}")
+    size = float(y.norm())
+    error = float((operator.A(back) - y).norm()) / size if size > 0 else 0.0
+    if not error <= TOLERANCE:
+        raise ValueError(
+            f"A_dagger of {name} is no pseudo-inverse: A A_dagger A differs from A by {error:.1%}, at most "
+            f"{TOLERANCE:.1%} is allowed"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@final
+class Mask:
+    r"""Only some values are known: :math:`A x = M x` and :math:`A^\dagger y = M y`.
+
+    Args:
+        known: 1 or true where a value is known, shape ``[*shape]`` for all items or ``[b, *shape]``, or what broadcasts
+            against a batch of signals.
+    """
+
+    def __init__(self, known: Tensor) -> None:
+        self.known = known
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        """The known values, and zero elsewhere."""
+        return torch.where(self.known.to(x.device) > 0, x, 0)
+
+    def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
+        """The same."""
+        return self.A(y)
+
+    def select(self, rows: Rows) -> Mask:
+        """That of some items, of a mask ``[b, *shape]`` that differs from item to item."""
+        return self if len(self.known) == 1 else Mask(self.known[rows])
+
+
+@final
+class MatrixFree:
+    """An operator from two functions.
+
+    Args:
+        A: What is measured of a batch of signals.
+        A_dagger: Its pseudo-inverse.
+    """
+
+    def __init__(self, A: Callable[[Tensor], Tensor], A_dagger: Callable[[Tensor], Tensor]) -> None:
+        self.A = A
+        self.A_dagger = A_dagger
+
+
+@final
+class Everything:
+    """The whole signal is measured, as for denoising."""
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        """The signal."""
+        return x
+
+    def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
+        """The signal."""
+        return y
+
+
+def random_operator(shape: tuple[int, ...], measurements: int, seed: int = 0) -> MatrixFree:
+    r"""Random measurements without a matrix: a random choice of the coefficients of a randomly signed transform.
+
+    .. math:: A = S\,H\,D, \qquad A^\dagger = D\,H^\top S^\top
+
+    with :math:`D` random signs, :math:`H` the orthonormal real Fourier (Hartley) transform of all values, and :math:`S`
+    a choice of coefficients.
+
+    Args:
+        shape: Shape of one signal.
+        measurements: How many numbers are measured.
+        seed: Of the signs and the choice.
+
+    Raises:
+        ValueError: If there are not as many coefficients.
+
+    References:
+        Hartley 1942, "A more symmetrical Fourier analysis applied to transmission problems"; Do, Gan, Nguyen & Tran
+        2012, arXiv 1106.5037, section II, for the structure.
+    """
+    size = torch.Size(shape).numel()
+    if not 1 <= measurements <= size:
+        raise ValueError(f"measurements must be from 1 to {size}, the values of a signal, got {measurements}")
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, (size,), generator=generator) * 2 - 1
+    kept = torch.randperm(size, generator=generator)[:measurements]
+
+    def hartley(v: Tensor) -> Tensor:
+        spectrum = torch.fft.fft(v, norm="ortho")
+        return spectrum.real - spectrum.imag  # its own inverse
+
+    def forth(x: Tensor) -> Tensor:
+        return hartley(x.flatten(1) * signs.to(x))[:, kept.to(x.device)]
+
+    def back(y: Tensor) -> Tensor:
+        full = y.new_zeros(len(y), size)
+        full[:, kept.to(y.device)] = y
+        return (hartley(full) * signs.to(y)).view(len(y), *shape)
+
+    return MatrixFree(forth, back)

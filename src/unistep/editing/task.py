@@ -1,0 +1,220 @@
+"""The contract of a task of editing, and the options that tasks take."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from unistep.core.seeding import ItemGenerators, derived_seed, randn_like
+from unistep.editing.constraints import Linear
+from unistep.editing.masks import as_mask, parse_mask
+from unistep.editing.solvers import Problem, Settings
+from unistep.modalities.layout import Layout
+
+WEAKEST, STRONGEST = 0.05, 80.0
+"""Noise levels of the strengths 0 and 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditOptions:
+    """What tasks can be given; each says which of these it takes."""
+
+    mask: str | Tensor | None = None
+    """What to make anew: left, right, top, bottom, center; LEFT,TOP,RIGHT,BOTTOM in pixels; ellipse: with such numbers;
+    a span such as 0.2s:0.5s, or 3:6 for frames from 0; random:SHARE; a picture that is white there; several with +."""
+    factor: float | None = None
+    """How many times smaller the input is, to each side: 4 without."""
+    kernel: str | Tensor | None = None
+    """What blurred the input: gaussian:SIGMA, box:SIDE, motion:LENGTH:DEGREES, or a file, .npy or a picture."""
+    sigma: float | None = None
+    """Standard deviation of the noise on the input, whose values are in [-1, 1]: 0 without; denoise estimates it."""
+    cutoff: float | None = None
+    """Highest frequency of the input, in hertz."""
+    level: float | None = None
+    """Where the input was clipped, in (0, 1]; its own peak without."""
+    known: float | None = None
+    """How much of the beginning is known: seconds of a sound, frames of a video."""
+    border: str | None = None
+    """Width of what to make around a picture, in pixels of the result: one number, or LEFT,TOP,RIGHT,BOTTOM."""
+    strength: float | None = None
+    """How much to change, in (0, 1]."""
+    count: int | None = None
+    """How many steps from one signal to the other, both included; 8 without."""
+    to_seed: int | None = None
+    """Seed of the signal at the other end, where there are no inputs."""
+    operator: Any = None
+    """Anything with ``A`` and ``A_dagger``; from Python alone."""
+
+
+OPTIONS = tuple(option.name for option in fields(EditOptions))
+"""Names of the options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a task works on besides its options."""
+
+    shape: tuple[int, ...]
+    """Shape of one result."""
+    layout: Layout
+    """What its axes mean."""
+    noun: str
+    """What one is called."""
+    read_mask: Callable[[str], Tensor] | None = None
+    """Reads a file of a mask."""
+
+
+class Task(ABC):
+    """One task: what it takes, and the problem that signals and options make. Registered as a ``task``.
+
+    Args:
+        options: What was given.
+        given: What it works on.
+
+    Raises:
+        ValueError: If such signals have no such task, or an option is missing or out of range.
+    """
+
+    summary: ClassVar[str]
+    """What it does, in one line."""
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Names of the options that it takes."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Names of those that it cannot do without."""
+    inputs: ClassVar[int] = 1
+    """Signals that make one result."""
+    optional: ClassVar[bool] = False
+    """Whether there may be none of them, so that it makes results from noise."""
+    settings: ClassVar[Settings] = Settings()
+    """Parameters of the solver where no search has found better ones."""
+    begins_low: ClassVar[bool] = False
+    """Whether a many-step denoiser, too, begins at these noise levels rather than at the highest."""
+
+    def __init__(self, options: EditOptions, given: Given) -> None:
+        self.options, self.given = options, given
+        for name in self.needs:
+            if getattr(options, name) is None:
+                raise ValueError(f"{self.name()} needs {name.replace('_', '-')}")
+        self.check()
+
+    @classmethod
+    def name(cls) -> str:
+        """Its name, that of the class in lower case."""
+        return cls.__name__.lower()
+
+    def check(self) -> None:  # noqa: B027 - most tasks take any signals
+        """Raise if such signals have no such task, or an option is out of range."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input; that of a result without."""
+        return self.given.shape
+
+    @abstractmethod
+    def problem(self, *x: Tensor) -> Problem:
+        """What is to be done with a batch of inputs, ``[b, *input_shape]`` each.
+
+        Raises:
+            ValueError: If they cannot be edited so.
+        """
+
+    def degraded(self, x: Tensor) -> Tensor:
+        """Inputs made of clean signals ``[b, *shape]``, for measuring how well they are restored.
+
+        Raises:
+            ValueError: If the task undoes nothing.
+        """
+        del x
+        raise ValueError(f"{self.name()} undoes nothing, so that there is nothing to degrade")
+
+    def tuned(self, settings: Settings) -> Settings:
+        """The parameters with what the options say of them."""
+        return settings
+
+    @property
+    def sigma(self) -> float:
+        """The noise on the input, as it was given."""
+        return 0.0 if self.options.sigma is None else self.options.sigma
+
+    def noisy(self, x: Tensor, seeds: list[int]) -> Tensor:
+        """Inputs with noise of the given standard deviation, each from its seed."""
+        if self.sigma == 0:
+            return x
+        return x + self.sigma * randn_like(x, ItemGenerators([derived_seed("degrade", seed) for seed in seeds]))
+
+    def mask(self, num: int) -> Tensor:
+        """What to make anew, as truth values that broadcast against a batch of ``num`` signals."""
+        mask, shape = self.options.mask, self.given.shape
+        if isinstance(mask, Tensor):
+            return as_mask(mask, num, shape)
+        return parse_mask(str(mask), shape, self.given.layout, self.given.read_mask)
+
+    def require(
+        self, *, space: bool = False, time: bool = False, colours: bool = False, waveform: bool = False
+    ) -> None:
+        """Raise where signals lack what the task is about.
+
+        Raises:
+            ValueError: Saying what they lack.
+        """
+        layout, noun, name = self.given.layout, self.given.noun, self.name()
+        if space and not layout.space:
+            raise ValueError(f"there is no {name} of {noun}s: they have no rows and columns")
+        if time and layout.time is None:
+            raise ValueError(f"there is no {name} of {noun}s: they do not last in time")
+        if colours and not layout.colours:
+            raise ValueError(
+                f"there is no {name} of these {noun}s: they have {self.given.shape[0]} channel, not colours"
+            )
+        if waveform and not layout.waveform:
+            raise ValueError(f"there is no {name} of {noun}s: they are no waveforms")
+
+
+class Restoration(Task):
+    """A task that undoes a linear measurement."""
+
+    def operator(self, num: int) -> Any:
+        """The measurement of a batch of ``num`` signals."""
+        raise NotImplementedError
+
+    def measured(self, x: Tensor) -> Tensor:
+        """What was measured, from inputs; the inputs themselves without."""
+        return x
+
+    def problem(self, *x: Tensor) -> Problem:
+        """To find signals of that measurement."""
+        y = self.measured(x[0])
+        signal = y.new_zeros(len(y), *self.given.shape)
+        return Problem(constraint=Linear(self.operator(len(y)), y, self.sigma).checked(signal))
+
+    def degraded(self, x: Tensor) -> Tensor:
+        """What the operator measures of clean signals."""
+        return self.operator(len(x)).A(x)
+
+
+def level_of(strength: float | None, default: float) -> float:
+    r"""The noise level of a strength in (0, 1], on a grid of Karras between weak and strong.
+
+    .. math:: \left(a^{1/7} + s\,(b^{1/7} - a^{1/7})\right)^7, \quad a = 0.05, \quad b = 80
+
+    Raises:
+        ValueError: If the strength is out of range.
+    """
+    strength = default if strength is None else strength
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength must be above 0 and at most 1, got {strength}")
+    low, high = WEAKEST ** (1 / 7), STRONGEST ** (1 / 7)
+    return (low + strength * (high - low)) ** 7
+
+
+def known_part(num: int, mask: Tensor, x: Tensor, sigma: float = 0.0) -> Linear:
+    """That signals are known outside of a mask."""
+    from unistep.editing.operators import Mask
+
+    operator = Mask(~mask)
+    return Linear(operator, operator.A(x), torch.full((num,), sigma))

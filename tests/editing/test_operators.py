@@ -1,0 +1,175 @@
+"""Every linear operator has the pseudo-inverse that it says, and one from outside is checked before it is used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from unistep.editing.averages import LUMA, BlockAverage, Luma
+from unistep.editing.blur import Bandwidth, Blur, parse_kernel
+from unistep.editing.constraints import Clipped, Linear
+from unistep.editing.operators import Everything, LinearOperator, Mask, MatrixFree, check_operator, random_operator
+
+PICTURES, CLIPS, SOUNDS = (3, 16, 12), (3, 5, 8, 8), (1, 400)
+
+
+class Sums:
+    """From outside: sums of neighbouring columns, with nothing but the two methods."""
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        return x[..., ::2] + x[..., 1::2]
+
+    def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
+        return (y / 2).repeat_interleave(2, dim=-1)
+
+
+def frames(*known: int) -> Tensor:
+    mask = torch.zeros(1, 5, 1, 1)
+    mask[:, list(known)] = 1
+    return mask
+
+
+OPERATORS = {
+    "pixels": (Mask(torch.rand(PICTURES, generator=torch.Generator().manual_seed(0)) > 0.4), PICTURES),
+    "pixels of each": (Mask(torch.rand(4, *PICTURES, generator=torch.Generator().manual_seed(1)) > 0.4), PICTURES),
+    "frames between": (Mask(frames(0, 4)), CLIPS),
+    "first frames": (Mask(frames(0, 1)), CLIPS),
+    "gap in a sound": (Mask((torch.arange(400) < 100) | (torch.arange(400) > 200)), SOUNDS),
+    "blocks of 4": (BlockAverage((2, 3), (16, 12), (4, 3)), PICTURES),
+    "uneven blocks": (BlockAverage((2, 3), (16, 12), (5, 7)), PICTURES),
+    "blocks of frames": (BlockAverage((3, 4), (8, 8), (2, 4)), CLIPS),
+    "brightness": (Luma(), PICTURES),
+    "brightness of clips": (Luma(), CLIPS),
+    "blur": (Blur(parse_kernel("gaussian:1.5"), (16, 12)), PICTURES),
+    "box": (Blur(parse_kernel("box:4"), (16, 12)), PICTURES),
+    "motion": (Blur(parse_kernel("motion:5:30"), (8, 8)), CLIPS),
+    "bandwidth": (Bandwidth(1_000, 8_000), SOUNDS),
+    "everything": (Everything(), PICTURES),
+    "random": (random_operator(PICTURES, 100), PICTURES),
+    "from outside": (Sums(), PICTURES),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_measuring_undoing_and_measuring_is_measuring(name: str, generator: torch.Generator) -> None:
+    operator, shape = OPERATORS[name]
+    x = torch.randn(4, *shape, generator=generator)
+    y = operator.A(x)
+    assert isinstance(operator, LinearOperator)
+    assert float(y.norm()) > 0
+    assert float((operator.A(operator.A_dagger(y)) - y).abs().max()) < 1e-5
+    back = operator.A_dagger(y)  # and the other way round: it is the pseudo-inverse, not any inverse
+    assert float((operator.A_dagger(operator.A(back)) - back).abs().max()) < 1e-5 * max(1.0, float(back.abs().max()))
+    check_operator(operator, x)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_are_linear_and_what_is_lost_is_orthogonal_to_what_is_kept(name: str, generator) -> None:
+    operator, shape = OPERATORS[name]
+    a, b = torch.randn(2, 4, *shape, generator=generator)
+    torch.testing.assert_close(operator.A(2 * a - b), 2 * operator.A(a) - operator.A(b), atol=1e-4, rtol=1e-4)
+    kept = operator.A_dagger(operator.A(a))
+    lost = b - operator.A_dagger(operator.A(b))
+    assert abs(float((kept * lost).sum())) < 1e-4 * float(kept.norm() * lost.norm() + 1)
+
+
+def test_a_wrong_pseudo_inverse_is_refused_at_the_door() -> None:
+    x = torch.zeros(1, *PICTURES)
+    wrong = MatrixFree(lambda x: 2 * x, lambda y: y)
+    with pytest.raises(
+        ValueError, match=r"A_dagger of MatrixFree is no pseudo-inverse: A A_dagger A differs from A by 100\.0%"
+    ):
+        check_operator(wrong, x)
+    with pytest.raises(ValueError, match="must give signals of shape"):
+        check_operator(MatrixFree(lambda x: x, lambda y: y[:, :1]), x)
+    with pytest.raises(ValueError, match="the operator object has no method A and no method A_dagger; it needs both"):
+        check_operator(object(), x)
+    with pytest.raises(ValueError, match="cannot take signals of shape 3x16x12: "):
+        check_operator(MatrixFree(lambda x: x.view(7), lambda y: y), x)
+    with pytest.raises(ValueError, match=r"the measurement must have shape \[1, 3, 16, 6\], got \[1, 3, 16, 12\]"):
+        Linear(Sums(), x).checked(x)
+
+
+def test_blocks_of_equal_length_are_means() -> None:
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    operator = BlockAverage((2, 3), (4, 4), (2, 2))
+    torch.testing.assert_close(operator.A(x), torch.nn.functional.avg_pool2d(x, 2))
+    with pytest.raises(ValueError, match="4 values cannot be averaged in 5 blocks"):
+        BlockAverage((2, 3), (4, 4), (5, 2))
+
+
+def test_brightness_is_the_first_coefficient_of_the_papers_transform(generator: torch.Generator) -> None:
+    """Appendix D of arXiv 2303.01469: an orthogonal matrix whose first column is that of brightness."""
+    first = torch.tensor(LUMA)
+    basis, _ = torch.linalg.qr(torch.cat([first[:, None], torch.eye(3)[:, 1:]], dim=1))
+    x, other = torch.randn(2, 1, 3, 4, 4, generator=generator)
+    coefficients, others = (torch.einsum("cd,bchw->bdhw", basis, v) for v in (x, other))
+    replaced = torch.cat([coefficients[:, :1], others[:, 1:]], dim=1)
+    expected = torch.einsum("cd,bdhw->bchw", basis, replaced)
+    torch.testing.assert_close(Linear(Luma(), Luma().A(x)).correct(other), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(Luma().A(Luma().start(Luma().A(x))), Luma().A(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_blur_is_a_convolution_where_nothing_is_lost(generator: torch.Generator) -> None:
+    kernel = torch.tensor([[0.0, 0.1, 0.0], [0.1, 0.6, 0.1], [0.0, 0.1, 0.0]])
+    x = torch.randn(1, 1, 8, 8, generator=generator)
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="circular")
+    expected = torch.nn.functional.conv2d(padded, kernel[None, None])
+    torch.testing.assert_close(Blur(kernel, (8, 8)).A(x), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(Blur(kernel, (8, 8)).A_dagger(expected), x, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("gauss:1", "unknown kernel 'gauss:1'"),
+        ("gaussian:-1", "unknown kernel"),
+        ("gaussian", "unknown kernel"),
+        ("missing.npy", "cannot read the kernel missing.npy: No such file or directory"),
+        ("missing.png", "cannot read the kernel missing.png: No such file or directory"),
+    ],
+)
+def test_mistakes_in_a_kernel_are_one_line(text: str, line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        parse_kernel(text)
+
+
+@pytest.mark.parametrize("text", ["gaussian:1.5", "box:3", "motion:7:45", "motion:1:0"])
+def test_kernels_sum_to_one(text: str) -> None:
+    assert float(parse_kernel(text).sum()) == pytest.approx(1, abs=1e-12)
+
+
+def test_kernels_that_do_not_sum_to_one_or_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="a kernel must sum to one, and this one sums to 9; divide it by its sum"):
+        Blur(torch.ones(3, 3), (8, 8))
+    with pytest.raises(ValueError, match="the kernel has 9 x 9 values, more than the 8 x 8 pixels"):
+        Blur(torch.full((9, 9), 1 / 81), (8, 8))
+
+
+def test_declipping_is_a_projection_on_what_clipping_makes_the_signal_of(generator: torch.Generator) -> None:
+    x = torch.randn(2, 1, 100, generator=generator)
+    y = x.clamp(-0.5, 0.5)
+    constraint = Clipped(y, torch.full((2,), 0.5))
+    torch.testing.assert_close(constraint.correct(x), x)
+    guess = torch.randn(2, 1, 100, generator=generator)
+    once = constraint.correct(guess)
+    torch.testing.assert_close(once.clamp(-0.5, 0.5), y, atol=1e-3, rtol=0)  # the width that counts as at the limit
+    torch.testing.assert_close(constraint.correct(once), once)
+    assert float((once - guess).norm()) <= float((x - guess).norm())  # no other such signal is nearer
+
+
+def test_what_is_known_and_the_range_are_met_together(generator: torch.Generator) -> None:
+    x = torch.rand(2, 3, 8, 8, generator=generator) * 2 - 1
+    constraint = Linear(Luma(), Luma().A(x))
+    found = constraint.satisfied(3 * torch.randn(x.shape, generator=generator), lambda v: v.clamp(-1, 1))
+    assert float(found.abs().max()) <= 1 + 1e-4
+    assert float(constraint.residual(found).abs().max()) < 1e-5
+
+
+def test_the_gain_is_that_of_undone_noise(generator: torch.Generator) -> None:
+    shape = (1, 32, 32)
+    y = torch.zeros(2, *shape)
+    assert Linear(Everything(), y, 0.1).gain.tolist() == pytest.approx([1, 1], abs=0.1)
+    blocks = BlockAverage((2, 3), (32, 32), (8, 8))  # its singular values are 1/4
+    assert Linear(blocks, y[..., ::4, ::4], 0.1).gain.tolist() == pytest.approx([4, 4], rel=0.2)
