@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from cli.standins import save_instrument, save_pictures, save_world, save_writer
+from unistep.provenance import COMPOSITE, read_file
 
 TASKS = [
     "inpaint --mask center",
@@ -258,21 +259,31 @@ def test_an_unreadable_file_among_others_is_left_out_by_name(run, place):
 
 def test_a_full_disk_loses_nothing_that_was_written(run, place, monkeypatch):
     folder = save_pictures(place / "mine", count=6) / "left"
-    whole, count = Image.Image.save, 0
+    whole, count = Path.replace, 0
 
-    def full(image, *args, **options):
+    def full(path, target):
         nonlocal count
         count += 1
         if count > 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return whole(image, *args, **options)
+        return whole(path, target)
 
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "replace", full)
     outcome = run(f"edit vary fashion {folder} -o out")
     assert outcome.code == 1
     assert outcome.err == "unistep: error: cannot write out/005.png: No space left on device\n"
     assert sorted(os.listdir("out")) == ["001.png", "003.png"]
     assert pixels("out/003.png").shape == (28, 28)
+
+
+def test_files_say_that_a_model_changed_them(run, picture):
+    assert run("edit vary fashion in.png --seed 7 --label bag -o out.png").code == 0
+    said = run("verify out.png").out
+    assert "fashion" in said
+    assert "7" in said
+    assert read_file("out.png").mark.source_type == COMPOSITE
+    assert run("edit vary fashion in.png --unmarked -o plain.png").code == 0
+    assert read_file("plain.png").mark is None
 
 
 def test_a_mask_that_is_drawn(run, place, picture):

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from unistep.cli.marking import MarkingOptions, read_signing
 from unistep.cli.model_options import ModelOptions, parse_model_options
 
 DEFAULT_STEPS = 4
@@ -17,7 +18,7 @@ DEFAULT_STEPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditCommand:
+class EditCommand(MarkingOptions):
     """Edit files with a model, without training: unistep edit TASK MODEL INPUT -o OUT."""
 
     task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
@@ -103,6 +104,8 @@ def _edit(given: ModelOptions) -> None:
     task = make_task(generator, options.task, described, [path for row in files for path in row])
     inputs = Inputs(files, task, generator, options.num, whole=options.degrade)
     results = Results(options.out, options.sheet, generator, inputs)
+    if not options.unmarked:
+        results.mark(given.condition, read_signing(options, results.suffix))
     began, done, errors, kept = time.perf_counter(), 0, [], 0.0
     with progress("editing") as callback:
         for batch in inputs.batches(options.batch_size):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unistep.cli.outputs import check_file, check_folder
 from unistep.files import checked_path
+from unistep.generation.saving import model_hash
+from unistep.provenance import COMPOSITE, Provenance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from unistep.editing.task import Task
     from unistep.generation.generator import Generator
     from unistep.modalities.base import Modality
+    from unistep.provenance import Signing
 
 SHOWN = 8
 """Items of a sheet."""
@@ -183,10 +186,10 @@ class Results:
         from unistep.modalities.writing import is_folder
 
         modality = generator.modality
-        self._suffix = Path(modality.example).suffix
-        several = inputs.total > 1
-        self.where = out if out is not None else Path("edited" if several else f"edited{self._suffix}")
+        usual = Path(modality.example).suffix
+        self.where = out if out is not None else Path("edited" if inputs.total > 1 else f"edited{usual}")
         self._folder = is_folder(self.where)
+        self.suffix = usual if self._folder else self.where.suffix
         self._modality, self._generator, self._task, self._sheet = modality, generator, inputs.task, sheet
         if self._folder:
             check_folder(self.where)
@@ -195,6 +198,8 @@ class Results:
         if sheet is not None:
             check_file(sheet, SHEETS)
         self._kept: list[Tensor] = []
+        self._seeds: list[int] = []
+        self._origin: Provenance | None = None
         self._shown: list[tuple[Tensor, ...]] = []
         self.count, self.constrained = 0, False
 
@@ -205,18 +210,19 @@ class Results:
         names = batch.names if len(batch.names) == len(x) else [f"{batch.names[0]}-{i + 1}" for i in range(len(x))]
         signals = [] if batch.signals is None else batch.signals if isinstance(batch.signals, list) else [batch.signals]
         clean = signals[0] if degrade else None
+        seeds = [seed if batch.signals is None else seed + i for i in range(len(x))]
         if clean is not None:
-            seeds = [seed + i for i in range(len(clean))]
             signals = [self._task.noisy(self._task.degraded(clean), seeds), *signals[1:]]
         problem = self._task.problem(*signals)
         residual = 0.0
         if problem.constraint is not None and not problem.constraint.sigma.any():
             residual, self.constrained = float(problem.constraint.residual(x).abs().max()), True
         if self._folder:
-            for name, one in zip(names, x, strict=True):
-                self._write(self.where / f"{name}{self._suffix}", one)
+            for name, one, own in zip(names, x, seeds, strict=True):
+                self._write(self.where / f"{name}{self.suffix}", one, own)
         else:
             self._kept.append(x)
+            self._seeds += seeds
         room = SHOWN - sum(len(rows[0]) for rows in self._shown)
         if self._sheet is not None and room > 0:
             before = problem.beginning
@@ -225,16 +231,31 @@ class Results:
         errors = [] if clean is None else psnr(x, clean).tolist()
         return Found(errors, residual)
 
-    def _write(self, path: Path, x: Tensor) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._generator.save(x[None], path)
+    def mark(self, condition: Mapping[str, str], signing: Signing | None) -> None:
+        """Let every file say that a model changed it, and which.
+
+        Args:
+            condition: What is given of the model's fields.
+            signing: Signs a manifest for each file.
+        """
+        name, known = self._generator.name, model_hash(self._generator)
+        self._origin = Provenance(
+            model=name, model_hash=known, conditions=(dict(condition),), source_type=COMPOSITE, signing=signing
+        )
+
+    def _write(self, path: Path, x: Tensor, *seeds: int) -> None:
+        if self._folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            x = x[None]
+        origin = False if self._origin is None else replace(self._origin, seeds=tuple(dict.fromkeys(seeds)))
+        self._generator.save(x, path, provenance=origin)
 
     def finish(self) -> None:
         """Write what is written at once: a single file, and the sheet."""
         import torch
 
         if self._kept:
-            self._generator.save(torch.cat(self._kept), self.where)
+            self._write(self.where, torch.cat(self._kept), *self._seeds)
         if self._sheet is not None and self._shown:
             from unistep.modalities.writing import write_picture
 

@@ -36,7 +36,7 @@ class Blur:
     """
 
     def __init__(self, kernel: Tensor, size: tuple[int, int], threshold: float = THRESHOLD) -> None:
-        if kernel.ndim != 2 or not kernel.isfinite().all():
+        if kernel.dim() - 2 or not kernel.isfinite().all():
             raise ValueError(f"a kernel must be finite numbers of shape [height, width], got {list(kernel.shape)}")
         if kernel.shape[0] > size[0] or kernel.shape[1] > size[1]:
             raise ValueError(
