@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -274,6 +275,39 @@ def test_a_full_disk_loses_nothing_that_was_written(run, place, monkeypatch):
     assert outcome.err == "unistep: error: cannot write out/005.png: No space left on device\n"
     assert sorted(os.listdir("out")) == ["001.png", "003.png"]
     assert pixels("out/003.png").shape == (28, 28)
+
+
+def test_parameters_are_tuned_kept_and_taken_later(run, place, picture, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("unistep.cli.edit_tuning.ITEMS", 4)
+    monkeypatch.setattr("unistep.editing.search.COARSE", {"first": (1.0, 4.0), "last": (0.5,)})
+    monkeypatch.setattr("unistep.editing.search.GRID", {"first": (2.0,), "estimated": (-0.9, 0.0)})
+    save_pictures(place / "mine", count=6)
+    words = "edit upscale fashion --factor 2 --steps 2"
+    assert run(words, "in.png -o before.png").code == 0
+    outcome = run(words, "--tune folder:mine")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "upscale in 2 steps on 4 items of folder:mine: PSNR " in outcome.out
+    (kept,) = (tmp_path / "cache" / "editing").iterdir()
+    found = json.loads(kept.read_text())
+    assert list(found) == ["upscale/2"]
+    found["upscale/2"]["first"] = 0.05
+    kept.write_text(json.dumps(found))
+    assert run(words, "in.png -o after.png").code == 0
+    assert (pixels("before.png") != pixels("after.png")).any()
+    kept.write_text("{")
+    outcome = run(words, "in.png -o broken.png")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "delete it, or tune again" in outcome.err
+
+
+def test_what_cannot_be_tuned_is_one_line(run, place):
+    outcome = run("edit vary fashion --tune folder:mine")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "vary undoes nothing" in outcome.err
+    outcome = run("edit upscale fashion --tune notes:excerpt")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "fashion makes images, notes:excerpt has sounds" in outcome.err
 
 
 def test_files_say_that_a_model_changed_them(run, picture):

@@ -68,6 +68,9 @@ class EditCommand(MarkingOptions):
     """Guidance weight, as of `unistep sample`."""
     degrade: bool = False
     """The inputs are whole: degrade them first as the task undoes it, and print the PSNR of the results."""
+    tune: str | None = None
+    """Held-out data such as folder:DIR, on which the solver's parameters are searched first; they are kept in the cache
+    for later calls. INPUT may be left out."""
     sheet: Path | None = None
     """Picture to write besides: inputs above results, of the first eight."""
     batch_size: int = 64
@@ -102,6 +105,14 @@ def _edit(given: ModelOptions) -> None:
     named = [Path(path).expanduser() for path in options.inputs]
     files = find_inputs(named, generator.modality)
     task = make_task(generator, options.task, described, [path for row in files for path in row])
+    steps = options.steps or (generator.config.steps if generator.kind == "denoiser" else DEFAULT_STEPS)
+    if options.tune is not None:
+        from unistep.cli.edit_tuning import tune
+
+        size = options.batch_size
+        print(tune(generator, task, options.tune, steps=steps, batch_size=size, condition=given.condition))
+        if not files:
+            return
     inputs = Inputs(files, task, generator, options.num, whole=options.degrade)
     results = Results(options.out, options.sheet, generator, inputs)
     if not options.unmarked:
@@ -133,7 +144,6 @@ def _edit(given: ModelOptions) -> None:
     seconds = time.perf_counter() - began
     results.finish()
     noun = generator.modality.noun
-    steps = options.steps or (generator.config.steps if generator.kind == "denoiser" else DEFAULT_STEPS)
     print(
         f"{results.count} {noun}{'s' if results.count != 1 else ''} by {options.task} with {generator.name} in "
         f"{seconds:.2f} s ({results.count / seconds:.1f}/s), {steps} network call{'s' if steps > 1 else ''} each, "

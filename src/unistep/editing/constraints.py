@@ -13,7 +13,7 @@ from unistep.core.condition import Rows
 from unistep.core.path import expand_to
 from unistep.editing.operators import check_operator
 
-ROUNDS = 200
+ROUNDS = 60
 """Most alternations between what is known and the range of signals."""
 CLOSE = 1e-5
 """Distance from the range at which they agree."""

@@ -73,12 +73,12 @@ class Mask:
     r"""Only some values are known: :math:`A x = M x` and :math:`A^\dagger y = M y`.
 
     Args:
-        known: 1 or true where a value is known, shape ``[*shape]`` for all items or ``[b, *shape]``, or what broadcasts
-            against a batch of signals.
+        known: 1 or true where a value is known, of a shape that broadcasts against a batch of signals.
+        each: Whether the first axis is that of the batch, so that each item has a mask of its own.
     """
 
-    def __init__(self, known: Tensor) -> None:
-        self.known = known
+    def __init__(self, known: Tensor, *, each: bool = False) -> None:
+        self.known, self.each = known, each
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
         """The known values, and zero elsewhere."""
@@ -89,8 +89,8 @@ class Mask:
         return self.A(y)
 
     def select(self, rows: Rows) -> Mask:
-        """That of some items, of a mask ``[b, *shape]`` that differs from item to item."""
-        return self if len(self.known) == 1 else Mask(self.known[rows])
+        """That of some items."""
+        return Mask(self.known[rows], each=True) if self.each else self
 
 
 @final

@@ -92,6 +92,8 @@ class Task(ABC):
     """Whether there may be none of them, so that it makes results from noise."""
     settings: ClassVar[Settings] = Settings()
     """Parameters of the solver where no search has found better ones."""
+    least_first: ClassVar[float] = 0.0
+    """Lowest first noise level that a search may choose: below it, what is missing would stay as it is guessed."""
     begins_low: ClassVar[bool] = False
     """Whether a many-step denoiser, too, begins at these noise levels rather than at the highest."""
 
@@ -132,6 +134,10 @@ class Task(ABC):
         del x
         raise ValueError(f"{self.name()} undoes nothing, so that there is nothing to degrade")
 
+    def check_degradable(self) -> None:
+        """Raise at once if there is nothing to degrade; see :meth:`degraded`."""
+        self.degraded(torch.zeros(1, *self.given.shape))
+
     def tuned(self, settings: Settings) -> Settings:
         """The parameters with what the options say of them."""
         return settings
@@ -140,6 +146,11 @@ class Task(ABC):
     def sigma(self) -> float:
         """The noise on the input, as it was given."""
         return 0.0 if self.options.sigma is None else self.options.sigma
+
+    @property
+    def key(self) -> str:
+        """By which parameters of the solver are kept: the name, and whether the input has noise."""
+        return f"{self.name()}-noisy" if self.sigma > 0 else self.name()
 
     def noisy(self, x: Tensor, seeds: list[int]) -> Tensor:
         """Inputs with noise of the given standard deviation, each from its seed."""
@@ -216,5 +227,5 @@ def known_part(num: int, mask: Tensor, x: Tensor, sigma: float = 0.0) -> Linear:
     """That signals are known outside of a mask."""
     from unistep.editing.operators import Mask
 
-    operator = Mask(~mask)
+    operator = Mask(~mask, each=len(mask) > 1)
     return Linear(operator, operator.A(x), torch.full((num,), sigma))

@@ -20,6 +20,7 @@ from unistep.editing.task import OPTIONS, EditOptions, Given, Task
 from unistep.editing.tasks.interpolate import Interpolate, slerp
 from unistep.generation.memory import check_fits
 from unistep.generation.requests import Cancel, Progress, Watch, check_number, plan_of, seeds_of
+from unistep.generation.tuning import kept
 from unistep.precision import autocast
 from unistep.registry import entries, lookup
 from unistep.spelling import nearest
@@ -180,7 +181,7 @@ def _inputs(generator: Generator, work: Task, x: Tensor | Sequence[Tensor] | Non
 
 
 def settings_of(generator: Generator, work: Task, steps: int, given: Settings | None = None) -> Settings:
-    """The parameters of a task: those that are given, those that a search has found, or the usual ones.
+    """The parameters of a task: those that are given, that a search has found here or for the model, or the usual ones.
 
     Args:
         generator: The model.
@@ -190,11 +191,24 @@ def settings_of(generator: Generator, work: Task, steps: int, given: Settings | 
     """
     if given is not None:
         return given
-    found: Mapping[str, Settings] = generator.config.editing
-    usual = found.get(f"{work.name()}/{steps}")
-    if usual is None:
-        usual = work.settings if generator.kind != "denoiser" or work.begins_low else TEACHER
-    return work.tuned(usual)
+    found = nearest_settings({**generator.config.editing, **kept(generator)}, work, steps)
+    usual = work.settings if generator.kind != "denoiser" or work.begins_low else TEACHER
+    return work.tuned(usual if found is None else found)
+
+
+def nearest_settings(found: Mapping[str, Settings], work: Task, steps: int) -> Settings | None:
+    """The parameters of a task at the number of steps that is nearest, by their ratio.
+
+    Args:
+        found: Parameters under the task's key, or its name, and a number of steps, such as ``inpaint/4``.
+        work: The task.
+        steps: Calls of the model.
+    """
+    for key in dict.fromkeys((work.key, work.name())):
+        there = {int(name.rpartition("/")[2]): one for name, one in found.items() if name.rpartition("/")[0] == key}
+        if there:
+            return there[min(there, key=lambda count: (abs(math.log(count / steps)), count))]
+    return None
 
 
 def _between(generator: Generator, work: Interpolate, seed: int) -> Tensor:

@@ -99,6 +99,9 @@ class ModelConfig:
             decreasing = all(a > b for a, b in pairwise(times))
             if key != str(len(times)) or not decreasing or not times or min(times) <= 0:
                 raise ValueError(f"times must hold N decreasing positive times under the key 'N', got {key!r}: {times}")
+        for key in self.editing:
+            if not key.rpartition("/")[2].isdigit() or int(key.rpartition("/")[2]) < 1:
+                raise ValueError(f"editing must hold parameters under a task and its steps, as inpaint/4, got {key!r}")
         self._check_context()
 
     def _check_context(self) -> None:

@@ -19,6 +19,7 @@ class Colorize(Restoration):
     summary = "give a grey picture or video colours, keeping its brightness"
     takes = ("sigma",)
     settings = Settings(first=16.0, last=0.6)
+    least_first = 8.0
 
     def check(self) -> None:
         """There are colours."""

@@ -24,6 +24,11 @@ class Denoise(Task):
     settings = Settings(first=1.0, last=0.3, trust=0.5)
     begins_low = True
 
+    @property
+    def key(self) -> str:
+        """There is noise either way."""
+        return self.name()
+
     def check(self) -> None:
         """The noise is some."""
         if self.options.sigma is not None and not self.options.sigma > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unistep.editing.filling import smooth_fill
 from unistep.editing.operators import Mask
 from unistep.editing.solvers import Problem, Settings
 from unistep.editing.task import Restoration, known_part
@@ -20,7 +21,8 @@ class Inpaint(Restoration):
     summary = "make what a mask covers anew: a part of a picture, a gap in a sound, frames of a video"
     takes = ("mask", "sigma")
     needs = ("mask",)
-    settings = Settings(first=40.0, last=0.6)
+    settings = Settings(first=8.0, last=2.0, estimated=-0.9)
+    least_first = 2.0
 
     def check(self) -> None:
         """The mask covers something, and not all."""
@@ -37,15 +39,20 @@ class Inpaint(Restoration):
     def operator(self, num: int) -> Mask:
         """What lies outside of the mask is known."""
         region = self.region(num)
-        return Mask(~region.expand(-1, *self.given.shape))
+        return Mask(~region.expand(-1, *self.given.shape), each=len(region) > 1)
 
     def measured(self, x: Tensor) -> Tensor:
         """Inputs without what the mask covers."""
         return self.operator(len(x)).A(x)
 
     def problem(self, *x: Tensor) -> Problem:
-        """To keep what is known."""
-        return Problem(constraint=known_part(len(x[0]), ~self.operator(len(x[0])).known, x[0], self.sigma))
+        """To keep what is known, from a smooth guess of the rest, of a sound from silence."""
+        known = self.operator(len(x[0])).known
+        constraint, layout = known_part(len(x[0]), ~known, x[0], self.sigma), self.given.layout
+        if layout.waveform or not (layout.space or layout.time):
+            return Problem(constraint=constraint)
+        axes = sorted({*layout.space, *(() if layout.time is None else (layout.time,))})
+        return Problem(start=smooth_fill(constraint.y, known.to(x[0].device), axes), constraint=constraint)
 
 
 class Outpaint(Inpaint):

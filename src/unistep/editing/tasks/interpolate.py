@@ -68,6 +68,6 @@ def slerp(a: Tensor, b: Tensor, u: Tensor) -> Tensor:
     cosine = (a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-12)
     theta = cosine.clamp(-1, 1).acos()
     share = u.view(-1, *([1] * (a.dim() - 1))).to(a)
-    if float(theta.sin()) < 1e-4:
+    if float(theta.sin()) < 1e-2:
         return (1 - share) * a + share * b
     return (((1 - share) * theta).sin() * a + (share * theta).sin() * b) / theta.sin()

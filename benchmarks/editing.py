@@ -1,0 +1,277 @@
+r"""How well a model edits in 1, 2, 4 and 8 calls, beside its teacher in 20 and 100 and beside no model at all.
+
+    python benchmarks/editing.py fashion --json FILE
+    python benchmarks/editing.py fashion --tune
+
+Clean held-out items are degraded and restored without their labels or texts. PSNR and SSIM are means over them; the
+feature distance is :math:`E\|\varphi(\hat x) - \varphi(x)\| / E\|\varphi(x) - \varphi(x')\|` on a network that nothing
+was selected by; consistency is the largest :math:`|A\hat x - y|`; seconds are those of the processor, for each item.
+
+``--tune`` searches the parameters of the solvers first, on other items, and prints them; without, those of the model's
+configuration are used. Free parameters of the baselines are chosen on the same other items.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from restoration_baselines import bicubic, ddrm, dps, membrane, straight_line
+from torch import Tensor
+
+import unistep
+from unistep.data import data_config, prepare
+from unistep.editing.task import EditOptions, Restoration
+from unistep.evaluation import load_features
+from unistep.evaluation.hardware import hardware
+from unistep.evaluation.picture_metrics import psnr, ssim
+from unistep.evaluation.reference import extract
+from unistep.files import write_text
+from unistep.generation.editing import make_task
+from unistep.generation.tuning import tune_editing
+from unistep.precision import autocast
+from unistep.serialization import to_plain
+
+STEPS = (1, 2, 4, 8)
+SEED = 20_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One task, and what it is done without a model."""
+
+    task: str
+    options: dict[str, Any]
+    plain_name: str
+    plain: Callable[[Any, Tensor, Tensor], Tensor]
+    """``plain(task, y, x) -> restored``; of ``x`` only the shape is used."""
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.task, *(f"{value}" for value in self.options.values())])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, its teacher, and held-out data."""
+
+    data: str
+    features: str
+    cases: tuple[Case, ...]
+    num: int
+    few: int
+    """Items that DPS is measured on."""
+    tuning: int = 32
+    guided: tuple[float, ...] = (0.3, 1.0, 3.0)
+    """Step sizes that are tried for DPS."""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def of_mask(task: Any, y: Tensor, x: Tensor) -> Tensor:
+    return membrane(y, task.operator(len(y)).known.expand_as(x))
+
+
+def as_it_is(task: Any, y: Tensor, x: Tensor) -> Tensor:
+    del task, x
+    return y
+
+
+def enlarged(task: Any, y: Tensor, x: Tensor) -> Tensor:
+    del task
+    return bicubic(y, (x.shape[2], x.shape[3]))
+
+
+def undone(task: Any, y: Tensor, x: Tensor) -> Tensor:
+    del x
+    return task.operator(len(y)).A_dagger(y).clamp(-1, 1)
+
+
+def bridged(task: Any, y: Tensor, x: Tensor) -> Tensor:
+    del x
+    return straight_line(y, task.operator(len(y)).known)
+
+
+INPAINT = Case("inpaint", {"mask": "center"}, "smooth fill", of_mask)
+UPSCALE = Case("upscale", {"factor": 4.0}, "bicubic", enlarged)
+DEBLUR = Case("deblur", {"kernel": "gaussian:1.5"}, "pseudo-inverse", undone)
+DENOISE = Case("denoise", {"sigma": 0.5}, "noisy input", as_it_is)
+COLORIZE = Case("colorize", {}, "grey", as_it_is)
+GAP = Case("inpaint", {"mask": "0.2s:0.3s"}, "straight line", bridged)
+EXTEND = Case("extend", {"cutoff": 1_000.0}, "low frequencies", as_it_is)
+NOISE = Case("denoise", {"sigma": 0.05}, "noisy input", as_it_is)
+
+SUBJECTS = {
+    "fashion": Subject("fashion-mnist:test", "fashion-vicreg", (INPAINT, UPSCALE, DEBLUR, DENOISE), 96, 24),
+    "emoji": Subject(
+        "emoji:test", "emoji-vicreg", (COLORIZE, UPSCALE, INPAINT, DEBLUR, DENOISE), 40, 8, 24, (0.5, 2.0)
+    ),
+    "notes": Subject("notes:test", "notes-vicreg", (GAP, EXTEND, NOISE), 48, 12, 24, (0.5, 2.0)),
+}
+
+
+def items(subject: Subject) -> tuple[Tensor, Tensor, Any]:
+    """Those that parameters are chosen on, others that are reported on, and what they are."""
+    data = prepare(data_config(subject.data), progress=False)
+    rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
+    chosen = rows[: subject.tuning + subject.num]
+    x = data.modality.to_signal(data.batch(chosen, None)[0])
+    return x[: subject.tuning], x[subject.tuning :], data.modality
+
+
+def denoiser_of(teacher: unistep.Generator) -> Callable[[Tensor, float], Tensor]:
+    """The teacher as a function of signals and a noise level, in what it sees."""
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        with autocast(teacher.precision, teacher.device):
+            return teacher.map(x, torch.full((len(x),), sigma)).float()
+
+    return denoise
+
+
+class Measured:
+    """Rows of one case."""
+
+    def __init__(self, subject: Subject, modality: Any, x: Tensor) -> None:
+        self.network = load_features(subject.features, modality)
+        self.x = x
+        self.pictures = bool(modality.layout.space)
+        (self.seen,) = extract(self.network, [x])
+        self.spread = (self.seen - self.seen.roll(1, dims=0)).norm(dim=1).mean()
+
+    def row(self, name: str, calls: int, restored: Tensor, task: Any, y: Tensor, seconds: float) -> dict[str, Any]:
+        count = len(restored)
+        x = self.x[:count]
+        (found,) = extract(self.network, [restored])
+        found_distance = float((found - self.seen[:count]).norm(dim=1).mean() / self.spread)
+        consistency = None
+        if isinstance(task, Restoration):
+            consistency = float((task.operator(count).A(restored) - task.measured(y[:count])).abs().max())
+        return {
+            "name": name, "calls": calls, "num": count, "psnr": float(psnr(restored, x).mean()),
+            "ssim": float(ssim(restored, x).mean()) if self.pictures else None,
+            "feature_distance": found_distance, "consistency": consistency, "seconds": seconds / count,
+        }  # fmt: skip
+
+
+def timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    began = time.process_time()
+    result = work()
+    return result, time.process_time() - began
+
+
+def best_of(values: Sequence[float], run: Callable[[float], Tensor], x: Tensor) -> float:
+    """The value whose results have the highest PSNR."""
+    scores = {value: float(psnr(run(value), x).mean()) for value in values}
+    return max(scores, key=lambda value: scores[value])
+
+
+def measure(name: str, subject: Subject, case: Case, guidance: bool) -> list[dict[str, Any]]:
+    """All rows of one case."""
+    known, x, modality = items(subject)
+    student, teacher = (unistep.load(f"{name}{end}", precision="bf16") for end in ("", "-teacher"))
+    task = make_task(student, case.task, EditOptions(**case.options))
+    seeds = [SEED + i for i in range(len(x))]
+    y = task.noisy(task.degraded(x), seeds)
+    few = known[:8]
+    y_few = task.noisy(task.degraded(few), [SEED - 1 - i for i in range(8)])
+    table, rows = Measured(subject, modality, x), []
+
+    def add(label: str, calls: int, work: Callable[[], Tensor]) -> None:
+        restored, seconds = timed(work)
+        rows.append(table.row(label, calls, restored, task, y, seconds))
+        print(json.dumps({"model": name, "task": case.name, **rows[-1]}), flush=True)
+
+    add(case.plain_name, 0, lambda: case.plain(task, y, x))
+    for solver in ("replacement", "back-projection"):
+        for steps in STEPS:
+            add(solver, steps, lambda s=solver, n=steps: student.edit(task, y, steps=n, solver=s, seed=SEED))
+    if not isinstance(task, Restoration):
+        add("teacher, one call", 1, lambda: teacher.edit(task, y, steps=1, seed=SEED))
+        for steps in (20, 100):
+            add("teacher, same solver", steps, lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED))
+        return rows
+    codec, denoise = teacher.codec, denoiser_of(teacher)
+
+    def through(method: Any, seen: Tensor, steps: int, **free: float) -> Tensor:
+        generator = torch.Generator().manual_seed(SEED)
+        noise = torch.randn((len(seen), *teacher.shape), generator=generator)
+        operator = _InCode(task.operator(len(seen)), codec)
+        measured = task.measured(seen)
+        return codec.decode(method(denoise, operator, measured, noise, steps, generator, **free))
+
+    direct = modality.shape == teacher.shape
+    if direct:
+        with torch.no_grad():
+            eta = best_of((0.5, 0.85, 1.0), lambda v: through(ddrm, y_few, 20, eta=v), few)
+            for steps in (20, 100):
+                part = y if steps == 20 else y[: max(subject.few, len(y) // 2)]
+                add(f"DDRM, eta {eta:g}", steps, lambda n=steps, p=part: through(ddrm, p, n, eta=eta))
+    else:
+        add("teacher, replacement", 20, lambda: teacher.edit(task, y, steps=20, solver="replacement", seed=SEED))
+        add("teacher, replacement", 100, lambda: teacher.edit(task, y, steps=100, solver="replacement", seed=SEED))
+    if guidance and direct:
+        size = best_of(subject.guided, lambda v: through(dps, y_few[:4], 100, step_size=v), few[:4])
+        add(f"DPS, step {size:g}", 100, lambda: through(dps, y[: subject.few], 100, step_size=size))
+    return rows
+
+
+class _InCode:
+    """An operator of signals as one of what the network sees, where that is a multiple of them."""
+
+    def __init__(self, operator: Any, codec: Any) -> None:
+        self._operator = operator
+        self._scale = float(codec.encode(torch.ones(1, *codec.signal_shape)).mean())
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        return self._operator.A(x / self._scale)
+
+    def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
+        return self._operator.A_dagger(y) * self._scale
+
+
+def tune(name: str, subject: Subject, cases: Sequence[Case], steps: Sequence[int], rounds: int) -> None:
+    """Print the best parameters of the student."""
+    known, _, _ = items(subject)
+    student = unistep.load(name, precision="bf16")
+    for case in cases:
+        for count in steps:
+            best, decibels = tune_editing(student, case.task, known, steps=count, rounds=rounds, **case.options)
+            key = f"{make_task(student, case.task, EditOptions(**case.options)).key}/{count}"
+            print(json.dumps({"key": key, "settings": to_plain(best), "psnr": round(decibels, 2)}), flush=True)
+
+
+def main() -> None:
+    """Tune, or measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", choices=list(SUBJECTS))
+    parser.add_argument("--tasks", nargs="*", help="all of the model's without")
+    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--steps", type=int, nargs="+", default=[4, 2, 8, 1], help="numbers of calls to tune")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--no-dps", action="store_true")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    found = []
+    for name in args.models:
+        subject = SUBJECTS[name]
+        cases = [case for case in subject.cases if not args.tasks or case.task in args.tasks]
+        if args.tune:
+            tune(name, subject, cases, args.steps, args.rounds)
+            continue
+        for case in cases:
+            rows = measure(name, subject, case, not args.no_dps)
+            found.append({"model": name, "data": subject.data, "task": case.name, "rows": rows})
+            if args.json:
+                about = {"hardware": hardware("cpu"), "precision": "bf16", "pytorch": torch.__version__, "seed": SEED}
+                write_text(args.json, json.dumps({**about, "features": "see the script", "cases": found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

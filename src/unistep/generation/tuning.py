@@ -1,0 +1,140 @@
+"""Finding the parameters of editing for a task on held-out data, and keeping them for later."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from unistep.editing.search import search_settings
+from unistep.editing.solvers import Settings
+from unistep.editing.task import EditOptions, Task
+from unistep.files import unwritable, write_text
+from unistep.serialization import from_plain, to_plain
+from unistep.weights import weights_hash
+
+if TYPE_CHECKING:
+    from unistep.generation.generator import Generator
+
+SEED = 1_000_000
+"""First seed of the noise of a search, so that no other results have it."""
+
+
+def tune_editing(
+    generator: Generator,
+    task: str | Task,
+    x: Tensor,
+    *,
+    steps: int,
+    batch_size: int = 64,
+    rounds: int = 2,
+    callback: Callable[[float], object] | None = None,
+    **options: Any,
+) -> tuple[Settings, float]:
+    """Search parameters of a task on clean held-out signals, which are degraded and restored.
+
+    Args:
+        generator: The model.
+        task: The task, or its name.
+        x: Clean signals, ``[n, *signal_shape]``, other than those that results are reported on.
+        steps: Calls of the model.
+        batch_size: Items that go through the network together.
+        rounds: Passes over the parameters.
+        callback: Called with the share of the work that is done.
+        **options: Those of the task, and conditions.
+
+    Returns:
+        The parameters with the highest peak signal-to-noise ratio, and that ratio in decibels.
+
+    Raises:
+        ValueError: If the task undoes nothing, or as in :meth:`Generator.edit`.
+    """
+    from unistep.generation.editing import edit, make_task, settings_of
+
+    given = {name: options.pop(name) for name in list(options) if name in EditOptions.__dataclass_fields__}
+    work = make_task(generator, task, EditOptions(**given)) if isinstance(task, str) else task
+    work.check_degradable()
+
+    def score(settings: Settings) -> float:
+        restored = edit(
+            generator,
+            work,
+            x,
+            steps=steps,
+            settings=settings,
+            seed=SEED,
+            degrade=True,
+            batch_size=batch_size,
+            **options,
+        )
+        return float(decibels(restored, x).mean())
+
+    start = settings_of(generator, work, steps)
+    noisy = work.sigma > 0
+    return search_settings(
+        score, start, steps, noisy=noisy, least_first=work.least_first, rounds=rounds, progress=callback
+    )
+
+
+def decibels(a: Tensor, b: Tensor) -> Tensor:
+    r"""Peak signal-to-noise ratio of signals in [-1, 1], :math:`10 \log_{10}(4 / \mathrm{MSE})`, ``[b]``."""
+    return 10 * (4 / (a - b).double().flatten(1).square().mean(dim=1).clamp(min=1e-10)).log10()
+
+
+def with_settings(generator: Generator, task: str, steps: int, settings: Settings) -> Generator:
+    """The same model with parameters of a task in its configuration, to be saved with it."""
+    found = {**generator.config.editing, f"{task}/{steps}": settings}
+    made = type(generator)(generator.map, replace(generator.config, editing=found), generator.name, generator.codec)
+    made.precision = generator.precision
+    return made
+
+
+def folder() -> Path:
+    """Where parameters that were found on this computer are kept."""
+    given = os.environ.get("UNISTEP_CACHE")
+    root = Path(given).expanduser() if given else Path.home() / ".cache" / "unistep"
+    return root / "editing"
+
+
+def kept_in(generator: Generator) -> Path:
+    """The file of the parameters that were found for a model, named after its weights."""
+    return folder() / f"{weights_hash(generator.map.net.state_dict())[:32]}.json"
+
+
+def keep(generator: Generator, task: str, steps: int, settings: Settings) -> Path:
+    """Keep parameters for later calls with this model on this computer.
+
+    Raises:
+        ValueError: If the cache cannot be written.
+    """
+    path = kept_in(generator)
+    found = {**kept(generator), f"{task}/{steps}": settings}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(f"cannot write {path}: {error.strerror or error}", error) from None
+    write_text(path, json.dumps({name: to_plain(one) for name, one in sorted(found.items())}, indent=2) + "\n")
+    return path
+
+
+def kept(generator: Generator) -> dict[str, Settings]:
+    """The parameters that are kept, by task and number of steps.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    if not folder().is_dir():
+        return {}  # without a look at the weights, which takes longer than a call of a small model
+    path = kept_in(generator)
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return {name: from_plain(Settings, one) for name, one in plain.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); delete it, or tune again") from None
