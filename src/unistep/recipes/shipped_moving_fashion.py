@@ -15,8 +15,19 @@ from unistep.training.run_config import RunConfig
 
 DATA = data_config("moving-fashion", modality="video")
 CLIPS = VideoModality(size=32, channels=1, frames=16, fps=8)
-NETWORK = UNetConfig(channels=1, dims=3, patch=2, widths=(32, 64), blocks=(1, 2), head_dim=32, gated_skip=True)
-"""Convolutions over time and space, half of the resolution inside in both; 2.0 million parameters."""
+NETWORK = UNetConfig(
+    channels=1,
+    dims=3,
+    patch=2,
+    widths=(32, 64),
+    blocks=(1, 2),
+    head_dim=32,
+    gated_skip=True,
+    fine_width=16,
+    fine_blocks=1,
+)
+"""Convolutions over time and space, half of the resolution inside in both, and one block at full resolution, without
+which the ground stays grainy; 2.1 million parameters."""
 
 
 def denoising() -> RunConfig:
