@@ -13,6 +13,7 @@ from tolerance import rounding
 from unistep.core.condition import Condition, Label
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap
 from unistep.core.path import LinearFlow, VarianceExploding
+from unistep.core.seeding import ShardGenerator
 from unistep.evaluation.metrics import frechet_distance
 from unistep.objectives.fd import FDConfig, FrechetObjective, one_jump
 from unistep.objectives.frechet import FrechetTarget, Representation, influence
@@ -308,6 +309,20 @@ def test_samples_of_more_steps_have_a_share_a_population_and_the_gradient_of_the
     noise = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
     alone = by_autograd(one_jump(student, noise[:10], {}).detach().double(), points)
     assert float(loss.logs["fd/x"]) == pytest.approx(float(alone), rel=1e-4)
+
+
+def test_a_process_with_a_share_of_the_batch_draws_the_noise_of_its_share() -> None:
+    torch.manual_seed(0)
+    student, seen = ConsistencyModel(Points(), VE), list[Tensor]()
+    data = Representation.of("x", lambda x: (seen.append(x.detach()), x)[1], cloud(99, 2, seed=0))
+    seen.clear()
+    for first in (0, 16):
+        objective = FDConfig(population=64, times=(0.9,)).build(student, None, [data])
+        share = ShardGenerator(torch.Generator().manual_seed(0), first, first + 16, 32)
+        objective(torch.zeros(16, 2), {}, generator=share, progress=0.0)
+    noise = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(seen[0], one_jump(student, noise[:8], {}))
+    assert torch.equal(seen[2], one_jump(student, noise[16:24], {}))
 
 
 class Timed(Points):

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from unistep.core.condition import Condition, Label, as_it_is, select, to_device
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
-from unistep.core.path import expand_to
-from unistep.core.sampling import sample_multistep
+from unistep.core.sampling_inputs import first_point
 from unistep.core.seeding import Randomness, randn_like
 from unistep.objectives.base import Loss, Materials, Objective, frozen_copy
 from unistep.objectives.frechet import FrechetTarget, Representation, influence
@@ -178,7 +177,7 @@ class FrechetObjective(Objective):
             x0 = x0.to(self.scales.device)
             condition = self.config.sample_guidance(to_device(condition, x0.device), x0, generator)
             for steps in range(1, self.steps + 1):
-                x = self.jumps(randn_like(x0, generator), condition, steps, generator)
+                x = self.jumps([randn_like(x0, generator) for _ in range(steps)], condition)
                 newest = Newest(steps, self.features(x), _labels(condition))
                 # The distance of all so far; what the last batch leaves in place is that of the whole population.
                 for k, phi in enumerate(newest.features, start=(steps - 1) * len(newest.features)):
@@ -192,17 +191,19 @@ class FrechetObjective(Objective):
         """Loss of a batch; see :class:`Objective`. Of the data only the conditions and the shape are used."""
         # What the student makes is compared with the data as it is, whatever was done to the items of this batch.
         condition = self.config.sample_guidance(as_it_is(condition), x0, generator)
-        noise, logs, losses = randn_like(x0, generator), dict[str, Tensor](), list[Tensor]()
+        # For the whole batch, as a process of several draws its own share of them.
+        noises = [randn_like(x0, generator) for _ in range(self.steps)]
+        logs, losses = dict[str, Tensor](), list[Tensor]()
         if torch.is_grad_enabled() and progress != self._step_of_newest:
             self._newest, self._step_of_newest = [], progress  # what a skipped step left is no part of this one
         for i, rows in enumerate(torch.arange(len(x0), device=x0.device).tensor_split(self.steps)):
             if len(rows) == 0:
                 continue
             own = select(condition, rows)
-            x = self.jumps(noise[rows], own, i + 1, generator)
+            x = self.jumps([noise[rows] for noise in noises[: i + 1]], own)
             loss = self._of_share(i + 1, x, own, logs)
             if self.config.anchor > 0 and i == 0:
-                away = self._away(x, noise[rows], own)
+                away = self._away(x, noises[0][rows], own)
                 logs["fd/away"] = away.detach().mean()
                 loss = loss + self.config.anchor * away
             losses.append(loss)
@@ -229,17 +230,13 @@ class FrechetObjective(Objective):
             self._newest.append(newest)
         return total
 
-    def jumps(
-        self, noise: Float[Tensor, "b *shape"], condition: Condition, steps: int, generator: Randomness
-    ) -> Float[Tensor, "b *shape"]:
-        """Samples of so many steps, the gradient through the last of them."""
-        if steps == 1:
-            return one_jump(self.student, noise, condition)
-        student = cast(ConsistencyModel, self.student)
-        earlier, last = [student.path.t_max, *self.config.times[: steps - 2]], self.config.times[steps - 2]
-        with torch.no_grad():
-            x = sample_multistep(student, noise, earlier, condition, generator=generator)
-        return sample_multistep(student, randn_like(x, generator), [last], condition, start=x)
+    def jumps(self, noises: Sequence[Float[Tensor, "b *shape"]], condition: Condition) -> Float[Tensor, "b *shape"]:
+        """Samples of as many steps as there are noises, the gradient through the last of them."""
+        x = noises[0]
+        for i, noise in enumerate(noises):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and i == len(noises) - 1):
+                x = one_jump(self.student, noise, condition, *((x, self.config.times[i - 1]) if i else ()))
+        return x
 
     def _compared(
         self, k: int, newest: Newest, phi: Float[Tensor, "b dim"], condition: Condition
@@ -302,10 +299,16 @@ class Newest:
     """Distance of each population that has it."""
 
 
-def one_jump(model: Map, noise: Float[Tensor, "b *shape"], condition: Condition) -> Float[Tensor, "b *shape"]:
-    """One jump from noise to data."""
-    t = noise.new_full((len(noise),), model.path.t_max)
-    return model(expand_to(model.path.sigma(t), noise) * noise, t, None, condition)
+def one_jump(
+    model: Map,
+    noise: Float[Tensor, "b *shape"],
+    condition: Condition,
+    start: Float[Tensor, "b *shape"] | None = None,
+    time: float | None = None,
+) -> Float[Tensor, "b *shape"]:
+    """One jump to data: from noise, or from a clean signal with noise up to a time."""
+    t = noise.new_full((len(noise),), model.path.t_max if time is None else time)
+    return model(first_point(model.path, noise, t, start), t, None, condition)
 
 
 def _labels(condition: Condition) -> dict[str, Tensor]:
