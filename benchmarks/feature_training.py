@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from unistep.evaluation.clip_features import ClipFeatures
 from unistep.evaluation.feature_nets import ConvFeatures
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.note_features import NoteFeatures
 from unistep.evaluation.saved_features import rounded_to_half
 
-Network = TypeVar("Network", ConvFeatures, NoteFeatures)
+Network = TypeVar("Network", ConvFeatures, NoteFeatures, ClipFeatures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +100,10 @@ def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def timed(fit: Callable[[], Network]) -> tuple[Network, dict[str, object]]:
-    """The trained network, rounded as it will be saved, and its size, time and hardware for the card."""
+def timed(fit: Callable[[], Network], *, half: bool = True) -> tuple[Network, dict[str, object]]:
+    """The trained network, rounded to half precision if it will be saved so, and size, time, hardware for the card."""
     start, cpu = time.perf_counter(), time.process_time()
-    network = rounded_to_half(fit())
+    network = rounded_to_half(fit()) if half else fit()
     return network, {
         "parameters": sum(p.numel() for p in network.parameters()),
         "seconds": round(time.perf_counter() - start, 1),

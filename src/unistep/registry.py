@@ -139,6 +139,8 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "notes": "unistep.evaluation.feature_loading:shipped_notes",
         "fashion-vicreg": "unistep.evaluation.feature_loading:shipped_fashion_vicreg",
         "notes-vicreg": "unistep.evaluation.feature_loading:shipped_notes_vicreg",
+        "moving-fashion": "unistep.evaluation.feature_loading:shipped_moving_fashion",
+        "moving-fashion-vicreg": "unistep.evaluation.feature_loading:shipped_moving_fashion_vicreg",
         "emoji-text": "unistep.evaluation.feature_loading:shipped_emoji_text",
         "emoji-vicreg": "unistep.evaluation.feature_loading:shipped_emoji_vicreg",
         "vicreg": "unistep.evaluation.learned_features:VICREG",
@@ -155,6 +157,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "notes": "unistep.evaluation.note_metrics:NoteMetrics",
         "texts": "unistep.evaluation.text_metrics:TextMetrics",
         "frames": "unistep.evaluation.frame_metrics:FrameMetrics",
+        "nearest": "unistep.evaluation.nearest_metrics:NearestMetrics",
     },
     "recipe": {
         "denoising": "unistep.recipes.consistency_methods:denoising",

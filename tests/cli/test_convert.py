@@ -50,6 +50,8 @@ def save_npz(path: Path, classes: int) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("-o x.onnx", "x.onnx names a .onnx file, and convert writes a folder, such as x: config.json"),
+        ("-o x.safetensors", "convert writes a folder, such as x"),
         ("--bits 9", "bits must be from 4 to 8, 16 (half precision) or 32 (exact), got 9"),
         ("--bits 0", "bits must be from 4 to 8, 16 (half precision) or 32 (exact), got 0"),
         ("--bits seven", "seven"),
@@ -57,7 +59,7 @@ def save_npz(path: Path, classes: int) -> None:
     ],
 )
 def test_mistakes_are_one_line(run, place: Path, words: str, message: str) -> None:
-    outcome = run(f"convert fashion -o out {words}")
+    outcome = run(f"convert fashion {words}" if words.startswith("-o") else f"convert fashion -o out {words}")
     assert outcome.code == 2
     assert message in outcome.err
     assert outcome.err.count("\n") == 1

@@ -28,7 +28,9 @@ from cli.standins import STEERED, save_stream, save_world
 from unistep.cli import terminal
 from unistep.cli.half_blocks import cells_of, drawn, fitted
 from unistep.cli.main import main
+from unistep.cli.sixel import BEGIN
 from unistep.cli.terminal import ENTER, LEAVE, KeyReader, find_colours
+from unistep.cli.terminal_answers import QUESTIONS
 from unistep.generation.keys import Keys
 from unistep.generation.play import ModelWorld
 from unistep.hub import load
@@ -160,6 +162,34 @@ def test_keys_steer_and_the_terminal_is_left_as_it_was(tty, world, capsys):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "words", "pixels"),
+    [
+        (b"\033[6;20;10t\033[?62;4;22c", (), True),
+        (b"\033[?62;22c", (), False),
+        (b"\033[?62;22c", ("--picture", "sixel"), True),
+        (b"", ("--picture", "blocks"), False),
+    ],
+)
+def test_pictures_are_in_pixels_where_the_terminal_says_so(tty, world, capsys, answer, words, pixels):
+    def player() -> None:
+        if answer:
+            tty.until(lambda text: QUESTIONS in text)
+            tty.type(answer)
+        tty.until(lambda text: frames(text) > 2)
+        tty.type(b"\033[A")
+        tty.until(lambda text: status(text) == "gas")
+
+    thread = meanwhile(tty, player)
+    assert play(tty, str(world), *words) == 0
+    thread.join()
+    check_restored(tty)
+    assert (BEGIN in tty.received) == pixels
+    assert ("▀" in tty.received) != pixels
+    assert tty.received.count("\033\\") == tty.received.count(BEGIN) + 1  # each has its end, and so has the whole
+    assert "frames, a frame in" in capsys.readouterr().err
+
+
 def test_a_model_that_fails_is_one_line_in_a_terminal_that_is_as_it_was(tty, world, capsys, monkeypatch):
     step, left = ModelWorld.step, [4]
 
@@ -200,9 +230,10 @@ def test_a_signal_leaves_the_terminal_as_it_was(tty, world, capsys, how):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_full_disk_in_the_middle_leaves_nothing(tty, world, capsys):
+def test_a_full_disk_in_the_middle_leaves_nothing(tty, world, capsys, monkeypatch):
     import resource
 
+    monkeypatch.setattr("unistep.modalities.gif_stream.KEPT", 4)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**13, hard))
     try:
@@ -407,7 +438,10 @@ def test_the_real_game_drives_beside_the_model(run, tmp_path):
         ("--script gas*2 --actions b.csv -o a.gif", "--script and --actions both say what is done"),
         ("--actions b.csv -o a.gif", "b.csv: no such file"),
         ("--action left", "--action is what you play; give --script or --actions"),
-        ("--fps 0", "--fps must be a number above 0, at most 1000, got 0"),
+        ("--fps 0", "--fps must be a number above 0, got 0"),
+        ("--fps 1e6 --script gas -o a.gif", "fps must be from"),
+        ("--solver heun --script gas -o a.gif", "is a one-step model: it takes neither a solver nor guidance"),
+        ("--picture ascii", "ascii"),
         ("--threads 0", "--threads must be at least 1, got 0"),
         ("--hold 0", "hold must be a number of seconds above 0, got 0"),
         ("--script gas -o a.gif --from nowhere.png", "nowhere.png"),

@@ -56,10 +56,10 @@ def test_clips_that_do_not_fit_are_refused_in_a_line():
     with pytest.raises(ValueError, match=r"frames are those of clips \[c, frames, h, w\], got .* \[3, 8, 8\]"):
         CONFIG.shape((3, 8, 8))
     with pytest.raises(UnfitShapeError, match="multiples of 4") as caught:
-        CONFIG.fitted((3, 5, 9, 12), dims=2, multiple=4)
+        CONFIG.fitted((3, 5, 9, 12), dims=2, multiples=(4,))
     assert caught.value.nearest == (3, 5, 8, 12)
     with pytest.raises(ValueError, match="takes 3 spatial dimensions"):
-        CONFIG.fitted((3, 5, 8, 8), dims=3, multiple=4)
+        CONFIG.fitted((3, 5, 8, 8), dims=3, multiples=(4,))
     for field in ({"history": 0}, {"scale": 0.0}):
         with pytest.raises(ValueError, match=next(iter(field))):
             NextFrameConfig(**field)

@@ -59,7 +59,7 @@ def test_a_spectrum_too_large_to_hold_is_refused():
 
 
 def test_the_scale_comes_from_the_data_and_the_frames_from_the_network():
-    config = SpectrumConfig(n_fft=64, hop=32).fitted((1, 2_000), dims=1, multiple=4)
+    config = SpectrumConfig(n_fft=64, hop=32).fitted((1, 2_000), dims=1, multiples=(4,))
     assert config.shape((1, 2_000)) == (64, 64)
     x = sounds(8, 1, 2_000)
     scaled = config.calibrated(iter(x.split(3)), 0.5)
@@ -67,9 +67,9 @@ def test_the_scale_comes_from_the_data_and_the_frames_from_the_network():
     with pytest.raises(ValueError, match="silent"):
         config.calibrated(iter([torch.zeros(1, 1, 2_000)]), 0.5)
     with pytest.raises(ValueError, match="half of n_fft to be a multiple of 24, got 64"):
-        config.fitted((1, 2_000), dims=2, multiple=24)
+        config.fitted((1, 2_000), dims=2, multiples=(24,))
     with pytest.raises(UnfitShapeError, match="2000 samples are not two chunks") as caught:
-        SpectrumConfig(n_fft=64, hop=32, chunk=2).fitted((1, 2_000), dims=1, multiple=4)
+        SpectrumConfig(n_fft=64, hop=32, chunk=2).fitted((1, 2_000), dims=1, multiples=(4,))
     assert caught.value.nearest == (1, 2_048)
 
 

@@ -152,6 +152,24 @@ def test_chunks_are_split_and_joined(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHUNKED)
+def test_a_chunk_with_the_end_of_its_past_is_a_part_of_the_signal_or_refused(name: str) -> None:
+    config, shape = CHUNKED[name]
+    codec, x = config.build(shape), signals(shape)
+    past, following = codec.split(x)
+    recent = codec.recent(past, config.past)
+    pair = config.pair_shape(shape, config.past)
+    if pair is None:
+        with pytest.raises(ValueError, match="makes no signal of a chunk and what comes before it"):
+            codec.preceded(recent, following)
+        return
+    found = codec.preceded(recent, following)
+    assert tuple(found.shape[1:]) == pair
+    end = x[tuple(slice(None) if a == b else slice(b - a, None) for a, b in zip((len(x), *pair), x.shape, strict=True))]
+    assert torch.allclose(found, end, atol=1e-6)
+    assert torch.autograd.grad(found.sum(), following)[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", CHUNKED)
 def test_a_rollout_is_refused_where_a_signal_has_no_past_for_it(name: str) -> None:
     config, shape = CHUNKED[name]
     codec, x, fits = config.build(shape), signals(shape), list[bool]()
@@ -180,10 +198,20 @@ def test_the_scale_of_unbounded_signals_comes_from_the_data() -> None:
 
 def test_shapes_that_do_not_fit_name_the_nearest() -> None:
     with pytest.raises(UnfitShapeError, match="30x31 do not fit this network, which needs multiples of 4") as caught:
-        IdentityConfig().fitted((3, 30, 31), dims=2, multiple=4)
+        IdentityConfig().fitted((3, 30, 31), dims=2, multiples=(4,))
     assert caught.value.nearest == (3, 32, 32)
+    clips = (3, 5, 30, 32)  # five frames fit a network that halves space alone
+    with pytest.raises(
+        UnfitShapeError, match="5x30x32 do not fit this network, which needs multiples of 1x4x4"
+    ) as caught:
+        IdentityConfig().fitted(clips, dims=3, multiples=(1, 4, 4))
+    assert caught.value.nearest == (3, 5, 32, 32)
+    assert IdentityConfig().fitted((3, 5, 32, 32), dims=3, multiples=(1, 4, 4)) == IdentityConfig()
+    with pytest.raises(UnfitShapeError, match="latents of 3x4 do not fit") as caught:
+        AUTOENCODER.fitted((3, 6, 8), dims=2, multiples=(1, 8))
+    assert caught.value.nearest == (3, 6, 16)
     with pytest.raises(ValueError, match="takes 2 spatial dimensions, and these signals have 1"):
-        IdentityConfig().fitted((3, 30), dims=2, multiple=1)
+        IdentityConfig().fitted((3, 30), dims=2, multiples=(1,))
     with pytest.raises(UnfitShapeError, match="multiples of 2, got 7x8") as caught:
         AUTOENCODER.shape((3, 7, 8))
     assert caught.value.nearest == (3, 8, 8)

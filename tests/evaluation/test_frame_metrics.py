@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unistep import registry
 from unistep.data import Dataset
+from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.frame_metrics import FrameMetrics, transport
 from unistep.evaluation.sample_metrics import Applied
 from unistep.modalities.audio import AudioModality
@@ -23,7 +24,7 @@ def sliding(count: int, speed: int, seed: int = 0) -> Tensor:
 
 
 def metrics(reference: Tensor) -> FrameMetrics:
-    made = FrameMetrics(Dataset.from_tensors(reference, modality=CLIPS))
+    made = FrameMetrics(Dataset.from_tensors(reference, modality=CLIPS), load_features("pixels", CLIPS.still))
     counted: list[int] = []
     made.prepare(counted.append)
     assert sum(counted) == made.work == len(reference)
@@ -35,7 +36,7 @@ def found(made: FrameMetrics, clips: Tensor) -> dict[str, float]:
     assert accumulator is not None
     for part in clips.split(50):
         accumulator.update(part, {})
-    return accumulator.compute()
+    return {name: figure.value for name, figure in accumulator.compute().items()}  # type: ignore[union-attr]
 
 
 def test_motion_is_told_apart_where_frames_are_the_same() -> None:

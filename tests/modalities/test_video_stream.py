@@ -94,6 +94,64 @@ def test_a_gif_that_grew_has_every_frame_and_its_times(tmp_path: Path) -> None:
                 assert np.abs(pixels.astype(int) - wanted).max() <= 2
 
 
+def frames_of(path: Path) -> list[np.ndarray]:
+    """The frames of a GIF as a player shows them."""
+    found = []
+    with Image.open(path) as image:
+        for i in range(getattr(image, "n_frames", 1)):
+            image.seek(i)
+            found.append(np.asarray(image.convert("RGB")))
+    return found
+
+
+def test_what_stands_still_in_a_gif_does_not_flicker(tmp_path: Path) -> None:
+    """Many colours come and go on the right, the ones on the left stay; whatever the palette is, it is one."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (12, 16, 32, 3), np.uint8)
+    frames[:, :, :16] = frames[0, :, :16]
+    modality = VideoModality(size=(16, 32), channels=3, frames=12)
+    write(modality.stream_output, modality.to_signal(torch.from_numpy(frames).permute(3, 0, 1, 2)), tmp_path / "a.gif")
+    found = frames_of(tmp_path / "a.gif")
+    assert len(found) == 12
+    assert all(np.array_equal(each[:, :16], found[0][:, :16]) for each in found)
+    assert np.abs(np.stack(found).astype(int) - frames).mean() < 40
+
+
+def test_a_long_gif_is_written_as_it_grows_and_a_new_scene_has_its_colours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unistep.modalities import gif_stream
+
+    monkeypatch.setattr(gif_stream, "KEPT", 5)
+    rng = np.random.default_rng(1)
+    reds, blues = (np.zeros((60, 16, 16, 3), np.uint8) for _ in range(2))
+    reds[..., 0] = rng.integers(0, 256, reds.shape[:3])
+    blues[..., 2] = rng.integers(0, 256, blues.shape[:3])
+    path = tmp_path / "a.gif"
+    with gif_stream.growing_gif(path, 10) as add:
+        for i in range(60):
+            add(reds[i : i + 1])
+        assert path.stat().st_size > 0  # what the system's buffer does not hold is there before the end
+        add(blues)
+    found = frames_of(path)
+    assert len(found) == 120
+    for drawn, frame in zip(found, [*reds, *blues], strict=True):
+        assert np.abs(drawn.astype(int) - frame).mean() < 3
+
+
+def test_a_stream_at_another_rate_is_written_at_that_rate(tmp_path: Path) -> None:
+    output = COLOUR.stream_output
+    assert output.at_rate is not None
+    faster = output.at_rate(25)
+    assert faster.rate == 25
+    assert "-framerate 25 " in faster.player
+    write(faster, ramp(COLOUR), tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.info["duration"] == 40
+    with pytest.raises(ValueError, match="fps must be from"):
+        output.at_rate(1e6)
+
+
 @pytest.mark.parametrize(
     "ending", [pytest.param(".mp4", marks=needs_av), pytest.param(".webm", marks=needs_av), ".gif"]
 )

@@ -95,14 +95,6 @@ def test_a_class_that_no_item_of_the_subset_has_is_left_alone(folder: Path, monk
     assert (features.grad[index == 0] != 0).any()
 
 
-def test_a_chunked_model_is_refused(folder: Path) -> None:
-    data = prepare(DataConfig(source=f"npz:{folder / 'data.npz'}"))
-    codec = IdentityConfig(chunk=4).build(data.modality.shape)
-    materials = RunMaterials(run_config("fd", folder), data, examples=Examples(data.modality, codec))
-    with pytest.raises(ValueError, match="generates chunks of a stream; give one that generates whole images"):
-        materials.representations(["pixels"])
-
-
 def start(folder: Path, **changes: object) -> str:
     """Write a model to go on with."""
     fields = {"label": LabelField(size=3), GUIDANCE: ScalarField(low=1.0, high=4.0, default=2.0)}

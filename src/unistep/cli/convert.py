@@ -11,6 +11,11 @@ import tyro
 
 from unistep.cli.parse import parse
 
+FILES = frozenset({".onnx", ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".gguf", ".zip", ".json"})
+"""Endings of files that models come in elsewhere."""
+WRITTEN = "config.json, model.safetensors and README.md; other formats are not exported"
+"""What such a folder holds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
@@ -40,6 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     from unistep.weights import check_bits
 
     out = checked_path(options.out)
+    _check_folder(out)
     if options.half and options.bits not in (None, 16):
         raise ValueError(f"--half is --bits 16, got --bits {options.bits} beside it; give one of them")
     bits = 16 if options.half else 32 if options.bits is None else options.bits
@@ -53,3 +59,14 @@ def run(arguments: Sequence[str]) -> int:
     size = (out / WEIGHTS).stat().st_size / 2**20
     print(f"{title} written to {out} ({size:.1f} MiB; {CARD} lists where its weights come from)")
     return 0
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse the name of a file: what is written is a folder, whatever it is called.
+
+    Raises:
+        ValueError: If it names a file of a kind that models come in; says what there is instead.
+    """
+    suffix = out.suffix.lower()
+    if suffix in FILES:
+        raise ValueError(f"{out} names a {suffix} file, and convert writes a folder, such as {out.stem}: {WRITTEN}")

@@ -44,8 +44,8 @@ class EvaluateOptions:
     trained on."""
     features: tuple[str, ...] = ()
     """Feature networks, a table for each: vicreg (learns from the data), random-convolutions[:SEED], scales, pixels,
-    spectrum, fashion, fashion-vicreg, notes, notes-vicreg, a directory, inception:FILE, dinov2:FILE, torchscript:FILE
-    or module:PACKAGE:CALLABLE. Without, all that suit the data."""
+    spectrum, fashion, fashion-vicreg, notes, notes-vicreg, moving-fashion, moving-fashion-vicreg, a directory,
+    inception:FILE, dinov2:FILE, torchscript:FILE or module:PACKAGE:CALLABLE. Without, all that suit the data."""
     steps: tuple[int, ...] = ()
     """Sampling steps of the model, one row each; 1 2 4 for a one-step model, 5 10 18 for a teacher without."""
     teacher_steps: tuple[int, ...] = (5, 10, 18)
@@ -75,6 +75,9 @@ class EvaluateOptions:
     """Arithmetic of the models: fp32, bf16, or auto for the faster."""
     json: Path | None = None
     """File for the whole report as JSON."""
+    nearest: Path | None = None
+    """Picture of samples with the items of the data nearest to them, and a table of how near they are: .png, .jpg or
+    .webp. Of clips the table is there without."""
     plot: Path | None = None
     """File for a plot of quality against network calls, or with --rollout over the frames: .png, .svg or .pdf."""
 
@@ -84,6 +87,8 @@ def run(arguments: Sequence[str]) -> int:
     given = parse_model_options(EvaluateOptions, "evaluate", arguments, "Evaluate a model against real data.")
     options = given.options
     if options.rollout is not None:
+        if options.nearest is not None:
+            raise ValueError("--nearest is of samples; leave it out with --rollout")
         return rollout(options, given.condition)
     if given.config.is_world:
         print(
@@ -99,6 +104,7 @@ def run(arguments: Sequence[str]) -> int:
 def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     json = None if options.json is None else check_file(options.json, (".json",))
     plot = None if options.plot is None else check_file(options.plot, (".png", ".svg", ".pdf"))
+    nearest = None if options.nearest is None else check_file(options.nearest, (".png", ".jpg", ".webp"))
     num = SAMPLES if options.num is None else options.num
     check_numbers(options, num)
     require("eval", "unistep evaluate", ("torchmetrics", "sklearn", "scipy"))
@@ -109,6 +115,7 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     from unistep.data import prepare
     from unistep.evaluation import evaluate, save_plot
     from unistep.evaluation.feature_loading import check_features
+    from unistep.evaluation.nearest_metrics import NearestMetrics
     from unistep.evaluation.progress import display
     from unistep.evaluation.roles import feature_roles, load_networks
     from unistep.evaluation.sample_metrics import Applied, SampleMetrics
@@ -142,6 +149,9 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     )
     found = (kind.applied(applied) for kind in registry.entries("metrics").values())
     metrics: list[SampleMetrics] = [each for each in found if each is not None]
+    if nearest is not None:
+        metrics = [each for each in metrics if not isinstance(each, NearestMetrics)]
+        metrics.append(NearestMetrics(reference, nearest))
     if networks is not None:
         metrics.append(SpeechMetrics(reference, networks))
     report = evaluate(
@@ -159,6 +169,8 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
     console = make_console(unfolded=True)
     for table in report.tables(console.width):
         console.print(table)
+    if nearest is not None:
+        print(f"written to {options.nearest}")
     if json is not None:
         report.save_json(json)
         print(f"written to {options.json}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +32,7 @@ def parse_model_options(
     *,
     without: str = "drawn for each sample from its seed",
     position: int = 0,
+    leave_out: Callable[[ModelConfig], Mapping[str, str]] | None = None,
 ) -> ModelOptions:
     """Read the words of a command whose options depend on the model that it names.
 
@@ -42,6 +43,7 @@ def parse_model_options(
         what: What the command does, for its help.
         without: What a condition without a default is where it is not given.
         position: How many words come before the model.
+        leave_out: Conditions of a model that are no options of the command, and why, such as ``is what you play``.
 
     Raises:
         ValueError: If the model or an option is unknown, or a value does not fit.
@@ -59,7 +61,11 @@ def parse_model_options(
     # The conditions are those of a LoRA that the command puts on the model.
     lora = option_value(arguments, "--lora") if "lora" in {option.name for option in fields(kind)} else None
     config = read_json(ModelConfig, find(name if lora is None else lora) / CONFIG)
-    full, conditions = with_conditions(kind, config, what, without=without)
+    left_out = {} if leave_out is None else leave_out(config)
+    for left, why in left_out.items():
+        if any(word.partition("=")[0] == f"--{left}" for word in arguments):
+            raise ValueError(f"--{left} {why}")
+    full, conditions = with_conditions(kind, config, what, without=without, leave_out=left_out)
     check_conditions(arguments, kind, config, name)
     options = parse(full, verb, arguments)
     given = {field: getattr(options, field) for field in conditions}
@@ -100,7 +106,12 @@ def model_word(arguments: Sequence[str], kind: type[Any], position: int = 0) -> 
 
 
 def with_conditions(
-    kind: type[Any], config: ModelConfig, what: str, *, without: str = "drawn for each sample from its seed"
+    kind: type[Any],
+    config: ModelConfig,
+    what: str,
+    *,
+    without: str = "drawn for each sample from its seed",
+    leave_out: Collection[str] = (),
 ) -> tuple[type[Any], list[str]]:
     """The options of a command with those of a model.
 
@@ -109,6 +120,7 @@ def with_conditions(
         config: The model; each of its conditions becomes an option, except one named like an option of the command.
         what: What the command does, for its help.
         without: What a condition without a default is where it is not given.
+        leave_out: Conditions that do not become options.
 
     Returns:
         The options, and the names of the conditions among them.
@@ -120,7 +132,7 @@ def with_conditions(
     own = {option.name for option in fields(kind)}
     extra = []
     for name, spec in asked(config.fields).items():
-        if name in own:
+        if name in own or name in leave_out:
             continue
         otherwise = without if spec.default_text is None else spec.default_text
         described = Annotated[str | None, tyro.conf.arg(help=f"{spec.choices}; without, {otherwise}.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from unistep.provenance import COMPOSITE, mark_file
 if TYPE_CHECKING:
     from unistep.core.action_fields import ActionField
     from unistep.generation.generator import Generator
+    from unistep.generation.model_config import ModelConfig
     from unistep.generation.play import Screen, World
     from unistep.modalities.stream_output import StreamOutput
     from unistep.provenance import Provenance, Signing
@@ -50,8 +52,15 @@ class PlayOptions(MarkingOptions):
     """Seed of the model's noise, and of the game of --beside."""
     steps: int | None = None
     """Sampling steps for each frame; the model's default without."""
+    solver: Literal["heun", "euler", "dpmpp2m"] | None = None
+    """ODE solver, for many-step teachers."""
+    guidance: float | None = None
+    """Guidance weight, as in unistep sample."""
     fps: float | None = None
-    """Frames per second on the screen; those of the model's data without."""
+    """Frames per second on the screen, and in the file of --out; those of the model's data without."""
+    picture: Literal["auto", "sixel", "blocks"] = "auto"
+    """Pictures in a terminal: sixel, in pixels; blocks, two pixels a character; or sixel where the terminal says that
+    it can."""
     hold: float = 0.25
     """Seconds for which a key counts as held after its last repeat, in a terminal that does not say when it is let
     go."""
@@ -69,16 +78,12 @@ def run(arguments: Sequence[str]) -> int:
     from unistep.generation.keys import Keys
 
     what = "Play a world model: arrows or w, a, s, d steer, space pauses, r starts again, q quits."
-    given = parse_model_options(PlayOptions, "play", arguments, what, without="drawn from the seed")
+    given = parse_model_options(PlayOptions, "play", arguments, what, without="drawn from the seed", leave_out=_played)
     options, config = given.options, given.config
-    field, spec = find_actions(config.fields, options.model)
-    output = config.modality.stream_output
+    _, spec = find_actions(config.fields, options.model)
+    output = _output(options, config)
     if output.pictures is None:
         raise ValueError(f"{options.model} makes {config.modality.noun}s, which cannot be seen; use unistep stream")
-    if field in given.condition:
-        raise ValueError(f"--{field} is what you play; give --script or --actions for actions that are known")
-    if options.fps is not None and not 0 < options.fps <= 1000:
-        raise ValueError(f"--fps must be a number above 0, at most 1000, got {options.fps:g}")
     if options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
     if options.script is not None and options.actions is not None:
@@ -96,10 +101,33 @@ def run(arguments: Sequence[str]) -> int:
 
         screen = window_screen(keys, f"unistep play {options.model}")
     else:
-        from unistep.cli.terminal import find_colours, terminal_screen
+        from unistep.cli.terminal import check_picture, terminal_screen
 
-        screen = terminal_screen(keys, find_colours())
+        check_picture(options.picture)
+        screen = terminal_screen(keys, options.picture)
     return _play(options, output, path, given.condition, screen, signing)
+
+
+def _played(config: ModelConfig) -> dict[str, str]:
+    """The fields that are no options, and why."""
+    from unistep.core.action_fields import ActionField
+
+    why = "is what you play; give --script or --actions for actions that are known"
+    return {name: why for name, spec in config.fields.items() if isinstance(spec, ActionField)}
+
+
+def _output(options: Any, config: ModelConfig) -> StreamOutput:
+    """How frames are shown and written, at the rate that was asked for.
+
+    Raises:
+        ValueError: If that is no rate.
+    """
+    output = config.modality.stream_output
+    if options.fps is None or output.at_rate is None:
+        return output
+    if not 0 < options.fps < math.inf:
+        raise ValueError(f"--fps must be a number above 0, got {options.fps:g}")
+    return output.at_rate(options.fps)
 
 
 def _world(options: Any, generator: Generator, condition: dict[str, Any]) -> World:
@@ -108,7 +136,15 @@ def _world(options: Any, generator: Generator, condition: dict[str, Any]) -> Wor
 
     config = generator.config
     past = None if options.start is None else config.modality.load_end(options.start)
-    model = ModelWorld(generator, seed=options.seed, steps=options.steps, past=past, condition=condition)
+    model = ModelWorld(
+        generator,
+        seed=options.seed,
+        steps=options.steps,
+        solver=options.solver,
+        guidance=options.guidance,
+        past=past,
+        condition=condition,
+    )
     if not options.beside:
         return model
     from unistep.data.games import open_game
@@ -142,13 +178,12 @@ def _play(
     generator = _loaded(options)
     world = _world(options, generator, condition)
     finish = partial(mark_file, provenance=_provenance(options, generator, condition, signing))
-    seconds = 1 / (options.fps or output.rate)
     assert output.pictures is not None
     with ExitStack() as after, ExitStack() as stack:
         stack.enter_context(polite_kill())
         record = None if path is None else stack.enter_context(output.open_file(path, finish))
         shown = stack.enter_context(screen)
-        play = RealTimePlay(world, shown, seconds=seconds, pictures=output.pictures, record=record)
+        play = RealTimePlay(world, shown, seconds=1 / output.rate, pictures=output.pictures, record=record)
         after.callback(lambda: print(play, file=sys.stderr))
         try:
             play.run()

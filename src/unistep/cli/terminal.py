@@ -1,4 +1,4 @@
-"""A terminal to play in: pictures of half blocks, keys as they are pressed, and all as it was in the end."""
+"""A terminal to play in: pictures of half blocks or of pixels, keys as they are pressed, all as it was in the end."""
 
 from __future__ import annotations
 
@@ -11,23 +11,41 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from typing import Literal
 
 import numpy as np
 
 from unistep.cli.half_blocks import Colours, cells_of, drawn, fitted
+from unistep.cli.sixel import sixel
+from unistep.cli.terminal_answers import ask
 from unistep.generation.keys import Keys
 from unistep.generation.play import Screen
 
+Picture = Literal["auto", "sixel", "blocks"]
+"""How pictures are shown in a terminal."""
 ENTER = "\033[?1049h\033[?25l\033[2J\033[>11u\033[?u"
 """A screen of its own, no cursor, and key-up events (the kitty keyboard protocol) where the terminal has them."""
-LEAVE = "\033[<u\033[0m\033[?25h\033[?1049l"
-"""The opposite."""
+LEAVE = "\033\\\033[<u\033[0m\033[?25h\033[?1049l"
+"""The opposite, after the end of a picture that was broken off."""
 
 _SEQUENCE = re.compile(r"\033\[([<=>?]?)([\d;:]*)([A-Za-z~])|\033O([A-D])")
 _BEGUN = re.compile(r"\033(\[[<=>?]?[\d;:]*|O)?\Z")
 _ARROWS = {"A": "up", "B": "down", "C": "right", "D": "left"}
 _NAMES = {27: "escape", 32: " "}
+_INSTEAD = "play in a window with --window, or to a file with --script and -o"
+_USUAL = 20, 10  # pixels of a character, where a terminal does not say
 _ALONE = 0.05  # seconds after which an escape that nothing follows is the key of that name
+
+
+def check_terminal() -> None:
+    """Check that this program reads from a terminal and writes to one.
+
+    Raises:
+        ValueError: If not; says what to do instead.
+    """
+    terminals = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+    if not terminals or find_spec("termios") is None:
+        raise ValueError(f"there is no terminal to play in: {_INSTEAD}")
 
 
 def find_colours(environment: Mapping[str, str] = os.environ) -> Colours:
@@ -39,16 +57,22 @@ def find_colours(environment: Mapping[str, str] = os.environ) -> Colours:
     Raises:
         ValueError: If there is no terminal, or one without enough colours; says what to do instead.
     """
-    instead = "play in a window with --window, or to a file with --script and -o"
-    terminals = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
-    if not terminals or find_spec("termios") is None:
-        raise ValueError(f"there is no terminal to play in: {instead}")
+    check_terminal()
     kind = environment.get("TERM", "")
     if environment.get("COLORTERM", "").lower() in ("truecolor", "24bit") or kind.endswith("-direct"):
         return "true"
     if "256color" in kind or kind in ("xterm-kitty", "alacritty", "foot", "xterm-ghostty", "wezterm"):
         return "256"
-    raise ValueError(f"the terminal (TERM={kind or 'nothing'}) has too few colours for pictures: {instead}")
+    raise ValueError(f"the terminal (TERM={kind or 'nothing'}) has too few colours for pictures: {_INSTEAD}")
+
+
+def check_picture(picture: Picture) -> None:
+    """Check, before anything is loaded, that there is a terminal that may show pictures in this way.
+
+    Raises:
+        ValueError: If not; says what to do instead.
+    """
+    check_terminal() if picture != "blocks" else find_colours()
 
 
 @contextmanager
@@ -174,12 +198,24 @@ class TerminalScreen(Screen):
         colours: Its colours.
         source: File descriptor of its keys.
         target: File descriptor of its screen.
+        character: Height and width of a character in pixels, of a terminal that shows pictures in pixels; ``None`` for
+            pictures of half blocks.
+        typed: Keys that came before.
     """
 
-    def __init__(self, keys: Keys, colours: Colours, source: int, target: int) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        colours: Colours,
+        source: int,
+        target: int,
+        *,
+        character: tuple[int, int] | None = None,
+        typed: bytes = b"",
+    ) -> None:
         super().__init__(keys)
         self._colours: Colours = colours
-        self._source, self._target = source, target
+        self._source, self._target, self._character, self._typed = source, target, character, typed
         self._reader = KeyReader(keys)
         self._cells: np.ndarray | None = None
         self._size = (0, 0)
@@ -190,6 +226,10 @@ class TerminalScreen(Screen):
         Raises:
             OSError: If the terminal is gone.
         """
+        if self._typed:
+            typed, self._typed = self._typed, b""
+            self._reader.feed(typed)
+            return
         left = min(seconds, _ALONE) if self._reader.waits else seconds
         ready, _, _ = select.select([self._source], [], [], left)
         if ready:
@@ -201,26 +241,57 @@ class TerminalScreen(Screen):
 
     def show(self, picture: np.ndarray, line: str) -> None:
         """Draw what changes, and the line below."""
-        columns, rows = os.get_terminal_size(self._target)
-        if not columns or not rows:
-            columns, rows = 80, 24  # a terminal that does not know
+        columns, rows = _size(self._target)
         parts = ["\033[?2026h"]  # shown at once, where the terminal can
         if (columns, rows) != self._size:
             self._size, self._cells = (columns, rows), None
             parts.append("\033[0m\033[2J")
-        small = fitted(picture, columns, rows - 1)
-        cells = cells_of(small, self._colours)
-        left = 1 + (columns - small.shape[1]) // 2
-        parts.append(drawn(cells, self._cells, left=left))
+        shown = self._blocks if self._character is None else self._pixels
+        parts.append(shown(picture, columns, rows - 1))
         parts.append(f"\033[0m\033[{rows};1H{line[: columns - 1]}\033[K\033[?2026l")
-        self._cells = cells
         write(self._target, "".join(parts))
+
+    def _blocks(self, picture: np.ndarray, columns: int, rows: int) -> str:
+        small = fitted(picture, columns, rows)
+        cells, before = cells_of(small, self._colours), self._cells
+        self._cells = cells
+        return drawn(cells, before, left=1 + (columns - small.shape[1]) // 2)
+
+    def _pixels(self, picture: np.ndarray, columns: int, rows: int) -> str:
+        assert self._character is not None
+        height, width = self._character
+        text, (_, wide) = sixel(picture, columns * width, rows * height)
+        return f"\033[1;{1 + max(0, columns - -(-wide // width)) // 2}H{text}"
+
+
+def _size(target: int) -> tuple[int, int]:
+    """Columns and rows of a terminal."""
+    columns, rows = os.get_terminal_size(target)
+    return (columns, rows) if columns and rows else (80, 24)  # one that does not know
 
 
 @contextmanager
-def terminal_screen(keys: Keys, colours: Colours) -> Iterator[TerminalScreen]:
-    """The terminal of this program for the block, in which it is :func:`taken`."""
+def terminal_screen(keys: Keys, picture: Picture = "auto") -> Iterator[TerminalScreen]:
+    """The terminal of this program for the block, in which it is :func:`taken`.
+
+    Args:
+        keys: What is held.
+        picture: How pictures are shown: in pixels (``sixel``), in half blocks, or in pixels where the terminal says
+            that it can.
+
+    Raises:
+        ValueError: If there is no terminal, or one that cannot show pictures; says what to do instead.
+    """
+    check_terminal()
+    colours: Colours = find_colours() if picture == "blocks" else "true"
     sys.stdout.flush()
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
     with taken(source, target):
-        yield TerminalScreen(keys, colours, source, target)
+        if picture == "blocks":
+            yield TerminalScreen(keys, colours, source, target)
+            return
+        columns, rows = _size(target)
+        answers = ask(source, target, (rows, columns))
+        character = (answers.character or _USUAL) if picture == "sixel" or answers.sixel else None
+        colours = find_colours() if character is None else "true"
+        yield TerminalScreen(keys, colours, source, target, character=character, typed=answers.typed)

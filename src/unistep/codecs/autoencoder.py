@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unistep.codecs.base import Codec, CodecConfig, UnfitShapeError, WeightedCodecConfig
+from unistep.codecs.base import Codec, CodecConfig, UnfitShapeError, WeightedCodecConfig, check_multiples
 
 LATENTS = 64
 """Most latent channels."""
@@ -72,18 +72,11 @@ class AutoencoderConfig(WeightedCodecConfig):
         """The codec with fresh weights from the global random state."""
         return Autoencoder(self, signal_shape)
 
-    def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiple: int) -> Self:
-        """The codec for a network, whose multiple is that of the latents' sizes."""
-        shape = self.shape(signal_shape)
-        if any(size % multiple for size in shape[1:]):
-            whole = multiple * self.factor
-            near = tuple(max(whole, round(size / whole) * whole) for size in signal_shape[1:])
-            raise UnfitShapeError(
-                f"latents of {'x'.join(map(str, shape[1:]))} do not fit this network, which needs multiples of "
-                f"{multiple}",
-                (signal_shape[0], *near),
-            )
-        return super().fitted(signal_shape, dims=dims, multiple=multiple)
+    def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiples: tuple[int, ...]) -> Self:
+        """The codec for a network, whose multiples are those of the latents' sizes."""
+        if dims is None or dims == len(signal_shape) - 1:
+            check_multiples("latents of", self.shape(signal_shape), signal_shape, multiples, factor=self.factor)
+        return super().fitted(signal_shape, dims=dims, multiples=multiples)
 
     def calibrated(self, signals: Iterable[Float[Tensor, "b ..."]], sigma_data: float) -> Self:
         """The scale that the model expects: the statistics of the latents are among the weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -25,6 +25,40 @@ class UnfitShapeError(ValueError):
     def __init__(self, message: str, nearest: tuple[int, ...]) -> None:
         super().__init__(message)
         self.nearest = nearest
+
+
+def nearest_multiples(sizes: Sequence[int], multiples: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes nearest to some that are multiples of these numbers, of which one stands for all."""
+    each = multiples * len(sizes) if len(multiples) == 1 else multiples
+    return tuple(max(n, round(size / n) * n) for size, n in zip(sizes, each, strict=True))
+
+
+def check_multiples(
+    what: str, shape: tuple[int, ...], signal_shape: tuple[int, ...], multiples: tuple[int, ...], *, factor: int = 1
+) -> None:
+    """Check that what a network sees has sizes that it takes.
+
+    Args:
+        what: What it sees, for the message.
+        shape: Its shape, ``(channels, *spatial)``.
+        signal_shape: That of the signal.
+        multiples: What each size must be a multiple of; one number stands for all.
+        factor: How many values of a signal along an axis are one of what is seen.
+
+    Raises:
+        UnfitShapeError: If it has not.
+    """
+    sizes = shape[1:]
+    if nearest_multiples(sizes, multiples) == sizes:
+        return
+    whole = tuple(n * factor for n in multiples)
+    few = set(multiples)
+    needed = str(multiples[0]) if len(few) == 1 else "x".join(map(str, multiples))
+    near = nearest_multiples(signal_shape[1:], whole if len(signal_shape) == len(shape) else whole[-1:])
+    raise UnfitShapeError(
+        f"{what} {'x'.join(map(str, sizes))} do not fit this network, which needs multiples of {needed}",
+        (signal_shape[0], *near),
+    )
 
 
 class CodecConfig(ABC):
@@ -73,6 +107,16 @@ class CodecConfig(ABC):
             raise ValueError(f"signals of length {signal_shape[-1]} are not two chunks; an even number is needed")
         return (*signal_shape[:-1], signal_shape[-1] // 2)
 
+    def pair_shape(self, signal_shape: tuple[int, ...], frames: int) -> tuple[int, ...] | None:
+        """Shape of what :meth:`Codec.preceded` makes of a chunk and ``frames`` of the past; ``None`` for nothing.
+
+        Args:
+            signal_shape: Shape of one signal.
+            frames: Frames of the past that the network is shown.
+        """
+        del signal_shape, frames
+        return None
+
     def check_rollout(self, signal_shape: tuple[int, ...], rollout: int) -> None:
         """Check that a signal holds so many chunks between its first past and its last chunk; here it holds none.
 
@@ -95,13 +139,13 @@ class CodecConfig(ABC):
         """Whether the codec has weights, which lie beside those of the model."""
         return False
 
-    def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiple: int) -> Self:
-        """The codec for a network that takes ``dims`` spatial dimensions whose sizes are multiples of ``multiple``.
+    def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiples: tuple[int, ...]) -> Self:
+        """The codec for a network that takes ``dims`` spatial dimensions whose sizes are multiples of ``multiples``.
 
         Args:
             signal_shape: Shape of one signal, channels first.
             dims: Spatial dimensions that the network takes; ``None`` for any number.
-            multiple: What spatial sizes must be multiples of.
+            multiples: What each spatial size must be a multiple of; one number stands for all.
 
         Raises:
             ValueError: If there is none; an :class:`UnfitShapeError` where another shape would fit.
@@ -109,13 +153,7 @@ class CodecConfig(ABC):
         shape = self.shape(signal_shape)
         if dims is not None and len(shape) != dims + 1:
             raise ValueError(f"this network takes {dims} spatial dimensions, and these signals have {len(shape) - 1}")
-        if any(size % multiple for size in shape[1:]):
-            near = tuple(max(multiple, round(size / multiple) * multiple) for size in signal_shape[1:])
-            raise UnfitShapeError(
-                f"signals of shape {'x'.join(map(str, shape[1:]))} do not fit this network, which needs multiples of "
-                f"{multiple}",
-                (signal_shape[0], *near),
-            )
+        check_multiples("signals of shape", shape, signal_shape, multiples)
         return self
 
     def calibrated(self, signals: Iterable[Float[Tensor, "b ..."]], sigma_data: float) -> Self:
@@ -242,6 +280,19 @@ class Codec(nn.Module, ABC):
         """
         del past, first
         return x
+
+    def preceded(self, recent: Tensor, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b ..."]:
+        """The end of the past and the chunk after it as one signal, differentiable by the chunk.
+
+        Args:
+            recent: What :meth:`recent` gives.
+            x: The chunk.
+
+        Raises:
+            ValueError: If :meth:`CodecConfig.pair_shape` is ``None``.
+        """
+        del recent, x
+        raise ValueError(f"{type(self).__name__} makes no signal of a chunk and what comes before it")
 
     def join(self, chunks: list[Tensor]) -> Float[Tensor, "b ..."]:
         """Chunks in a row, as :meth:`decode_next` gives them, as one signal: along the last axis."""

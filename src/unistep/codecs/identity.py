@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -54,16 +55,20 @@ class IdentityConfig(CodecConfig):
         """The whole previous chunk."""
         return self.chunk
 
-    def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiple: int) -> Self:
+    def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiples: tuple[int, ...]) -> Self:
         """The codec for a network; a chunk is half of a signal."""
         if not self.chunk:
-            return super().fitted(signal_shape, dims=dims, multiple=multiple)
+            return super().fitted(signal_shape, dims=dims, multiples=multiples)
         length = signal_shape[-1]
         if length % 2:
             raise UnfitShapeError(f"signals of length {length} are not two chunks", (*signal_shape[:-1], length + 1))
         return super(IdentityConfig, replace(self, chunk=length // 2)).fitted(
-            signal_shape, dims=dims, multiple=multiple
+            signal_shape, dims=dims, multiples=multiples
         )
+
+    def pair_shape(self, signal_shape: tuple[int, ...], frames: int) -> tuple[int, ...] | None:
+        """What is shown of the past and a chunk, along the last axis."""
+        return (*signal_shape[:-1], frames + self.chunk) if self.chunk else None
 
     def calibrated(self, signals: Iterable[Float[Tensor, "b ..."]], sigma_data: float) -> Self:
         """Unbounded signals are brought to the standard deviation ``sigma_data``; bounded ones stay as they are.
@@ -118,6 +123,12 @@ class Identity(Codec):
     def decode_next(self, x: Float[Tensor, "b *shape"], state: Tensor) -> tuple[Float[Tensor, "b ..."], Tensor]:
         """The chunk itself: chunks do not overlap."""
         return self._signal(x), state
+
+    def preceded(self, recent: Tensor, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b ..."]:
+        """The past and the chunk along the last axis; bounded signals are clamped to [-1, 1]."""
+        if not self.config.chunk:
+            return super().preceded(recent, x)
+        return self._signal(torch.cat([recent, x], dim=-1))
 
     def _signal(self, x: Tensor) -> Tensor:
         signal = x if self.config.scale == 1 else x / self.config.scale

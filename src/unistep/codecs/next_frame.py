@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unistep.codecs.base import Codec, CodecConfig, UnfitShapeError
+from unistep.codecs.base import Codec, CodecConfig, UnfitShapeError, nearest_multiples
 from unistep.core.signal_fields import SignalField
 
 
@@ -70,6 +70,11 @@ class NextFrameConfig(CodecConfig):
         """A clip of one frame."""
         return (signal_shape[0], 1, *signal_shape[2:])
 
+    def pair_shape(self, signal_shape: tuple[int, ...], frames: int) -> tuple[int, ...]:
+        """A clip of two frames, whatever is shown of the past."""
+        del frames
+        return (signal_shape[0], 2, *signal_shape[2:])
+
     def check_rollout(self, signal_shape: tuple[int, ...], rollout: int) -> None:
         """Check that a clip holds so many frames between the history and the next one.
 
@@ -89,19 +94,17 @@ class NextFrameConfig(CodecConfig):
         channels, *sizes = self.shape(signal_shape)
         return SignalField(shape=(channels * frames, *sizes))
 
-    def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiple: int) -> Self:
+    def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiples: tuple[int, ...]) -> Self:
         """The codec for a network, which must take two dimensions.
 
         Raises:
             ValueError: If it does not; an :class:`UnfitShapeError` where frames of another size would fit.
         """
         try:
-            return super().fitted(signal_shape, dims=dims, multiple=multiple)
+            return super().fitted(signal_shape, dims=dims, multiples=multiples)
         except UnfitShapeError as error:
-            channels, *sizes = error.nearest[:1] + tuple(
-                max(multiple, round(size / multiple) * multiple) for size in signal_shape[2:]
-            )
-            raise UnfitShapeError(str(error), (channels, signal_shape[1], *sizes)) from None
+            sizes = nearest_multiples(signal_shape[2:], multiples)
+            raise UnfitShapeError(str(error), (signal_shape[0], signal_shape[1], *sizes)) from None
 
     def aligned(self, known: CodecConfig) -> Self:
         """The scale of ``known``."""
@@ -180,6 +183,13 @@ class NextFrame(Codec):
     def decode_next(self, x: Float[Tensor, "b c h w"], state: Tensor) -> tuple[Float[Tensor, "b c one h w"], Tensor]:
         """Clips of one frame, clamped to [-1, 1]."""
         return (x / self.config.scale).clamp(-1, 1)[:, :, None], state
+
+    def preceded(
+        self, recent: Float[Tensor, "b recent h w"], x: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b c two h w"]:
+        """A clip of the last frame of the past and the next one, clamped to [-1, 1]."""
+        last = recent[:, -x.shape[1] :]
+        return (torch.stack([last, x], dim=2) / self.config.scale).clamp(-1, 1)
 
     def join(self, chunks: list[Tensor]) -> Float[Tensor, "b c frames h w"]:
         """Clips of all frames."""

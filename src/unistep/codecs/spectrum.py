@@ -97,7 +97,7 @@ class SpectrumConfig(CodecConfig):
         """The codec of waveforms of one shape."""
         return Spectrum(self, signal_shape)
 
-    def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiple: int) -> Self:
+    def fitted(self, signal_shape: tuple[int, ...], *, dims: int | None, multiples: tuple[int, ...]) -> Self:
         """The codec for a network: its spatial dimensions, and a number of frames that it takes.
 
         Raises:
@@ -107,8 +107,9 @@ class SpectrumConfig(CodecConfig):
         dims = self.dims if dims is None else dims
         if dims not in (1, 2):
             raise ValueError(f"spectra have 1 or 2 spatial dimensions, and this network takes {dims}")
-        if dims == 2 and self.n_fft // 2 % multiple:
-            raise ValueError(f"this network needs half of n_fft to be a multiple of {multiple}, got {self.n_fft}")
+        multiple = multiples[-1]
+        if dims == 2 and self.n_fft // 2 % multiples[0]:
+            raise ValueError(f"this network needs half of n_fft to be a multiple of {multiples[0]}, got {self.n_fft}")
         chunk, samples = 0, signal_shape[-1]
         if self.chunk:
             unit = math.lcm(self.period, multiple)

@@ -16,6 +16,7 @@ from torch import Tensor
 from unistep.core.condition import ConditionValue
 from unistep.data import DataConfig, prepare
 from unistep.evaluation.comparison import Compared, NetworkComparison
+from unistep.evaluation.extra_figures import Found, extra_figures, over_teacher, values
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.progress import display, line
@@ -99,7 +100,7 @@ def evaluate(
     fixed = _in_words(condition or {}) if free else {}
     jobs = [(model, setting) for model in samplers for setting in _settings(model, sweep or DEFAULT_SWEEP)]
     by_itself = next((m.reference_indices for m in metrics if test is None and m.reference_indices is not None), None)
-    rows: list[tuple[Row, list[Compared]]] = []
+    rows: list[Evaluated] = []
     with display(progress, console) as bar:
         noun = f"{modality.noun}s"
         networks = load_networks(specs, reference, bar=bar)
@@ -134,8 +135,10 @@ def evaluate(
         def add(found: Measured, **known: Any) -> None:
             compared = [compare(x) for compare, x in zip(comparisons, found.features, strict=True)]
             figures = tuple(each.figures for each in compared)
-            row = Row(num=found.count, figures=figures, extra_metrics=found.extra_metrics, **known)
-            rows.append((row, compared))
+            extra = found.extra_metrics
+            more = extra_figures(extra, None if held_out is None else held_out.extra_metrics)
+            row = Row(num=found.count, figures=figures, extra_metrics=values(extra), extra_figures=more, **known)
+            rows.append(Evaluated(row=row, compared=compared, extra=extra))
 
         for model, setting in jobs:
             weight = model.guidance if setting.guidance is None else setting.guidance
@@ -164,7 +167,7 @@ def evaluate(
             with line(bar, "noise", num, noun) as advance:
                 add(measure(_noise(num, modality.shape, seed), advance, "noise"), name="noise", kind=SANITY)
     return Report(
-        rows=tuple(row for row, _ in rows),
+        rows=tuple(each.row for each in rows),
         networks=tuple(each.reported(selects=i == selecting) for i, each in enumerate(comparisons)),
         teacher=teacher,
         data=str(getattr(reference, "source", "data")),
@@ -182,8 +185,21 @@ def evaluate(
     )
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """A row with what its ratios to another one are computed from."""
+
+    row: Row
+    """The row."""
+    compared: list[Compared]
+    """What was found on each network."""
+    extra: Found
+    """What the further metrics found."""
+
+
 def _beside_teacher(
-    rows: list[tuple[Row, list[Compared]]], jobs: Sequence[tuple[Sampler, Setting]], teacher: Sampler | None, by: int
+    rows: list[Evaluated], jobs: Sequence[tuple[Sampler, Setting]], teacher: Sampler | None, by: int
 ) -> str | None:
     """Give the rows of the model its ratios to the teacher's best row, and say which that is.
 
@@ -192,12 +208,13 @@ def _beside_teacher(
     own = [row for row, (model, _) in zip(rows, jobs, strict=True) if model is teacher]
     if not own:
         return None
-    best, compared = min(own, key=lambda row: row[0].figures[by].frechet)
-    for i, ((row, mine), (model, _)) in enumerate(zip(list(rows), jobs, strict=True)):
+    best = min(own, key=lambda each: each.row.figures[by].frechet)
+    for i, (each, (model, _)) in enumerate(zip(list(rows), jobs, strict=True)):
         if model is not teacher:
-            figures = tuple(a.over(b) for a, b in zip(mine, compared, strict=True))
-            rows[i] = (replace(row, figures=figures), mine)
-    return " ".join(part for part in (best.name, best.sampler) if part)
+            figures = tuple(a.over(b) for a, b in zip(each.compared, best.compared, strict=True))
+            more = over_teacher(each.row.extra_figures, each.extra, best.extra)
+            rows[i] = replace(each, row=replace(each.row, figures=figures, extra_figures=more))
+    return " ".join(part for part in (best.row.name, best.row.sampler) if part)
 
 
 def _opened(data: Examples | DataConfig | str) -> Examples:
@@ -257,7 +274,7 @@ class Measured:
 
     features: list[Tensor]
     """Features by each network, ``[n, dim]``."""
-    extra_metrics: dict[str, float]
+    extra_metrics: Found
     """What the further metrics found."""
 
     @property

@@ -43,8 +43,9 @@ def load_features(
             - ``fashion``: the shipped network for 28x28 grey images;
             - ``notes``: the shipped network for notes of one second at 16 kHz;
             - ``fashion-vicreg``, ``notes-vicreg``: shipped networks of the same data that learned without labels;
+            - ``moving-fashion``, ``moving-fashion-vicreg``: shipped networks over time and space for its clips;
             - ``emoji-text``, ``emoji-vicreg``: shipped networks for emoji of 64 pixels, with and without texts;
-            - ``vicreg``: the same for any data, learned from ``data`` in a minute or two and kept in the cache;
+            - ``vicreg``: the same for any data, learned from ``data`` in some minutes and kept in the cache;
             - ``pixels``: the values of a signal on 64 fixed random directions;
             - ``scales``: its means over grids of several scales on such directions;
             - ``random-convolutions`` or ``random-convolutions:SEED``: three layers of random filters, with places;
@@ -123,6 +124,18 @@ def shipped_notes_vicreg(rest: str, modality: Modality) -> FeatureNetwork:
     return load_saved(_SHIPPED / "notes-vicreg-v1")
 
 
+def shipped_moving_fashion(rest: str, modality: Modality) -> FeatureNetwork:
+    """The shipped network for clips of moving-fashion, which says what moves and how."""
+    del rest, modality
+    return load_saved(_SHIPPED / "moving-fashion-v1")
+
+
+def shipped_moving_fashion_vicreg(rest: str, modality: Modality) -> FeatureNetwork:
+    """The shipped network for such clips that learned without labels."""
+    del rest, modality
+    return load_saved(_SHIPPED / "moving-fashion-vicreg-v1")
+
+
 def shipped_emoji_text(rest: str, modality: Modality) -> FeatureNetwork:
     """What the shipped text-image network makes of 64-pixel images in colour."""
     del rest, modality
@@ -165,7 +178,8 @@ def random_convolutions(rest: str, modality: Modality) -> FeatureNetwork:
         raise ValueError(f"random-convolutions:SEED takes a whole number, got {rest!r}")
     name = f"random-convolutions:{int(rest)}" if rest else "random-convolutions"
     network = RandomConvolutions(modality.feature_map(), modality.shape, seed=int(rest or 0))
-    return FeatureNetwork(network, name=name, version="2", shape=modality.shape)
+    # Over time and space since version 3; over two axes they are still those of version 2.
+    return FeatureNetwork(network, name=name, version="2" if network.axes == 2 else "3", shape=modality.shape)
 
 
 def spectrum(rest: str, modality: Modality) -> FeatureNetwork:

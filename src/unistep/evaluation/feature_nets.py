@@ -40,7 +40,7 @@ class ConvFeatures(StagedNetwork):
             "dim": dim,
             "classes": classes,
         }
-        self.trunk = ConvTrunk(in_channels, size, size, channels)
+        self.trunk = ConvTrunk(in_channels, (size, size), channels)
         self.project = nn.Linear(self.trunk.size, dim, bias=False)
         self.norm = nn.BatchNorm1d(dim)
         self.drop = nn.Dropout(0.2)

@@ -11,10 +11,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unistep.evaluation.conv_trunk import in_rows
 from unistep.evaluation.features import StagedNetwork
 
 _Function = Callable[..., Tensor]
 _GRIDS: tuple[_Function, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+_MAPS: dict[int, tuple[_Function, _Function, _Function]] = {
+    2: (F.conv2d, F.avg_pool2d, F.adaptive_avg_pool2d),
+    3: (F.conv3d, F.avg_pool3d, F.adaptive_avg_pool3d),
+}
 
 
 def directions(size: int, dim: int, seed: int) -> Float[Tensor, "size kept"]:
@@ -57,7 +62,8 @@ class RandomConvolutions(StagedNetwork):
     they could know better than others.
 
     Args:
-        feature_map: Makes maps ``[b, c, h, w]`` of signals, such as levels of bands over time of sounds.
+        feature_map: Makes maps ``[b, c, *places]`` of two or three axes of signals, such as levels of bands over time
+            of sounds; filters run over all of them.
         shape: Shape of one signal.
         channels: Channels of each layer, after which the resolution is halved.
         dim: Largest number of features of each layer.
@@ -79,31 +85,34 @@ class RandomConvolutions(StagedNetwork):
         self.feature_map, self._layers = feature_map, len(channels)
         _, last, *sizes = feature_map(torch.zeros(1, *shape)).shape
         generator = torch.Generator().manual_seed(seed)
-        self._grids: list[tuple[int, int]] = []
+        self.axes = len(sizes)
+        """Axes that the filters run over."""
+        self._convolve, self._halve, self._means = _MAPS[len(sizes)]
+        self._grids: list[tuple[int, ...]] = []
         for i, width in enumerate(channels):
-            filters = torch.randn(width, last, 3, 3, generator=generator)
+            filters = torch.randn(width, last, *(3 for _ in sizes), generator=generator)
             # Zero mean, so that a layer sees changes rather than levels; variance kept through the rectifier.
-            filters = filters - filters.mean(dim=(2, 3), keepdim=True)
+            filters = filters - filters.flatten(2).mean(dim=2).view(width, last, *(1 for _ in sizes))
             self.register_buffer(f"filters_{i}", filters * (2 / filters[0].numel()) ** 0.5, persistent=False)
-            rows, columns = (min(size, 4) for size in sizes)
-            self._grids.append((rows, columns))
-            size = width * rows * columns
+            self._grids.append(tuple(min(size, 4) for size in sizes))
+            size = width * math.prod(self._grids[-1])
             self.register_buffer(f"directions_{i}", directions(size, dim, seed=seed + 1 + i), persistent=False)
             last, sizes = width, [max(1, size // 2) for size in sizes]
 
     def stages(self, signals: Float[Tensor, "b *shape"]) -> list[Float[Tensor, "b _ _ _"]]:
-        """The maps that leave the layers."""
+        """The maps that leave the layers, their times one below the other."""
+        return [in_rows(x) for x in self._layered(signals)]
+
+    def _layered(self, signals: Float[Tensor, "b *shape"]) -> list[Float[Tensor, "b c *places"]]:
         x, found = self.feature_map(signals.float()), []
         for i in range(self._layers):
             if i:
-                x = F.avg_pool2d(x, [2 if size > 1 else 1 for size in x.shape[2:]])
-            x = F.relu(F.conv2d(x, self.get_buffer(f"filters_{i}"), padding=1))
+                x = self._halve(x, [2 if size > 1 else 1 for size in x.shape[2:]])
+            x = F.relu(self._convolve(x, self.get_buffer(f"filters_{i}"), padding=1))
             found.append(x)
         return found
 
     def forward(self, signals: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
         """Features of signals in [-1, 1]."""
-        means = (
-            F.adaptive_avg_pool2d(x, grid).flatten(1) for x, grid in zip(self.stages(signals), self._grids, strict=True)
-        )
+        means = (self._means(x, grid).flatten(1) for x, grid in zip(self._layered(signals), self._grids, strict=True))
         return torch.cat([x @ self.get_buffer(f"directions_{i}") for i, x in enumerate(means)], dim=1)

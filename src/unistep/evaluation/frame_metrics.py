@@ -1,8 +1,8 @@
-"""Metrics of videos: whether single frames, and the changes from frame to frame, are like those of the data."""
+"""Metrics of clips: whether single frames, and the changes from frame to frame, are like those of the data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, final
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.features import FeatureNetwork
-from unistep.evaluation.metrics import Moments, frechet_distance
+from unistep.evaluation.intervals import BLOCKS, FrechetReference, Resampled, resampled_blocks
+from unistep.evaluation.metrics import Moments
 from unistep.evaluation.reference import batches, extract
 from unistep.evaluation.sample_metrics import Applied, Group, MetricAccumulator, SampleMetrics
 
@@ -21,29 +22,43 @@ if TYPE_CHECKING:
 
 FEATURES = "random-convolutions:2"
 """Features of single frames; no model is chosen by them."""
+_PAIRS = 8  # halves of frames, whose features are wide
 MOST = 2_000
 """Clips of the reference that are compared with."""
 
 
 @final
-@dataclass
+@dataclass(frozen=True)
 class FrameStatistics:
     """What is known of the frames of some clips."""
 
     moments: Moments
     """Of the features of single frames."""
     changes: list[Tensor] = field(default_factory=list)
-    """Root mean square difference of each frame from the one before, ``[b, frames - 1]`` in each batch."""
+    """Root mean square differences of frames from those before them, in vectors."""
 
-    def add(self, network: FeatureNetwork, frames: Float[Tensor, "b frames *shape"]) -> None:
-        """Take in some clips."""
-        self.moments.update(next(extract(network, [frames.flatten(0, 1)])))
-        self.changes.append(frames.float().diff(dim=1).square().flatten(2).mean(dim=2).sqrt().cpu())
+    @classmethod
+    def merged(cls, parts: Sequence[FrameStatistics]) -> FrameStatistics:
+        """What is known of all clips of some parts, at least one."""
+        return cls(Moments.merged([part.moments for part in parts]), [c for part in parts for c in part.changes])
+
+    def add(self, features: Float[Tensor, "n dim"], changes: Float[Tensor, " m"]) -> None:
+        """Take in the features of some frames, and some changes."""
+        self.moments.update(features)
+        self.changes.append(changes)
 
     @property
     def change(self) -> Float[Tensor, " n"]:
-        """All differences, in rising order."""
-        return torch.cat(self.changes).flatten().sort().values
+        """All differences."""
+        return torch.cat(self.changes)
+
+
+def seen(
+    network: FeatureNetwork, frames: Float[Tensor, "b frames *shape"]
+) -> tuple[Float[Tensor, "b frames dim"], Float[Tensor, "b changes"]]:
+    """Features of the frames of clips, and the root mean square difference of each from the one before."""
+    features = next(extract(network, [frames.flatten(0, 1)])).unflatten(0, frames.shape[:2])
+    return features, frames.float().diff(dim=1).square().flatten(2).mean(dim=2).sqrt().cpu()
 
 
 def transport(a: Float[Tensor, " n"], b: Float[Tensor, " m"]) -> float:
@@ -98,7 +113,8 @@ class FrameMetrics(SampleMetrics):
     def prepare(self, progress: Callable[[int], None]) -> None:
         order = torch.randperm(len(self._reference), generator=torch.Generator().manual_seed(0))[: self.work]
         for batch in batches(self._reference, order.sort().values.tolist()):
-            self._real.add(self.network, self._modality.stills(batch))
+            features, changes = seen(self.network, self._modality.stills(batch))
+            self._real.add(features.flatten(0, 1), changes.flatten())
             progress(len(batch))
 
     def accumulator(self, group: Group) -> MetricAccumulator | None:
@@ -107,14 +123,21 @@ class FrameMetrics(SampleMetrics):
     def _statistics(self) -> FrameStatistics:
         return FrameStatistics(Moments(self.network.dim))
 
-    def compare(self, found: FrameStatistics) -> dict[str, float]:
-        """The columns of some clips."""
-        real, ours = self._real.change, found.change
+    def compare(self, blocks: Sequence[FrameStatistics]) -> dict[str, Resampled]:
+        """The columns of clips that fall into blocks."""
+        real, reference = self._real.change, FrechetReference(self._real.moments)
         mean = max(float(real.mean()), 1e-12)
+
+        def distance(parts: Sequence[FrameStatistics]) -> float:
+            moments = FrameStatistics.merged(parts).moments
+            return reference.distance(moments.mean, moments.covariance)
+
         return {
-            "frames ↓": frechet_distance(self._real.moments, found.moments),
-            "motion": float(ours.mean()) / mean,
-            "motion distance ↓": transport(real, ours) / mean,
+            "frames ↓": resampled_blocks(blocks, distance, pairs=_PAIRS),
+            "motion": resampled_blocks(blocks, lambda parts: float(FrameStatistics.merged(parts).change.mean()) / mean),
+            "motion distance ↓": resampled_blocks(
+                blocks, lambda parts: transport(real, FrameStatistics.merged(parts).change) / mean
+            ),
         }
 
 
@@ -127,13 +150,18 @@ class FrameAccumulator(MetricAccumulator):
     """
 
     def __init__(self, metrics: FrameMetrics) -> None:
-        self._metrics = metrics
-        self._found = metrics._statistics()
+        self._metrics, self._count = metrics, 0
+        self._blocks = [metrics._statistics() for _ in range(BLOCKS)]
 
     @torch.no_grad()
     def update(self, signals: Float[Tensor, "b *shape"], features: Mapping[str, Tensor]) -> None:
         del features
-        self._found.add(self._metrics.network, self._metrics._modality.stills(signals))
+        for features, changes in zip(
+            *seen(self._metrics.network, self._metrics._modality.stills(signals)), strict=True
+        ):
+            # All frames of a clip in one block: they are no independent samples.
+            self._blocks[self._count % BLOCKS].add(features, changes)
+            self._count += 1
 
-    def compute(self) -> dict[str, float]:
-        return self._metrics.compare(self._found)
+    def compute(self) -> dict[str, Resampled]:
+        return self._metrics.compare([block for block in self._blocks if block.changes])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unistep.evaluation.metrics import Features, Moments
+
+Block = TypeVar("Block")
 
 BLOCKS, BLOCKS_OF_WIDE = 32, 8
 """Blocks into which samples fall, and those of features so wide that their covariances would fill the memory."""
@@ -112,16 +115,37 @@ def resampled(features: Features, reference: FrechetReference) -> Resampled:
     sums = torch.stack([part.sum(dim=0) for part in parts])
     products = torch.stack([part.T @ part for part in parts])
     halves = []
-    for _ in range(PAIRS):
-        order = torch.randperm(blocks, generator=generator)
-        for chosen in (order[: blocks // 2], order[blocks // 2 :]):
-            count = sizes[chosen].sum()
-            if count < 2:
-                continue
-            mean = sums[chosen].sum(dim=0) / count
-            scatter = products[chosen].sum(dim=0) - count * torch.outer(mean, mean)
-            halves.append(reference.distance(mean + moments.mean, scatter / (count - 1)))
+    for chosen in random_halves(blocks, generator):
+        count = sizes[chosen].sum()
+        if count < 2:
+            continue
+        mean = sums[chosen].sum(dim=0) / count
+        scatter = products[chosen].sum(dim=0) - count * torch.outer(mean, mean)
+        halves.append(reference.distance(mean + moments.mean, scatter / (count - 1)))
     return Resampled(value=value, halves=torch.tensor(halves, dtype=torch.float64))
+
+
+def random_halves(blocks: int, generator: torch.Generator, pairs: int = PAIRS) -> Iterator[Int[Tensor, " half"]]:
+    """Random halves of some blocks, each followed by the other half."""
+    for _ in range(pairs):
+        order = torch.randperm(blocks, generator=generator)
+        yield order[: blocks // 2]
+        yield order[blocks // 2 :]
+
+
+def resampled_blocks(
+    blocks: Sequence[Block], figure: Callable[[Sequence[Block]], float], *, pairs: int = PAIRS
+) -> Resampled:
+    """A figure of samples that fall into blocks, from all blocks and from random halves of them.
+
+    Args:
+        blocks: What is known of the samples of each block; samples fall into them in the same way for all rows.
+        figure: Computes the figure from some blocks, a positive number.
+        pairs: Random halves, each with the other half; the same ones for all figures of as many blocks.
+    """
+    chosen = random_halves(len(blocks), torch.Generator().manual_seed(0), pairs)
+    halves = [figure([blocks[i] for i in half.tolist()]) for half in chosen if len(half)]
+    return Resampled(value=figure(blocks), halves=torch.tensor(halves, dtype=torch.float64))
 
 
 def _log(distances: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

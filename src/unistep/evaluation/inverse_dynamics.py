@@ -81,7 +81,7 @@ class InverseDynamics(nn.Module):
         super().__init__()
         count, _, height, width = shape
         self.field = field
-        self.trunk = ConvTrunk(SEEN * count, height, width, channels)
+        self.trunk = ConvTrunk(SEEN * count, (height, width), channels)
         self.head = nn.Linear(self.trunk.size, 3 * field.size)
         self.register_buffer("prior", torch.zeros(field.size, 3))
 

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
@@ -23,6 +23,7 @@ from unistep.evaluation.metrics import frechet_distance
 from unistep.evaluation.reference import Examples, Progress, signals
 from unistep.evaluation.saved_features import load_saved, rounded_to_half, save_features
 from unistep.evaluation.vicreg import ViewFeatures, ViewRecipe, fit_views, hide
+from unistep.precision import Precision
 
 VERSION = "1"
 """Version of networks of this kind; raise it whenever recipe, views or architecture change."""
@@ -110,7 +111,12 @@ def training_items(data: Examples) -> tuple[Tensor, Tensor]:
 
 
 def learn_views(
-    data: Examples, recipe: ViewRecipe, progress: Progress | None = None
+    data: Examples,
+    recipe: ViewRecipe,
+    progress: Progress | None = None,
+    *,
+    precision: Precision = "fp32",
+    store: Callable[[ViewFeatures], object] = rounded_to_half,
 ) -> tuple[ViewFeatures, dict[str, object]]:
     """Train a network on data without labels and find out what its figures are worth.
 
@@ -118,6 +124,8 @@ def learn_views(
         data: The real items.
         recipe: How long and how fast.
         progress: Called with the number of items that were just gone through.
+        precision: Arithmetic of the convolutions in training.
+        store: Rounds the weights of the network as they will be saved.
 
     Returns:
         The network, its weights rounded as they are saved, and what is known of it, for ``config.json`` and a card.
@@ -125,9 +133,14 @@ def learn_views(
     learned, held = training_items(data)
     begun, cpu = time.perf_counter(), time.process_time()
     network, initial = fit_views(
-        data.modality, lambda index: signals(data, learned[index].tolist()), len(learned), recipe, progress=progress
+        data.modality,
+        lambda index: signals(data, learned[index].tolist()),
+        len(learned),
+        recipe,
+        progress=progress,
+        precision=precision,
     )
-    rounded_to_half(network)
+    store(network)
     chosen = held if len(held) else learned
     some = torch.cat([held, learned])[:_JUDGED].sort().values
     found = worth(network, initial, data, chosen, some, hidden=recipe.hidden)
@@ -141,6 +154,7 @@ def learn_views(
         **found,
         "recipe": asdict(recipe),
         "parameters": sum(p.numel() for p in network.parameters()),
+        "kernel": "x".join(map(str, network.kernel)),
         "seconds": round(time.perf_counter() - begun, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "hardware": hardware(),
@@ -226,7 +240,7 @@ such figures with each other and with nothing else.
 |---|---|
 | data | `{data}`, {items:,} {noun}s (fingerprint `{fingerprint}`) |
 | what its figures are worth | {note} |
-| architecture | {parameters:,} parameters: a strided stem and two stages of 3x3 convolutions, widths {widths}; \
+| architecture | {parameters:,} parameters: a strided stem and two stages of {kernel} convolutions, widths {widths}; \
 one linear layer from all positions to {dim} |
 | recipe | {steps} steps, batch {batch_size}, AdamW {learning_rate:g} one-cycle, weight decay {weight_decay:g}, \
 invariance {invariance:g}, variance {variance:g}, covariance {covariance:g}, seed {seed} |
@@ -242,5 +256,12 @@ def write_card(name: str, version: str, facts: Mapping[str, Any], command: str =
     recipe = ViewRecipe(**facts["recipe"])
     widths = ", ".join(map(str, recipe.channels))
     article = "an" if facts["noun"][0] in "aeiou" else "a"
-    known = {**asdict(recipe), **facts, "steps": recipe.steps(facts["items"]), "widths": widths, "article": article}
+    known = {
+        "kernel": "3x3",
+        **asdict(recipe),
+        **facts,
+        "steps": recipe.steps(facts["items"]),
+        "widths": widths,
+        "article": article,
+    }
     return _CARD.format(name=name, version=version, command=command, **known)

@@ -6,6 +6,7 @@ Everything takes feature tensors ``[n, dim]`` and works in double precision.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -50,17 +51,29 @@ class Moments:
         moments.count, moments.mean, moments._scatter = count, mean.double(), covariance.double() * (count - 1)
         return moments
 
+    @classmethod
+    def merged(cls, parts: Sequence[Moments]) -> Moments:
+        """The moments of everything that went into some, at least one."""
+        moments = cls(len(parts[0].mean))
+        for part in parts:
+            if part.count:
+                moments._take_in(part.count, part.mean, part._scatter)
+        return moments
+
     def update(self, features: Features) -> None:
         """Take in a batch ``[b, dim]``."""
         if not len(features):
             return
         batch = features.detach().double().cpu()
         mean = batch.mean(0)
-        total = self.count + len(batch)
-        gap = mean - self.mean
         centred = batch - mean
-        self._scatter += centred.T @ centred + torch.outer(gap, gap) * (self.count * len(batch) / total)
-        self.mean = self.mean + gap * (len(batch) / total)
+        self._take_in(len(batch), mean, centred.T @ centred)
+
+    def _take_in(self, count: int, mean: Tensor, scatter: Tensor) -> None:
+        total = self.count + count
+        gap = mean - self.mean
+        self._scatter = self._scatter + scatter + torch.outer(gap, gap) * (self.count * count / total)
+        self.mean = self.mean + gap * (count / total)
         self.count = total
 
     @property

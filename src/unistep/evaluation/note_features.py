@@ -77,7 +77,7 @@ class NoteFeatures(StagedNetwork):
         }
         self.instruments, self.lowest = tuple(instruments), lowest
         self.levels = BandLevels(sample_rate)
-        self.trunk = ConvTrunk(1, len(self.levels.bank), 1 + samples // self.levels.hop, channels)
+        self.trunk = ConvTrunk(1, (len(self.levels.bank), 1 + samples // self.levels.hop), channels)
         self.project = nn.Linear(self.trunk.size, dim, bias=False)
         self.norm = nn.BatchNorm1d(dim)
         self.drop = nn.Dropout(0.2)

@@ -50,6 +50,19 @@ class Figures:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class ExtraFigure:
+    """How sure a further metric is, and how it compares."""
+
+    margin: float
+    """Half of its 95 % interval, by resampling."""
+    over_test: Estimate | None = None
+    """The figure over that of held-out data."""
+    over_teacher: Estimate | None = None
+    """The figure over the teacher's."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class ReportedNetwork:
     """A feature network of a report, with the scale of its figures."""
 
@@ -99,6 +112,8 @@ class Row:
     """Figures on each feature network, in the order of the report's."""
     extra_metrics: dict[str, float] = field(default_factory=dict)
     """What else was found, by its column's name, such as the share of notes at the right pitch."""
+    extra_figures: dict[str, ExtraFigure] = field(default_factory=dict)
+    """Intervals and ratios of those among them that have some."""
     seconds: float | None = None
     """Time that sampling took, without features and metrics."""
 
@@ -196,6 +211,11 @@ class Report:
         """Names of the columns that only some reports have."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.extra_metrics))
 
+    @property
+    def compared_metrics(self) -> tuple[str, ...]:
+        """Those of them that have intervals and ratios."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.extra_figures))
+
     def noise(self) -> Row | None:
         """The row of pure noise, where there is one."""
         return next((row for row in self.rows if row.kind == SANITY and row.name == "noise"), None)
@@ -263,7 +283,7 @@ class Report:
                 {k: v for k, v in row.items() if k != "images_per_second"} for row in plain["rows"]
             ]
             return cls(
-                rows=tuple(Row(**{**row, "figures": tuple(map(_figures, row["figures"]))}) for row in rows),
+                rows=tuple(map(_row, rows)),
                 networks=tuple(ReportedNetwork(**n | {"label": FeatureLabel(**n["label"])}) for n in plain["networks"]),
                 notes=tuple(plain["notes"]),
                 **rest,
@@ -272,10 +292,15 @@ class Report:
             raise ValueError(f"not an evaluation report: {error}") from error
 
 
-def _figures(plain: dict[str, Any]) -> Figures:
+def _row(plain: dict[str, Any]) -> Row:
+    extra = {name: ExtraFigure(**_with_ratios(figure)) for name, figure in plain.get("extra_figures", {}).items()}
+    figures = tuple(Figures(**_with_ratios(each)) for each in plain["figures"])
+    return Row(**{**plain, "figures": figures, "extra_figures": extra})
+
+
+def _with_ratios(plain: dict[str, Any]) -> dict[str, Any]:
     estimates: dict[str, Any] = {name: plain.get(name) for name in ("over_test", "over_teacher")}
-    read: dict[str, Any] = {name: None if e is None else Estimate(**e) for name, e in estimates.items()}
-    return Figures(**{**plain, **read})
+    return {**plain, **{name: None if e is None else Estimate(**e) for name, e in estimates.items()}}
 
 
 _FIRST_FIGURES = ("frechet", "kid", "kid_std", "precision", "recall", "density", "coverage")

@@ -57,12 +57,30 @@ def _speed(row: Row) -> str:
 
 def _sampling(report: Report) -> tuple[list[str], list[tuple[Row, list[str]]]]:
     """Headings, rows and cells of what does not depend on a feature network."""
-    headings = [*report.extra_metrics, f"{report.noun}/s ↑"]
+    apart = report.compared_metrics
+    headings = [*(name for name in report.extra_metrics if name not in apart), f"{report.noun}/s ↑"]
     cells = [
         (row, [*(f"{row.extra_metrics[n]:.3f}" if n in row.extra_metrics else "" for n in headings[:-1]), _speed(row)])
         for row in report.rows
     ]
     return headings, [(row, found) for row, found in cells if any(found)]
+
+
+def _compared(report: Report, name: str) -> tuple[list[str], list[tuple[Row, list[str]]]]:
+    """Headings, rows and cells of a further metric that has intervals and ratios."""
+    rows = [(row, row.extra_figures[name]) for row in report.rows if name in row.extra_figures]
+    headings, held_out, teacher = [name], any(f.over_test for _, f in rows), any(f.over_teacher for _, f in rows)
+    headings += ["/ held out"] * held_out + ["/ teacher"] * teacher
+    cells = []
+    for row, figure in rows:
+        found = [f"{_three(row.extra_metrics[name])} ±{_three(figure.margin)}"]
+        ratios = [estimate(figure.over_test)] * held_out + [estimate(figure.over_teacher)] * teacher
+        cells.append((row, [*_calls(row), *found, *ratios]))
+    return headings, cells
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}" if value < 100 else f"{value:,.0f}"
 
 
 def _notes(report: Report) -> list[str]:
@@ -86,6 +104,11 @@ def report_tables(report: Report, width: int) -> list[Table]:
         made = columns(alone, narrow=narrow)
         table = _table(["model", "sampler", "calls", *(name for name, _ in made)], narrow, network.title)
         _fill(table, [(row, _calls(row), [cell(row.figures[i]) for _, cell in made]) for row in report.rows])
+        tables.append(table)
+    for name in report.compared_metrics:
+        headings, cells = _compared(report, name)
+        table = _table(["model", "sampler", "calls", *headings], narrow, _upper(name.rstrip(" ↓↑")))
+        _fill(table, [(row, [], found) for row, found in cells])
         tables.append(table)
     headings, cells = _sampling(report)
     table = _table(["model", "sampler", *headings], narrow, "Sampling", fold_names=False)
@@ -144,6 +167,12 @@ def markdown(report: Report) -> str:
         cells = [[row.name, row.sampler, *_calls(row), *(c(row.figures[i]) for _, c in made)] for row in report.rows]
         table = _lines(["model", "sampler", "calls", *(name for name, _ in made)], cells)
         parts.append("\n".join([f"**{network.title}**", "", *table]))
+    for name in report.compared_metrics:
+        headings, found = _compared(report, name)
+        table = _lines(
+            ["model", "sampler", "calls", *headings], [[row.name, row.sampler, *cells] for row, cells in found]
+        )
+        parts.append("\n".join([f"**{_upper(name.rstrip(' ↓↑'))}**", "", *table]))
     headings, found = _sampling(report)
     if found:
         table = _lines(["model", "sampler", *headings], [[row.name, row.sampler, *cells] for row, cells in found])

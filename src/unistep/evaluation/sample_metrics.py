@@ -12,6 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from unistep.data import Dataset
     from unistep.evaluation.features import FeatureNetwork
+    from unistep.evaluation.intervals import Resampled
 
 Group = Literal["samples", "test", "reference", "noise"]
 """What is measured: samples of a model, held-out data, the reference itself, or noise."""
@@ -46,8 +47,11 @@ class MetricAccumulator(ABC):
         """Take in the next signals ``[b, *shape]`` with their features ``[b, dim]`` by the hash of each network."""
 
     @abstractmethod
-    def compute(self) -> dict[str, float]:
-        """The metrics by the name of their column, with an arrow that says which way is better."""
+    def compute(self) -> Mapping[str, float | Resampled]:
+        """The metrics by the name of their column, with an arrow that says which way is better.
+
+        Those of which random halves are known have a table of their own, with intervals and ratios.
+        """
 
 
 class SampleMetrics(ABC):

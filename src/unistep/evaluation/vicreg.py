@@ -11,14 +11,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unistep import registry
-from unistep.evaluation.conv_trunk import ConvNorm, ConvTrunk
+from unistep.evaluation.conv_trunk import CONVOLUTIONS, NORMS, ConvNorm, ConvTrunk, channels_last, in_rows
 from unistep.evaluation.features import StagedNetwork
 from unistep.modalities.base import Modality
+from unistep.precision import Precision, autocast
 from unistep.serialization import from_plain, to_plain
 
 KIND = "vicreg"
 """What the architecture of a saved network of this kind says it is."""
 _SIDE = 20  # rows and columns at most behind the stem
+_MOMENTS = 8  # frames at most behind it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class ViewFeatures(StagedNetwork):
     """A small convolutional network of maps of signals, trained by :func:`fit_views`.
 
     A strided stem, two stages, then one linear layer from every position to ``dim`` features, so that it matters where
-    things are.
+    things are. Its convolutions run over all axes of the maps: of videos over time and space.
 
     Args:
         modality: What the signals are, or plain data that say it.
@@ -86,47 +88,50 @@ class ViewFeatures(StagedNetwork):
             "dim": dim,
         }
         self.feature_map = modality.feature_map()
-        _, c_in, rows, columns = self.feature_map(torch.zeros(1, *modality.shape)).shape
-        strides = [_stride(size) for size in (rows, columns)]
+        _, c_in, *sizes = self.feature_map(torch.zeros(1, *modality.shape)).shape
+        axes = len(sizes)
+        strides = [_stride(size, most) for size, most in zip(sizes, (_MOMENTS, _SIDE, _SIDE)[-axes:], strict=True)]
         kernel = [max(2 * stride - 1, 3) for stride in strides]
         self.register_buffer("offset", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
-        stem = nn.Conv2d(c_in, channels[0], kernel, strides, [size // 2 for size in kernel], bias=False)  # type: ignore[arg-type]
-        self.stem = nn.Sequential(
-            stem, nn.BatchNorm2d(channels[0]), nn.SiLU(), ConvNorm(channels[0], channels[0], stride=1)
-        )
-        rows, columns = (-(-size // stride) for size, stride in zip((rows, columns), strides, strict=True))
-        self.trunk = ConvTrunk(channels[0], rows, columns, channels[1:])
+        padding = [size // 2 for size in kernel]
+        stem = CONVOLUTIONS[axes](c_in, channels[0], kernel, strides, padding, bias=False)  # type: ignore[arg-type]
+        first = ConvNorm(channels[0], channels[0], stride=1, axes=axes)
+        self.stem = nn.Sequential(stem, NORMS[axes](channels[0]), nn.SiLU(), first)
+        sizes = tuple(-(-size // stride) for size, stride in zip(sizes, strides, strict=True))
+        self.trunk = ConvTrunk(channels[0], sizes, channels[1:])
+        self.kernel = (3,) * axes
+        """Size of the stages' kernels."""
         self.project = nn.Linear(self.trunk.size, dim, bias=False)
         self.norm = nn.BatchNorm1d(dim, affine=False)
 
-    def standardise(self, maps: Float[Tensor, "n c h w"]) -> None:
+    def standardise(self, maps: Float[Tensor, "n c *places"]) -> None:
         """Take the mean and deviation of some maps, by which all are brought to the same scale."""
         self.offset.copy_(maps.mean())
         self.scale.copy_(1 / maps.std().clamp_min(1e-6))
 
-    def of_maps(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b dim"]:
+    def of_maps(self, maps: Float[Tensor, "b c *places"]) -> Float[Tensor, "b dim"]:
         """Features of maps that :meth:`maps` made."""
         return self.norm(self.project(self.trunk(self.stem(maps)).flatten(1)))
 
-    def maps(self, signals: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c h w"]:
+    def maps(self, signals: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c *places"]:
         """Maps of signals, of mean 0 and deviation 1 over the training data."""
         return (self.feature_map(signals) - self.offset) * self.scale
 
     def stages(self, signals: Float[Tensor, "b *shape"]) -> list[Float[Tensor, "b _ _ _"]]:
         """The maps that leave the stem and the stages."""
         first = self.stem(self.maps(signals))
-        return [first, *self.trunk.stages(first)]
+        return [in_rows(first), *self.trunk.stages(first)]
 
     def forward(self, signals: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
         """Features of signals, each of mean 0 and deviation 1 over the training data."""
         return self.of_maps(self.maps(signals))
 
 
-def _stride(size: int) -> int:
-    """The smallest power of two that brings a side down to what the stages take."""
+def _stride(size: int, most: int) -> int:
+    """The smallest power of two that brings a side down to ``most``."""
     stride = 1
-    while -(-size // stride) > _SIDE:
+    while -(-size // stride) > most:
         stride *= 2
     return stride
 
@@ -164,6 +169,7 @@ def fit_views(
     recipe: ViewRecipe,
     *,
     progress: Callable[[int], None] | None = None,
+    precision: Precision = "fp32",
 ) -> tuple[ViewFeatures, ViewFeatures]:
     """Train a network on signals without labels.
 
@@ -173,6 +179,7 @@ def fit_views(
         count: Number of signals.
         recipe: How long and how fast.
         progress: Called with the number of signals of each finished step.
+        precision: Arithmetic of the convolutions.
 
     Returns:
         The network in evaluation mode, and one with its initial weights to compare it with.
@@ -202,7 +209,7 @@ def fit_views(
         with torch.no_grad():  # the untrained network too is to have features of mean 0 and deviation 1
             for _ in range(40):
                 initial(some)
-        parts = nn.ModuleList([network, expander]).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        parts = channels_last(nn.ModuleList([network, expander]))
         matrices = [p for p in parts.parameters() if p.dim() > 1]
         others = [p for p in parts.parameters() if p.dim() <= 1]
         groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -217,7 +224,9 @@ def fit_views(
             views = torch.cat([modality.random_view(x, generator) for _ in range(2)])
             maps = network.maps(views)
             hide(maps, recipe.hidden, generator)
-            a, b = expander(network.of_maps(maps)).chunk(2)
+            with autocast(precision, maps.device):
+                features = network.of_maps(maps)
+            a, b = expander(features.float()).chunk(2)
             loss = vicreg_loss(a, b, recipe)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -225,18 +234,19 @@ def fit_views(
             schedule.step()
             if progress:
                 progress(size)
-    parts.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+    for parameter in parts.parameters():
+        parameter.data = parameter.data.contiguous()
     return network.eval(), initial.eval()
 
 
-def hide(maps: Float[Tensor, "b c h w"], most: float, generator: torch.Generator) -> None:
-    """Put a rectangle of zeros, of random size and place, on each map, in place."""
-    inside = torch.ones(len(maps), 1, 1, 1, dtype=torch.bool)
-    for axis in (2, 3):
+def hide(maps: Float[Tensor, "b c *places"], most: float, generator: torch.Generator) -> None:
+    """Put a rectangle of zeros, of videos a box, of random size and place on each map, in place."""
+    inside = torch.ones(len(maps), *(1 for _ in maps.shape[1:]), dtype=torch.bool)
+    for axis in range(2, maps.ndim):
         length = maps.shape[axis]
         side = (most * length * torch.rand(len(maps), 1, generator=generator)).round()
         start = ((length + 1 - side) * torch.rand(len(maps), 1, generator=generator)).floor()
         place = torch.arange(length)
         hidden = (place >= start) & (place < start + side)
-        inside = inside & hidden.view(len(maps), 1, *((length, 1) if axis == 2 else (1, length)))
+        inside = inside & hidden.view(len(maps), *(length if i == axis else 1 for i in range(1, maps.ndim)))
     maps.masked_fill_(inside.to(maps.device), 0.0)

@@ -59,7 +59,13 @@ class Context:
             raise ValueError(f"missing is a share of the examples, from 0 to below 1, got {self.missing}")
 
     def in_training(
-        self, condition: Condition, past: Float[Tensor, "b *shape"], sigma_data: float, generator: Randomness
+        self,
+        condition: Condition,
+        past: Float[Tensor, "b *shape"],
+        sigma_data: float,
+        generator: Randomness,
+        *,
+        as_in_streams: bool = False,
     ) -> dict[str, Value]:
         """The condition with the context under noise of random levels, or missing.
 
@@ -68,8 +74,11 @@ class Context:
             past: The last frames, as the codec's ``recent`` gives them.
             sigma_data: Standard deviation of the data.
             generator: Source of randomness.
+            as_in_streams: Whether the noise has the level of a stream instead.
         """
         level = self.noise * uniform(len(past), generator).to(past)
+        if as_in_streams:
+            level = past.new_full((len(past),), self.level)
         missing = uniform(len(past), generator).to(past) < self.missing
         shown = self._shown(past, level, sigma_data, generator)
         return {**condition, CONTEXT: shown.where(~missing, shown.null())}
@@ -87,6 +96,16 @@ class Context:
         """
         level = past.new_full((len(past),), self.level)
         return {**condition, CONTEXT: self._shown(past, level, sigma_data, generator)}
+
+    def past_shown(self, shown: Signal, sigma_data: float) -> Float[Tensor, "b *shape"]:
+        """The last frames that a context shows, with the noise that is on them; zeros where it shows none.
+
+        Args:
+            shown: A context that one of the other methods made.
+            sigma_data: Standard deviation of the data.
+        """
+        level = shown.level.nan_to_num().view(-1, *[1] * (shown.signal.ndim - 1))
+        return shown.signal * (1 + level.square()).sqrt() * sigma_data
 
     def at_start(self, condition: Condition, like: Float[Tensor, "b *shape"]) -> dict[str, Value]:
         """The condition without a past; ``like`` is a batch of contexts, for the shape."""

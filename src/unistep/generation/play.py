@@ -14,6 +14,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unistep.core.action_fields import find_actions
+from unistep.core.condition import GUIDANCE
+from unistep.core.solvers import Solver
 from unistep.data.games import Game
 from unistep.generation.generator import Generator
 from unistep.generation.keys import Keys
@@ -45,6 +47,8 @@ class ModelWorld:
         generator: The model.
         seed: Seed of the stream.
         steps: Sampling steps for each frame; the model's default without.
+        solver: As in :meth:`~unistep.generation.generator.Generator.sample`.
+        guidance: Likewise.
         past: Clip that it goes on from, ``[c, frames, h, w]`` in [-1, 1]; from nothing without.
         condition: Values of its other fields, by name.
 
@@ -58,14 +62,18 @@ class ModelWorld:
         *,
         seed: int = 0,
         steps: int | None = None,
+        solver: Solver | None = None,
+        guidance: float | None = None,
         past: Tensor | None = None,
         condition: Mapping[str, Any] | None = None,
     ) -> None:
         self.field, self.spec = find_actions(generator.config.fields, generator.name)
         self.past = past
         """Clip that :meth:`reset` goes on from."""
-        self._session = generator.session(steps=steps)
         self._seed, self._condition = seed, dict(condition or {})
+        if GUIDANCE in generator.config.fields and guidance is not None:  # a condition of such a model
+            self._condition[GUIDANCE], guidance = guidance, None
+        self._session = generator.session(steps=steps, solver=solver, guidance=guidance)
         self._state = self._started()
 
     def _started(self) -> StreamState:

@@ -295,9 +295,10 @@ class Modality(ABC):
         return FeatureRoles(selection="random-convolutions:1", reporting=("vicreg", "pixels"))
 
     def feature_map(self) -> nn.Module:
-        """What convolutional feature networks see of signals: ``[b, *shape] -> [b, c, h, w]``, differentiable.
+        """What convolutional feature networks see of signals: ``[b, *shape] -> [b, c, *places]``, differentiable.
 
-        The values themselves without, all axes between the first and the last as one.
+        Maps of two axes, or of three where one is time. The values themselves without, all axes between the first and
+        the last as one.
         """
         from unistep.modalities.feature_map import AsMap
 

@@ -1,4 +1,4 @@
-"""Signals of any shape as maps with rows and columns, which two-dimensional convolutions take."""
+"""Signals of any shape as maps with rows and columns, or with times too, which convolutions take."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class AsMap(nn.Module):
 
 
 @final
-class MomentsAsChannels(nn.Module):
-    """The frames of videos as channels: a convolution sees what is at its places in all of them."""
+class InTimeAndSpace(nn.Module):
+    """Videos as they are: convolutions run over frames, rows and columns, and see how things move."""
 
-    def forward(self, x: Float[Tensor, "b c frames h w"]) -> Float[Tensor, "b cf h w"]:
-        """Maps of as many channels as the frames have together."""
-        return x.flatten(1, 2)
+    def forward(self, x: Float[Tensor, "b c frames h w"]) -> Float[Tensor, "b c frames h w"]:
+        """The videos."""
+        return x

@@ -50,5 +50,7 @@ class StreamOutput:
     """One chunk with values in [-1, 1], such as ``[channels, n]``, as raw bytes for a pipe."""
     open_file: OpenFile
     """Begins a file, to which chunks are added."""
+    at_rate: Callable[[float], StreamOutput] | None = None
+    """The same with other moments per second, faster or slower; ``None`` where that would be another signal."""
     pictures: Callable[[Tensor], np.ndarray] | None = None
     """The frames of one chunk for a screen, uint8 ``[frames, h, w, 3]``; ``None`` for what cannot be seen."""

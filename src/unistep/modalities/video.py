@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unistep.codecs.identity import IdentityConfig
 from unistep.modalities.base import Decoded, Modality
-from unistep.modalities.feature_map import MomentsAsChannels
+from unistep.modalities.feature_map import InTimeAndSpace
 from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.image import ImageModality
 from unistep.modalities.layout import Layout
@@ -345,9 +345,9 @@ class VideoModality(Modality):
         """A network sees the pixels."""
         return IdentityConfig()
 
-    def feature_map(self) -> MomentsAsChannels:
-        """All frames at once at each place, so that features tell how things move."""
-        return MomentsAsChannels()
+    def feature_map(self) -> InTimeAndSpace:
+        """Time is an axis beside rows and columns, so that features tell how things move."""
+        return InTimeAndSpace()
 
     def feature_roles(self) -> FeatureRoles:
         """Random convolutions over space and time select; those of another seed report."""

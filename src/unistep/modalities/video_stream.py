@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from unistep.files import replacing
+from unistep.modalities.gif_stream import growing_gif
 from unistep.modalities.stream_output import StreamOutput, leave
-from unistep.modalities.video_writing import MOVING, encoding, gif_duration
+from unistep.modalities.video_writing import MOVING, encoding
 
 if TYPE_CHECKING:
     from unistep.modalities.video import VideoModality
@@ -43,6 +45,7 @@ def video_stream(modality: VideoModality) -> StreamOutput:
         endings=MOVING,
         to_bytes=lambda chunk: pixels(chunk).tobytes(),
         open_file=partial(_open_file, modality.fps, pixels),
+        at_rate=lambda rate: video_stream(replace(modality, fps=rate)),
         pictures=lambda chunk: pixels(chunk).repeat(3 // channels, axis=3),
     )
 
@@ -68,7 +71,9 @@ def _open_file(
                 temporary = stack.enter_context(replacing(path))
                 stack.enter_context(_finishing(temporary, finish))
                 begin = (
-                    _gif(temporary, fps) if suffix == ".gif" else encoding(temporary, frames.shape[1:3], fps, suffix)
+                    growing_gif(temporary, fps)
+                    if suffix == ".gif"
+                    else encoding(temporary, frames.shape[1:3], fps, suffix)
                 )
                 adding.append(stack.enter_context(begin))
             adding[0](frames)
@@ -81,27 +86,3 @@ def _finishing(path: Path, finish: Callable[[Path], object]) -> Iterator[None]:
     """Call ``finish`` when the block ends well."""
     yield
     finish(path)
-
-
-@contextmanager
-def _gif(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """A GIF that repeats, of frames ``[frames, h, w, c]``; each has colours of its own, as the later are not known."""
-    from PIL import GifImagePlugin, Image
-
-    count = 0
-    with path.open("wb") as file:
-
-        def add(frames: np.ndarray) -> None:
-            nonlocal count
-            for pixels in frames:
-                grey = pixels.shape[2] == 1
-                whole = Image.fromarray(pixels[..., 0] if grey else pixels)
-                image = whole if grey else whole.quantize(256, Image.Quantize.MEDIANCUT)
-                if count == 0:
-                    file.writelines(GifImagePlugin.getheader(image.copy(), info={"loop": 0})[0])
-                settings: dict[str, Any] = {"duration": gif_duration(count, fps), "include_color_table": not grey}
-                file.writelines(GifImagePlugin.getdata(image, **settings))
-                count += 1
-
-        yield add
-        file.write(b";")

@@ -66,6 +66,11 @@ class NetworkConfig(ABC):
         return 1
 
     @property
+    def multiples(self) -> tuple[int, ...]:
+        """What each spatial size must be a multiple of; one number stands for all."""
+        return (self.multiple,)
+
+    @property
     def previous_frames(self) -> int | None:
         """Number of frames of the past that it is shown along the last axis; ``None`` for any number."""
         return None

@@ -61,7 +61,7 @@ class SpaceTimeUNetConfig(ConditionedConfig):
 
     @property
     def multiple(self) -> int:
-        """Sizes of signals that a run fits it to must be multiples of this, the number of frames among them."""
+        """Rows and columns must be multiples of this number."""
         return self.patch * 2 ** (len(self.widths) - 1)
 
     @property

@@ -188,6 +188,9 @@ class ObjectiveConfig(ABC):
     most_plain_steps: ClassVar[int | None] = None
     """Optimizer steps from which on training may diverge with a network whose derivative in time is not bounded;
     ``None`` where it does not matter."""
+    shows_streams: ClassVar[bool] = False
+    """Whether the past is shown to the model of a stream as in use, at the one small level of noise that a stream has,
+    rather than at random levels."""
     papers: ClassVar[tuple[str, ...]]
     """What to cite, as keys of :data:`unistep.citations.PAPERS`."""
     supports_level_axes: ClassVar[bool] = False

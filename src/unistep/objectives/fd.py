@@ -31,6 +31,7 @@ class FDConfig(GuidanceRangeConfig):
     also_trains = (FlowMap,)
     continues = True
     starts_from_teacher = False
+    shows_streams = True
     papers = ("yang2026fd",)
 
     representations: tuple[str, ...] = ()
@@ -146,6 +147,7 @@ class FrechetObjective(Objective):
         frozen["targets"] = nn.ModuleList(FrechetTarget(r.mean, r.covariance) for r in representations)
         super().__init__(student, frozen)
         self.config, self.examples, self.steps = config, examples, 1 + len(config.times)
+        self._given = [r.given for r in representations]
         kept, size = POPULATIONS[config.moments], config.population
         # By number of steps, and for each in every representation.
         each = [(steps, r) for steps in range(1, self.steps + 1) for r in representations]
@@ -157,12 +159,13 @@ class FrechetObjective(Objective):
         self._newest: list[Newest] = []
         self._step_of_newest = 0.0
 
-    def features(self, x: Float[Tensor, "b *shape"]) -> list[Float[Tensor, "b dim"]]:
+    def features(self, x: Float[Tensor, "b *shape"], condition: Condition) -> list[Float[Tensor, "b dim"]]:
         """Features of samples in each representation, in full precision whatever the student's arithmetic."""
         assert self.teacher is not None
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(torch.promote_types(x.dtype, torch.float32))
-            return [network(x).flatten(1) for network in self.teacher.get_submodule("features").children()]
+            networks = zip(self.teacher.get_submodule("features").children(), self._given, strict=True)
+            return [(network(x, condition) if given else network(x)).flatten(1) for network, given in networks]
 
     @torch.no_grad()
     def begin(self, generator: Randomness) -> None:
@@ -178,7 +181,7 @@ class FrechetObjective(Objective):
             condition = self.config.sample_guidance(to_device(condition, x0.device), x0, generator)
             for steps in range(1, self.steps + 1):
                 x = self.jumps([randn_like(x0, generator) for _ in range(steps)], condition)
-                newest = Newest(steps, self.features(x), _labels(condition))
+                newest = Newest(steps, self.features(x, condition), _labels(condition))
                 # The distance of all so far; what the last batch leaves in place is that of the whole population.
                 for k, phi in enumerate(newest.features, start=(steps - 1) * len(newest.features)):
                     newest.distances.append(self._compared(k, newest, phi, condition)[0])
@@ -213,7 +216,7 @@ class FrechetObjective(Objective):
         self, steps: int, x: Float[Tensor, "b *shape"], condition: Condition, logs: dict[str, Tensor]
     ) -> Float[Tensor, " b"]:
         """The relative distance of the population with samples of so many steps, with their gradient."""
-        found, own = self.features(x), _labels(condition)
+        found, own = self.features(x, condition), _labels(condition)
         newest = Newest(
             steps, [of_all_processes(phi) for phi in found], {n: of_all_processes(v) for n, v in own.items()}
         )

@@ -36,6 +36,8 @@ class Representation:
     """Their covariance."""
     class_means: Mapping[str, Float[Tensor, "classes dim"]] = field(default_factory=dict)
     """Mean for each class of a condition, by the condition's name; NaN for one that is left alone."""
+    given: bool = False
+    """Whether the features, a module, take the condition too, ``features(x, condition)``, such as the frames before."""
 
     def __post_init__(self) -> None:
         if self.covariance.shape != (len(self.mean), len(self.mean)):

@@ -41,7 +41,7 @@ def fit_model_to_data(model: ModelConfig, dataset: Dataset) -> ModelConfig:
         raise ValueError(f"this recipe is for {ours}s, and {dataset.source} has {theirs}s; use one for {theirs}s")
     try:
         network = model.network
-        codec = model.codec.fitted(modality.shape, dims=network.dims, multiple=network.multiple)
+        codec = model.codec.fitted(modality.shape, dims=network.dims, multiples=network.multiples)
     except UnfitShapeError as error:
         option = modality.shape_option(error.nearest)
         raise ValueError(f"{error}; use {option}" if option else str(error)) from None

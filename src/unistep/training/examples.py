@@ -30,6 +30,8 @@ class Examples:
     """Standard deviation of the data."""
     encoded: bool = False
     """Whether items are latents already; see :mod:`unistep.data.encoded`."""
+    as_in_streams: bool = False
+    """Whether the past is shown at the level of noise that streams have, for objectives that say so."""
 
     @property
     def rolls_out(self) -> bool:
@@ -63,7 +65,9 @@ class Examples:
         if student is not None and self.rolls_out:
             past = self._rolled_out(signal, known, student, self.context, generator)
         recent = self.codec.recent(past, self.context.frames)
-        return x0, self.context.in_training(frame(known, -1), recent, self.sigma_data, generator)
+        return x0, self.context.in_training(
+            frame(known, -1), recent, self.sigma_data, generator, as_in_streams=self.as_in_streams
+        )
 
     @torch.no_grad()
     def _rolled_out(

@@ -23,6 +23,7 @@ from unistep.objectives.frechet import Representation
 from unistep.training.examples import Examples
 from unistep.training.parallel import World
 from unistep.training.run_config import RunConfig
+from unistep.training.stream_features import ITEMS, label_classes, rounded, stream_representations
 
 _AT_ONCE = 250
 
@@ -45,9 +46,7 @@ class DecodedFeatures(nn.Module):
 
     def forward(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
         """Features, differentiable."""
-        signal = self.codec.decode(x)
-        rounded = self.modality.quantised(signal.detach()).to(signal)
-        return self.network.differentiable(signal + (rounded - signal).detach())
+        return self.network.differentiable(rounded(self.codec.decode(x), self.modality))
 
 
 @final
@@ -82,20 +81,22 @@ class RunMaterials:
     def representations(self, names: Sequence[str], *, by_class: bool = False) -> list[Representation]:
         """Feature networks with the moments of the data; see :class:`~unistep.objectives.base.Materials`.
 
+        Of a model of streams they are of chunks, and of chunks with the past before them.
+
         Raises:
-            ValueError: If there is no such network, it takes other signals, or the model makes no whole signals.
+            ValueError: If there is no such network, or it takes other signals.
         """
         data, examples = self._data, self._examples
         if data is None or examples is None:
             raise ValueError("representations need data, and this run has none")
         codec, modality = examples.codec, data.modality
+        names = names or feature_roles(data).training
         if codec.chunked:
-            raise ValueError(
-                f"features are those of whole {modality.noun}s, and this model generates chunks of a stream; give one "
-                f"that generates whole {modality.noun}s"
-            )
+            real = self.examples(min(len(data), ITEMS))
+            classes = label_classes(data.fields) if by_class else {}
+            return stream_representations(names, modality, examples, real, classes)
         made = []
-        for name in names or feature_roles(data).training:
+        for name in names:
             network = load_features(name, modality)
             network.check_shape(modality.shape)
             self._world.run_on_rank_zero(lambda network=network: reference_statistics(data, network) and None)

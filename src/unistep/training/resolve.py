@@ -257,7 +257,9 @@ class _Resolver:
         mixed = mixed if weight is None else WeightedDataset(mixed, weight)
         loader = Loader(mixed, options.batch_size, config.seed, rank=self.world.rank, world=self.world.size)
         modality = data.modality if latent else model.modality
-        examples = Examples(modality, codec, model.context, model.sigma_data, latent)
+        examples = Examples(
+            modality, codec, model.context, model.sigma_data, latent, as_in_streams=config.objective.shows_streams
+        )
         materials = RunMaterials(config, self.data, data, examples, self.world)
         objective = build_objective(config, student, teacher, materials)
         place(objective, config, self.world)

@@ -220,7 +220,9 @@ def _codec(codec: Codec | CodecConfig | None, dataset: Dataset, sigma_data: floa
     if codec is None:
         some: Sequence[int] = range(min(len(dataset), 256))
         signals = (modality.to_signal(dataset.batch([i])[0]) for i in some)
-        codec = modality.default_codec().fitted(modality.shape, dims=None, multiple=1).calibrated(signals, sigma_data)
+        codec = (
+            modality.default_codec().fitted(modality.shape, dims=None, multiples=(1,)).calibrated(signals, sigma_data)
+        )
     return codec.build(modality.shape)
 
 

@@ -113,6 +113,14 @@ class FashionMnist(Source):
         """
         return parse_idx(self._unpacked(f"{self._stem}-images-idx3-ubyte"))
 
+    def labels(self) -> np.ndarray:
+        """Their classes, uint8 ``[n]``.
+
+        Raises:
+            ValueError: If they are not here and cannot be downloaded.
+        """
+        return parse_idx(self._unpacked(f"{self._stem}-labels-idx1-ubyte"))
+
     @property
     def _stem(self) -> str:
         return "train" if self.split == "train" else "t10k"
@@ -123,8 +131,7 @@ class FashionMnist(Source):
         Raises:
             ValueError: If they are not here and cannot be downloaded.
         """
-        labels = parse_idx(self._unpacked(f"{self._stem}-labels-idx1-ubyte"))
-        images = self.images()
+        labels, images = self.labels(), self.images()
         chosen = evenly_spaced(len(images), config.limit)
         options: ImageOptions = config.options_for(self.modality_of(config))
         side = options.size or images.shape[1]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from unistep.data.sources.base import Item, Source, SourceManifest
 from unistep.data.sources.fashion import FashionMnist
 from unistep.data.sources.image_items import array_image
 from unistep.data.sources.limits import evenly_spaced
-from unistep.modalities.base import Decoded
+from unistep.modalities.base import Decoded, Modality
+from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.image_options import ImageOptions
 from unistep.modalities.video_options import SIZE, VideoOptions
 from unistep.spelling import nearest_hint
@@ -62,6 +63,16 @@ class MovingFashion(Source):
             raise ValueError(f"moving-fashion has the splits train and test, got {split!r}{hint}")
         return cls(items=FashionMnist(split=split, downloads=downloads))
 
+    @classmethod
+    def feature_roles(cls, modality: Modality) -> FeatureRoles:
+        """Random convolutions select; the networks that ship take clips of the usual size, and report."""
+        if modality.shape != (1, 16, SIZE, SIZE):
+            return modality.feature_roles()
+        return FeatureRoles(
+            selection="random-convolutions:1",
+            reporting=("moving-fashion", "moving-fashion-vicreg", "random-convolutions:2"),
+        )
+
     @property
     def name(self) -> str:
         """As a person writes it."""
@@ -96,6 +107,43 @@ class MovingFashion(Source):
         )
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class MovingItem:
+    """One of the two items of a clip."""
+
+    item: int
+    """Which one of the split of Fashion-MNIST."""
+    row: float
+    """Where it begins, as a share of the room that it has."""
+    column: float
+    """The same from the left."""
+    velocity: tuple[float, float]
+    """Pixels of the scene per frame, down and to the right, until it bounces."""
+
+
+def moving_items(count: int, split: str, number: int) -> tuple[MovingItem, MovingItem]:
+    """The items of clip number ``number`` of a split, the one behind first.
+
+    Args:
+        count: Items of that split of Fashion-MNIST.
+        split: Name of the split.
+        number: Which clip.
+    """
+    found = []
+    for layer in ("back", "front"):
+
+        def uniform(what: str, layer: str = layer) -> float:
+            return derived_seed("moving-fashion", split, number, layer, what) / 2**63
+
+        speed = SPEED[0] + (SPEED[1] - SPEED[0]) * uniform("speed")
+        angle = 2 * math.pi * uniform("direction")
+        velocity = speed * math.sin(angle), speed * math.cos(angle)
+        item = int(uniform("item") * count)
+        found.append(MovingItem(item=item, row=uniform("row"), column=uniform("column"), velocity=velocity))
+    return found[0], found[1]
+
+
 def draw_clip(images: np.ndarray, split: str, number: int, frames: int) -> np.ndarray:
     """Clip number ``number`` of a split, in the size of the scene.
 
@@ -109,17 +157,11 @@ def draw_clip(images: np.ndarray, split: str, number: int, frames: int) -> np.nd
         Pixels, uint8 ``[frames, 64, 64]``.
     """
     scene = np.zeros((frames, SCENE, SCENE), np.uint8)
-    for layer in ("back", "front"):
-
-        def uniform(what: str, layer: str = layer) -> float:
-            return derived_seed("moving-fashion", split, number, layer, what) / 2**63
-
-        item = images[int(uniform("item") * len(images))]
-        speed = SPEED[0] + (SPEED[1] - SPEED[0]) * uniform("speed")
-        angle = 2 * math.pi * uniform("direction")
+    for moving in moving_items(len(images), split, number):
+        item = images[moving.item]
         room, time = SCENE - item.shape[0], np.arange(frames)
-        rows = _bouncing(room * uniform("row") + speed * math.sin(angle) * time, room)
-        columns = _bouncing(room * uniform("column") + speed * math.cos(angle) * time, room)
+        rows = _bouncing(room * moving.row + moving.velocity[0] * time, room)
+        columns = _bouncing(room * moving.column + moving.velocity[1] * time, room)
         covers = silhouette(item)
         for frame, row, column in zip(scene, rows, columns, strict=True):
             part = frame[row : row + item.shape[0], column : column + item.shape[1]]
