@@ -156,11 +156,10 @@ class FrameAccumulator(MetricAccumulator):
     @torch.no_grad()
     def update(self, signals: Float[Tensor, "b *shape"], features: Mapping[str, Tensor]) -> None:
         del features
-        for features, changes in zip(
-            *seen(self._metrics.network, self._metrics._modality.stills(signals)), strict=True
-        ):
+        found = seen(self._metrics.network, self._metrics._modality.stills(signals))
+        for of_frames, changes in zip(*found, strict=True):
             # All frames of a clip in one block: they are no independent samples.
-            self._blocks[self._count % BLOCKS].add(features, changes)
+            self._blocks[self._count % BLOCKS].add(of_frames, changes)
             self._count += 1
 
     def compute(self) -> dict[str, Resampled]:
