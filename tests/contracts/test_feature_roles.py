@@ -10,6 +10,7 @@ from unistep.modalities.audio import AudioModality
 from unistep.modalities.base import Modality
 from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.image import ImageModality
+from unistep.modalities.video import VideoModality
 
 MODALITIES = sorted(registry.names("modality"))
 SOURCES = sorted(registry.names("source"))
@@ -31,7 +32,14 @@ def test_a_kind_of_signal_has_networks_for_each_role(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "modality", [ImageModality(size=28, channels=1), ImageModality(size=9, channels=3), AudioModality()]
+    "modality",
+    [
+        ImageModality(size=28, channels=1),
+        ImageModality(size=9, channels=3),
+        AudioModality(),
+        VideoModality(size=32, channels=1, frames=16),
+        VideoModality(size=64, channels=3, frames=9),
+    ],
 )
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_source_has_networks_for_each_role(name: str, modality: Modality) -> None:

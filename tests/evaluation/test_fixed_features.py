@@ -8,13 +8,15 @@ from unistep.modalities.audio import AudioModality
 from unistep.modalities.base import Modality
 from unistep.modalities.image import ImageModality
 from unistep.modalities.tensor import TensorModality
+from unistep.modalities.video import VideoModality
 
 IMAGES = ImageModality(size=28, channels=1)
+CLIPS = VideoModality(size=16, channels=1, frames=6)
 
 
 @pytest.mark.parametrize(
     "modality",
-    [IMAGES, ImageModality(size=64, channels=3), AudioModality(samples=4_000), TensorModality(shape=(5,))],
+    [IMAGES, ImageModality(size=64, channels=3), AudioModality(samples=4_000), TensorModality(shape=(5,)), CLIPS],
 )
 def test_it_takes_signals_of_every_kind_and_is_the_same_everywhere(modality: Modality) -> None:
     one, again = (load_features("random-convolutions", modality) for _ in range(2))
@@ -37,6 +39,19 @@ def test_it_sees_texture_place_and_does_not_depend_on_the_batch() -> None:
     apart = torch.cdist(found, found)
     assert apart[~torch.eye(4, dtype=torch.bool)].min() > 0.05
     torch.testing.assert_close(network(left), found[2:3], rtol=1e-4, atol=1e-5)
+
+
+def test_filters_over_time_see_motion_where_no_frame_differs() -> None:
+    """A clip and the same frames in another order: their frames are the same, and the features are not."""
+    network = load_features("random-convolutions", CLIPS)
+    texture = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    sliding = torch.stack([texture.roll(j, dims=-1) for j in range(6)], dim=2)
+    shuffled = sliding[:, :, [3, 0, 5, 1, 4, 2]]
+    apart = (network(sliding) - network(shuffled)).square().sum(dim=1)
+    assert (apart > 0.05 * network(sliding).square().sum(dim=1)).all()
+    assert network.label.version == "3"
+    assert load_features("random-convolutions", IMAGES).label.version == "2"
+    assert [stage.ndim for stage in network.stages(sliding)] == [4, 4, 4]
 
 
 def test_gradients_reach_the_signals_through_features_and_stages() -> None:

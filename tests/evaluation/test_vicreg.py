@@ -17,6 +17,7 @@ from unistep.modalities.audio import AudioModality
 from unistep.modalities.base import Modality
 from unistep.modalities.image import ImageModality
 from unistep.modalities.tensor import TensorModality
+from unistep.modalities.video import VideoModality
 from unistep.modalities.views import scaled, shifted
 
 QUICK = ViewRecipe(channels=(8, 8), dim=16, expanded=64, batch_size=40, learning_rate=1e-2, fewest=60, most=60)
@@ -85,6 +86,13 @@ def test_hidden_rectangles_differ_and_leave_most() -> None:
     assert float(share.max()) <= 0.25
     assert 0.03 < float(share.mean()) < 0.1  # a quarter of the side in the mean, on each axis
     assert len({tuple(each.flatten().tolist()) for each in maps}) > 100
+    clips = torch.ones(200, 1, 8, 16, 16)
+    hide(clips, 0.5, generator())
+    hidden = clips[:, 0] == 0
+    assert 0.01 < float(hidden.float().mean()) < 0.05  # a quarter of each side in the mean, and of the frames
+    frames = hidden.flatten(2).any(dim=2).sum(dim=1)
+    assert int(frames.max()) == 4
+    assert len(set(frames.tolist())) == 5
 
 
 def test_it_learns_once_and_is_kept(cache: Path) -> None:
@@ -142,6 +150,7 @@ def test_it_says_what_its_figures_are_worth(again: float, noise: float, said: st
         TensorModality(shape=(3, 50)),
         TensorModality(shape=(7,)),
         TensorModality(shape=(2, 3, 4, 6)),
+        VideoModality(size=(12, 20), channels=3, frames=5),
     ],
 )
 def test_networks_take_signals_of_every_shape_and_are_loaded_again(modality: Modality, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from unistep.training.run_config import RunConfig
 from video_files import counting, write_video
 
 METHODS, REPRODUCTIONS = list(methods()), list(reproductions())
-SILENT = ("fashion", "emoji", "racing", "moving-fashion")
+SILENT = ("fashion", "emoji", "racing", "doom", "moving-fashion")
 """Models of other signals than sounds."""
 SMALL = {"widths": (8, 16), "blocks": (1, 1), "embedding_dim": 16, "head_dim": 16}
 
@@ -175,7 +175,7 @@ def test_a_reproduction_trains_on_ones_own_sounds(name: str, tmp_path: Path, mon
     assert _train(config, tmp_path, monkeypatch) == (1, round(16_000 * seconds))
 
 
-@pytest.mark.parametrize("name", [name for name in REPRODUCTIONS if name.startswith(("racing", "moving"))])
+@pytest.mark.parametrize("name", [name for name in REPRODUCTIONS if name.startswith(("racing", "doom", "moving"))])
 def test_a_reproduction_trains_on_ones_own_videos(name: str, tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("av", reason="needs PyAV")
     (tmp_path / "mine").mkdir()

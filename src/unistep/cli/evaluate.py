@@ -44,7 +44,7 @@ class EvaluateOptions:
     trained on."""
     features: tuple[str, ...] = ()
     """Feature networks, a table for each: vicreg (learns from the data), random-convolutions[:SEED], scales, pixels,
-    spectrum, fashion, fashion-vicreg, notes, notes-vicreg, moving-fashion, moving-fashion-vicreg, a directory,
+    spectrum, fashion, fashion-vicreg, notes, notes-vicreg, moving-fashion, a directory,
     inception:FILE, dinov2:FILE, torchscript:FILE or module:PACKAGE:CALLABLE. Without, all that suit the data."""
     steps: tuple[int, ...] = ()
     """Sampling steps of the model, one row each; 1 2 4 for a one-step model, 5 10 18 for a teacher without."""

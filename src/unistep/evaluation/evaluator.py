@@ -119,7 +119,7 @@ def evaluate(
         for metric in metrics:
             if metric.work:
                 with line(bar, "extra metrics", metric.work, noun) as advance:
-                    metric.prepare(advance)
+                    metric.prepare(advance or (lambda count: None))
         measure = _Measure(networks, modality, metrics)
         held_out: Measured | None = None
         if test is not None:

@@ -24,6 +24,21 @@ CONTEXT = Context(frames=HISTORY, noise=0.6, level=0.05, missing=0.03, changing=
 NETWORK = UNetConfig(channels=3, patch=2, widths=(48, 96, 128), blocks=(1, 2, 2), head_dim=32, gated_skip=True)
 """4.1 million parameters, half of the resolution inside; attention over 8 x 8 positions."""
 
+TEACHING = replace(
+    consistency_methods.denoising(),
+    objective=DenoisingConfig(times=LogNormal(mean=0.5, std=1.8), label_dropout=0.0),
+    steps=4,
+    batch_size=32,
+    budget="30m",
+    auto=(),
+)
+"""Denoising of next frames: much of them is learned at high noise."""
+TUNING = replace(TUNED_SOUNDS, batch_size=32, budget="40m", auto=())
+"""Tuning of it. The last frames and the action almost determine the next one, as the condition does a note: so the
+widest gap."""
+ROLLED_OUT = replace(CONTEXT, rollout=ROLLOUT)
+"""The context with up to as many frames of the student's own."""
+
 
 def denoising() -> RunConfig:
     """A denoiser of the next frame: `racing-teacher`, from which the one-step model starts.
@@ -38,15 +53,7 @@ def denoising() -> RunConfig:
     Paper: Karras et al. 2022 (arXiv 2206.00364); `objectives/denoising.py`. Muon in place of Adam. The noised context
     as in Valevski et al. 2024 (arXiv 2408.14837), the frames as channels as in Alonso et al. 2024 (arXiv 2405.12399).
     """
-    method = replace(
-        consistency_methods.denoising(),
-        objective=DenoisingConfig(times=LogNormal(mean=0.5, std=1.8), label_dropout=0.0),
-        steps=4,
-        batch_size=32,
-        budget="30m",
-        auto=(),
-    )
-    run = method.run("racing/denoising", DATA, CLIPS, NETWORK, codec=CODEC, context=CONTEXT)
+    run = TEACHING.run("racing/denoising", DATA, CLIPS, NETWORK, codec=CODEC, context=CONTEXT)
     # In so few steps a solver of second order is far off (8 dB in 3 steps of Heun, 37 in 4 of Euler).
     return replace(run, model=replace(run.model, solver="euler"))
 
@@ -66,7 +73,4 @@ def ect() -> RunConfig:
     Paper: Geng et al. 2024 (arXiv 2406.14548), algorithm 1; `objectives/ect.py`. Rolled-out frames as in Ross et al.
     2011 (arXiv 1011.0686) and Huang et al. 2025 (arXiv 2506.08009).
     """
-    # The last frames and the action almost determine the next one, as the condition does a note: so the widest gap.
-    method = replace(TUNED_SOUNDS, batch_size=32, budget="40m", auto=())
-    rolled = replace(CONTEXT, rollout=ROLLOUT)
-    return method.run("racing/ect", DATA, CLIPS, NETWORK, codec=CODEC, context=rolled)
+    return TUNING.run("racing/ect", DATA, CLIPS, NETWORK, codec=CODEC, context=ROLLED_OUT)

@@ -65,13 +65,10 @@ class MovingFashion(Source):
 
     @classmethod
     def feature_roles(cls, modality: Modality) -> FeatureRoles:
-        """Random convolutions select; the networks that ship take clips of the usual size, and report."""
+        """Random convolutions select; the network that ships takes clips of the usual size, and reports."""
         if modality.shape != (1, 16, SIZE, SIZE):
             return modality.feature_roles()
-        return FeatureRoles(
-            selection="random-convolutions:1",
-            reporting=("moving-fashion", "moving-fashion-vicreg", "random-convolutions:2"),
-        )
+        return FeatureRoles(selection="random-convolutions:1", reporting=("moving-fashion", "random-convolutions:2"))
 
     @property
     def name(self) -> str:
