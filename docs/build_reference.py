@@ -28,6 +28,7 @@ ROOMS = {
     "generation": "Generators, requests and sessions",
     "training": "Training",
     "evaluation": "Evaluation",
+    "augmentation": "Augmentation: synthetic items and what they are worth",
     "provenance": "Provenance: what files say of their origin",
     "hub": "Loading and saving models",
     "recipes": "Recipes",

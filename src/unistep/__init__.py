@@ -119,6 +119,7 @@ _HOMES = {
 }
 """Where each name is defined: a module, and the name there if it is another."""
 _ROOMS = (
+    "augmentation",
     "codecs",
     "core",
     "data",

@@ -21,6 +21,7 @@ OPTIONS = {
     "edit": ["TASK", "MODEL", "INPUT", "--mask", "--kernel", "--sigma", "--strength", "--sheet", "--steps", "-o"],
     "stream": ["MODEL", "--out", "-o", "--seconds", "--pace", "--seed", "--steps", "--precision"],
     "play": ["MODEL", "--window", "--script", "--actions", "--out", "-o", "--beside", "--from", "--seed", "--hold"],
+    "augment": ["MODEL", "--data", "--held-out", "--vary", "--measure", "--budget", "--real", "--shard-size", "-o"],
     "train": ["METHOD", "--data", "--budget", "--out", "--resume", "fashion/ect"],
     "evaluate": ["MODEL", "--teacher", "--data", "--features", "--steps", "--guidance", "--num", "--json", "--plot"],
     "verify": ["FILES", "--trust", "--json"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,15 +71,17 @@ def run_on_ray(
         ValueError: If Ray is not installed, or there is no such cluster.
     """
     require("ray", "--ray", ("ray", "pyarrow"))
-    import ray
-
     from unistep.generation.bulk import network_rate
 
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray: Any = importlib.import_module("ray")
+    importlib.import_module("ray.data")
+    # One more than there are: where workers hold every core, Ray Data's own helpers wait for them and they for those.
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else workers wait for whatever else the machine does
+    here = 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     try:
         ray.init(
             address=None if address == LOCAL else address,
-            num_cpus=len(os.sched_getaffinity(0)) if address == LOCAL and hasattr(os, "sched_getaffinity") else None,
+            num_cpus=here if address == LOCAL else None,
             include_dashboard=False if address == LOCAL else None,
             log_to_driver=False,
             logging_level="error",
@@ -85,8 +89,9 @@ def run_on_ray(
     except (ConnectionError, ValueError) as error:
         raise ValueError(f"--ray {address}: {str(error).splitlines()[0]}; {LOCAL} is this machine alone") from None
     try:
-        cores = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(pending)))
+        cores = max(1, min(int(ray.cluster_resources().get("CPU", 2)) - 1, len(pending)))
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         work = ray.data.from_items([{"id": shard} for shard in pending], override_num_blocks=len(pending))
         made = work.map_batches(
             ShardWorker,

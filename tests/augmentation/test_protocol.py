@@ -1,0 +1,172 @@
+"""The arithmetic of the protocol on closed forms, and on data where the answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from unistep.augmentation.classes import ClassedData, folder_name, match_classes
+from unistep.augmentation.classifier import ClassifierOptions
+from unistep.augmentation.memorisation import nearest, nearest_others
+from unistep.augmentation.protocol import ProtocolOptions, equivalent_items, interval, measure, needed
+from unistep.augmentation.synthetic import Synthesis
+from unistep.core.condition import LabelField
+from unistep.data import Dataset
+from unistep.modalities.image import ImageModality
+
+MODALITY = ImageModality(size=8, channels=1)
+QUICK = ProtocolOptions(
+    multiples=(1.0, 4.0), seeds=4, classifier=ClassifierOptions(steps=30, batch_size=16, widths=(8, 8))
+)
+
+
+def stripes(count: int, seed: int, *, noise: float = 1.0, swapped: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Upright stripes are class 0, lying ones class 1, at a random place and under noise."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(count) % 2
+    phase = torch.randint(0, 4, (count, 1, 1), generator=generator)
+    wave = torch.where((torch.arange(8)[None, None, :] + phase) % 4 < 2, 0.5, -0.5).expand(count, 8, 8)
+    x = torch.where(label[:, None, None] == 0, wave, wave.transpose(1, 2))[:, None]
+    x = x + noise * torch.randn(x.shape, generator=generator)
+    return x.clamp(-1, 1), (1 - label if swapped else label)
+
+
+def classed(x: torch.Tensor, label: torch.Tensor) -> ClassedData:
+    fields = {"label": LabelField(size=2, names=("upright", "lying"))}
+    return ClassedData.of(Dataset.from_tensors(x, modality=MODALITY, fields=fields, label=label))
+
+
+def synthesis(x: torch.Tensor, label: torch.Tensor) -> Synthesis:
+    blank = np.full(len(x), -1)
+    return Synthesis(x=x, index=label.numpy(), seeds=blank, origin=blank, distance=blank * np.nan, near=blank)
+
+
+def test_an_interval_is_that_of_the_closed_form():
+    values = np.array([[1.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    found = interval(values, 0.95)
+    seeds, items = np.array([0.75, 1.0, 0.5]), np.array([2 / 3, 1 / 3, 1.0, 1.0])
+    spread = math.sqrt(seeds.var(ddof=1) / 3 + items.var(ddof=1) / 4)
+    assert found.value == pytest.approx(0.75)
+    assert found.margin == pytest.approx(4.302653 * spread, rel=1e-5)  # Student's t with two degrees of freedom
+
+
+def test_intervals_hold_as_often_as_they_say():
+    """Differences of mean zero, of which seeds and items each have their share."""
+    random = np.random.default_rng(0)
+    inside = 0
+    for _ in range(400):
+        values = random.normal(size=(5, 1)) * 0.3 + random.normal(size=(1, 40)) + random.normal(size=(5, 40))
+        found = interval(values, 0.95)
+        inside += found.low <= 0 <= found.high
+    assert inside >= 372  # 95 % of 400, less two deviations; on the safe side it may be more
+
+
+def test_equivalent_items():
+    assert equivalent_items(0.02, 0.02, 100) == pytest.approx(100)  # as much as a doubling
+    assert equivalent_items(0.04, 0.02, 100) == pytest.approx(300)
+    assert equivalent_items(-0.01, 0.02, 100) is None
+    assert equivalent_items(0.01, 0.0, 100) is None
+
+
+def test_it_says_yes_where_synthetic_items_are_good_and_no_where_they_are_wrong():
+    """The two real items of a class are of the other one, so that whatever is right must come from synthetic ones."""
+    real, test = classed(*stripes(4, 0, noise=0.3, swapped=True)), classed(*stripes(100, 1, noise=0.3))
+    good = measure(real, test, synthesis(*stripes(16, 2, noise=0.3)), QUICK)
+    assert good.helps
+    assert good.best == "+4x"
+    assert good.recommendation.startswith("yes: +4x synthetic items help")
+    assert good.gains["+4x"].value > 0.2
+    real = classed(*stripes(4, 0, noise=0.3))
+    wrong = measure(real, test, synthesis(*stripes(16, 2, noise=0.3, swapped=True)), QUICK)
+    assert not wrong.helps
+    assert wrong.recommendation.startswith("no: ")
+    assert wrong.equivalent is None
+    assert set(good.accuracy) == {"real", "classical", "+1x", "+4x"}
+    assert good.per_class["real"].keys() == {"upright", "lying"}
+    mean = np.mean(list(good.per_class["classical"].values()))
+    assert mean == pytest.approx(good.accuracy["classical"].value)
+
+
+def test_it_says_no_where_nothing_is_there_to_find():
+    noise = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    real, test = classed(*stripes(8, 0, noise=0.2)), classed(*stripes(60, 1, noise=0.2))
+    assert not measure(real, test, synthesis(noise, torch.arange(32) % 2), QUICK).helps
+
+
+def test_both_runs_of_one_comparison_are_the_same():
+    few = ProtocolOptions(multiples=(1.0,), seeds=2, classifier=ClassifierOptions(steps=3, batch_size=8, widths=(8,)))
+    real, test, made = classed(*stripes(12, 0)), classed(*stripes(40, 1)), synthesis(*stripes(48, 2))
+    a, b = (measure(real, test, made, few) for _ in range(2))
+    assert a.accuracy == b.accuracy
+    assert a.gains == b.gains
+
+
+def test_parts_share_no_item_and_keep_the_classes():
+    x, label = stripes(100, 0)
+    data = classed(x, label)
+    first, second = data.split(0.3)
+    assert (len(first), len(second)) == (70, 30)
+    assert first.counts == {"upright": 35, "lying": 35}
+    both = torch.cat([first.signals(), second.signals()])
+    assert len(torch.unique(both.flatten(1), dim=0)) == len(torch.unique(data.signals().flatten(1), dim=0))
+    assert not {tuple(a) for a in first.signals().flatten(1).tolist()} & {
+        tuple(b) for b in second.signals().flatten(1).tolist()
+    }
+    few, more = first.few(5), first.few(10)
+    assert {tuple(a) for a in few.signals().flatten(1).tolist()} < {
+        tuple(b) for b in more.signals().flatten(1).tolist()
+    }
+    assert first.at_most(20).counts == {"upright": 10, "lying": 10}
+    assert needed(few, (0.5, 4.0)) == {0: 20, 1: 20}
+
+
+def test_a_class_of_one_is_one_line():
+    x, _ = stripes(11, 0)
+    data = classed(x, torch.tensor([0] * 10 + [1]))
+    for call in (lambda: data.split(0.3), lambda: data.few(2)):
+        with pytest.raises(ValueError, match="class 'lying' of tensors has 1 item") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_nearest_neighbours_are_those_of_all_distances():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(50, 3, generator=generator), torch.randn(70, 3, generator=generator)
+    distances = (a[:, None] - b[None]).square().sum(-1).sqrt()
+    found, which = nearest(a, b)
+    assert torch.allclose(found, distances.min(1).values, atol=1e-5)
+    assert torch.equal(which, distances.min(1).indices)
+    own = (a[:, None] - a[None]).square().sum(-1).sqrt().fill_diagonal_(torch.inf).min(1).values
+    assert torch.allclose(nearest_others(a), own, atol=1e-3)  # distances of near rows lose digits in a product
+
+
+@pytest.mark.parametrize(
+    ("names", "field", "expected"),
+    [
+        (("a", "b"), LabelField(size=3, names=("B", "x", "A")), {0: 2, 1: 0}),
+        (("4", "7"), LabelField(size=3, numbers=(4, 5, 7)), {0: 4, 1: 7}),
+        (("T_shirt", "b"), LabelField(size=2, names=("b", "T/shirt")), {0: 1, 1: 0}),
+        (("0", "1"), LabelField(size=2, names=("cat", "dog")), {0: 0, 1: 1}),
+    ],
+)
+def test_classes_are_found_by_name_or_number(names, field, expected):
+    x, label = stripes(8, 0)
+    fields = {"label": LabelField(size=2, names=names)}
+    data = ClassedData.of(Dataset.from_tensors(x, modality=MODALITY, fields=fields, label=label))
+    assert match_classes(data, {"label": field}, "mine").values == expected
+
+
+def test_classes_that_a_model_lacks_are_named():
+    data = classed(*stripes(8, 0))
+    with pytest.raises(ValueError, match="the model mine has no class 'upright'"):
+        match_classes(data, {"label": LabelField(size=2, names=("cat", "dog"))}, "mine")
+    with pytest.raises(ValueError, match="mine has no classes"):
+        match_classes(data, {}, "mine")
+
+
+def test_names_of_folders():
+    assert folder_name("T-shirt/top") == "T-shirt_top"
+    assert folder_name("..") == "_"
