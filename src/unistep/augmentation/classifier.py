@@ -48,7 +48,7 @@ class Classifier(nn.Module):
     def __init__(self, modality: Modality, classes: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.map = modality.feature_map()
-        channels, height, width = self.map(torch.zeros(1, *modality.shape)).shape[1:]
+        channels, height, width = self.map(torch.zeros((1, *modality.shape))).shape[1:]
         self.norm = nn.BatchNorm2d(channels)
         self.trunk = ConvTrunk(channels, height, width, widths)
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.trunk.size, classes))

@@ -36,7 +36,9 @@ def run_measure(options: AugmentOptions, out: Path) -> int:
     )
     shape, train, test = _split(options)
     out.mkdir(parents=True, exist_ok=True)
-    found, notes = [], []
+    found: list[Measurement] = []
+    notes: list[dict[str, Any]] = []
+    report = ""
     for each in options.real or (None,):
         real = train if each is None else train.few(each, options.seed)
         count = min(real.counts.values())
