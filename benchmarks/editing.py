@@ -108,10 +108,8 @@ NOISE = Case("denoise", {"sigma": 0.05}, "noisy input", as_it_is)
 
 SUBJECTS = {
     "fashion": Subject("fashion-mnist:test", "fashion-vicreg", (INPAINT, UPSCALE, DEBLUR, DENOISE), 96, 24),
-    "emoji": Subject(
-        "emoji:test", "emoji-vicreg", (COLORIZE, UPSCALE, INPAINT, DEBLUR, DENOISE), 40, 8, 24, (0.5, 2.0)
-    ),
-    "notes": Subject("notes:test", "notes-vicreg", (GAP, EXTEND, NOISE), 48, 12, 24, (0.5, 2.0)),
+    "emoji": Subject("emoji:test", "emoji-vicreg", (COLORIZE, UPSCALE, INPAINT, DENOISE), 24, 4, 10, (0.5, 2.0)),
+    "notes": Subject("notes:test", "notes-vicreg", (GAP, EXTEND, NOISE), 24, 4, 12, (0.5, 2.0)),
 }
 
 
@@ -171,8 +169,10 @@ def best_of(values: Sequence[float], run: Callable[[float], Tensor], x: Tensor) 
     return max(scores, key=lambda value: scores[value])
 
 
-def measure(name: str, subject: Subject, case: Case, guidance: bool) -> list[dict[str, Any]]:
-    """All rows of one case."""
+def measure(
+    name: str, subject: Subject, case: Case, guidance: bool, teacher_alone: bool, only: bool
+) -> list[dict[str, Any]]:
+    """All rows of one case, or those of the teacher with the solvers of editing."""
     known, x, modality = items(subject)
     student, teacher = (unistep.load(f"{name}{end}", precision="bf16") for end in ("", "-teacher"))
     task = make_task(student, case.task, EditOptions(**case.options))
@@ -187,10 +187,16 @@ def measure(name: str, subject: Subject, case: Case, guidance: bool) -> list[dic
         rows.append(table.row(label, calls, restored, task, y, seconds))
         print(json.dumps({"model": name, "task": case.name, **rows[-1]}), flush=True)
 
+    if teacher_alone:
+        for steps in (1, 4, 8, 20):
+            add("teacher, back-projection", steps, lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED))
+        return rows
     add(case.plain_name, 0, lambda: case.plain(task, y, x))
     for solver in ("replacement", "back-projection"):
         for steps in STEPS:
             add(solver, steps, lambda s=solver, n=steps: student.edit(task, y, steps=n, solver=s, seed=SEED))
+    if only:
+        return rows
     if not isinstance(task, Restoration):
         add("teacher, one call", 1, lambda: teacher.edit(task, y, steps=1, seed=SEED))
         for steps in (20, 100):
@@ -210,7 +216,7 @@ def measure(name: str, subject: Subject, case: Case, guidance: bool) -> list[dic
         with torch.no_grad():
             eta = best_of((0.5, 0.85, 1.0), lambda v: through(ddrm, y_few, 20, eta=v), few)
             for steps in (20, 100):
-                part = y if steps == 20 else y[: max(subject.few, len(y) // 2)]
+                part = y if steps == 20 else y[: 2 * subject.few]
                 add(f"DDRM, eta {eta:g}", steps, lambda n=steps, p=part: through(ddrm, p, n, eta=eta))
     else:
         add("teacher, replacement", 20, lambda: teacher.edit(task, y, steps=20, solver="replacement", seed=SEED))
@@ -236,7 +242,7 @@ class _InCode:
 
 
 def tune(name: str, subject: Subject, cases: Sequence[Case], steps: Sequence[int], rounds: int) -> None:
-    """Print the best parameters of the student."""
+    """Print the best parameters of a model."""
     known, _, _ = items(subject)
     student = unistep.load(name, precision="bf16")
     for case in cases:
@@ -254,6 +260,8 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 2, 8, 1], help="numbers of calls to tune")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--teacher", action="store_true", help="tune, or measure, the solvers with the teacher alone")
+    parser.add_argument("--student", action="store_true", help="measure neither DDRM nor DPS")
     parser.add_argument("--no-dps", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -263,10 +271,10 @@ def main() -> None:
         subject = SUBJECTS[name]
         cases = [case for case in subject.cases if not args.tasks or case.task in args.tasks]
         if args.tune:
-            tune(name, subject, cases, args.steps, args.rounds)
+            tune(f"{name}-teacher" if args.teacher else name, subject, cases, args.steps, args.rounds)
             continue
         for case in cases:
-            rows = measure(name, subject, case, not args.no_dps)
+            rows = measure(name, subject, case, not args.no_dps, args.teacher, args.student)
             found.append({"model": name, "data": subject.data, "task": case.name, "rows": rows})
             if args.json:
                 about = {"hardware": hardware("cpu"), "precision": "bf16", "pytorch": torch.__version__, "seed": SEED}

@@ -111,7 +111,7 @@ def test_brightness_is_the_first_coefficient_of_the_papers_transform(generator: 
     replaced = torch.cat([coefficients[:, :1], others[:, 1:]], dim=1)
     expected = torch.einsum("cd,bdhw->bchw", basis, replaced)
     torch.testing.assert_close(Linear(Luma(), Luma().A(x)).correct(other), expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(Luma().A(Luma().start(Luma().A(x))), Luma().A(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(Luma().A(Luma().lift(Luma().A(x))), Luma().A(x), atol=1e-5, rtol=1e-5)
 
 
 def test_a_blur_is_a_convolution_where_nothing_is_lost(generator: torch.Generator) -> None:
@@ -176,3 +176,23 @@ def test_the_gain_is_that_of_undone_noise(generator: torch.Generator) -> None:
     assert Linear(Everything(), y, 0.1).gain.tolist() == pytest.approx([1, 1], abs=0.1)
     blocks = BlockAverage((2, 3), (32, 32), (8, 8))  # its singular values are 1/4
     assert Linear(blocks, y[..., ::4, ::4], 0.1).gain.tolist() == pytest.approx([4, 4], rel=0.2)
+
+
+@pytest.mark.parametrize("name", [name for name, (operator, _) in OPERATORS.items() if hasattr(operator, "lift")])
+def test_a_lift_has_the_measurements_and_is_smoother(name: str, generator: torch.Generator) -> None:
+    operator, shape = OPERATORS[name]
+    y = operator.A(torch.randn(4, *shape, generator=generator))
+    lifted = operator.lift(y)
+    assert float((operator.A(lifted) - y).abs().max()) < 1e-5
+    x = torch.randn(4, *shape, generator=generator)
+    guided = Linear(operator, y).guide(x)
+    assert float((operator.A(guided) - y).abs().max()) < 1e-5
+    assert float((operator.A(Linear(operator, y).guide(x, 0.5)) - (operator.A(x) + y) / 2).abs().max()) < 1e-5
+
+
+def test_enlarged_straight_lines_stay_straight() -> None:
+    line = torch.linspace(-1, 1, 32).expand(1, 1, 32, 32)
+    operator = BlockAverage((2, 3), (32, 32), (8, 8))
+    inside = operator.lift(operator.A(line))[..., 8:-8] - line[..., 8:-8]
+    blocks = operator.A_dagger(operator.A(line))[..., 8:-8] - line[..., 8:-8]
+    assert float(inside.abs().max()) < 0.2 * float(blocks.abs().max())

@@ -86,7 +86,7 @@ def test_replacement_is_algorithm_4(steps: int, generator: torch.Generator) -> N
     model = ConsistencyModel(WavyNet(), VE, boundary=0.002)
     y = torch.rand(3, *SHAPE, generator=generator) - 0.5
     known = (torch.rand(SHAPE, generator=generator) > 0.5).float()
-    settings = Settings(first=10.0, last=0.5)
+    settings = Settings(first=10.0, last=0.5).plain()
     seeds = [5, 6, 7]
     items = ItemGenerators(seeds)
     noise = normal((3, *SHAPE), items)

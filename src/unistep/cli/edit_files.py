@@ -225,7 +225,7 @@ class Results:
             self._seeds += seeds
         room = SHOWN - sum(len(rows[0]) for rows in self._shown)
         if self._sheet is not None and room > 0:
-            before = problem.beginning
+            before = problem.beginning if problem.shown is None else problem.shown
             self._shown.append(tuple(part[:room] for part in (before, x, clean) if part is not None))
         self.count += len(x)
         errors = [] if clean is None else psnr(x, clean).tolist()

@@ -10,6 +10,8 @@ from torch import Tensor
 
 LUMA = (0.2989, 0.5870, 0.1140)
 """Weights of red, green and blue in the brightness of a colour (ITU-R BT.601)."""
+ROUNDS = 4
+"""Corrections by straight lines."""
 
 
 @final
@@ -51,8 +53,21 @@ class BlockAverage:
             y = y.index_select(axis, block.to(y.device))
         return y
 
-    def start(self, y: Tensor) -> Tensor:
-        """The means with straight lines between their middles, brought back to these means."""
+    def lift(self, y: Tensor) -> Tensor:
+        """The means with straight lines between their middles, corrected in the same way until nearly nothing is left.
+
+        What is left then is spread evenly over the blocks, so that the means are those of ``y``.
+
+        References:
+            Irani & Peleg 1991, "Improving resolution by image registration", section 3.
+        """
+        x = self._straight(y)
+        for _ in range(ROUNDS):
+            x = x + self._straight(y - self.A(x))
+        return x + self.A_dagger(y - self.A(x))
+
+    def _straight(self, y: Tensor) -> Tensor:
+        """Linear interpolation between the middles of the blocks."""
         x = y
         for axis, block, count in zip(self.axes, self._blocks, self.coarse, strict=True):
             length = len(block)
@@ -62,7 +77,7 @@ class BlockAverage:
             below = x.index_select(axis, low.to(y.device))
             above = x.index_select(axis, (low + 1).clamp(max=count - 1).to(y.device))
             x = (1 - share) * below + share * above
-        return x + self.A_dagger(y - self.A(x))
+        return x
 
 
 @final
@@ -89,6 +104,6 @@ class Luma:
         weights = self._weights(y)
         return weights * y / weights.square().sum()
 
-    def start(self, y: Tensor) -> Tensor:
-        """Grey of that brightness, a better beginning than the shortest colours, which are greenish."""
+    def lift(self, y: Tensor) -> Tensor:
+        """Grey of that brightness, where the shortest colours are greenish."""
         return (y / sum(LUMA)).expand(-1, 3, *y.shape[2:])

@@ -39,7 +39,11 @@ class Constraint(ABC):
 
     @abstractmethod
     def correct(self, x: Tensor, weight: Tensor | float = 1.0) -> Tensor:
-        """Signals moved towards what is known, all of the way with the weight 1."""
+        """Signals moved towards what is known by the shortest way, all of the way with the weight 1."""
+
+    def guide(self, x: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+        """The same by the way that suits such signals best; the shortest without."""
+        return self.correct(x, weight)
 
     @abstractmethod
     def residual(self, x: Tensor) -> Tensor:
@@ -108,11 +112,19 @@ class Linear(Constraint):
     @property
     def start(self) -> Tensor:
         r"""The operator's own first guess where it has one, :math:`A^\dagger y` without."""
-        return getattr(self.operator, "start", self.operator.A_dagger)(self.y)
+        return getattr(self.operator, "start", self._lift)(self.y)
+
+    @property
+    def _lift(self) -> Callable[[Tensor], Tensor]:
+        return getattr(self.operator, "lift", self.operator.A_dagger)
 
     def correct(self, x: Tensor, weight: Tensor | float = 1.0) -> Tensor:
         r"""Back-projection, :math:`x + \lambda A^\dagger (y - A x)`."""
         return x + weight * self.operator.A_dagger(self.y - self.operator.A(x))
+
+    def guide(self, x: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+        r"""The same with the operator's ``lift`` in the place of :math:`A^\dagger`, where it has one."""
+        return x + weight * self._lift(self.y - self.operator.A(x))
 
     def residual(self, x: Tensor) -> Tensor:
         r""":math:`A x - y`."""

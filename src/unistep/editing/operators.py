@@ -19,7 +19,9 @@ class LinearOperator(Protocol):
     r"""A linear map of signals, with its pseudo-inverse: :math:`A A^\dagger A = A`.
 
     The physics of ``deepinv`` are such objects. Where the map differs from item to item, ``select(rows)`` gives that of
-    some items; without it, all items have the same.
+    some items; without it, all items have the same. Where there are better guesses than the shortest signals that have
+    the measurements, ``lift(y)`` gives one, with :math:`A\,\mathrm{lift}(y) = y` for what can be measured, and
+    ``start(y)`` one to begin from that need not have them.
     """
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802

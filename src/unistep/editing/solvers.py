@@ -55,6 +55,9 @@ class Settings:
     """How much more noise the model assumes than there is."""
     trust: float = 1.0
     """How uncertain the model's estimates are taken to be beside what is known with noise, as a factor."""
+    shortest: bool = False
+    """Whether estimates move towards what is known by the shortest way, as in the replacement, rather than by that
+    which suits the measurement."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -68,8 +71,8 @@ class Settings:
                 raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value}")
 
     def plain(self) -> Settings:
-        """Those of the replacement: fresh noise, and no excess."""
-        return replace(self, estimated=0.0, excess=0.0)
+        """Those of the replacement: fresh noise, no excess, and the shortest way."""
+        return replace(self, estimated=0.0, excess=0.0, shortest=True)
 
     def levels(self, steps: int) -> list[float]:
         """The relative noise levels of so many steps, decreasing."""
@@ -88,6 +91,8 @@ class Problem:
     """What is known of the result."""
     noise: Tensor | None = None
     """Standard deviation of the noise that each item of ``start`` has already, ``[b]``, which is taken into account."""
+    shown: Tensor | None = None
+    """What stands for the inputs in a picture of before and after; what it begins from without."""
     relative: bool = False
     """Whether noise levels are relative to that noise rather than to the data's standard deviation."""
 
@@ -96,6 +101,7 @@ class Problem:
         return replace(
             self,
             start=None if self.start is None else self.start[rows],
+            shown=None if self.shown is None else self.shown[rows],
             constraint=None if self.constraint is None else self.constraint.select(rows),
             noise=None if self.noise is None else self.noise[rows],
         )
@@ -168,13 +174,15 @@ def trace_edit(
     if constraint is not None and constraint.sigma.any():
         seen, gain = as_seen(codec, constraint.start, constraint.sigma, noise), constraint.gain.to(spread)
 
+    move = None if constraint is None else constraint.correct if settings.shortest else constraint.guide
+
     def project(x0: Tensor, t: Tensor) -> Tensor:
-        if constraint is None:
+        if move is None:
             return x0
         with torch.autocast(x0.device.type, enabled=False):
             signal = codec.decode(x0.float())
             weight = trusted(path.ratio(t), sigma_data, seen * gain, settings.trust)
-            return codec.encode(constraint.correct(signal, expand_to(weight, signal)))
+            return codec.encode(move(signal, expand_to(weight, signal)))
 
     trace = trace_multistep(
         model, noise, times, condition,

@@ -18,7 +18,7 @@ class Colorize(Restoration):
 
     summary = "give a grey picture or video colours, keeping its brightness"
     takes = ("sigma",)
-    settings = Settings(first=16.0, last=0.6)
+    settings = Settings(first=8.0, last=0.4, estimated=-0.9, excess=0.1)
     least_first = 8.0
 
     def check(self) -> None:
@@ -36,4 +36,4 @@ class Colorize(Restoration):
 
     def degraded(self, x: Tensor) -> Tensor:
         """Grey pictures of the same brightness."""
-        return Luma().start(Luma().A(x)).contiguous()
+        return Luma().lift(Luma().A(x)).contiguous()

@@ -17,7 +17,7 @@ class Deblur(Restoration):
     summary = "sharpen a picture or video that a known kernel has blurred"
     takes = ("kernel", "sigma")
     needs = ("kernel",)
-    settings = Settings(first=1.0, last=0.2)
+    settings = Settings(first=4.0, last=0.4, estimated=-0.9)
 
     def check(self) -> None:
         """There are rows and columns, and a kernel."""

@@ -21,7 +21,7 @@ class Denoise(Task):
 
     summary = "remove noise, whose size is given or estimated"
     takes = ("sigma",)
-    settings = Settings(first=1.0, last=0.3, trust=0.5)
+    settings = Settings(first=1.0, last=0.15, estimated=-0.9, trust=0.5)
     begins_low = True
 
     @property

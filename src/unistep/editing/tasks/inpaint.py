@@ -21,7 +21,7 @@ class Inpaint(Restoration):
     summary = "make what a mask covers anew: a part of a picture, a gap in a sound, frames of a video"
     takes = ("mask", "sigma")
     needs = ("mask",)
-    settings = Settings(first=8.0, last=2.0, estimated=-0.9)
+    settings = Settings(first=2.8, last=1.2, estimated=-0.9, excess=0.1)
     least_first = 2.0
 
     def check(self) -> None:
@@ -52,7 +52,8 @@ class Inpaint(Restoration):
         if layout.waveform or not (layout.space or layout.time):
             return Problem(constraint=constraint)
         axes = sorted({*layout.space, *(() if layout.time is None else (layout.time,))})
-        return Problem(start=smooth_fill(constraint.y, known.to(x[0].device), axes), constraint=constraint)
+        guess = smooth_fill(constraint.y, known.to(x[0].device), axes)
+        return Problem(start=guess, constraint=constraint, shown=constraint.y)
 
 
 class Outpaint(Inpaint):

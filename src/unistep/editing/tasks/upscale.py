@@ -16,7 +16,7 @@ class Upscale(Restoration):
 
     summary = "make a small picture or video as large as the model's"
     takes = ("factor", "sigma")
-    settings = Settings(first=3.0, last=0.3)
+    settings = Settings(first=2.0, last=0.8, estimated=-0.9)
 
     def check(self) -> None:
         """There are rows and columns, and as many blocks as there can be."""
