@@ -146,6 +146,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "pixels": "unistep.evaluation.feature_loading:pixels",
         "spectrum": "unistep.evaluation.feature_loading:spectrum",
         "scales": "unistep.evaluation.feature_loading:scales",
+        "details": "unistep.evaluation.feature_loading:details",
         "random-convolutions": "unistep.evaluation.feature_loading:random_convolutions",
         "inception": "unistep.evaluation.foreign_features:inception",
         "dinov2": "unistep.evaluation.foreign_features:dinov2",

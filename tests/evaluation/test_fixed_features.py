@@ -75,3 +75,37 @@ def test_a_network_without_stages_gives_its_features_as_one() -> None:
 def test_the_seed_is_a_number() -> None:
     with pytest.raises(ValueError, match="random-convolutions:SEED takes a whole number, got 'x'"):
         load_features("random-convolutions:x", IMAGES)
+
+
+@pytest.mark.parametrize("modality", [IMAGES, ImageModality(size=64, channels=3), AudioModality(samples=4_000), CLIPS])
+def test_details_are_none_where_nothing_changes_and_grow_with_contrast(modality: Modality) -> None:
+    network = load_features("details", modality)
+    flat = torch.full((1, *modality.shape), 0.25)
+    silent = torch.zeros(1, *modality.shape) if isinstance(modality, AudioModality) else flat
+    assert network(silent).abs().max() < 1e-4
+    if not isinstance(modality, AudioModality):  # whose map is logarithmic
+        x = 0.4 * torch.randn(2, *modality.shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+        assert torch.allclose(network(0.5 * x + 0.1), 0.5 * network(x), atol=1e-4)
+
+
+def test_each_octave_sees_the_stripes_of_its_width() -> None:
+    network, octaves = load_features("details", IMAGES), []
+    for width in (1, 2, 4):
+        stripes = 1 - 2.0 * (torch.arange(28) // width % 2).expand(1, 1, 28, 28)
+        octaves.append(network(stripes).view(3, -1).norm(dim=1))
+    fine, middle, coarse = (found / found.sum() for found in octaves)
+    assert fine[0] > 0.9
+    assert fine[0] > middle[0] > coarse[0]
+    assert fine[2] < middle[2] < coarse[2]
+
+
+def test_details_tell_a_soft_image_from_a_sharp_one_better_than_values_do() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sharp = (0.5 * torch.randn(64, 1, 28, 28, generator=generator)).cumsum(dim=-1).clamp(-1, 1)
+    soft = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(sharp, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    moved = {}
+    for name in ("details", "scales"):
+        network = load_features(name, IMAGES)
+        a, b = network(sharp), network(soft)
+        moved[name] = float((a.mean(dim=0) - b.mean(dim=0)).norm() / a.std(dim=0).norm())
+    assert moved["details"] > 3 * moved["scales"]

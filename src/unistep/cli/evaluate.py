@@ -43,8 +43,8 @@ class EvaluateOptions:
     drums or spoken-digits, or of videos moving-fashion, racing or doom. Without, the data that the model was
     trained on."""
     features: tuple[str, ...] = ()
-    """Feature networks, a table for each: vicreg (learns from the data), random-convolutions[:SEED], scales, pixels,
-    spectrum, fashion, fashion-vicreg, notes, notes-vicreg, moving-fashion, a directory,
+    """Feature networks, a table for each: vicreg (learns from the data), random-convolutions[:SEED], scales,
+    details, pixels, spectrum, fashion, fashion-vicreg, notes, notes-vicreg, moving-fashion, a directory,
     inception:FILE, dinov2:FILE, torchscript:FILE or module:PACKAGE:CALLABLE. Without, all that suit the data."""
     steps: tuple[int, ...] = ()
     """Sampling steps of the model, one row each; 1 2 4 for a one-step model, 5 10 18 for a teacher without."""

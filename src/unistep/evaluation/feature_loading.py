@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unistep import registry
+from unistep.evaluation.detail_features import DetailFeatures
 from unistep.evaluation.feature_nets import PixelFeatures
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.fixed_features import RandomConvolutions, ScaleFeatures
@@ -48,6 +49,7 @@ def load_features(
             - ``vicreg``: the same for any data, learned from ``data`` in some minutes and kept in the cache;
             - ``pixels``: the values of a signal on 64 fixed random directions;
             - ``scales``: its means over grids of several scales on such directions;
+            - ``details``: how strong its details of several sizes are, with places;
             - ``random-convolutions`` or ``random-convolutions:SEED``: three layers of random filters, with places;
             - ``spectrum``: levels of the frequency bands of a sound on 64 fixed random directions;
             - ``inception:FILE``: InceptionV3 with weights that you supply, either StyleGAN's TorchScript file or the
@@ -160,6 +162,13 @@ def scales(rest: str, modality: Modality) -> FeatureNetwork:
     del rest
     network = ScaleFeatures(modality.shape)
     return FeatureNetwork(network, name="scales", version="1", shape=modality.shape)
+
+
+def details(rest: str, modality: Modality) -> FeatureNetwork:
+    """Strengths of a signal's details of several sizes, with places, on fixed random directions."""
+    del rest
+    network = DetailFeatures(modality.feature_map(), modality.shape)
+    return FeatureNetwork(network, name="details", version="1", shape=modality.shape)
 
 
 def random_convolutions(rest: str, modality: Modality) -> FeatureNetwork:

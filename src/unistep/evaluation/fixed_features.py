@@ -16,7 +16,7 @@ from unistep.evaluation.features import StagedNetwork
 
 _Function = Callable[..., Tensor]
 _GRIDS: tuple[_Function, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
-_MAPS: dict[int, tuple[_Function, _Function, _Function]] = {
+MAPS: dict[int, tuple[_Function, _Function, _Function]] = {
     2: (F.conv2d, F.avg_pool2d, F.adaptive_avg_pool2d),
     3: (F.conv3d, F.avg_pool3d, F.adaptive_avg_pool3d),
 }
@@ -87,7 +87,7 @@ class RandomConvolutions(StagedNetwork):
         generator = torch.Generator().manual_seed(seed)
         self.axes = len(sizes)
         """Axes that the filters run over."""
-        self._convolve, self._halve, self._means = _MAPS[len(sizes)]
+        self._convolve, self._halve, self._means = MAPS[len(sizes)]
         self._grids: list[tuple[int, ...]] = []
         for i, width in enumerate(channels):
             filters = torch.randn(width, last, *(3 for _ in sizes), generator=generator)
