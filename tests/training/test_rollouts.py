@@ -105,6 +105,25 @@ def test_the_student_is_left_as_it_was(student: Map, batch: Any) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_rolling_out_compiles_nothing(batch: Any) -> None:
+    """A part of the batch goes through the network, of another size each time, and each size would be compiled anew."""
+    torch.manual_seed(0)
+    model, compiled = CONFIG.build(), list[int]()
+
+    def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        compiled.append(len(inputs))
+        return graph.forward
+
+    plain = shown(batch, model)
+    model.net.compile(backend=count)
+    x0, known = shown(batch, model)
+    assert compiled == []
+    assert torch.equal(x0, plain[0])
+    assert all(torch.equal(known[name], plain[1][name]) for name in known)
+    model.net(torch.zeros(2, 3, 8, 8), torch.zeros(2), None, {})
+    assert compiled  # in training it is
+
+
 @pytest.mark.parametrize("rollout", [0, ROLLOUT])
 def test_answers_of_a_teacher_are_not_kept_for_frames_that_change(rollout: int, student: Map, batch: Any) -> None:
     """The same draw shows other frames when the student that made them has learned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -85,16 +86,23 @@ class Examples:
         past, _ = self.codec.split(signal, -1 - context.rollout)
         was_training = student.training
         student.eval()
-        for number in range(-1 - context.rollout, -1):
-            _, x = self.codec.split(signal, number)
-            noise = randn_like(x, generator)  # for all items, so that each has the same in any share of the batch
-            rows = (counts >= -1 - number).nonzero()[:, 0]
-            recent = self.codec.recent(past, context.frames)
-            shown = context.in_stream(frame(known, number), recent, self.sigma_data, generator)
-            if len(rows):
-                t = x.new_full((len(rows),), student.path.t_max)
-                begin = first_point(student.path, noise[rows], t, None)
-                x = x.index_copy(0, rows, student(begin, t, None, select(shown, rows)).to(x))
-            past = self.codec.remember(past, x, torch.zeros_like(counts, dtype=torch.bool))
+        with _as_it_is(student):
+            for number in range(-1 - context.rollout, -1):
+                _, x = self.codec.split(signal, number)
+                noise = randn_like(x, generator)  # for all items, so that each has the same in any share of the batch
+                rows = (counts >= -1 - number).nonzero()[:, 0]
+                recent = self.codec.recent(past, context.frames)
+                shown = context.in_stream(frame(known, number), recent, self.sigma_data, generator)
+                if len(rows):
+                    t = x.new_full((len(rows),), student.path.t_max)
+                    begin = first_point(student.path, noise[rows], t, None)
+                    x = x.index_copy(0, rows, student(begin, t, None, select(shown, rows)).to(x))
+                past = self.codec.remember(past, x, torch.zeros_like(counts, dtype=torch.bool))
         student.train(was_training)
         return past
+
+
+def _as_it_is(student: Map) -> AbstractContextManager[object]:
+    """The block runs the network without its compiled form, which would be compiled anew for every number of rows."""
+    compiled = any(part._compiled_call_impl is not None for part in student.modules())
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
