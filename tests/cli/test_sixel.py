@@ -51,15 +51,15 @@ def drawn(text: str) -> tuple[np.ndarray, np.ndarray]:
     return pixels[:height], pixels[height:]
 
 
-@pytest.mark.parametrize(("height", "width", "across"), [(6, 5, 1), (7, 4, 3), (1, 1, 1), (20, 33, 2)])
-def test_a_terminal_draws_what_was_encoded(height: int, width: int, across: int) -> None:
+@pytest.mark.parametrize(("height", "width", "times"), [(6, 5, 1), (7, 4, 4), (1, 1, 1), (20, 33, 2), (3, 9, 7)])
+def test_a_terminal_draws_what_was_encoded(height: int, width: int, times: int) -> None:
     rng = np.random.default_rng(0)
     indices = rng.integers(-1, 4, (height, width))
     indices[height // 2 :, : width // 2] = 2  # long runs
     palette = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 51], [10, 128, 200]], np.uint8)
-    inside, below = drawn(encoded(indices, palette, across=across))
+    inside, below = drawn(encoded(indices, palette, times=times))
     hundredths = np.array([[0, 0, 0], [100, 100, 100], [100, 0, 20], [4, 50, 78]])
-    wanted = np.where(indices[..., None] < 0, -1, hundredths[indices]).repeat(across, axis=1)
+    wanted = np.where(indices[..., None] < 0, -1, hundredths[indices]).repeat(times, axis=0).repeat(times, axis=1)
     assert np.array_equal(inside, wanted)
     assert (below == -1).all()
 

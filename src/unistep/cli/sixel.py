@@ -1,7 +1,7 @@
 """Pictures in a terminal in pixels: the sixel graphics of DEC's VT340, which many terminals show.
 
-A picture is a string of bands of six rows. In each, every colour draws its pixels in one pass from left to right: a
-character has a bit for each of the six rows, 63 above its number in ASCII, and ``!n`` before it repeats it.
+A picture is a string of bands of six rows. A character has a bit for each of the six rows, 63 above its number in
+ASCII; ``!n`` before it repeats it, ``#n`` chooses a colour, and ``$`` goes back to the beginning of the band.
 """
 
 from __future__ import annotations
@@ -14,42 +14,45 @@ BEGIN, END = "\033P7;1;0q", "\033\\"
 COLOURS = 128
 """Colours of a picture, chosen for each."""
 
-_BITS = 1 << np.arange(6)
+_ANY = "\0"
 
 
-def encoded(indices: Int[np.ndarray, "h w"], palette: UInt8[np.ndarray, "n 3"], *, across: int = 1) -> str:
+def encoded(indices: Int[np.ndarray, "h w"], palette: UInt8[np.ndarray, "n 3"], *, times: int = 1) -> str:
     """A picture as a string that a terminal draws where its cursor is.
+
+    Each of its rows is drawn from left to right in a pass of its own through each band in which it lies, so that a
+    colour is chosen once for each run of pixels.
 
     Args:
         indices: The colour of each pixel; of pixels below 0 nothing is drawn.
         palette: The colours.
-        across: How many times each column is drawn.
+        times: How many times each pixel is drawn, in both directions.
     """
     height, width = indices.shape
-    missing = -height % 6
-    rows = np.concatenate([indices, np.full((missing, width), -1, indices.dtype)])
-    parts = [BEGIN, f'"1;1;{width * across};{height}']
     hundredths = (palette.astype(int) * 100 + 127) // 255
     used = np.unique(indices[indices >= 0]).tolist()
+    parts = [BEGIN, f'"1;1;{width * times};{height * times}']
     parts += [f"#{i};2;" + ";".join(map(str, hundredths[i].tolist())) for i in used]
-    for band in rows.reshape(-1, 6, width):
-        colours = np.unique(band[band >= 0])
-        bits = ((band == colours[:, None, None]) * _BITS[:, None]).sum(axis=1)
-        parts.append("$".join(f"#{i}{_line(row, across)}" for i, row in zip(colours.tolist(), bits, strict=True)))
+    rows = [_row(row, times) for row in indices]
+    for top in range(0, height * times, 6):
+        bits: dict[int, int] = {}
+        for bit, y in enumerate(range(top, min(top + 6, height * times))):
+            bits[y // times] = bits.get(y // times, 0) | 1 << bit
+        parts.append("$".join(rows[row].replace(_ANY, chr(63 + mask)) for row, mask in bits.items()))
         parts.append("-")
     return "".join([*parts[:-1], END])
 
 
-def _line(bits: np.ndarray, across: int) -> str:
-    """The characters of one colour in one band, without those at the end that draw nothing."""
-    ends = np.flatnonzero(np.diff(bits))
-    starts = np.concatenate([[0], ends + 1])
-    lengths = np.diff(np.concatenate([starts, [len(bits)]])) * across
-    values = bits[starts].tolist()
-    runs = list(zip(values, lengths.tolist(), strict=True))
-    if runs[-1][0] == 0:
-        runs.pop()
-    return "".join(f"!{n}{chr(63 + value)}" if n > 3 else chr(63 + value) * n for value, n in runs)
+def _row(row: Int[np.ndarray, " w"], times: int) -> str:
+    """A row as it is drawn in any band, with a mark where the character for its bits there comes."""
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(row)) + 1])
+    lengths = np.diff(np.concatenate([starts, [len(row)]])) * times
+    parts = []
+    for colour, n in zip(row[starts].tolist(), lengths.tolist(), strict=True):
+        mark = _ANY if colour >= 0 else "?"
+        parts.append(f"#{colour}" if colour >= 0 else "")
+        parts.append(f"!{n}{mark}" if n > 3 else mark * n)
+    return "".join(parts)
 
 
 def sixel(picture: UInt8[np.ndarray, "h w 3"], width: int, height: int) -> tuple[str, tuple[int, int]]:
@@ -73,6 +76,6 @@ def sixel(picture: UInt8[np.ndarray, "h w 3"], width: int, height: int) -> tuple
         size = max(1, int(columns * scale)), max(1, int(rows * scale))
         image = image.resize(size, Image.Resampling.BOX)
     few = image.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    indices = np.asarray(few).astype(np.int16).repeat(times, axis=0)
+    indices = np.asarray(few).astype(np.int16)
     palette = np.frombuffer(bytes(few.getpalette() or []), np.uint8).reshape(-1, 3)
-    return encoded(indices, palette, across=times), (indices.shape[0], indices.shape[1] * times)
+    return encoded(indices, palette, times=times), (indices.shape[0] * times, indices.shape[1] * times)
