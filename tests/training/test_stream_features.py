@@ -11,6 +11,8 @@ from torch import Tensor
 from unistep.codecs.identity import IdentityConfig
 from unistep.codecs.next_frame import NextFrameConfig
 from unistep.core.condition import CONTEXT, Condition, Signal
+from unistep.core.flowmap import ConsistencyModel
+from unistep.core.path import VarianceExploding
 from unistep.data import DataConfig, Dataset
 from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.generation.history import Context
@@ -21,6 +23,7 @@ from unistep.objectives.fd import FDConfig
 from unistep.training.examples import Examples
 from unistep.training.materials import RunMaterials
 from unistep.training.run_config import RunConfig
+from unistep.training.stream_selection import stream_distance
 
 CLIPS = VideoModality(size=8, channels=1, frames=4)
 CODEC = NextFrameConfig(history=2, scale=0.5)
@@ -107,3 +110,27 @@ def test_chunks_of_other_signals_have_pairs_too() -> None:
     assert IdentityConfig().pair_shape((3, 8), 2) is None
     with pytest.raises(ValueError, match="Identity makes no signal of a chunk"):
         IdentityConfig().build((3, 8)).preceded(torch.zeros(1, 3, 4), torch.zeros(1, 3, 4))
+
+
+def test_weights_of_a_stream_are_selected_by_what_follows_its_past() -> None:
+    """A model that knows the next frame is nearer than one that holds the last, whose single frames are as good."""
+    data = sliding()
+    examples = Examples(CLIPS, CODEC.build(CLIPS.shape), replace(CONTEXT_OF_TWO, level=0.0, noise=0.0), 0.5)
+
+    class Shifts(ConsistencyModel):
+        """Moves the last frame that it is shown."""
+
+        by = 1
+
+        def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
+            shown = (condition or {})[CONTEXT]
+            assert isinstance(shown, Signal)
+            return shown.signal[:, -1:].roll(self.by, dims=-1) * 0.5
+
+    student = Shifts(torch.nn.Identity(), VarianceExploding())
+    distance, label = stream_distance("pixels", data, examples, student, 240, CPU)
+    assert label == "pixels-pair"
+    right = distance()
+    assert right == distance()
+    student.by = 0
+    assert distance() > 10 * right + 1

@@ -16,7 +16,7 @@ from unistep.data.summary import with_article
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.evaluation.reference import reference_statistics
-from unistep.evaluation.roles import selection_features
+from unistep.evaluation.roles import feature_roles, selection_features
 from unistep.generation.generator import Generator
 from unistep.hub.load import load
 from unistep.serialization import read_json
@@ -43,6 +43,7 @@ from unistep.training.run_paths import teacher_of
 from unistep.training.selection import Selection
 from unistep.training.stages import length_of
 from unistep.training.stop import Stop
+from unistep.training.stream_selection import stream_distance
 
 SELECTED_AT_ONCE = 64
 """Samples that are drawn together when weights are selected."""
@@ -230,9 +231,13 @@ def _selection(resolved: ResolvedRun) -> Selection | None:
     config, data = resolved.config.selection, resolved.data
     if config.every == 0:
         return None
+    model, world = resolved.config.model, resolved.parts.train_step.world
+    examples = resolved.parts.train_step.examples
+    if examples.codec.chunked and model.kind != "denoiser":
+        name, student = config.features or feature_roles(data).selection, resolved.parts.objective.student
+        return Selection(config, *stream_distance(name, data, examples, student, config.samples, world.device))
     network = load_features(config.features, data=data) if config.features else selection_features(data)
     network.check_shape(data.modality.shape)
-    model, world = resolved.config.model, resolved.parts.train_step.world
     world.run_on_rank_zero(lambda: reference_statistics(data, network) and None)
     real = reference_statistics(data, network).moments
     generator = Generator(resolved.parts.objective.student, model, codec=resolved.parts.train_step.examples.codec)
