@@ -22,7 +22,8 @@ from unistep.data import Dataset
 from unistep.evaluation import WorldReport, evaluate_world, save_world_plot
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.inverse_dynamics import DynamicsRecipe, classes_of, dynamics_path, learn_dynamics
-from unistep.evaluation.world_metrics import blocks_of
+from unistep.evaluation.world_metrics import WorldMetrics, blocks_of
+from unistep.evaluation.world_report import RolloutFigures
 from unistep.generation.generator import Generator
 from unistep.generation.history import Context
 from unistep.generation.model_config import ModelConfig
@@ -152,6 +153,38 @@ def test_a_perfect_copy_of_the_game_is_the_game() -> None:
         row = report.row(name)
         assert max(report.means(row.psnr)) < 80  # where nothing is done, nothing moves
         assert report.actions_over_real(row) < 0.8
+
+
+def test_an_evaluation_that_was_broken_off_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the first rollout of the world has given is not computed again; other frames are."""
+    monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path))
+    measure, measured = WorldMetrics.measure, list[str]()
+
+    def until_the_second(self: WorldMetrics, name: str, *given: Any) -> RolloutFigures:
+        if name == "free-running" and not measured.count("broken off"):
+            measured.append("broken off")
+            raise KeyboardInterrupt
+        measured.append(name)
+        return measure(self, name, *given)
+
+    def twice(length: int) -> WorldReport:
+        torch.manual_seed(0)  # the same weights
+        return evaluated(game, length)
+
+    monkeypatch.setattr(WorldMetrics, "measure", until_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        twice(12)
+    assert measured == ["real", "teacher-forced", "broken off"]
+    report = twice(12)
+    assert measured.count("teacher-forced") == measured.count("free-running") == 1
+    assert twice(12).rows == report.rows
+    assert measured.count("free-running") == 1
+    twice(13)
+    assert measured.count("free-running") == 2
+    for path in (tmp_path / "rollouts").iterdir():
+        path.write_text("{")
+    assert twice(12).rows == report.rows
+    assert measured.count("free-running") == 3
 
 
 def test_a_frozen_world_is_the_floor_of_its_kind() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from unistep.data import Dataset
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.inverse_dynamics import USUAL, DynamicsRecipe, dynamics_path, learn_dynamics
+from unistep.evaluation.kept_rollouts import keep_rollout, read_rollout, rollout_path
 from unistep.evaluation.progress import display, line
 from unistep.evaluation.real_play import RealPlay, check_actions, frames_of, read_play
 from unistep.evaluation.reference import batches, extract
@@ -56,7 +58,8 @@ def evaluate_world(
 
     The world makes each frame once from the true frames before it (teacher-forced) and once from its own
     (free-running), under the recorded actions. Beside it stand what needs no world: the last frame repeated, the first
-    one held, and another recording at the same moment.
+    one held, and another recording at the same moment. What was found of the two is kept, so that an evaluation that
+    was broken off goes on.
 
     Args:
         model: A model with a context and a field of actions.
@@ -94,9 +97,21 @@ def evaluate_world(
         with line(bar, "real", total, "frames") as advance:
             own = metrics.real(advance)
         rows = []
+        known = {
+            "play": [play.fingerprint, len(real_play), real_play.length, real_play.before],
+            "learned": [learned.fingerprint, asdict(recipe)],
+            "sampler": [steps, solver, seed],
+        }
         for title, role, rollout in _rollouts(session, real_play, name, frame, seed):
+            path = rollout_path(model, networks, rollout=title, **known) if role == "world" else None
+            kept = None if path is None else read_rollout(path)
+            if kept is not None:
+                rows.append(kept)
+                continue
             with line(bar, title, total, "frames") as advance:
                 rows.append(metrics.measure(title, role, rollout, advance))
+            if path is not None:
+                keep_rollout(path, rows[-1])
     return WorldReport(
         model=model.name,
         sampler=_sampler(model, steps, solver),
