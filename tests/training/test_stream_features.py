@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -122,8 +123,8 @@ def test_weights_of_a_stream_are_selected_by_what_follows_its_past() -> None:
 
         by = 1
 
-        def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Condition | None = None) -> Tensor:
-            shown = (condition or {})[CONTEXT]
+        def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: Any = None) -> Tensor:
+            shown = condition[CONTEXT]
             assert isinstance(shown, Signal)
             return shown.signal[:, -1:].roll(self.by, dims=-1) * 0.5
 
