@@ -193,5 +193,13 @@ def test_sounds_too(run, place):
             g.save(g.sample(1, seed=seed, instrument=name), place / "notes" / name / f"{seed}.wav")
     words = "augment ./instrument --data folder:notes"
     outcome = run(f"{words} --each 2 -o out")
-    assert outcome.code == 2  # the folder's classes are labels, and the model has two fields of classes
-    assert "several: instrument, pitch" in outcome.err
+    assert outcome.code == 2  # the folder's classes could be either of two fields
+    assert "several: instrument, pitch; choose one with --field" in outcome.err
+    assert run(f"{words} --field instrument --each 2 -o out").code == 0
+    assert Counter(line["class"] for line in manifest(place / "out")) == {"organ": 2, "piano": 2}
+    assert read_file(place / "out" / "items" / "piano" / "000000.wav").mark.condition == {"instrument": "piano"}
+    outcome = run(
+        f"{words} --field instrument --measure --multiples 1 --classifiers 2 --classifier-steps 2 --keep-copies -o m"
+    )
+    assert outcome.code == 0, outcome.err
+    assert "3 real items of each class: " in outcome.out

@@ -175,18 +175,19 @@ def class_field(fields: Mapping[str, AnyField], wanted: str | None, whose: str) 
     return name, found[name]
 
 
-def match_classes(data: ClassedData, fields: Mapping[str, AnyField], model: str) -> Matched:
+def match_classes(data: ClassedData, fields: Mapping[str, AnyField], model: str, field: str | None = None) -> Matched:
     """Find the classes of data among those of a model, by name, or by number where one of the two has no names.
 
     Args:
         data: The data.
         fields: What the model takes.
         model: Its name, for messages.
+        field: The model's field of these classes; that of the data's name, or the only one there is, without.
 
     Raises:
         ValueError: If the model takes no classes, or has not all of them.
     """
-    name, spec = class_field(fields, data.field if data.field in fields else None, model)
+    name, spec = class_field(fields, field or (data.field if data.field in fields else None), model)
     lowered = [folder_name(one).lower() for one in spec.names]
     values: dict[int, Any] = {}
     for one in data.present:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unistep.evaluation.conv_trunk import ConvTrunk
+from unistep.evaluation.conv_trunk import NORMS, ConvTrunk, channels_last
 from unistep.modalities.base import Modality
 from unistep.precision import Precision, autocast
 
@@ -48,9 +48,9 @@ class Classifier(nn.Module):
     def __init__(self, modality: Modality, classes: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.map = modality.feature_map()
-        channels, height, width = self.map(torch.zeros((1, *modality.shape))).shape[1:]
-        self.norm = nn.BatchNorm2d(channels)
-        self.trunk = ConvTrunk(channels, height, width, widths)
+        channels, *sizes = self.map(torch.zeros((1, *modality.shape))).shape[1:]
+        self.norm = NORMS[len(sizes)](channels)
+        self.trunk = channels_last(ConvTrunk(channels, tuple(sizes), widths))
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.trunk.size, classes))
 
     def forward(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b classes"]:

@@ -16,6 +16,7 @@ from unistep.files import checked_path
 
 if TYPE_CHECKING:
     from unistep.augmentation import ClassedData
+    from unistep.data import Dataset
     from unistep.generation.generator import Generator
 
 
@@ -37,7 +38,7 @@ class AugmentOptions(MarkingOptions):
     """Real items that the model has not seen, such as folder:TEST. Without, the test split of a source that has one;
     else a part of --data that is split off first (--measure), or each real item against the others."""
     field: str | None = None
-    """Which condition the classes are; label without."""
+    """Which condition of the model the classes are, and of the data where it has such; label without."""
     each: int | None = None
     """Synthetic items of each class; as many as there are real ones in the mean, without."""
     vary: float = 0.0
@@ -129,7 +130,6 @@ def read_data(generator: Generator, options: AugmentOptions) -> tuple[ClassedDat
     Raises:
         ValueError: If they cannot be read, are other signals than the model's, or have no classes.
     """
-    from unistep.augmentation import ClassedData
     from unistep.cli.evaluation_data import check_data, data_for, test_split
     from unistep.data import prepare
 
@@ -137,12 +137,19 @@ def read_data(generator: Generator, options: AugmentOptions) -> tuple[ClassedDat
     dataset = prepare(config)
     check_data([generator], dataset)
     other = data_for(generator, options.held_out) if options.held_out is not None else test_split(config)
-    train = ClassedData.of(dataset, options.field)
+    train = classed(dataset, options)
     if other == config:
         return train, None
     held_out = prepare(other)
     check_data([generator], held_out)
-    return train, aligned(ClassedData.of(held_out, options.field), train)
+    return train, aligned(classed(held_out, options), train)
+
+
+def classed(dataset: Dataset, options: AugmentOptions) -> ClassedData:
+    """The items that have a class."""
+    from unistep.augmentation import ClassedData
+
+    return ClassedData.of(dataset, options.field if options.field in dataset.fields else None)
 
 
 def aligned(data: ClassedData, like: ClassedData) -> ClassedData:
@@ -181,7 +188,7 @@ def _make(options: AugmentOptions, out: Path) -> None:
     generator = load_model(options)
     signing = read_signing(options, Path(generator.modality.example).suffix)
     train, held_out = read_data(generator, options)
-    matched = match_classes(train, generator.config.fields, options.model)
+    matched = match_classes(train, generator.config.fields, options.model, options.field)
     memorisation = None
     if not options.keep_copies:
         memorisation = Memorisation(train, held_out, find_features(generator, options, train))

@@ -65,9 +65,8 @@ def run_measure(options: AugmentOptions, out: Path) -> int:
 
 def _split(options: AugmentOptions) -> tuple[Any, ClassedData, ClassedData]:
     """The training part and the part to test on, before any model is trained."""
-    from unistep.augmentation import ClassedData
     from unistep.augmentation.part import NEW
-    from unistep.cli.augment import aligned, load_model, read_data
+    from unistep.cli.augment import aligned, classed, load_model, read_data
     from unistep.cli.evaluation_data import test_split
     from unistep.data import data_config, prepare
 
@@ -75,9 +74,9 @@ def _split(options: AugmentOptions) -> tuple[Any, ClassedData, ClassedData]:
         if options.budget is None:
             raise ValueError("a new generator needs --budget, such as --budget 5m")
         config = data_config(options.data)
-        train = ClassedData.of(prepare(config), options.field)
+        train = classed(prepare(config), options)
         other = test_split(config) if options.held_out is None else data_config(options.held_out)
-        held_out = None if other == config else aligned(ClassedData.of(prepare(other), options.field), train)
+        held_out = None if other == config else aligned(classed(prepare(other), options), train)
         model = None
     else:
         model = load_model(options)
@@ -112,13 +111,15 @@ def _synthetic(
     from unistep.augmentation.protocol import needed
     from unistep.cli.augment import find_features
 
+    # One that was trained on the part has the field of the part's folders.
+    field = options.field if options.field in generator.config.fields else None
     memorisation = None
     if not options.keep_copies:
         memorisation = Memorisation(real, test, find_features(generator, options, real))
     synthesizer = Synthesizer(
         generator,
         real,
-        match_classes(real, generator.config.fields, generator.name),
+        match_classes(real, generator.config.fields, generator.name, field),
         memorisation=memorisation,
         vary=options.vary,
         strength=options.strength,
