@@ -108,7 +108,7 @@ NOISE = Case("denoise", {"sigma": 0.05}, "noisy input", as_it_is)
 
 SUBJECTS = {
     "fashion": Subject("fashion-mnist:test", "fashion-vicreg", (INPAINT, UPSCALE, DEBLUR, DENOISE), 96, 24),
-    "emoji": Subject("emoji:test", "emoji-vicreg", (COLORIZE, UPSCALE, INPAINT, DENOISE), 24, 4, 10, (0.5, 2.0)),
+    "emoji": Subject("emoji:test", "emoji-vicreg", (COLORIZE, UPSCALE, INPAINT, DENOISE), 24, 4, 24, (0.5, 2.0)),
     "notes": Subject("notes:test", "notes-vicreg", (GAP, EXTEND, NOISE), 24, 4, 12, (0.5, 2.0)),
 }
 

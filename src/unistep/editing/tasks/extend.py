@@ -16,6 +16,7 @@ class Extend(Restoration):
     takes = ("cutoff", "sigma")
     needs = ("cutoff",)
     settings = Settings(first=4.0, last=0.4)
+    least_first = 4.0
 
     def check(self) -> None:
         """There are frequencies."""
