@@ -1,7 +1,7 @@
 """Train the feature network of ``moving-fashion``: what the two items of a clip are, and how they move.
 
 Run ``python benchmarks/train_clip_features.py --out DIR``; ``--features DIR`` of ``unistep evaluate`` then takes it.
-The other network that ships for such clips learned without labels, by ``train_view_features.py``.
+``train_view_features.py --data moving-fashion`` makes one of the same clips that learns without labels.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ _LAYOUT = "unistep-statistics-1"
 _SUBSET = 10_000
 _SUBSET_SEED = 0
 _BATCH = 250
+_VALUES = 2**18  # of signals that go through a network at once on a CPU
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +89,9 @@ def extract(
     weights = itertools.chain(network.parameters(), network.buffers())
     device = next((weight.device for weight in weights), torch.device("cpu"))
     for batch in batches:
-        features = network(batch.to(device)).cpu()
+        # What a processor computes at once should fit its memory's pages that are there already: of clips, few.
+        most = max(1, _VALUES // max(1, batch[:1].numel())) if device.type == "cpu" else len(batch)
+        features = torch.cat([network(part.to(device)).cpu() for part in batch.split(max(1, most))])
         if progress:
             progress(len(features))
         yield features

@@ -32,6 +32,10 @@ SPEED = (2.0, 5.0)
 LICENCE = "MIT (Fashion-MNIST, Zalando SE; set in motion by Unistep)"
 """Of the items, which the clips are made of."""
 
+REPORTING = ("moving-fashion", "vicreg", "random-convolutions:2")
+"""Feature networks of published figures: one that knows classes and velocities, one that learned without labels, and
+one that learned nothing."""
+
 _VERSION = 1  # of how clips are drawn: another one is other data
 
 
@@ -65,10 +69,10 @@ class MovingFashion(Source):
 
     @classmethod
     def feature_roles(cls, modality: Modality) -> FeatureRoles:
-        """Random convolutions select; the network that ships takes clips of the usual size, and reports."""
+        """Random convolutions select; the network that ships takes clips of the usual size, and reports with others."""
         if modality.shape != (1, 16, SIZE, SIZE):
             return modality.feature_roles()
-        return FeatureRoles(selection="random-convolutions:1", reporting=("moving-fashion", "random-convolutions:2"))
+        return FeatureRoles(selection="random-convolutions:1", reporting=REPORTING)
 
     @property
     def name(self) -> str:
