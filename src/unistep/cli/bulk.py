@@ -37,14 +37,24 @@ class ModelCall:
     """An adapter."""
     lora_scale: float = 1.0
     """How much of it."""
+    root: str = "."
+    """Folder that paths of models are relative to."""
 
     def load(self) -> Any:
-        """The generator."""
+        """The generator, under the name by which it was asked for."""
         from unistep.hub.load import load
 
-        return load(
-            self.model, device=self.device, precision=self.precision, lora=self.lora, lora_scale=self.lora_scale
-        )
+        model, lora = self._found(self.model), None if self.lora is None else self._found(self.lora)
+        generator = load(model, device=self.device, precision=self.precision, lora=lora, lora_scale=self.lora_scale)
+        generator.name = self.lora or self.model
+        return generator
+
+    def _found(self, name: str) -> str:
+        """A model's folder by its whole path, where it is one; a name as it is."""
+        from unistep.hub.load import models
+
+        folder = Path(self.root) / Path(name).expanduser()
+        return str(folder) if name not in models() and folder.is_dir() else name
 
 
 def has_shards(folder: Path) -> bool:

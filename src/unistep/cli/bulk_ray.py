@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ def run_on_ray(
         work = ray.data.from_items([{"id": shard} for shard in pending], override_num_blocks=len(pending))
         made = work.map_batches(
             ShardWorker,
-            fn_constructor_args=(call, plan, str(folder.absolute()), signing),
+            fn_constructor_args=(replace(call, root=str(Path.cwd())), plan, str(folder.absolute()), signing),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=cores),
             num_cpus=1,

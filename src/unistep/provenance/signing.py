@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 from dataclasses import dataclass, field
@@ -69,9 +70,8 @@ class Signing:
                 name for.
         """
         c2pa_library()
-        from cryptography import x509
-        from cryptography.hazmat.primitives import serialization
-
+        x509: Any = importlib.import_module("cryptography.x509")
+        serialization: Any = importlib.import_module("cryptography.hazmat.primitives.serialization")
         chain, secret = _read(certificates), _read(key)
         try:
             first = x509.load_pem_x509_certificates(chain)[0]
@@ -171,10 +171,9 @@ def c2pa_library() -> Any:
         ValueError: If it is not installed, with the command that installs it.
     """
     try:
-        import c2pa
+        return importlib.import_module("c2pa")
     except (ImportError, OSError) as error:  # OSError: its shared library does not load
         raise ValueError(f"C2PA signatures need c2pa-python ({error}): pip install 'unistep[c2pa]'") from None
-    return c2pa
 
 
 def _manifest(mark: Mark) -> dict[str, Any]:
@@ -200,8 +199,10 @@ def _manifest(mark: Mark) -> dict[str, Any]:
 
 
 def _algorithm(private: Any, named: str) -> str:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
+    kinds = "cryptography.hazmat.primitives.asymmetric"
+    ec: Any = importlib.import_module(f"{kinds}.ec")
+    ed25519: Any = importlib.import_module(f"{kinds}.ed25519")
+    rsa: Any = importlib.import_module(f"{kinds}.rsa")
     if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in _CURVES:
         return _CURVES[private.curve.name]
     if isinstance(private, ed25519.Ed25519PrivateKey):
