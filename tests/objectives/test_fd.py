@@ -305,9 +305,9 @@ def test_samples_of_more_steps_have_a_share_a_population_and_the_gradient_of_the
     assert {"fd/x", "fd/x/2", "fd/x/3"} <= set(loss.logs)
     objective.after_step(0.0)
     assert [int(population.filled) for population in objective.populations] == [10, 10, 10]  # type: ignore[arg-type]
-    # A share's loss is the distance of its own samples: one step of the first ten noises.
+    # A share's loss is the distance of its own samples: one step of every third noise.
     noise = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
-    alone = by_autograd(one_jump(student, noise[:10], {}).detach().double(), points)
+    alone = by_autograd(one_jump(student, noise[::3], {}).detach().double(), points)
     assert float(loss.logs["fd/x"]) == pytest.approx(float(alone), rel=1e-4)
 
 
@@ -321,8 +321,8 @@ def test_a_process_with_a_share_of_the_batch_draws_the_noise_of_its_share() -> N
         share = ShardGenerator(torch.Generator().manual_seed(0), first, first + 16, 32)
         objective(torch.zeros(16, 2), {}, generator=share, progress=0.0)
     noise = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(seen[0], one_jump(student, noise[:8], {}))
-    assert torch.equal(seen[2], one_jump(student, noise[16:24], {}))
+    assert torch.equal(seen[0], one_jump(student, noise[0:16:2], {}))
+    assert torch.equal(seen[2], one_jump(student, noise[16:32:2], {}))
 
 
 class Timed(Points):
@@ -347,8 +347,8 @@ def test_a_toy_of_two_steps_moves_onto_the_data() -> None:
         optimizer.step()
         objective.after_step(step / 150)
         seen.append((float(loss.logs["fd/x"]), float(loss.logs["fd/x/2"])))
-    assert seen[-1][0] < 0.1 * seen[0][0]
-    assert seen[-1][1] < 0.1 * seen[0][1]
+    assert seen[-1][0] < 0.3 * seen[0][0]
+    assert seen[-1][1] < 0.3 * seen[0][1]
 
 
 def test_mistakes_get_one_line() -> None:

@@ -272,6 +272,11 @@ class ObjectiveConfig(ABC):
         del path, sigma_data
         return ()
 
+    def best_times(self, path: Path) -> dict[int, tuple[float, ...]]:
+        """Sampling times by number of steps that the objective trains above others, which a model then samples on."""
+        del path
+        return {}
+
     def without_teacher(self) -> Self:
         """The same objective for a student that has begun already and has no teacher, such as one on new data.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unistep.core.condition import Condition, Label, as_it_is, select, to_device
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
+from unistep.core.path import Path
 from unistep.core.sampling_inputs import first_point
 from unistep.core.seeding import Randomness, randn_like
 from unistep.objectives.base import Loss, Materials, Objective, frozen_copy
@@ -63,6 +64,10 @@ class FDConfig(GuidanceRangeConfig):
         for name in ("conditional", "anchor"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be a number from 0 on, got {getattr(self, name)}; 0 leaves it out")
+
+    def best_times(self, path: Path) -> dict[int, tuple[float, ...]]:
+        """The times of the samples that are trained."""
+        return {n + 1: (path.t_max, *self.times[:n]) for n in range(1, len(self.times) + 1)}
 
     def build(
         self,
@@ -196,12 +201,12 @@ class FrechetObjective(Objective):
         condition = self.config.sample_guidance(as_it_is(condition), x0, generator)
         # For the whole batch, as a process of several draws its own share of them.
         noises = [randn_like(x0, generator) for _ in range(self.steps)]
-        logs, losses = dict[str, Tensor](), list[Tensor]()
+        logs, losses, order = dict[str, Tensor](), list[Tensor](), list[Tensor]()
         if torch.is_grad_enabled() and progress != self._step_of_newest:
             self._newest, self._step_of_newest = [], progress  # what a skipped step left is no part of this one
-        for i, rows in enumerate(torch.arange(len(x0), device=x0.device).tensor_split(self.steps)):
-            if len(rows) == 0:
-                continue
+        for i in range(min(self.steps, len(x0))):
+            # Every n-th example, so that the shares of several processes are together that of one.
+            rows = torch.arange(i, len(x0), self.steps, device=x0.device)
             own = select(condition, rows)
             x = self.jumps([noise[rows] for noise in noises[: i + 1]], own)
             loss = self._of_share(i + 1, x, own, logs)
@@ -210,7 +215,8 @@ class FrechetObjective(Objective):
                 logs["fd/away"] = away.detach().mean()
                 loss = loss + self.config.anchor * away
             losses.append(loss)
-        return Loss(torch.cat(losses), logs)
+            order.append(rows)
+        return Loss(torch.cat(losses)[torch.cat(order).argsort()], logs)
 
     def _of_share(
         self, steps: int, x: Float[Tensor, "b *shape"], condition: Condition, logs: dict[str, Tensor]

@@ -80,11 +80,12 @@ def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> Mo
 
 
 def fit_sampling_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:
-    """The model with the sampling times that the objective trains, where it trains only some."""
+    """The model with the sampling times that the objective trains, where it trains only some or some above others."""
     grid = objective.grid(model.path, model.sigma_data)
     if grid:
         model = replace(model, steps=len(grid), times={str(len(grid)): grid})
-    return replace(model, sigma_min_trained=objective.sigma_min_trained)
+    best = {str(steps): times for steps, times in objective.best_times(model.path).items()}
+    return replace(model, times={**model.times, **best}, sigma_min_trained=objective.sigma_min_trained)
 
 
 def keep_conditions(model: ModelConfig, init: str | None, teacher: str | None) -> ModelConfig:
@@ -196,7 +197,8 @@ def continued(config: RunConfig) -> RunConfig:
     kept = issubclass(KINDS[found.kind], (objective.trains, *objective.also_trains))
     kind = found.kind if kept else next(kind for kind, made in KINDS.items() if made is objective.trains)
     guidance = {name: field for name, field in found.fields.items() if name == GUIDANCE}
-    changes = {"kind": kind, "times": {}, "steps": 1, "sigma_min_trained": 0.0, "provenance": {}, "fields": guidance}
+    times = found.times if kept else {}  # found for these jumps, which change little
+    changes = {"kind": kind, "times": times, "steps": 1, "sigma_min_trained": 0.0, "provenance": {}, "fields": guidance}
     return replace(config, model=replace(found, **changes))
 
 

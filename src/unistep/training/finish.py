@@ -27,9 +27,9 @@ OBJECTIVE = FDConfig()
 """Its loss: the representations that suit the signal."""
 OPTIMIZER, SCHEDULE = AdamConfig(lr=1e-5), Schedule(warmup_steps=10, decay=0.5)
 """Of post-training: weights move little, so that the moments of the population follow them."""
-SELECTION = SelectionConfig(every=20, samples=1000)
-"""How post-training is watched."""
-BATCH_SIZE = 128
+SELECTION = SelectionConfig(every=20, samples=1000, patience=6)
+"""How post-training is watched: one look says little, so several must be worse before it stops."""
+BATCH_SIZE = 256
 """Samples of a step of post-training; the population is a multiple of it."""
 SHORTEST = 60.0
 """Seconds from which on post-training is worth its set-up."""
