@@ -18,8 +18,8 @@ class Colorize(Restoration):
 
     summary = "give a grey picture or video colours, keeping its brightness"
     takes = ("sigma",)
-    settings = Settings(first=8.0, last=0.4, estimated=-0.9, excess=0.1)
-    least_first = 8.0
+    settings = Settings(first=16.0, last=0.6)
+    least_first = 16.0
 
     def check(self) -> None:
         """There are colours."""
