@@ -48,7 +48,9 @@ def overview() -> list[str]:
     lines = ["method"]
     lines += [f"{name:<{width}}  {_first_sentence(what)}" for name, (what, _) in methods.items()]
     lines.append("reproductions")
-    lines += [f"{', '.join(models):<{width}}  {made}" for made, models in _reproduced(known, methods).items()]
+    for made, models in _reproduced(known, methods).items():
+        names = ", ".join(models)
+        lines += [f"{names:<{width}}  {made}"] if len(names) <= width else [names, f"{'':<{width}}  {made}"]
     lines.append("train one:   unistep train ect --data folder:my_pictures --budget 30m")
     lines.append("more on one: unistep recipes ect, unistep recipes fashion/ect, --cite ect")
     return lines
