@@ -113,9 +113,7 @@ def test_a_measurement_says_what_the_model_saw(run, place, real):
 
 
 def test_a_generator_of_the_training_part_alone(run, place, real, monkeypatch):
-    from unistep.augmentation import part
-
-    recipe = part.recipe
+    from unistep.recipes import recipe
 
     def small(*arguments, budget, **more):
         made = recipe(*arguments, **more)
@@ -124,7 +122,7 @@ def test_a_generator_of_the_training_part_alone(run, place, real, monkeypatch):
 
         return replace(made, model=replace(made.model, network=network), max_steps=2, auto=(), auto_compile=False)
 
-    monkeypatch.setattr(part, "recipe", small)
+    monkeypatch.setattr("unistep.recipes.recipe", small)
     outcome = run(
         "augment new --data folder:real --measure --multiples 1 --classifiers 2 --classifier-steps 2 "
         "--budget 1m --method denoising --steps 2 --keep-copies -o out"

@@ -9,8 +9,8 @@ from unistep.augmentation.classes import ClassedData, folder_name
 from unistep.data.options import DataConfig
 from unistep.generation.generator import Generator
 from unistep.hub.load import load
-from unistep.recipes import recipe
 from unistep.training.run import train
+from unistep.training.run_config import RunConfig
 
 PART, RUN = "training-part", "generator"
 """Names of the folders: the files of the part, and the run."""
@@ -33,40 +33,24 @@ def write_part(data: ClassedData, folder: Path) -> None:
             (place / f"{number:06d}{suffix}").write_bytes(modality.encode(x, suffix))
 
 
-def train_on_part(
-    data: ClassedData,
-    folder: Path,
-    budget: str,
-    *,
-    method: str = "ect",
-    init: str | None = None,
-    say: Callable[[str], object] = print,
-) -> Generator:
+def train_on_part(data: ClassedData, folder: Path, configure: Callable[[DataConfig], RunConfig]) -> Generator:
     """Train a generator on a part alone.
 
     Args:
         data: The part.
         folder: Gets the files of the part and the run; a run that lies there goes on.
-        budget: How long, such as ``5m``, or how many items, such as ``200k``.
-        method: The recipe.
-        init: A model to start from, which has seen data of its own; from nothing without.
-        say: Takes a line about what goes on.
+        configure: Gives the configuration of a run on some data.
 
     Raises:
-        ValueError: If the recipe cannot be trained on it.
+        ValueError: If it cannot be trained on the part.
+        KeyboardInterrupt: If it was interrupted; the same call goes on.
     """
     from rich.console import Console
 
     part, run = folder / PART, folder / RUN
     if not part.exists():
         write_part(data, part)
-    options = data.dataset.modality.as_options()
-    config = DataConfig(source=f"folder:{part}", options=options)
-    changes = {} if init is None else {"init": init}
-    say(f"training a generator with {method} on {len(data):,} items of the training part alone, {budget}")
-    finished = train(
-        recipe(method, config, budget=budget, **changes), run, resume=run.exists(), console=Console(quiet=True)
-    )
-    if not finished:
+    config = DataConfig(source=f"folder:{part}", options=data.dataset.modality.as_options())
+    if not train(configure(config), run, resume=run.exists(), console=Console(quiet=True)):
         raise KeyboardInterrupt
     return load(run)

@@ -91,13 +91,16 @@ def _generator(options: AugmentOptions, real: ClassedData, model: Any, folder: P
     """The generator, and what it has seen in words."""
     from unistep.augmentation.part import NEW, train_on_part
     from unistep.cli.augment import seen_line
+    from unistep.recipes import recipe
 
     if options.budget is None:
         return model, (
             f"{seen_line(model)}: if those are more than the {len(real):,} real items here, a gain is also due to them"
         )
     init = None if options.model == NEW else options.model
-    trained = train_on_part(real, folder, options.budget, method=options.method, init=init)
+    changes: dict[str, Any] = {"budget": options.budget, **({} if init is None else {"init": init})}
+    print(f"training a generator on {len(real):,} items of the training part alone: {options.method}, {options.budget}")
+    trained = train_on_part(real, folder, lambda config: recipe(options.method, config, **changes))
     trained.to(trained.device, options.precision)
     before = "" if init is None else f", from {init}, which had seen data of its own: {seen_line(model)}"
     return trained, f"the generator was trained on the {len(real):,} real items of the training part alone{before}"
