@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny import metrics, run
 from torch import Tensor
 
 from unistep.codecs.identity import IdentityConfig
@@ -14,16 +16,19 @@ from unistep.codecs.next_frame import NextFrameConfig
 from unistep.core.condition import CONTEXT, Condition, Signal
 from unistep.core.flowmap import ConsistencyModel
 from unistep.core.path import VarianceExploding
-from unistep.data import DataConfig, Dataset
+from unistep.data import DataConfig, Dataset, data_config
 from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.generation.history import Context
 from unistep.generation.model_config import ModelConfig
+from unistep.hub import save
 from unistep.modalities.video import VideoModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives.fd import FDConfig
 from unistep.training.examples import Examples
 from unistep.training.materials import RunMaterials
+from unistep.training.optim import AdamConfig, Schedule
 from unistep.training.run_config import RunConfig
+from unistep.training.selection import SelectionConfig
 from unistep.training.stream_selection import stream_distance
 
 CLIPS = VideoModality(size=8, channels=1, frames=4)
@@ -135,3 +140,36 @@ def test_weights_of_a_stream_are_selected_by_what_follows_its_past() -> None:
     assert right == distance()
     student.by = 0
     assert distance() > 10 * right + 1
+
+
+def test_post_training_of_a_stream_brings_its_frames_nearer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole run: data, features of frames and pairs, selection."""
+    monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path / "cache"))
+    data = data_config("moving-fashion:test", modality="video", frames=4, size=8, limit=240)
+    network = UNetConfig(channels=1, dims=2, widths=(16,), blocks=(1,), middle_blocks=1, head_dim=16, embedding_dim=16)
+    options = {"modality": CLIPS, "codec": NextFrameConfig(history=2), "context": replace(CONTEXT_OF_TWO, missing=0.1)}
+    start = ModelConfig(kind="consistency", network=network, **options).fitted()  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    save(start, start.build().net.state_dict(), tmp_path / "start", "# a start\n")
+    config = RunConfig(
+        recipe="fd",
+        data=data,
+        model=start,
+        objective=FDConfig(representations=("pixels",), population=240),
+        init=str(tmp_path / "start"),
+        optimizer=AdamConfig(lr=3e-3),
+        schedule=Schedule(warmup_steps=1),
+        max_steps=30,
+        batch_size=24,
+        precision="fp32",
+        selection=SelectionConfig(every=30, samples=120),
+        sample_every="1000",
+        checkpoint_every="100",
+    )
+    done, said = run(config, tmp_path / "run")
+    assert done
+    assert "step 0: Fréchet distance" in said
+    logged = metrics(tmp_path / "run")
+    trained = [line for line in logged if "fd/pixels-pair" in line]
+    for name in ("fd/pixels-single", "fd/pixels-pair"):
+        assert trained[-1][name] < 0.8 * trained[0][name]
