@@ -81,8 +81,9 @@ def test_a_row_has_a_step_of_its_own_and_a_spike_keeps_it(tensors: dict[str, Ten
 
 
 def test_steps_grow_with_the_root_of_the_size() -> None:
-    ones = {"small": torch.ones(64, 64), "large": torch.ones(1024, 64)}  # all rows have the same root mean square
-    entries, _ = quantize(ones, 6)
+    row = gaussian(1, 64)
+    same = {"small": row.repeat(64, 1), "large": row.repeat(1024, 1)}  # all rows have the same root mean square
+    entries, _ = quantize(same, 6)
     assert torch.equal(entries["steps/large"][:64], 4 * entries["steps/small"])
 
 
@@ -98,6 +99,19 @@ def test_a_gaussian_takes_the_bits_that_were_asked_for(tmp_path: Path, bits: int
     taken = 8 * (tmp_path / "w.safetensors").stat().st_size / values
     # Its entropy in steps is the least; beyond a byte's range, which 8 bits leave often, a value costs a quarter more.
     assert bits - 0.25 < taken < bits + (0.35 if bits == 8 else 0.1)
+
+
+def test_what_was_learned_after_a_rounding_is_not_rounded_away() -> None:
+    weight = gaussian(64, 4_096)
+    once = restore(*quantize({"w": weight}, 7))["w"]
+    step = quantize({"w": weight}, 7)[0]["steps/w"].float()[:, None]
+    learned = 0.15 * step * gaussian(64, 4_096, seed=1)  # well within half a step
+    again = restore(*quantize({"w": once + learned}, 7))["w"]
+    kept = float(((again - once) * learned).sum() / learned.square().sum())
+    assert 0.8 < kept < 1.2, kept  # 0 where every value goes back
+    assert (again - once - learned).abs().max() <= 0.51 * step.max()
+    unchanged = restore(*quantize({"w": once}, 7))["w"]
+    assert (unchanged - once).abs().max() <= 0.51 * step.max()
 
 
 def test_feedback_changes_the_fewest_and_leaves_single_values_alone() -> None:

@@ -56,6 +56,10 @@ _LARGEST = 32_500
 _NORMAL = torch.finfo(torch.float32).tiny
 
 
+_EXACT, _NEAR, _BESIDE = 1e-6, 0.7, 0.9
+"""Mean squared errors of rounding that speak of values on multiples of the step, and near them; another step then."""
+
+
 def is_coded(parameter: Tensor) -> bool:
     """Whether a tensor is coded, rather than stored in half precision or as it is."""
     return parameter.is_floating_point() and parameter.ndim >= 2 and parameter.numel() >= _SMALL
@@ -177,6 +181,12 @@ def _rounded(value: Tensor, relative: float, name: str) -> tuple[Tensor, np.ndar
         raise ValueError(f"{name} has values that are not finite; such weights cannot be rounded")
     wanted = torch.maximum(rows.square().mean(dim=1).sqrt() * relative, rows.abs().amax(dim=1) / _LARGEST)
     steps = torch.where(wanted > _NORMAL, wanted, 0.0).to(torch.bfloat16)
+    unit = steps.double()[:, None]
+    exact = torch.where(unit > 0, rows / unit, 0.0)
+    missed = 12 * (exact - exact.round()).square().mean(dim=1)  # 1 for values anywhere between two multiples
+    # Weights that were rounded once and then trained a little lie near the old multiples and would go back to them, so
+    # that what was learned since is lost. Among other multiples each part of it counts, as errors of rounding differ.
+    steps = torch.where((missed > _EXACT) & (missed < _NEAR), steps * _BESIDE, steps)
     unit = steps.double()[:, None]
     exact = torch.where(unit > 0, rows / unit, 0.0)
     kernels = exact.view(*value.shape[:2], -1)
