@@ -35,6 +35,10 @@ SAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
         "Kick, snare, hihat and tom, one call each.",
         {"num": 4, "steps": 1, "label": ["kick", "snare", "hihat", "tom"]},
     ),
+    "moving-fashion": (
+        "Clips of 16 frames in one network call each; every row is two clips, every second frame.",
+        {"num": 6, "steps": 1},
+    ),
     "phrases": ("The first second of two streams, one call for each half second.", {"num": 2, "steps": 1}),
 }
 """What is drawn of each model, with its caption."""
@@ -97,8 +101,12 @@ def main() -> None:
             generator.modality.grid(x, columns=COLUMNS[name]).save(target)
         else:
             generator.save(x, target)
+        if name == "moving-fashion":
+            generator.save(x, images / f"{name}.gif")
         card = f"../src/unistep/zoo/{name}/README.md"
         lines += ["", f"## {name}", "", f"{caption} [Card]({card}).", "", f"![{name}](images/gallery/{name}.png)"]
+        if (images / f"{name}.gif").exists():
+            lines += ["", f"![{name}, moving](images/gallery/{name}.gif)"]
     lines += draw_drive(images)
     (DOCS / "gallery.md").write_text("\n".join(lines) + "\n")
 

@@ -244,7 +244,8 @@ class FrechetObjective(Objective):
         x = noises[0]
         for i, noise in enumerate(noises):
             with torch.set_grad_enabled(torch.is_grad_enabled() and i == len(noises) - 1):
-                x = one_jump(self.student, noise, condition, *((x, self.config.times[i - 1]) if i else ()))
+                start, time = (x, self.config.times[i - 1]) if i else (None, None)
+                x = one_jump(self.student, noise, condition, start, time)
         return x
 
     def _compared(
