@@ -91,7 +91,9 @@ def test_actions_from_a_file_are_the_stream_and_its_end(run, world):
     assert (frames_of("a.gif") - wanted.int()).abs().max() <= 8
     assert not torch.equal(wanted, other)
     assert run("stream --actions keys.csv --seconds 0.08 -o b.gif", [str(world)]).code == 0
-    assert torch.equal(frames_of("b.gif"), frames_of("a.gif")[:2])
+    # A file has one palette, of the frames that it begins with.
+    assert (frames_of("b.gif") - frames_of("a.gif")[:2]).abs().max() <= 60
+    assert (frames_of("b.gif") - frames_of("a.gif")[:2]).float().abs().mean() < 8
 
 
 def test_a_stream_goes_on_from_a_picture(run, world):

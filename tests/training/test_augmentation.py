@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -141,9 +142,9 @@ def test_post_training_compares_plain_images(augmented: Path, monkeypatch: pytes
     given: list[Value] = []
     jump = fd.one_jump
 
-    def watched(model: Map, noise: Tensor, condition: Condition) -> Tensor:
+    def watched(model: Map, noise: Tensor, condition: Condition, *more: Any) -> Tensor:
         given.append(condition[AUGMENTATION])
-        return jump(model, noise, condition)
+        return jump(model, noise, condition, *more)
 
     monkeypatch.setattr(fd, "one_jump", watched)
     began = replace(config("fd", augmented, "edm:1"), init=str(augmented / "run"), max_steps=1)

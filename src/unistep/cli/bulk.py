@@ -61,7 +61,10 @@ def has_shards(folder: Path) -> bool:
     """Whether a folder was begun with shards."""
     from unistep.generation.bulk import MANIFEST
 
-    return (folder.expanduser() / MANIFEST).is_file()
+    try:
+        return (folder.expanduser() / MANIFEST).is_file()
+    except OSError:  # no name that a folder could have, which is said where it is written
+        return False
 
 
 def share() -> tuple[int, int]:

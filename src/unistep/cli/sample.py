@@ -64,12 +64,15 @@ class SampleOptions(MarkingOptions):
 def run(arguments: Sequence[str]) -> int:
     """Sample, save, and say what it took."""
     given = parse_model_options(SampleOptions, "sample", arguments, "Draw samples from a model.")
+    from unistep.files import checked_path
     from unistep.modalities.writing import is_folder
 
     options, modality = given.options, given.config.modality
     if "--times" in arguments and not options.times:
         raise ValueError("--times needs one or more numbers, such as 80 2.5")
     out = Path(modality.example) if options.out is None else options.out
+    if str(out):
+        checked_path(out)
     in_shards = is_folder(out) and (options.num > MANY or has_shards(out) or bool(options.shard_size or options.ray))
     if (options.shard_size or options.ray) and not in_shards:
         raise ValueError(f"shards go into a folder, such as -o shards/, got {out}")

@@ -6,8 +6,8 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -134,7 +134,11 @@ def _play(
     paced = options.pace == "real-time" or (options.pace is None and path is None)
     output = generator.modality.stream_output
     deadlines = Deadlines(length, paced=paced, begun=began, content=output.content)
-    known = None if path is None else provenance_for(generator, options, signing, 1, options.seed, written)
+    turns = {field: text for field, text in written.items() if isinstance(condition.get(field), Iterator)}
+    fixed = {field: text for field, text in written.items() if field not in turns}
+    known = None if path is None else provenance_for(generator, options, signing, 1, options.seed, fixed)
+    if known is not None and turns:
+        known = replace(known, conditions=({**known.conditions[0], **turns},))
     interrupted = deliver(chunks, path, output, deadlines, known)
     if path is not None:
         print(f"written to {path}")

@@ -117,10 +117,9 @@ def save_samples(
     if not writing.is_folder(path):
         suffix = Path(path).suffix.lower()
         try:
-            content = mark_content(modality.encode(x, suffix), suffix, found)
+            writing.write_whole(path, lambda file: file.write(mark_content(modality.encode(x, suffix), suffix, found)))
         except writing.TooLargeError as error:
             raise ValueError(f"cannot write {path}: {error}; use .png or a folder") from None
-        writing.write_whole(path, lambda file: file.write(content))
         return
     suffix = Path(modality.example).suffix
     check_signing(suffix, found)
