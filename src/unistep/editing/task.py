@@ -189,9 +189,9 @@ class Task(ABC):
 class Restoration(Task):
     """A task that undoes a linear measurement."""
 
+    @abstractmethod
     def operator(self, num: int) -> Any:
         """The measurement of a batch of ``num`` signals."""
-        raise NotImplementedError
 
     def measured(self, x: Tensor) -> Tensor:
         """What was measured, from inputs; the inputs themselves without."""

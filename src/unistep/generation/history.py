@@ -104,6 +104,7 @@ class Context:
             shown: A context that one of the other methods made.
             sigma_data: Standard deviation of the data.
         """
+        # A null context has NaN for its level by definition, and zeros for its signal: this hides no error.
         level = shown.level.nan_to_num().view(-1, *[1] * (shown.signal.ndim - 1))
         return shown.signal * (1 + level.square()).sqrt() * sigma_data
 
