@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -234,3 +237,24 @@ def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
         # Means of two halves against one mean: a few roundings of sums of eight terms.
         assert torch.equal(first[kind], second[kind])
         torch.testing.assert_close(first[kind], whole, rtol=1e-4, atol=32 * torch.finfo(torch.float32).eps * scale)
+
+
+STRANGE = (1, 0.5, "left", [0.0, 0.0], [], {}, None, True, math.nan, "", "a" * 50_000, [[1]], 10**400, [10**400])
+"""What a stranger may send as JSON."""
+
+
+def test_what_a_stranger_gives_is_a_value_and_never_a_file(kind: str, tmp_path: Path) -> None:
+    field = FIELDS[kind]
+    assert json.loads(json.dumps(field.schema))["kind"]
+    there = tmp_path / "there.npy"
+    np.save(there, np.zeros((2, 2)))
+    taken = 0
+    for given in (str(there), *STRANGE):
+        with suppress(ValueError):
+            assert len(field.parse(kind, field.from_json(kind, given), 1, _no_files)) == 1
+            taken += 1
+    assert taken < len(STRANGE)
+
+
+def _no_files(path: Path) -> Tensor:
+    raise AssertionError(f"a file was read: {path}")

@@ -48,6 +48,14 @@ def test_it_says_what_it_is(modality: Modality) -> None:
         type(modality).expect(other, "tests")
 
 
+def test_its_media_types_are_formats_that_it_encodes(modality: Modality, signals: torch.Tensor) -> None:
+    assert modality.media == next(iter(modality.media_types.values())).partition("/")[0]
+    if registry.name_of("modality", modality) in NEEDED:
+        pytest.importorskip(NEEDED[registry.name_of("modality", modality)])
+    for format in modality.media_types:
+        assert len(modality.encode(signals[:1], format)) > 0
+
+
 def test_its_options_give_it_again(modality: Modality) -> None:
     options = modality.as_options()
     assert type(modality).item_shape(options) == modality.shape

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unistep.core.fields import ConditionField, ReadSignal
 from unistep.core.seeding import Randomness
-from unistep.core.signal_fields import as_tensor
+from unistep.core.signal_fields import as_tensor, listed
 from unistep.core.values import Action, Value
 from unistep.spelling import nearest_hint
 
@@ -88,6 +88,23 @@ class ActionField(ConditionField):
     def default_text(self) -> str | None:
         """Nothing is done."""
         return "none"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The controls with their ranges, and the actions with names."""
+        presets = {name: list(numbers) for name, numbers in self.presets.items()}
+        controls = {"names": list(self.names), "low": list(self.low), "high": list(self.high)}
+        return {**super().schema, "kind": "action", **controls, "presets": presets}
+
+    def from_json(self, name: str, given: Any) -> str | Tensor:
+        """A text, or a list of numbers, one for each control.
+
+        Raises:
+            ValueError: If it is neither, or out of range.
+        """
+        if isinstance(given, str):
+            return self.action(name, given)
+        return self._in_range(name, listed(name, given, self.choices))
 
     def null(self, num: int) -> Action:
         """Doing nothing, for ``num`` items."""

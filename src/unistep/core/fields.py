@@ -60,6 +60,30 @@ class ConditionField(ABC):
         return self.choices
 
     @property
+    def schema(self) -> dict[str, Any]:
+        """What it takes, for programs: its kind, and what else is known, as JSON can hold it."""
+        return {"kind": self.kind, "choices": self.choices}
+
+    @property
+    def takes_words(self) -> bool:
+        """Whether a text of a person's own words, or a name, is a value of it."""
+        return False
+
+    def from_json(self, name: str, given: Any) -> ConditionValue:
+        """A value that comes from a stranger: what JSON can hold, and never the name of a file.
+
+        Args:
+            name: Name of the field, for messages.
+            given: A number, a text or a list of numbers.
+
+        Raises:
+            ValueError: If it is no value of such a field.
+        """
+        if type(given) not in (int, float, str) or (isinstance(given, int) and abs(given) >= 2**63):
+            raise ValueError(f"{name} must be {self.choices}, got {type(given).__name__}")
+        return given
+
+    @property
     def default_text(self) -> str | None:
         """The value of items that are given none, in words; ``None`` where it is drawn."""
         return None
@@ -231,6 +255,16 @@ class LabelField(ConditionField):
             return f"{extent}, or {self.names[0]} to {self.names[-1]}"
         return f"{extent} ({self.table})"
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Names, or numbers where there are none."""
+        return {**super().schema, "names": list(self.names), "numbers": [] if self.names else list(self.written)}
+
+    @property
+    def takes_words(self) -> bool:
+        """Whether the values have names."""
+        return bool(self.names)
+
     def null(self, num: int) -> Label:
         """No class for ``num`` items."""
         return Label(torch.full((num,), -1))
@@ -309,6 +343,11 @@ class ScalarField(ConditionField):
         """The default in words."""
         return None if self.default is None else f"{self.default:g}"
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The range and the default."""
+        return {**super().schema, "low": self.low, "high": self.high, "default": self.default}
+
     def null(self, num: int) -> Scalar:
         """No number for ``num`` items."""
         return Scalar(torch.full((num,), math.nan))
@@ -332,7 +371,7 @@ class ScalarField(ConditionField):
         """
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not self.low <= number <= self.high:
             raise ValueError(f"{name} must be {self.choices}, got {str(value).strip()!r}")
@@ -354,7 +393,7 @@ def is_one(value: object) -> bool:
 
 def _text(value: object) -> str:
     """A value as a person would write it: a whole number of any library without a point."""
-    if not isinstance(value, str) and is_one(value):
+    if not isinstance(value, str | int) and is_one(value):  # an int may be too large for a float
         number = float(value)  # type: ignore[arg-type]
         return str(int(number)) if number.is_integer() else str(number)
     return str(value).strip()

@@ -17,6 +17,25 @@ from unistep.core.seeding import Randomness
 from unistep.core.values import Signal, Tokens, Value
 
 
+def listed(name: str, given: Any, expected: str) -> Tensor:
+    """A list of numbers, as JSON holds one, as a tensor.
+
+    Args:
+        name: Name of the field, for messages.
+        given: The list.
+        expected: What is wanted, for messages.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        if isinstance(given, list) and all(type(number) in (int, float) for number in given):
+            return torch.tensor([float(number) for number in given])
+    except OverflowError:
+        pass
+    raise ValueError(f"{name} must be {expected}, got {type(given).__name__}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokensField(ConditionField):
     """A field of sequences of vectors, such as texts that an encoder has read.
@@ -42,6 +61,14 @@ class TokensField(ConditionField):
         """
         if self.length < 1 or self.dim < 1:
             raise ValueError(f"tokens need a length and a dim of at least 1, got {self.length} and {self.dim}")
+
+    def from_json(self, name: str, given: Any) -> Any:
+        """Nothing: a name would be that of a file.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"{name} is a sequence of vectors, which cannot be given so; leave it out")
 
     @property
     def extent(self) -> str:
@@ -116,6 +143,14 @@ class SignalField(ConditionField):
         """
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"a signal needs a shape of positive sizes, channels first, got {self.shape}")
+
+    def from_json(self, name: str, given: Any) -> Any:
+        """Nothing: JSON holds no signals, and a name would be that of a file.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"{name} is a signal, which cannot be given so; leave it out")
 
     @property
     def extent(self) -> str:

@@ -58,6 +58,26 @@ class TextField(TokensField):
     def _expected(self) -> str:
         return "a text"
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """That it is a text, with an example."""
+        return {**super().schema, "kind": "text", "example": self.example}
+
+    @property
+    def takes_words(self) -> bool:
+        """Any words."""
+        return True
+
+    def from_json(self, name: str, given: Any) -> str:
+        """A text.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        if not isinstance(given, str):
+            raise ValueError(f"{name} must be a text, got {type(given).__name__}")
+        return given
+
     def is_one(self, given: Any) -> bool:
         """Whether it is a text or one array ``[n, d]``."""
         return isinstance(given, str) or getattr(given, "ndim", None) == 2

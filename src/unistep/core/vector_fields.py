@@ -10,7 +10,7 @@ import torch
 
 from unistep.core.fields import ConditionField, ReadSignal
 from unistep.core.seeding import Randomness
-from unistep.core.signal_fields import as_tensor
+from unistep.core.signal_fields import as_tensor, listed
 from unistep.core.values import Value, Vector
 
 
@@ -51,6 +51,14 @@ class VectorField(ConditionField):
     def default_text(self) -> str | None:
         """Samples are items as they are."""
         return "zeros"
+
+    def from_json(self, name: str, given: Any) -> torch.Tensor:
+        """A list of numbers.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        return listed(name, given, f"a list of {self.size} numbers")
 
     def null(self, num: int) -> Vector:
         """Zeros for ``num`` items."""

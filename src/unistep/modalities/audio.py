@@ -48,6 +48,7 @@ class AudioModality(Modality):
     noun: ClassVar[str] = "sound"
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
     options: ClassVar[type[SignalOptions]] = AudioOptions
+    media_types: ClassVar[Mapping[str, str]] = {"wav": "audio/wav", "flac": "audio/flac", "ogg": "audio/ogg"}
     previews: ClassVar[int] = 9
     example: ClassVar[str] = "samples.wav"
 

@@ -57,6 +57,8 @@ class Modality(ABC):
     """Random changes of one stored item in training, by name: functions of it and of a generator."""
     conditional_augmentations: ClassVar[Mapping[str, ConditionalAugmentation]] = {}
     """Random changes that a vector describes, which the network is given, by name."""
+    media_types: ClassVar[Mapping[str, str]] = {"npz": "application/octet-stream"}
+    """Media type of each format that :meth:`encode` writes for others to read, the usual one first."""
     plays: ClassVar[bool] = False
     """Whether a player's actions may belong to each moment of its recordings, in tables beside them."""
     default_source: ClassVar[str | None] = None
@@ -73,6 +75,11 @@ class Modality(ABC):
     @abstractmethod
     def described(self) -> str:
         """The shape in words, such as ``28 x 28 pixels, grey``."""
+
+    @property
+    def media(self) -> str:
+        """The first part of its media types, such as ``image``: who it is for."""
+        return next(iter(self.media_types.values())).partition("/")[0]
 
     @property
     def seconds(self) -> float | None:

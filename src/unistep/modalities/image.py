@@ -48,6 +48,7 @@ class ImageModality(Modality):
     noun: ClassVar[str] = "image"
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
     options: ClassVar[type[SignalOptions]] = ImageOptions
+    media_types: ClassVar[Mapping[str, str]] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
     augmentations: ClassVar[Mapping[str, Callable[[Tensor, torch.Generator], Tensor]]] = AUGMENTATIONS
     conditional_augmentations: ClassVar[Mapping[str, ConditionalAugmentation]] = CONDITIONAL
     previews: ClassVar[int] = 25

@@ -52,6 +52,7 @@ class VideoModality(Modality):
     noun: ClassVar[str] = "video"
     suffixes: ClassVar[frozenset[str]] = SUFFIXES
     options: ClassVar[type[SignalOptions]] = VideoOptions
+    media_types: ClassVar[Mapping[str, str]] = {"mp4": "video/mp4", "webm": "video/webm", "gif": "image/gif"}
     plays: ClassVar[bool] = True
     previews: ClassVar[int] = 9
     example: ClassVar[str] = "samples.mp4"
