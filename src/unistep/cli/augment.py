@@ -15,7 +15,7 @@ from unistep.cli.parse import parse
 from unistep.files import checked_path
 
 if TYPE_CHECKING:
-    from unistep.augmentation import ClassedData
+    from unistep.augmentation import ClassedData, Synthesizer
     from unistep.data import Dataset
     from unistep.generation.generator import Generator
 
@@ -181,22 +181,33 @@ def find_features(generator: Generator, options: AugmentOptions, data: ClassedDa
     return load_features(name, generator.modality, data=data.dataset)
 
 
-def _make(options: AugmentOptions, out: Path) -> None:
-    from unistep.augmentation import Memorisation, Synthesizer, match_classes
-    from unistep.augmentation.writing import PAIRS, REPORT, WritingOptions, table, write_augmentation
+def synthesizer_for(
+    generator: Generator, options: AugmentOptions, real: ClassedData, held_out: ClassedData | None
+) -> Synthesizer:
+    """What makes items of the classes of real ones.
 
-    generator = load_model(options)
-    signing = read_signing(options, Path(generator.modality.example).suffix)
-    train, held_out = read_data(generator, options)
-    matched = match_classes(train, generator.config.fields, options.model, options.field)
-    memorisation = None
+    Args:
+        generator: The model.
+        options: What was typed.
+        real: The real items.
+        held_out: Items that the model never saw, for comparison with near-copies; none without.
+
+    Raises:
+        ValueError: If the model has not all classes.
+    """
+    from unistep.augmentation import Memorisation, Synthesizer, match_classes
+
+    # A model that was trained on a part has the field of the part's folders.
+    own = options.budget is None or options.field in generator.config.fields
+    matched = match_classes(real, generator.config.fields, generator.name, options.field if own else None)
+    copies = None
     if not options.keep_copies:
-        memorisation = Memorisation(train, held_out, find_features(generator, options, train))
-    synthesizer = Synthesizer(
+        copies = Memorisation(real, held_out, find_features(generator, options, real))
+    return Synthesizer(
         generator,
-        train,
+        real,
         matched,
-        memorisation=memorisation,
+        memorisation=copies,
         vary=options.vary,
         strength=options.strength,
         seed=options.seed,
@@ -204,6 +215,15 @@ def _make(options: AugmentOptions, out: Path) -> None:
         steps=options.steps,
         guidance=options.guidance,
     )
+
+
+def _make(options: AugmentOptions, out: Path) -> None:
+    from unistep.augmentation.writing import PAIRS, REPORT, WritingOptions, table, write_augmentation
+
+    generator = load_model(options)
+    signing = read_signing(options, Path(generator.modality.example).suffix)
+    train, held_out = read_data(generator, options)
+    synthesizer = synthesizer_for(generator, options, train, held_out)
     each = options.each or max(1, round(len(train) / len(train.present)))
     with progress("sampling") as update:
         made = synthesizer.make(dict.fromkeys(train.present, each), update)

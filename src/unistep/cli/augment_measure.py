@@ -110,27 +110,10 @@ def _synthetic(
     options: AugmentOptions, protocol: ProtocolOptions, generator: Generator, real: ClassedData, test: ClassedData
 ) -> tuple[Any, int]:
     """Synthetic items without near-copies, as many as the largest multiple takes, and how many copies were dropped."""
-    from unistep.augmentation import Memorisation, Synthesizer, match_classes
     from unistep.augmentation.protocol import needed
-    from unistep.cli.augment import find_features
+    from unistep.cli.augment import synthesizer_for
 
-    # One that was trained on the part has the field of the part's folders.
-    field = options.field if options.field in generator.config.fields else None
-    memorisation = None
-    if not options.keep_copies:
-        memorisation = Memorisation(real, test, find_features(generator, options, real))
-    synthesizer = Synthesizer(
-        generator,
-        real,
-        match_classes(real, generator.config.fields, generator.name, field),
-        memorisation=memorisation,
-        vary=options.vary,
-        strength=options.strength,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        steps=options.steps,
-        guidance=options.guidance,
-    )
+    synthesizer = synthesizer_for(generator, options, real, test)
     with progress("sampling") as update:
         made = synthesizer.make(needed(real, protocol.multiples), update)
     return made, sum(len(part) for part in synthesizer.dropped)

@@ -12,13 +12,11 @@ import tyro
 
 from unistep.cli.marking import MarkingOptions, read_signing
 from unistep.cli.model_options import ModelOptions, parse_model_options
-
-DEFAULT_STEPS = 4
-"""Calls of a one-step model."""
+from unistep.editing.options import TaskOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditCommand(MarkingOptions):
+class EditCommand(TaskOptions, MarkingOptions):
     """Edit files with a model, without training: unistep edit TASK MODEL INPUT -o OUT."""
 
     task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
@@ -35,27 +33,8 @@ class EditCommand(MarkingOptions):
     """What to make anew: left, right, top, bottom, center; LEFT,TOP,RIGHT,BOTTOM in pixels of the model; ellipse: with
     such numbers; a span such as 0.2s:0.5s, or 3:6 for frames from 0; random:SHARE; a picture that is white there; or
     several with + between them."""
-    factor: float | None = None
-    """upscale: how many times smaller the input is, to each side; 4 without."""
     kernel: str | None = None
     """deblur: what blurred the input: gaussian:SIGMA, box:SIDE, motion:LENGTH:DEGREES, or a file, .npy or a picture."""
-    sigma: float | None = None
-    """Standard deviation of the noise on the input, whose values are in [-1, 1]: 0 without, and estimated for
-    denoise."""
-    cutoff: float | None = None
-    """extend: highest frequency that the sound has, in hertz."""
-    level: float | None = None
-    """declip: where the input was clipped, in (0, 1]; its own peak without."""
-    known: float | None = None
-    """predict: how much of the beginning is known: seconds of a sound, frames of a video."""
-    border: str | None = None
-    """outpaint: width of the border in pixels of the model: one number, or LEFT,TOP,RIGHT,BOTTOM."""
-    strength: float | None = None
-    """vary, sketch, compose, interpolate: how much to change, in (0, 1]."""
-    count: int | None = None
-    """interpolate: how many steps, both ends included; 8 without."""
-    to_seed: int | None = None
-    """interpolate: seed at the other end, where there are no inputs; the next one without."""
     num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
     """Results of each input, with seeds in a row."""
     steps: int | None = None
@@ -95,7 +74,7 @@ def _edit(given: ModelOptions) -> None:
     from unistep.cli.devices import choose_device
     from unistep.cli.edit_files import Inputs, Results, find_inputs
     from unistep.editing.task import OPTIONS, EditOptions
-    from unistep.generation.editing import make_task
+    from unistep.generation.editing import make_task, usual_steps
     from unistep.hub.load import load
 
     options = given.options
@@ -105,7 +84,7 @@ def _edit(given: ModelOptions) -> None:
     named = [Path(path).expanduser() for path in options.inputs]
     files = find_inputs(named, generator.modality)
     task = make_task(generator, options.task, described, [path for row in files for path in row])
-    steps = options.steps or (generator.config.steps if generator.kind == "denoiser" else DEFAULT_STEPS)
+    steps = options.steps or usual_steps(generator)
     if options.tune is not None:
         from unistep.cli.edit_tuning import tune
 

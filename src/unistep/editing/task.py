@@ -13,6 +13,7 @@ from torch import Tensor
 from unistep.core.seeding import ItemGenerators, derived_seed, randn_like
 from unistep.editing.constraints import Linear
 from unistep.editing.masks import as_mask, parse_mask
+from unistep.editing.options import TaskOptions
 from unistep.editing.solvers import Problem, Settings
 from unistep.modalities.layout import Layout
 
@@ -21,34 +22,16 @@ WEAKEST, STRONGEST = 0.05, 80.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditOptions:
-    """What tasks can be given; each says which of these it takes."""
+class EditOptions(TaskOptions):
+    """What tasks can be given; from Python also tensors and operators."""
 
     mask: str | Tensor | None = None
-    """What to make anew: left, right, top, bottom, center; LEFT,TOP,RIGHT,BOTTOM in pixels; ellipse: with such numbers;
-    a span such as 0.2s:0.5s, or 3:6 for frames from 0; random:SHARE; a picture that is white there; several with +."""
-    factor: float | None = None
-    """How many times smaller the input is, to each side: 4 without."""
+    """What to make anew: a text that :func:`~unistep.editing.masks.parse_mask` reads, or what
+    :func:`~unistep.editing.masks.as_mask` takes."""
     kernel: str | Tensor | None = None
-    """What blurred the input: gaussian:SIGMA, box:SIDE, motion:LENGTH:DEGREES, or a file, .npy or a picture."""
-    sigma: float | None = None
-    """Standard deviation of the noise on the input, whose values are in [-1, 1]: 0 without; denoise estimates it."""
-    cutoff: float | None = None
-    """Highest frequency of the input, in hertz."""
-    level: float | None = None
-    """Where the input was clipped, in (0, 1]; its own peak without."""
-    known: float | None = None
-    """How much of the beginning is known: seconds of a sound, frames of a video."""
-    border: str | None = None
-    """Width of what to make around a picture, in pixels of the result: one number, or LEFT,TOP,RIGHT,BOTTOM."""
-    strength: float | None = None
-    """How much to change, in (0, 1]."""
-    count: int | None = None
-    """How many steps from one signal to the other, both included; 8 without."""
-    to_seed: int | None = None
-    """Seed of the signal at the other end, where there are no inputs."""
+    """What blurred the input: a text that :func:`~unistep.editing.blur.parse_kernel` reads, or its values."""
     operator: Any = None
-    """Anything with ``A`` and ``A_dagger``; from Python alone."""
+    """Anything with ``A`` and ``A_dagger``."""
 
 
 OPTIONS = tuple(option.name for option in fields(EditOptions))

@@ -116,7 +116,7 @@ def edit(
         raise ValueError(f"unknown solver {solver!r} of editing; {nearest(str(solver), SOLVERS)}")
     options = EditOptions(**{name: given.pop(name) for name in OPTIONS if name in given})
     work = make_task(generator, task, options) if isinstance(task, str) else task
-    steps = _usual_steps(generator) if steps is None else steps
+    steps = usual_steps(generator) if steps is None else steps
     plan, condition = plan_of(generator, steps, None, None, guidance, given)
     signals = _inputs(generator, work, x, degrade)
     count = work.count if isinstance(work, Interpolate) else len(signals[0])
@@ -147,7 +147,8 @@ def edit(
     return torch.cat(results)
 
 
-def _usual_steps(generator: Generator) -> int:
+def usual_steps(generator: Generator) -> int:
+    """Calls of the model where none are given: :data:`STEPS`, of a many-step denoiser its own number."""
     return generator.config.steps if generator.kind == "denoiser" else STEPS
 
 

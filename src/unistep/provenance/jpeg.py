@@ -27,23 +27,6 @@ def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
         at = end
 
 
-def _embed(content: bytes, packet: bytes) -> bytes:
-    at = 2
-    for marker, _, end in _segments(content):
-        if marker != _APP0:
-            break
-        at = end
-    body = _KEY + packet
-    return content[:at] + bytes([0xFF, _APP1]) + (len(body) + 2).to_bytes(2) + body + content[at:]
-
-
-def _extract(content: bytes) -> bytes | None:
-    for marker, begin, end in _segments(content):
-        if marker == _APP1 and content[begin + 4 : end].startswith(_KEY):
-            return content[begin + 4 + len(_KEY) : end]
-    return None
-
-
 @final
 class JPEG(Container):
     """JPEG interchange format (ISO/IEC 10918)."""
@@ -57,8 +40,17 @@ class JPEG(Container):
 
     @staticmethod
     def embed(content: bytes, packet: bytes) -> bytes:
-        return _embed(content, packet)
+        at = 2
+        for marker, _, end in _segments(content):
+            if marker != _APP0:
+                break
+            at = end
+        body = _KEY + packet
+        return content[:at] + bytes([0xFF, _APP1]) + (len(body) + 2).to_bytes(2) + body + content[at:]
 
     @staticmethod
     def extract(content: bytes) -> bytes | None:
-        return _extract(content)
+        for marker, begin, end in _segments(content):
+            if marker == _APP1 and content[begin + 4 : end].startswith(_KEY):
+                return content[begin + 4 + len(_KEY) : end]
+        return None

@@ -20,15 +20,6 @@ def _record(content: bytes) -> int:
     raise BrokenFileError("it is cut off")
 
 
-def _embed(content: bytes, packet: bytes) -> bytes:
-    at = _record(content)
-    return content[: at + 20] + len(packet).to_bytes(2, "little") + packet
-
-
-def _extract(content: bytes) -> bytes | None:
-    return content[_record(content) + _FIXED :] or None
-
-
 @final
 class NPZ(Container):
     """NumPy's archives of arrays."""
@@ -41,8 +32,9 @@ class NPZ(Container):
 
     @staticmethod
     def embed(content: bytes, packet: bytes) -> bytes:
-        return _embed(content, packet)
+        at = _record(content)
+        return content[: at + 20] + len(packet).to_bytes(2, "little") + packet
 
     @staticmethod
     def extract(content: bytes) -> bytes | None:
-        return _extract(content)
+        return content[_record(content) + _FIXED :] or None

@@ -26,25 +26,6 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise BrokenFileError("it is cut off")
 
 
-def _embed(content: bytes, packet: bytes) -> bytes:
-    _, _, end = next(_chunks(content))
-    body = b"iTXt" + _KEY + b"\0\0\0\0\0" + packet  # not compressed, no language, no translated key
-    chunk = (len(body) - 4).to_bytes(4) + body + zlib.crc32(body).to_bytes(4)
-    return content[: end + 4] + chunk + content[end + 4 :]
-
-
-def _extract(content: bytes) -> bytes | None:
-    found = None
-    for kind, begin, end in _chunks(content):
-        data = content[begin:end]
-        if kind == b"iTXt" and data.startswith(_KEY + b"\0") and found is None:
-            compressed, rest = data[len(_KEY) + 1 : len(_KEY) + 2], data[len(_KEY) + 3 :].split(b"\0", 2)
-            if compressed != b"\0" or len(rest) != 3:
-                continue
-            found = rest[2]
-    return found
-
-
 @final
 class PNG(Container):
     """Portable network graphics (ISO/IEC 15948)."""
@@ -58,8 +39,19 @@ class PNG(Container):
 
     @staticmethod
     def embed(content: bytes, packet: bytes) -> bytes:
-        return _embed(content, packet)
+        _, _, end = next(_chunks(content))
+        body = b"iTXt" + _KEY + b"\0\0\0\0\0" + packet  # not compressed, no language, no translated key
+        chunk = (len(body) - 4).to_bytes(4) + body + zlib.crc32(body).to_bytes(4)
+        return content[: end + 4] + chunk + content[end + 4 :]
 
     @staticmethod
     def extract(content: bytes) -> bytes | None:
-        return _extract(content)
+        found = None
+        for kind, begin, end in _chunks(content):
+            data = content[begin:end]
+            if kind == b"iTXt" and data.startswith(_KEY + b"\0") and found is None:
+                compressed, rest = data[len(_KEY) + 1 : len(_KEY) + 2], data[len(_KEY) + 3 :].split(b"\0", 2)
+                if compressed != b"\0" or len(rest) != 3:
+                    continue
+                found = rest[2]
+        return found

@@ -41,24 +41,6 @@ def _is(kind: bytes, content: bytes) -> bool:
     return content[:4] == b"RIFF" and content[8:12] == kind
 
 
-def _embed_wav(content: bytes, packet: bytes) -> bytes:
-    padded = content + b"\0" * (len(content) % 2)
-    return _with_size(padded + _chunk(b"_PMX", packet))
-
-
-def _embed_webp(content: bytes, packet: bytes) -> bytes:
-    name, begin, end = next(_chunks(content))
-    data = content[begin:end]
-    if name == b"VP8X":
-        content = content[:begin] + bytes([data[0] | _HAS_XMP]) + content[begin + 1 :]
-    else:
-        width, height, alpha = _canvas(name, data)
-        header = bytes([_HAS_XMP | (_HAS_ALPHA if alpha else 0), 0, 0, 0])
-        header += (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-        content = content[:12] + _chunk(b"VP8X", header) + content[12:]
-    return _with_size(content + _chunk(b"XMP ", packet))
-
-
 def _canvas(name: bytes, data: bytes) -> tuple[int, int, bool]:
     """Width, height and whether there is transparency, of a simple file."""
     if name == b"VP8L":
@@ -82,7 +64,16 @@ class WEBP(Container):
 
     @staticmethod
     def embed(content: bytes, packet: bytes) -> bytes:
-        return _embed_webp(content, packet)
+        name, begin, end = next(_chunks(content))
+        data = content[begin:end]
+        if name == b"VP8X":
+            content = content[:begin] + bytes([data[0] | _HAS_XMP]) + content[begin + 1 :]
+        else:
+            width, height, alpha = _canvas(name, data)
+            header = bytes([_HAS_XMP | (_HAS_ALPHA if alpha else 0), 0, 0, 0])
+            header += (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+            content = content[:12] + _chunk(b"VP8X", header) + content[12:]
+        return _with_size(content + _chunk(b"XMP ", packet))
 
     @staticmethod
     def extract(content: bytes) -> bytes | None:
@@ -102,7 +93,8 @@ class WAV(Container):
 
     @staticmethod
     def embed(content: bytes, packet: bytes) -> bytes:
-        return _embed_wav(content, packet)
+        padded = content + b"\0" * (len(content) % 2)
+        return _with_size(padded + _chunk(b"_PMX", packet))
 
     @staticmethod
     def extract(content: bytes) -> bytes | None:
