@@ -328,7 +328,9 @@ class Generator:
         )
 
     @torch.inference_mode()
-    def batch(self, seeds: Sequence[int], plan: Plan, condition: Condition, watch: Watch) -> Tensor:
+    def batch(
+        self, seeds: Sequence[int], plan: Plan, condition: Condition, watch: Watch, noise: Tensor | None = None
+    ) -> Tensor:
         """One batch of samples, shape ``[len(seeds), *signal_shape]``.
 
         Args:
@@ -336,12 +338,13 @@ class Generator:
             plan: How they are sampled.
             condition: All conditions of the items; of a streaming model those that are given.
             watch: Looks at each step.
+            noise: What they begin with, ``[len(seeds), *shape]``, in place of the seeds' own; not of streaming models.
         """
         if self.config.context is not None:
             chunks = self._session(plan, watch).chunks(seeds, condition)
             return self.codec.join(list(islice(chunks, self.chunks)))
         items = ItemGenerators(list(seeds))
-        noise = normal((len(seeds), *self.shape), items).to(self.device)
+        noise = (normal((len(seeds), *self.shape), items) if noise is None else noise).to(self.device)
         seen = encoded(to_device(condition, self.device), self.codec.encode_reference)
         with autocast(self.precision, self.device):
             x = watch.last_of(self._trace(noise, plan, seen, items))

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from unistep.core.condition import GUIDANCE, Value, asked, concat, parse_condition, select
 from unistep.core.sampling_inputs import given_times
+from unistep.core.seeding import ItemGenerators, normal
+from unistep.editing.tasks.interpolate import slerp
 from unistep.generation.memory import check_fits
 from unistep.generation.model_config import MAX_STEPS
 from unistep.registry import lookup
@@ -46,6 +48,9 @@ class Request:
     """ODE solver; denoisers only."""
     guidance: float | None = None
     """Guidance weight."""
+    toward: tuple[int, float] | None = None
+    """Another seed and a share in [0, 1]: the sample begins with noise so far on the great circle from that of
+    :attr:`seed` to that of the other. For models that make whole signals."""
     condition: Mapping[str, Any] = field(default_factory=dict)
     """Values of the model's fields by name; those that are not given are drawn from the seed."""
 
@@ -151,8 +156,36 @@ def sample_requests(
     samples = torch.empty(len(requests), *generator.signal_shape)
     for plan, indices in parts:
         seeds = [int(requests[i].seed) for i in indices]
-        samples[indices] = generator.batch(seeds, plan, concat([conditions[i] for i in indices]), watch)
+        noise = noise_of(generator, seeds, [requests[i].toward for i in indices])
+        samples[indices] = generator.batch(seeds, plan, concat([conditions[i] for i in indices]), watch, noise)
     return samples
+
+
+def noise_of(generator: Generator, seeds: Sequence[int], toward: Sequence[tuple[int, float] | None]) -> Tensor | None:
+    """The noise that samples begin with, ``[len(seeds), *shape]``; ``None`` where it is that of their seeds.
+
+    Args:
+        generator: The model.
+        seeds: One for each sample.
+        toward: Another seed and a share for each, as :attr:`Request.toward`.
+
+    Raises:
+        ValueError: If a seed or a share is none, or the model streams.
+    """
+    if not any(toward):
+        return None
+    if generator.config.context is not None:
+        raise ValueError(f"{generator.name} streams: no sample of it lies between two seeds")
+    noise = normal((len(seeds), *generator.shape), ItemGenerators(list(seeds)))
+    for row, target in enumerate(toward):
+        if target is not None:
+            other, share = target
+            check_seed(other)
+            if not 0 <= share <= 1:
+                raise ValueError(f"the share of a walk must be from 0 to 1, got {share}")
+            end = normal((1, *generator.shape), ItemGenerators([int(other)]))
+            noise[row] = slerp(noise[row, None], end, torch.tensor([float(share)]))[0]
+    return noise
 
 
 def sample_seeds(
