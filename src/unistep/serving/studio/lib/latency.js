@@ -1,0 +1,39 @@
+// Latencies as they were measured on this page: the median and the 95th percentile of the last hundred.
+
+const LAST = 100;
+
+/** The q-quantile of numbers (nearest rank), or null of none. */
+export function quantile(values, q) {
+  if (!values.length) return null;
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))];
+}
+
+export const inMs = (value) => (value === null || value === undefined ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`);
+
+/** Shows p50 and p95 in an element, which also carries them as data for whoever measures from outside. */
+export class Latency {
+  constructor(element) {
+    this.element = element;
+    this.values = [];
+    this.show();
+  }
+
+  add(ms) {
+    this.values.push(ms);
+    if (this.values.length > LAST) this.values.shift();
+    this.show();
+  }
+
+  clear() {
+    this.values = [];
+    this.show();
+  }
+
+  show() {
+    const p50 = quantile(this.values, 0.5);
+    const p95 = quantile(this.values, 0.95);
+    this.element.textContent = this.values.length ? `${inMs(p50)} / ${inMs(p95)}` : "–";
+    Object.assign(this.element.dataset, { p50: p50 ?? "", p95: p95 ?? "", count: this.values.length });
+  }
+}

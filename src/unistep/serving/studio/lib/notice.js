@@ -1,0 +1,110 @@
+// One place for what goes wrong: a message in plain words, and what to do about it.
+
+import { ApiError, setKey } from "./api.js";
+import { h } from "./dom.js";
+
+const BUSY = [429, 503];
+const WAIT = 2; // seconds, where the server names none
+
+function words(error) {
+  if (!(error instanceof ApiError)) return "The server does not answer. Is “unistep serve” still running?";
+  if (error.status === 401) return "This server needs its key.";
+  if (error.status === 429) return "The server is busy.";
+  if (error.status === 503) return "The server is still getting ready.";
+  return error.message;
+}
+
+export class Notice {
+  constructor(element) {
+    this.element = element;
+    element.setAttribute("role", "status");
+    this.clear();
+  }
+
+  clear() {
+    this.element.hidden = true;
+    this.element.replaceChildren();
+  }
+
+  /** Shows a message, with buttons `[[label, act], ...]`. */
+  show(message, buttons = [], ...more) {
+    const actions = buttons.map(([label, act]) => h("button", { type: "button", onclick: act }, label));
+    this.element.replaceChildren(h("p", {}, message), ...more, ...actions);
+    this.element.hidden = false;
+  }
+
+  /**
+   * Shows what failed, and resolves with whether to try again: by itself after a while where the server is busy, with
+   * the button or a key elsewhere; false once `signal` aborts.
+   */
+  failed(error, signal) {
+    return new Promise((resolve) => {
+      let timer = 0;
+      const done = (again) => {
+        clearInterval(timer);
+        if (again) this.clear();
+        resolve(again);
+      };
+      signal?.addEventListener("abort", () => done(false), { once: true });
+      const retry = ["Try again", () => done(true)];
+      if (error instanceof ApiError && error.status === 401) {
+        this.askKey(() => done(true));
+      } else if (error instanceof ApiError && BUSY.includes(error.status)) {
+        let left = Math.ceil(error.retryAfter ?? WAIT);
+        const count = h("span", { "aria-hidden": "true", class: "soft" });
+        const tick = () => {
+          if (left <= 0) return done(true);
+          count.textContent = `Trying again in ${left} s`;
+          left -= 1;
+          return undefined;
+        };
+        this.show(words(error), [["Try now", () => done(true)]], count);
+        timer = setInterval(tick, 1000);
+        tick();
+      } else {
+        this.show(words(error), [retry]);
+      }
+    });
+  }
+
+  askKey(done) {
+    const input = h("input", { type: "password", id: "api-key", autocomplete: "off", required: true });
+    const form = h("form", { class: "inline" }, h("label", { for: "api-key" }, "Key"), input, h("button", { type: "submit" }, "Use it"));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      setKey(input.value.trim());
+      done();
+    });
+    this.show("This server needs its key.", [], form);
+  }
+}
+
+/** Runs work so that the newest wins: what runs already is aborted, and an answer that comes late is dropped. */
+export class Newest {
+  constructor(notice) {
+    this.notice = notice;
+    this.controller = null;
+  }
+
+  stop() {
+    this.controller?.abort();
+  }
+
+  /** Runs `work(signal)`; resolves with its result, or with undefined where newer work took its place. */
+  async run(work) {
+    this.stop();
+    const controller = new AbortController();
+    this.controller = controller;
+    const { signal } = controller;
+    for (;;) {
+      try {
+        const result = await work(signal);
+        if (signal.aborted) return undefined;
+        this.notice.clear();
+        return result;
+      } catch (error) {
+        if (signal.aborted || !(await this.notice.failed(error, signal))) return undefined;
+      }
+    }
+  }
+}

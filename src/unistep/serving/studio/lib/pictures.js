@@ -1,0 +1,72 @@
+// Drawing pictures: blobs to canvases in the pictures' own size, which the style sheet enlarges.
+
+import { download, h } from "./dom.js";
+import { blobOf, dataUrl, forget, handOver, keep, keptPictures } from "./state.js";
+
+/** Draws a blob into a canvas of the picture's size. */
+export async function drawBlob(canvas, blob) {
+  const bitmap = await createImageBitmap(blob);
+  drawBitmap(canvas, bitmap);
+  bitmap.close();
+}
+
+export function drawBitmap(canvas, bitmap) {
+  if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
+    canvas.width = bitmap.width;
+    canvas.height = bitmap.height;
+  }
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+}
+
+/** A canvas as a PNG. */
+export function pngOf(canvas) {
+  return new Promise((resolve, reject) => {
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("The picture is empty."))), "image/png");
+  });
+}
+
+export const fileName = ({ model, title, seed }, ending = "png") =>
+  `${[model, title, seed].filter((part) => part !== undefined && part !== null && part !== "").join("-").replace(/[^\p{L}\p{N}.-]+/gu, "-").slice(0, 80)}.${ending}`;
+
+/** Takes a picture over to the Brush. */
+export function toBrush(picture) {
+  if (handOver(picture)) location.assign("brush.html");
+}
+
+/** The pictures that were kept in this tab, each with its actions. */
+export class Shelf {
+  constructor(element, { say }) {
+    this.element = element;
+    this.say = say;
+    this.show();
+  }
+
+  async keep(blob, about) {
+    const picture = { ...about, url: await dataUrl(blob) };
+    const kept = keep(picture);
+    this.say(kept ? `Kept ${about.title || about.model}.` : "There is no room for more pictures; remove some.");
+    this.show();
+    return kept;
+  }
+
+  show() {
+    const pictures = keptPictures();
+    this.element.hidden = !pictures.length;
+    const list = this.element.querySelector("ul");
+    list.replaceChildren(...pictures.map((picture) => this.item(picture)));
+  }
+
+  item(picture) {
+    const title = picture.title || picture.model;
+    const link = h("button", { type: "button", class: "bare", "aria-label": `${title}: open in the Brush`, onclick: () => toBrush(picture) });
+    link.append(h("img", { src: picture.url, alt: "", class: "picture" }));
+    const save = h("button", { type: "button", class: "small", "aria-label": `Download ${title}` }, "Save");
+    save.addEventListener("click", () => download(blobOf(picture.url), fileName(picture)));
+    const remove = h("button", { type: "button", class: "small", "aria-label": `Remove ${title}` }, "Remove");
+    remove.addEventListener("click", () => {
+      forget(picture);
+      this.show();
+    });
+    return h("li", {}, link, h("div", { class: "actions" }, save, remove));
+  }
+}

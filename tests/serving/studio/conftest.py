@@ -1,0 +1,143 @@
+"""A browser and a server for the tests of the pages; both are skipped with a reason where they are not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"),
+)
+PACKAGES = ("playwright", "fastapi", "uvicorn", "multipart")
+# Firefox and Safari are not driven here: one browser keeps the suite quick.
+
+
+def missing() -> str:
+    """Why the tests cannot run here, or nothing."""
+    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if absent:
+        return f"the pages' tests need {' and '.join(absent)}"
+    return "" if CHROMIUM.exists() else f"the pages' tests need {CHROMIUM}"
+
+
+class Server:
+    """The mock server on a free port, in a thread."""
+
+    def __init__(self, **options: Any) -> None:
+        import uvicorn
+        from mock_server import create
+
+        self.app = create(**options)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        config = uvicorn.Config(self.app, log_level="error", ws="websockets-sansio", lifespan="off")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self.server.should_exit = self.server.force_exit = True
+        self.thread.join(10)
+
+
+@pytest.fixture(scope="package")
+def start_server() -> Iterator[Callable[..., Server]]:
+    """Starts a server with options of its own; all are stopped at the end."""
+    servers: list[Server] = []
+
+    def start(**options: Any) -> Server:
+        servers.append(Server(**options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="package")
+def server(start_server: Callable[..., Server]) -> Server:
+    return start_server()
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    """One browser for all pages; it ends with the package, since its event loop would disturb other tests."""
+    if reason := missing():
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A tab of its own, which records what it should not have done."""
+
+    def __init__(self, context: Any, address: str) -> None:
+        self.page, self.address = context.new_page(), address
+        self.page.set_default_timeout(10_000)
+        self.complaints: list[str] = []
+        self.page.on("console", lambda message: message.type in ("error", "warning") and self.complain(message.text))
+        self.page.on("pageerror", lambda error: self.complain(str(error)))
+        self.page.on("request", lambda request: self.external(request.url) and self.complain(request.url))
+
+    def complain(self, text: str) -> None:
+        if "getImageData" not in text:  # the tests read pixels, and are warned that this is slow
+            self.complaints.append(text)
+
+    def external(self, url: str) -> bool:
+        host = self.address.removeprefix("http://")
+        return not url.startswith((f"http://{host}", f"ws://{host}", "blob:", "data:"))
+
+    def open(self, name: str) -> Any:
+        """Opens a page."""
+        self.page.goto(f"{self.address}/studio/{name}")
+        return self.page
+
+    def until(self, expression: str) -> None:
+        """Waits until an expression is true; the policy forbids Playwright's own way, to evaluate strings."""
+        for _ in range(500):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"never true: {expression}")
+
+
+@pytest.fixture
+def open_tab(browser: Any, server: Server) -> Iterator[Callable[..., Tab]]:
+    """Opens tabs, each with storage of its own unless they share a context; no tab may complain of anything."""
+    contexts: list[Any] = []
+    tabs: list[Tab] = []
+
+    def new(*, address: str = "", beside: Tab | None = None, **options: Any) -> Tab:
+        context = beside.page.context if beside else browser.new_context(accept_downloads=True, **options)
+        contexts.append(context)
+        tabs.append(Tab(context, address or server.address))
+        return tabs[-1]
+
+    yield new
+    complaints = [complaint for tab in tabs for complaint in tab.complaints]
+    for context in dict.fromkeys(contexts):
+        context.close()
+    assert not complaints
+
+
+@pytest.fixture
+def tab(open_tab: Callable[..., Tab]) -> Tab:
+    return open_tab()

@@ -1,0 +1,115 @@
+"""The Wall: pictures of what was typed last, kept and handed over."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from PIL import Image
+
+# The first canvas shows the mock's picture of a text, whose ground has a colour of its own.
+GROUND = "[...document.querySelector('#tiles canvas').getContext('2d').getImageData(1, 1, 1, 1).data].join()"
+
+
+def ground(text: str) -> list[int]:
+    from mock_signals import colour
+
+    return list(colour(f'{text}|{{"guidance": 2.5}} ground'))
+
+
+def wait_for_ground(tab: Any, text: str) -> None:
+    tab.until(f"{GROUND} === '{','.join(map(str, [*ground(text), 255]))}'")
+
+
+def test_the_newest_text_wins(tab: Any, server: Any) -> None:
+    page = tab.open("wall.html")
+    page.locator("#prompt").press_sequentially("a fox")
+    wait_for_ground(tab, "a fox")
+    page.wait_for_selector("#tiles[aria-busy=false]")
+    assert page.locator("#tiles figure").count() == 6
+    assert int(page.get_attribute("#latency-all", "data-count")) >= 1
+    assert server.app.state.requests[-1]["prompt"] == "a fox"
+    assert {"model", "prompt", "seed", "n"} <= set(server.app.state.requests[-1])
+
+
+def test_a_picture_is_kept_saved_and_sent_to_the_brush(tab: Any) -> None:
+    page = tab.open("wall.html")
+    page.fill("#prompt", "a cat")
+    wait_for_ground(tab, "a cat")
+    page.wait_for_selector("#tiles[aria-busy=false]")
+    page.get_by_role("button", name="Keep picture 1: a cat, seed 0").press("Enter")
+    page.wait_for_selector("#shelf li")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download picture 2").click()
+    assert saved.value.suggested_filename == "emoji-a-cat-1.png"
+    with open(saved.value.path(), "rb") as file:
+        assert Image.open(io.BytesIO(file.read())).size == (64, 64)
+    page.reload()
+    page.wait_for_selector("#shelf li")
+    page.get_by_role("button", name="Remove a cat").click()
+    assert page.locator("#shelf").is_hidden()
+
+
+def test_classes_and_steps_are_sent(tab: Any, server: Any) -> None:
+    page = tab.open("wall.html?model=fashion")
+    page.get_by_role("radio", name="Bag").check()
+    page.get_by_label("Steps").fill("2")
+    page.wait_for_selector("#tiles[aria-busy=false]")
+    page.get_by_role("slider", name="Pictures").fill("1")
+    tab.until("document.querySelectorAll('#tiles figure').length === 1")
+    page.wait_for_selector("#tiles[aria-busy=false]")
+    last = server.app.state.requests[-1]
+    assert last["condition"] == {"label": "Bag"}
+    assert last["num_inference_steps"] == 2
+
+
+def test_two_tabs_have_pictures_of_their_own(open_tab: Callable[..., Any]) -> None:
+    first = open_tab()
+    second = open_tab(beside=first)
+    one, two = first.open("wall.html"), second.open("wall.html")
+    for text in ("red", "red fox"):
+        one.fill("#prompt", text)
+        two.fill("#prompt", text[::-1])
+    wait_for_ground(first, "red fox")
+    wait_for_ground(second, "xof der")
+    one.wait_for_selector("#tiles[aria-busy=false]")
+    one.click("#tiles button.bare")
+    one.wait_for_selector("#shelf li")
+    two.reload()
+    two.wait_for_selector("#tiles[aria-busy=false]")
+    assert two.locator("#shelf").is_hidden()
+
+
+@pytest.mark.parametrize(("status", "words"), [(429, "busy"), (503, "getting ready")])
+def test_a_busy_server_is_tried_again(tab: Any, server: Any, status: int, words: str) -> None:
+    page = tab.open("wall.html")
+    page.wait_for_selector("#tiles[aria-busy=false]")
+    server.app.state.failures.append(status)
+    page.fill("#prompt", f"again {status}")
+    page.wait_for_selector(f"#notice:has-text('{words}')")
+    page.get_by_role("button", name="Try now").click()
+    wait_for_ground(tab, f"again {status}")
+    assert page.locator("#notice").is_hidden()
+    assert all("Failed to load resource" in complaint for complaint in tab.complaints)
+    tab.complaints.clear()
+
+
+def test_the_key_comes_from_the_address_or_is_asked_for(open_tab: Callable[..., Any], start_server: Any) -> None:
+    locked = start_server(key="secret")
+    tab = open_tab(address=locked.address)
+    page = tab.open("wall.html#key=secret")
+    page.wait_for_selector("#tiles[aria-busy=false]")
+    assert "secret" not in page.url
+    page = (other := open_tab(address=locked.address)).open("wall.html")
+    page.get_by_label("Key", exact=True).fill("secret")
+    page.get_by_label("Key", exact=True).press("Enter")
+    page.wait_for_selector("#tiles[aria-busy=false]")
+    assert all("401" in complaint for complaint in other.complaints)
+    other.complaints.clear()
+
+
+def test_a_missing_model_is_named(open_tab: Callable[..., Any], start_server: Any) -> None:
+    page = open_tab(address=start_server(models=("racing",)).address).open("wall.html")
+    page.wait_for_selector("#notice:has-text('unistep serve emoji')")
