@@ -12,6 +12,7 @@ EXTRAS = {
     "video": ("av",),
     "ray": ("ray", "pyarrow", "pandas"),
     "c2pa": ("c2pa", "cryptography"),
+    "serve": ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client"),
     "racing": ("gymnasium",),
     "doom": ("vizdoom",),
     "track": ("tensorboard",),

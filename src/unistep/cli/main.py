@@ -23,6 +23,7 @@ VERBS = {
     "edit": "fill in, colour, sharpen, clean or vary what is there, without training",
     "stream": "generate audio or video continuously, to a pipe or a file",
     "play": "play a world model, in real time",
+    "serve": "serve models over HTTP, with pages to use them",
     "augment": "make synthetic items of your classes, and measure whether they help",
     "train": "train a model by a recipe, on known data or on yours",
     "evaluate": "compare a model with real data",

@@ -1,0 +1,65 @@
+"""The application: all routes behind one door, around one service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+from unistep import __version__
+from unistep.serving.api import audio, edits, errors, images, listing, realtime, videos
+from unistep.serving.api.guard import Guard
+from unistep.serving.service import Service
+from unistep.serving.settings import Settings
+
+STUDIO = Path(__file__).parent.parent / "studio"
+"""The pages that people use."""
+
+
+def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
+    """The application of a server.
+
+    Args:
+        settings: Models, keys and limits.
+        service: What does the work; made of the settings without.
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+    service = Service(settings) if service is None else service
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        service.start()
+        yield
+        await asyncio.get_running_loop().run_in_executor(None, service.close)
+
+    # No pages of documentation: those of FastAPI load scripts from elsewhere. /openapi.json is there.
+    app = FastAPI(title="Unistep", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app.state.service = service
+    app.state.jobs = videos.Jobs(service)
+    app.state.places = realtime.Places(service)
+    errors.install(app)
+    for room in (listing, images, edits, audio, videos, realtime):
+        app.include_router(room.router)
+
+    @app.get("/", include_in_schema=False)
+    async def front() -> RedirectResponse:
+        return RedirectResponse("/studio/")
+
+    if STUDIO.is_dir():
+        app.mount("/studio", StaticFiles(directory=STUDIO, html=True), name="studio")
+    app.add_middleware(Guard, settings=settings, metrics=service.metrics)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(settings.origins), allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type"], expose_headers=["x-seed", "x-generation-ms"],
+        )  # fmt: skip
+    return app

@@ -1,0 +1,259 @@
+"""Videos: ``/v1/videos``, jobs that are looked after, and ``/v1/videos/sync``."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from torch import Tensor
+
+from unistep.core.condition import asked as asked_fields
+from unistep.serving.api.common import asked_of, check_size, model_of, note, service_of, size_of, while_there, words_of
+from unistep.serving.api.errors import RESPONSES, APIError, as_api_error
+from unistep.serving.api.schemas import VideoJob, VideoRequest
+from unistep.serving.files import encode
+from unistep.serving.reading import chunks_of
+from unistep.serving.service import Asked, Service, chunk_seconds
+
+router = APIRouter()
+
+VIDEO: dict[int | str, dict[str, Any]] = {
+    **RESPONSES,
+    200: {
+        "description": "The video.",
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}}
+            for kind in ("video/mp4", "video/webm", "image/gif")
+        },
+    },
+}
+JOB: dict[int | str, dict[str, Any]] = {**RESPONSES, 200: {"model": VideoJob, "description": "The job."}}
+
+
+@dataclass(kw_only=True, eq=False)
+class Job:
+    """A video that is made, or was, or failed."""
+
+    asked: Asked
+    """What was asked for."""
+    conditions: Sequence[Mapping[str, Any]]
+    """The condition of each chunk of a streaming model; the last one holds for all that follow."""
+    seconds: float
+    """How long it is."""
+    size: str
+    """Width and height."""
+    format: str
+    """Of the file."""
+    client: str
+    """Who asked."""
+    id: str = field(default_factory=lambda: f"video_{secrets.token_hex(12)}")
+    """Its name."""
+    created: float = field(default_factory=time.time)
+    """When it was asked for."""
+    completed: float | None = None
+    """When it was done."""
+    progress: float = 0.0
+    """The share that is done."""
+    content: bytes | None = None
+    """The file."""
+    error: APIError | None = None
+    """Why there is none."""
+    task: asyncio.Task[None] | None = None
+    """Makes it."""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What clients see of it."""
+        status = "queued" if self.progress == 0 else "in_progress"
+        if self.completed is not None:
+            status = "completed" if self.error is None else "failed"
+        return {
+            "id": self.id, "object": "video", "model": self.asked.model, "status": status,
+            "progress": int(100 * self.progress), "created_at": int(self.created),
+            "completed_at": None if self.completed is None else int(self.completed), "seconds": f"{self.seconds:g}",
+            "size": self.size, "seed": self.asked.seed,
+            "error": None if self.error is None else self.error.body["error"],
+        }  # fmt: skip
+
+
+class Jobs:
+    """The videos of a server; each is seen only by who asked for it.
+
+    Args:
+        service: The service.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+
+    def add(self, job: Job) -> None:
+        """Begin a job.
+
+        Raises:
+            APIError: If there are too many.
+        """
+        limits = self._service.settings.limits
+        for old in [one for one in self._jobs.values() if one.completed is not None]:
+            if time.time() - old.completed > limits.job_seconds or len(self._jobs) >= limits.jobs:  # type: ignore[operator]
+                del self._jobs[old.id]
+        if len(self._jobs) >= limits.jobs:
+            raise APIError(503, f"{len(self._jobs)} videos are being made already", code="overloaded", retry=5.0)
+        self._jobs[job.id] = job
+        job.task = asyncio.create_task(self._make(job))
+
+    async def _make(self, job: Job) -> None:
+        try:
+            job.content = await made(self._service, job)
+            job.progress = 1.0
+        except Exception as error:
+            job.error = as_api_error(error)
+        job.completed = time.time()
+
+    def get(self, name: str, client: str) -> Job:
+        """A job by its name.
+
+        Raises:
+            APIError: If this client has no such job.
+        """
+        job = self._jobs.get(name)
+        if job is None or job.client != client:
+            raise APIError(404, f"there is no video {name[:40]!r}", param="video_id", code="not_found")
+        return job
+
+    def remove(self, job: Job) -> None:
+        """Stop a job and forget it."""
+        if job.task is not None:
+            job.task.cancel()
+        self._jobs.pop(job.id, None)
+
+
+async def made(service: Service, job: Job) -> bytes:
+    """The file of a video."""
+    asked, config = job.asked, service.pool.config(job.asked.model)
+    if config.context is None:
+        (item,) = await service.sample(asked, deadline=float("inf"))
+        signal, provenance = item.signal, item.provenance
+    else:
+        count = round(job.seconds / chunk_seconds(config))
+        parts: list[Tensor] = []
+        conditions = list(job.conditions)
+        async for chunk in chunks_of(service, asked, count, conditions):
+            parts.append(chunk.signal)
+            job.progress = min(0.95, len(parts) / count)
+        signal = torch.cat(parts, dim=config.modality.layout.time - 1)  # type: ignore[operator]
+        provenance = service.origin(asked.model, asked.seed or 0)
+    marked = provenance if service.settings.marked else None
+    return await service.encode(encode, config.modality, signal, job.format, marked)
+
+
+def _job(service: Service, body: VideoRequest, request: Request) -> Job:
+    """The job of a request.
+
+    Raises:
+        APIError: For a mistake in it.
+    """
+    model = model_of(service, body.model, "video")
+    check_size(service, model, body.size)
+    config = service.pool.config(model)
+    condition = words_of(service, model, body.prompt, body.condition)
+    service.condition(model, condition)
+    note(request, model=model, **({"prompt": body.prompt} if service.settings.log_prompts else {}))
+    asked, conditions = asked_of(service, body, model, condition), []
+    asked = replace(asked, seed=service.seed_of(asked))
+    own = config.modality.seconds or 0.0
+    length = own if body.seconds is None else body.seconds
+    most = service.settings.limits.seconds if config.context is not None else own
+    if length > most + 1e-9 or (config.context is None and length < own - 1e-9):
+        raise APIError(
+            400, f"{model} makes videos of {most:g} s here, got {length:g}", param="seconds", code="wrong_length"
+        )
+    if config.context is not None:
+        chunk = chunk_seconds(config)
+        length = max(1, math.ceil(length / chunk - 1e-9)) * chunk
+        conditions = _per_chunk(service, model, condition, body.actions)
+    elif body.actions is not None:
+        raise APIError(400, f"{model} takes no actions", param="actions", code="unsupported")
+    client = request.scope["state"]["client"]
+    size = size_of(service, model)
+    return Job(
+        asked=asked, conditions=conditions, seconds=length, size=size, format=body.output_format, client=client
+    )  # fmt: skip
+
+
+def _per_chunk(
+    service: Service, model: str, condition: Mapping[str, Any], actions: list[Any] | None
+) -> Sequence[Mapping[str, Any]]:
+    """The condition of each chunk."""
+    if actions is None:
+        return [condition]
+    played = [name for name, spec in asked_fields(service.pool.config(model).fields).items() if spec.played]
+    if not played:
+        raise APIError(400, f"{model} takes no actions", param="actions", code="unsupported")
+    found = [{**condition, played[0]: action} for action in actions]
+    for one in found:
+        service.condition(model, one)
+    return found or [condition]
+
+
+@router.post("/v1/videos", responses=JOB, response_model=None)
+async def create(body: VideoRequest, request: Request) -> Response:
+    """Begin to make a video."""
+    job = _job(service_of(request), body, request)
+    jobs(request).add(job)
+    return JSONResponse(job.body)
+
+
+@router.post("/v1/videos/sync", responses=VIDEO, response_model=None)
+async def at_once(body: VideoRequest, request: Request) -> Response:
+    """Make a video, and wait for it."""
+    service = service_of(request)
+    job = _job(service, body, request)
+    content = await while_there(request, made(service, job))
+    return _file(service, job, content)
+
+
+def _file(service: Service, job: Job, content: bytes) -> Response:
+    media_type = service.pool.config(job.asked.model).modality.media_types[job.format]
+    return Response(
+        content, media_type=media_type, headers={"X-Seed": str(job.asked.seed), "Cache-Control": "no-store"}
+    )
+
+
+def jobs(request: Request) -> Jobs:
+    """The server's jobs."""
+    return request.app.state.jobs
+
+
+@router.get("/v1/videos/{video_id}", responses=JOB, response_model=None)
+async def poll(video_id: str, request: Request) -> Response:
+    """How far a video is."""
+    return JSONResponse(jobs(request).get(video_id, request.scope["state"]["client"]).body)
+
+
+@router.get("/v1/videos/{video_id}/content", responses=VIDEO, response_model=None)
+async def content(video_id: str, request: Request) -> Response:
+    """The file of a video."""
+    job = jobs(request).get(video_id, request.scope["state"]["client"])
+    if job.error is not None:
+        raise job.error
+    if job.content is None:
+        raise APIError(404, f"the video is not done: {int(100 * job.progress)} %", code="not_ready", retry=1.0)
+    return _file(service_of(request), job, job.content)
+
+
+@router.delete("/v1/videos/{video_id}", responses=dict(RESPONSES))
+async def remove(video_id: str, request: Request) -> dict[str, Any]:
+    """Stop a video, or forget it."""
+    found = jobs(request)
+    found.remove(found.get(video_id, request.scope["state"]["client"]))
+    return {"id": video_id, "object": "video.deleted", "deleted": True}

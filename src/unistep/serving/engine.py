@@ -1,0 +1,282 @@
+"""The engine: one thread that runs the networks, a bounded queue, and streams that are stepped when they are due."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Hashable, Sequence
+
+import torch
+
+from unistep.generation.requests import CancelledError
+from unistep.serving.jobs import BusyError, Done, Job, LateError
+from unistep.serving.metrics import Metrics
+from unistep.serving.settings import Limits
+from unistep.serving.streams import LiveStream, step_together
+
+_log = logging.getLogger(__name__)
+
+PATIENCE = 0.1
+"""Seconds that requests may wait for streams before one batch of them goes first."""
+EARLY = 0.0005
+"""Seconds before it is due in which a stream may be stepped: shorter waits are not worth the thread's sleep."""
+
+
+class Engine:
+    """Runs whatever is asked for, in one thread, so that nothing else ever waits for a network.
+
+    A batch is what waits in the queue and agrees; nothing waits for a batch to fill. Streams go before requests, whose
+    batches are no longer than the time until the next stream is due.
+
+    Args:
+        limits: Sizes of queue and batches.
+        metrics: Counts what happens.
+        threads: Threads of the network on a CPU; 0 for one fewer than there are cores.
+    """
+
+    def __init__(self, limits: Limits, metrics: Metrics, threads: int = 0) -> None:
+        self._limits, self._metrics, self._threads = limits, metrics, threads
+        self._queue: deque[Job] = deque()
+        self._streams: list[LiveStream] = []
+        self._wake = threading.Condition()
+        self._stopping = self._draining = False
+        self._busy_until = 0.0
+        self._requests_last = False
+        self._thread = threading.Thread(target=self._run, name="unistep-engine", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self, seconds: float = 0.0) -> None:
+        """Take nothing more, let what waits end for so many seconds, then stop.
+
+        Args:
+            seconds: For how long.
+        """
+        until = time.monotonic() + seconds
+        with self._wake:
+            self._draining = True
+            self._wake.notify_all()
+            while (self._queue or self._busy_until) and time.monotonic() < until:
+                self._wake.wait(0.05)
+            self._stopping = True
+            left = list(self._queue)
+            self._queue.clear()
+            self._wake.notify_all()
+        for job in left:
+            _fail(job, BusyError("the server is stopping", 1.0))
+        if self._thread.is_alive():
+            self._thread.join(timeout=30.0)
+
+    # What other threads call.
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; its future has the answer.
+
+        Raises:
+            BusyError: If the queue is full, the engine stops, or the job cannot be done before its deadline.
+        """
+        self.submit_all([job])
+
+    def submit_all(self, jobs: Sequence[Job]) -> None:
+        """Queue the jobs of one request, or none of them.
+
+        Raises:
+            BusyError: As :meth:`submit`.
+        """
+        with self._wake:
+            if self._draining:
+                raise BusyError("the server is stopping", 1.0)
+            waiting = self.waiting_seconds()
+            if len(self._queue) + len(jobs) > max(self._limits.queue, len(jobs) if not self._queue else 0):
+                self._metrics.refused.labels("queue").inc()
+                raise BusyError(f"{len(self._queue)} items wait already", max(waiting, 1.0))
+            ends = time.monotonic() + waiting + sum(job.cost() for job in jobs)
+            if ends > min(job.deadline for job in jobs):
+                self._metrics.refused.labels("deadline").inc()
+                raise BusyError("the server is too busy to answer in time", max(waiting, 1.0))
+            self._queue.extend(jobs)
+            self._metrics.depth.set(len(self._queue))
+            self._wake.notify_all()
+
+    def waiting_seconds(self) -> float:
+        """Seconds until all that is queued is done, as far as known; streams not counted."""
+        with self._wake:
+            groups: dict[Hashable, list[Job]] = {}
+            for job in self._queue:
+                groups.setdefault(job.key, []).append(job)
+            total = sum(
+                jobs[0].served.latency(jobs[0].kind).predict(sum(job.size for job in jobs)) for jobs in groups.values()
+            )
+            return total + max(self._busy_until - time.monotonic(), 0.0)
+
+    def open(self, stream: LiveStream) -> None:
+        """Begin to make the chunks of a stream.
+
+        Raises:
+            BusyError: If the engine stops.
+        """
+        with self._wake:
+            if self._draining:
+                raise BusyError("the server is stopping", 1.0)
+            stream.served.streams += 1
+            self._streams.append(stream)
+            self._metrics.streams.set(len(self._streams))
+            self._wake.notify_all()
+
+    def end(self, stream: LiveStream) -> None:
+        """Make no more chunks of a stream."""
+        with self._wake:
+            stream.closed = True
+            if stream in self._streams:
+                self._streams.remove(stream)
+                stream.served.streams -= 1
+                self._metrics.streams.set(len(self._streams))
+
+    def nudge(self) -> None:
+        """Look at the streams again: one has an input, or took its chunk."""
+        with self._wake:
+            self._wake.notify_all()
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open."""
+        return len(self._streams)
+
+    @property
+    def depth(self) -> int:
+        """Items that wait."""
+        return len(self._queue)
+
+    # The thread.
+
+    def _run(self) -> None:
+        threads = self._threads or max(1, (os.cpu_count() or 1) - 1)
+        torch.set_num_threads(threads)  # of this thread: what else the process does needs a core too
+        while True:
+            streams, batch = self._next()
+            if streams:
+                self._step(streams)
+            elif batch:
+                self._sample(batch)
+            else:
+                return
+
+    def _next(self) -> tuple[list[LiveStream], list[Job]]:
+        """What to do now: streams to step, or a batch; neither where the engine stops."""
+        with self._wake:
+            while True:
+                if self._stopping:
+                    return [], []
+                now = time.monotonic()
+                self._busy_until = 0.0
+                self._wake.notify_all()  # whoever waits for the queue to drain
+                ready = [stream for stream in self._streams if stream.ready]
+                due = [stream for stream in ready if stream.due <= now + EARLY]
+                oldest = self._queue[0].submitted if self._queue else now
+                if due and (self._requests_last or now - oldest < PATIENCE):
+                    self._requests_last = False
+                    first = min(due, key=lambda stream: stream.due)
+                    return [stream for stream in due if stream.key == first.key][: self._limits.batch], []
+                upcoming = min((stream.due for stream in ready), default=None)
+                if self._queue:
+                    batch = self._take(now, None if upcoming is None else upcoming - now)
+                    if batch:
+                        self._requests_last = True
+                        return [], batch
+                    continue
+                self._wake.wait(None if upcoming is None else max(upcoming - now, EARLY))
+
+    def _take(self, now: float, slack: float | None) -> list[Job]:
+        """The next batch: the oldest job and those that agree with it; jobs that are too late leave the queue."""
+        while self._queue and (not self._wanted(self._queue[0], now)):
+            self._queue.popleft()
+        if not self._queue:
+            self._metrics.depth.set(0)
+            return []
+        first = self._queue[0]
+        latency = first.served.latency(first.kind)
+        seconds = self._limits.batch_seconds if slack is None else max(min(self._limits.batch_seconds, slack), 0.0)
+        most = latency.largest(seconds, self._limits.batch)
+        batch, others, key = [], deque(), first.key
+        for job in self._queue:
+            if job.key != key or len(batch) >= most:
+                others.append(job)
+            elif self._wanted(job, now):
+                batch.append(job)
+        self._queue = others
+        self._metrics.depth.set(len(others))
+        self._busy_until = now + latency.predict(sum(job.size for job in batch))
+        return batch
+
+    def _wanted(self, job: Job, now: float) -> bool:
+        """Whether a job is still to be done; it has its error where it cannot be in time."""
+        if job.future.cancelled():
+            self._metrics.cancelled.inc()
+            return False
+        if now + job.cost() > job.deadline:
+            self._late(job)
+            return False
+        return True
+
+    def _late(self, job: Job) -> None:
+        self._metrics.late.inc()
+        _fail(job, LateError(f"not done within {job.deadline - job.submitted:.1f} s"))
+
+    def _sample(self, batch: list[Job]) -> None:
+        begun = time.monotonic()
+        size = sum(job.size for job in batch)
+
+        def stop() -> bool:
+            return all(job.future.cancelled() for job in batch) or self._stopping
+
+        try:
+            results = type(batch[0]).run(batch, stop)
+        except CancelledError:
+            self._metrics.cancelled.inc(len(batch))
+            for job in batch:
+                _fail(job, BusyError("the server is stopping", 1.0))
+            return
+        except Exception as error:
+            if not isinstance(error, ValueError):
+                _log.exception("a batch of %s failed", batch[0].served.name)
+            for job in batch:
+                _fail(job, error)
+            return
+        now = time.monotonic()
+        batch[0].served.latency(batch[0].kind).observe(size, now - begun)
+        self._metrics.batch(batch[0].served.name, size, now - begun)
+        for job, signals in zip(batch, results, strict=True):
+            if now > job.deadline:
+                self._late(job)
+                continue
+            self._metrics.waited.observe(begun - job.submitted)
+            found = Done(signals=signals, waited=begun - job.submitted, took=now - begun, batch=size)
+            if not job.future.done() and job.future.set_running_or_notify_cancel():
+                job.future.set_result(found)
+
+    def _step(self, streams: list[LiveStream]) -> None:
+        begun = time.monotonic()
+        try:
+            chunks = step_together(streams)
+        except Exception as error:
+            if not isinstance(error, ValueError):
+                _log.exception("a chunk of %s failed", streams[0].served.name)
+            if len(streams) > 1:  # one client's mistake is not the others'
+                for stream in streams:
+                    self._step([stream])
+                return
+            streams[0].fail(error)
+            self.end(streams[0])
+            return
+        self._metrics.chunks(streams[0].served.name, chunks, time.monotonic() - begun)
+
+
+def _fail(job: Job, error: Exception) -> None:
+    """Give a job its error, unless its client has left."""
+    if not job.future.done() and job.future.set_running_or_notify_cancel():
+        job.future.set_exception(error)

@@ -1,0 +1,138 @@
+"""The models of a server: loaded when they are asked for, and dropped when their weights take too much memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from unistep.generation.model_config import ModelConfig
+from unistep.hub.load import find, load, models
+from unistep.hub.save import CONFIG, WEIGHTS
+from unistep.serialization import read_json
+from unistep.serving.latency import Latency
+from unistep.spelling import nearest
+
+if TYPE_CHECKING:
+    from unistep.generation.generator import Generator
+    from unistep.serving.settings import Settings
+
+
+class UnknownModelError(ValueError):
+    """There is no such model here."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Served:
+    """A loaded model."""
+
+    name: str
+    """What clients call it."""
+    generator: Generator
+    """The model."""
+    model_hash: str
+    """SHA-256 of its weights."""
+    latencies: dict[Hashable, Latency] = field(default_factory=dict)
+    """How long its batches take, by kind of work."""
+    streams: int = 0
+    """Live streams of it."""
+    used: float = field(default_factory=time.monotonic)
+    """When it was last asked for."""
+
+    def latency(self, kind: Hashable) -> Latency:
+        """How long batches of one kind of work take."""
+        return self.latencies.setdefault(kind, Latency())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its weights in memory."""
+        parts = (*self.generator.map.parameters(), *self.generator.map.buffers(), *self.generator.codec.buffers())
+        return sum(one.numel() * one.element_size() for one in parts)
+
+
+class Pool:
+    """Models by the names under which clients know them; nothing else is ever loaded.
+
+    Args:
+        settings: Which models, where, and how much memory they may take.
+
+    Raises:
+        ValueError: If there is no such model, or two would have one name.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        wanted = settings.models or tuple(name for name, path in models().items() if _is_quick(path))
+        self.folders: dict[str, Path] = {}
+        """Folder of each model."""
+        for one in wanted:
+            folder = find(one)
+            name = one if one in models() else folder.name if folder.name != "model" else folder.parent.name
+            if name in self.folders:
+                raise ValueError(f"two models would be called {name!r}: {self.folders[name]} and {folder}")
+            self.folders[name] = folder
+        self.configs = {name: read_json(ModelConfig, path / CONFIG) for name, path in self.folders.items()}
+        """Description of each model."""
+        self._loaded: dict[str, Served] = {}
+        self._lock, self._changing = Lock(), Lock()
+
+    @property
+    def loaded(self) -> Mapping[str, Served]:
+        """Those that are in memory."""
+        return dict(self._loaded)
+
+    def config(self, name: str) -> ModelConfig:
+        """The description of a model.
+
+        Raises:
+            UnknownModelError: If it is not served here.
+        """
+        if name not in self.configs:
+            shown = f"{name[:60]!r}"
+            raise UnknownModelError(f"there is no model {shown} here; {nearest(name[:60], list(self.configs))}")
+        return self.configs[name]
+
+    def get(self, name: str) -> Served:
+        """A model, loaded where it is not; for a thread that may wait.
+
+        Raises:
+            UnknownModelError: If it is not served here.
+        """
+        self.config(name)
+        found = self._loaded.get(name)
+        if found is None:
+            with self._changing:  # one is loaded at a time
+                found = self._loaded.get(name) or self._load(name)
+        found.used = time.monotonic()
+        return found
+
+    def _load(self, name: str) -> Served:
+        from unistep.devices import find_device
+        from unistep.generation.saving import model_hash
+
+        device = find_device(self._settings.device)
+        generator = load(self.folders[name], device=device, precision=self._settings.precision)  # type: ignore[arg-type]
+        generator.name = name
+        served = Served(name=name, generator=generator, model_hash=model_hash(generator))
+        self._make_room(served.bytes)
+        with self._lock:
+            self._loaded[name] = served
+        return served
+
+    def _make_room(self, wanted: int) -> None:
+        """Drop what was not used for longest, but for models with live streams, until so many bytes fit."""
+        budget = self._settings.memory
+        while budget and sum(one.bytes for one in self._loaded.values()) + wanted > budget:
+            idle = [one for one in self._loaded.values() if one.streams == 0]
+            if not idle:
+                return
+            with self._lock:
+                del self._loaded[min(idle, key=lambda one: one.used).name]
+
+
+def _is_quick(folder: Path) -> bool:
+    """Whether a shipped model makes samples in few network calls."""
+    return (folder / WEIGHTS).is_file() and read_json(ModelConfig, folder / CONFIG).kind != "denoiser"

@@ -1,0 +1,354 @@
+"""What a server does for its clients: requests in, signals and streams out; no event loop ever waits for a network."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unistep.core.condition import parse_condition
+from unistep.generation.model_config import ModelConfig
+from unistep.generation.requests import noise_of, plan_of
+from unistep.generation.saving import conditions_in_words
+from unistep.provenance import Provenance
+from unistep.serving.engine import Engine
+from unistep.serving.jobs import CallJob, Done, Job, LateError, SampleJob, ShownJob
+from unistep.serving.metrics import Metrics
+from unistep.serving.pool import Pool, Served
+from unistep.serving.settings import Settings
+from unistep.serving.streams import LiveStream
+from unistep.serving.warming import accelerate, warm
+
+Show = Callable[[Provenance, int, Tensor], object]
+"""Called with where a sample comes from, the number of a step and the signal ``[1, *signal_shape]`` after it."""
+LARGEST_SEED = 2**53 - 1
+"""Largest seed that is drawn for a client: the largest whole number that a page's JavaScript holds exactly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a client asks of a model."""
+
+    model: str
+    """Name of the model."""
+    items: int = 1
+    """How many."""
+    seed: int | None = None
+    """Seed of the first; drawn without."""
+    steps: int | None = None
+    """Sampling steps."""
+    guidance: float | None = None
+    """Guidance weight."""
+    condition: Mapping[str, Any] | None = None
+    """Values of the model's fields, as JSON holds them."""
+    toward: tuple[int, float] | None = None
+    """Another seed and a share, as :attr:`unistep.generation.requests.Request.toward`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Item:
+    """One signal that was made, and where it comes from."""
+
+    signal: Tensor
+    """The signal ``[*signal_shape]`` on the CPU."""
+    provenance: Provenance
+    """Model, seed and condition."""
+    done: Done
+    """How it went."""
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.provenance.seeds[0]
+
+    @property
+    def condition(self) -> Mapping[str, Any]:
+        """Its condition in words."""
+        return self.provenance.conditions[0]
+
+
+class Service:
+    """Models, the engine, and the threads around it.
+
+    Args:
+        settings: Models and limits.
+        metrics: Counts what happens.
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+        self.settings = settings
+        self.metrics = metrics or Metrics()
+        self.pool = Pool(settings)
+        self.engine = Engine(settings.limits, self.metrics, settings.threads)
+        # Text encoders and files are read by one thread, so that they do not take the network's cores from it.
+        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="unistep-prepare")
+        self._encoding = ThreadPoolExecutor(2, thread_name_prefix="unistep-encode")
+        self.ready = threading.Event()
+        """Whether the models that were named are loaded and warm."""
+        self.failure: Exception | None = None
+        """Why it never will be."""
+        self.failed: Callable[[], object] = lambda: None
+        """Called in that case."""
+        self.backends: dict[str, str] = {}
+        """What runs the network of each model, where it is not PyTorch itself."""
+
+    def start(self) -> None:
+        """Start the engine; load and warm the models in the background."""
+        self.engine.start()
+        self._preparing.submit(self._prepare)
+
+    def _prepare(self) -> None:
+        try:
+            torch.set_num_threads(torch.get_num_threads())  # of this thread too
+            for name in self.settings.models and list(self.pool.folders):
+                self._get(name)
+        except Exception as error:
+            self.failure = error
+            self.failed()
+        else:
+            self.ready.set()
+
+    def _get(self, name: str) -> Served:
+        """A model that is loaded and warm; in the thread that prepares."""
+        there = name in self.pool.loaded
+        served = self.pool.get(name)
+        if not there:
+            self._call(served, "warm", partial(warm, served))
+            if self.settings.backend != "eager":
+                found = self._call(served, "accelerate", partial(accelerate, served, self.settings.backend))
+                self.backends[name] = found
+        return served
+
+    def _call(self, served: Served, what: str, call: Callable[[], Any]) -> Any:
+        """Do something in the engine's thread, in which nothing else runs then."""
+        kept: list[Any] = []
+
+        def run(stop: Callable[[], bool]) -> Tensor:
+            del stop
+            kept.append(call())
+            return torch.zeros(0)
+
+        job = CallJob(served=served, deadline=float("inf"), what=what, steps=0, items=1, call=run)
+        self.engine.submit(job)
+        job.future.result()
+        served.latencies.pop(job.kind, None)
+        return kept[0]
+
+    def close(self) -> None:
+        """Let what was asked for end, then stop."""
+        self.engine.close(self.settings.limits.drain)
+        for pool in (self._preparing, self._encoding):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    # What clients ask for.
+
+    async def sample(self, asked: Asked, *, deadline: float | None = None, show: Show | None = None) -> list[Item]:
+        """Samples, in the order of their seeds.
+
+        Args:
+            asked: What is wanted.
+            deadline: When they must be there, by :func:`time.monotonic`.
+            show: Called from the engine's thread after each step of one sample.
+
+        Raises:
+            ValueError: For a mistake in what is asked for.
+            BusyError: If there is no room.
+            LateError: If it takes too long.
+        """
+        deadline = self._deadline(deadline)
+        prepared = await self._prepared(partial(self._jobs, asked, deadline, show), deadline)
+        jobs, provenance = prepared
+        done = await self._done(jobs)
+        return [
+            Item(signal=one.signals[0], provenance=provenance.item(number), done=one) for number, one in enumerate(done)
+        ]
+
+    def _deadline(self, wanted: float | None) -> float:
+        return time.monotonic() + self.settings.limits.timeout if wanted is None else wanted
+
+    async def _prepared(self, prepare: Callable[[], Any], deadline: float) -> Any:
+        """What the preparing thread makes of a request, within its time."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
+                return await loop.run_in_executor(self._preparing, prepare)
+        except TimeoutError:
+            raise LateError("not begun in time") from None
+
+    async def _done(self, jobs: Sequence[Job]) -> list[Done]:
+        """What becomes of jobs; they are cancelled where nobody waits for them any more."""
+        self.engine.submit_all(jobs)
+        try:
+            return list(await asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs)))
+        finally:
+            for job in jobs:
+                job.future.cancel()
+
+    def condition(self, name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """A model's condition from what JSON holds; without what is ``null``.
+
+        Raises:
+            ValueError: If there is no such field, or a value is none of it.
+        """
+        fields = self.pool.config(name).fields
+        found = {}
+        for field, value in (given or {}).items():
+            if value is None:
+                continue
+            if field not in fields:
+                raise ValueError(f"{name} takes no {field[:40]!r}; it takes {', '.join(fields) or 'no condition'}")
+            found[field] = fields[field].from_json(field, value)
+        return found
+
+    def _jobs(self, asked: Asked, deadline: float, show: Show | None) -> tuple[list[SampleJob], Provenance]:
+        """The jobs of a request, and where their samples will come from; in the preparing thread."""
+        served = self._get(asked.model)
+        generator = served.generator
+        seeds = self._seeds(asked)
+        condition = self.condition(asked.model, asked.condition)
+        plan, given = plan_of(generator, asked.steps, None, None, asked.guidance, condition)
+        if len(plan.grid) > self.settings.limits.steps:
+            raise ValueError(f"at most {self.settings.limits.steps} steps, got {len(plan.grid)}")
+        parsed = parse_condition(generator.config.fields, given, len(seeds))
+        full = generator.completed(parsed, seeds)
+        noise_of(generator, seeds[:1], [asked.toward])  # is it a walk?
+        origin = self._origin(served, seeds, conditions_in_words(generator, seeds, given, full))
+        jobs: list[SampleJob] = []
+        for row, seed in enumerate(seeds):
+            kind = SampleJob if show is None else partial(ShownJob, show=partial(show, origin.item(row)))
+            jobs.append(
+                kind(
+                    served=served,
+                    deadline=deadline,
+                    seed=seed,
+                    plan=plan,
+                    condition={name: value.select([row]) for name, value in full.items()},
+                    toward=asked.toward,
+                )
+            )
+        return jobs, origin
+
+    def seed_of(self, asked: Asked) -> int:
+        """The seed of the first item that is asked for, drawn where none is given."""
+        return secrets.randbelow(LARGEST_SEED - asked.items) if asked.seed is None else asked.seed
+
+    def _seeds(self, asked: Asked) -> list[int]:
+        """The seed of each item that is asked for."""
+        first = self.seed_of(asked)
+        return list(range(first, first + asked.items))
+
+    def origin(self, model: str, seed: int) -> Provenance:
+        """Where a stream of a loaded model comes from, whose condition changes."""
+        return self._origin(self.pool.get(model), [seed], [{}])
+
+    def _origin(self, served: Served, seeds: Sequence[int], words: Sequence[Mapping[str, str | float]]) -> Provenance:
+        return Provenance(
+            model=served.name, model_hash=served.model_hash, seeds=tuple(seeds), conditions=tuple(map(dict, words))
+        )
+
+    async def work(
+        self,
+        asked: Asked,
+        what: str,
+        steps: int,
+        prepare: Callable[[Served], Callable[[Sequence[int], Mapping[str, Any], Callable[[], bool]], Tensor]],
+        *,
+        deadline: float | None = None,
+    ) -> list[Item]:
+        """Other work with a model, such as an edit, whose result has an item for each that is asked for.
+
+        Args:
+            asked: What is wanted.
+            what: Which work, such as ``edit/inpaint``: work of one name and number of steps takes equally long.
+            steps: Network calls of each item.
+            prepare: Gives, in the preparing thread, a function of seeds, condition and a question whether to stop.
+            deadline: As in :meth:`sample`.
+
+        Raises:
+            ValueError: For a mistake in what is asked for.
+            BusyError: If there is no room.
+            LateError: If it takes too long.
+        """
+        deadline = self._deadline(deadline)
+
+        def prepared() -> tuple[CallJob, Provenance]:
+            served = self._get(asked.model)
+            seeds = self._seeds(asked)
+            condition = self.condition(asked.model, asked.condition)
+            call = partial(prepare(served), seeds, condition)
+            job = CallJob(served=served, deadline=deadline, what=what, steps=steps, items=asked.items, call=call)
+            plain = {name: value for name, value in condition.items() if isinstance(value, str | int | float)}
+            return job, self._origin(served, seeds, [plain] * len(seeds))
+
+        job, provenance = await self._prepared(prepared, deadline)
+        (done,) = await self._done([job])
+        return [
+            Item(signal=signal, provenance=provenance.item(number), done=done)
+            for number, signal in enumerate(done.signals)
+        ]
+
+    async def encode(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function gives that takes long and no network, such as one that writes a file."""
+        return await asyncio.get_running_loop().run_in_executor(self._encoding, partial(function, *arguments))
+
+    async def open(
+        self, asked: Asked, wake: Callable[[], object], *, seconds: float | None = None, ahead: int = 0
+    ) -> LiveStream:
+        """A stream, whose first chunk is made at once.
+
+        Args:
+            asked: Model, seed, steps, guidance and first condition.
+            wake: Called in the event loop's thread once a chunk waits, or the stream has ended.
+            seconds: From one chunk to the next; the model's own without, 0 for as fast as it can.
+            ahead: Chunks that are made before they are due.
+
+        Raises:
+            ValueError: If the model does not stream, or for a mistake in what is asked for.
+            BusyError: If there is no room.
+        """
+        loop = asyncio.get_running_loop()
+
+        def prepared() -> LiveStream:
+            served = self._get(asked.model)
+            generator = served.generator
+            (seed,) = self._seeds(asked)
+            condition = self.condition(asked.model, asked.condition)
+            plan, given = plan_of(generator, asked.steps, None, None, asked.guidance, condition)
+            if len(plan.grid) > self.settings.limits.steps:
+                raise ValueError(f"at most {self.settings.limits.steps} steps, got {len(plan.grid)}")
+            session = generator.session(steps=asked.steps)
+            parse_condition(generator.config.fields, given, 1)
+            return LiveStream(
+                served=served,
+                session=session,
+                plan_key=plan.key,
+                state=session.start([seed]),
+                seconds=chunk_seconds(generator.config) if seconds is None else seconds,
+                ahead=ahead,
+                wake=lambda: loop.call_soon_threadsafe(wake),
+                condition={name: value for name, value in given.items() if value is not None},
+            )
+
+        stream = await self._prepared(prepared, self._deadline(None))
+        self.engine.open(stream)
+        return stream
+
+
+def chunk_seconds(config: ModelConfig) -> float:
+    """How long one chunk of a model's signal lasts: all of it where it does not stream."""
+    return (config.modality.seconds or 0.0) / config.codec.chunks(config.modality.shape)
+
+
+__all__ = ["Asked", "Future", "Item", "Service", "chunk_seconds"]
