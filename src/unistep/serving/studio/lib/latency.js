@@ -9,7 +9,8 @@ export function quantile(values, q) {
   return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))];
 }
 
-export const inMs = (value) => (value === null || value === undefined ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`);
+const short = (value) => (value < 10 ? value.toFixed(1) : String(Math.round(value)));
+export const inMs = (value) => (value === null || value === undefined ? "–" : `${short(value)} ms`);
 
 /** Shows p50 and p95 in an element, which also carries them as data for whoever measures from outside. */
 export class Latency {
@@ -33,7 +34,7 @@ export class Latency {
   show() {
     const p50 = quantile(this.values, 0.5);
     const p95 = quantile(this.values, 0.95);
-    this.element.textContent = this.values.length ? `${inMs(p50)} / ${inMs(p95)}` : "–";
+    this.element.textContent = this.values.length ? `${short(p50)} / ${short(p95)} ms` : "–";
     Object.assign(this.element.dataset, { p50: p50 ?? "", p95: p95 ?? "", count: this.values.length });
   }
 }

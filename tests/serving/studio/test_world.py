@@ -1,0 +1,73 @@
+"""The World: frames at the model's rate, keys that reach the server and come back in frames, restarts and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+NUMBERS = """() => {
+  const screen = document.querySelector('#screen'), cell = Math.round(screen.width / 128);
+  const pixels = screen.getContext('2d');
+  const row = (y) => [...Array(10).keys()].map((x) => pixels.getImageData((x + 0.5) * cell, y, 1, 1).data[0] >> 7);
+  const rows = [row(screen.height - 1.5 * cell), row(screen.height - 0.5 * cell)];
+  return { rows, sequence: Number(screen.dataset.sequence), interaction: Number(screen.dataset.interaction) };
+}"""
+
+
+def started(tab: Any) -> Any:
+    page = tab.open("world.html")
+    page.get_by_role("button", name="Start", exact=True).click()
+    tab.until("document.querySelector('#screen').dataset.drawn > 1")
+    return page
+
+
+def test_keys_change_the_frames_and_each_frame_carries_its_mark(tab: Any, server: Any) -> None:
+    page = started(tab)
+    page.keyboard.down("ArrowUp")
+    page.keyboard.down("KeyA")
+    tab.until("document.querySelector('#screen').dataset.interaction === '2'")
+    page.keyboard.up("ArrowUp")
+    tab.until("document.querySelector('#screen').dataset.interaction === '3'")
+    assert server.app.state.interactions[-3:] == [{"keys": ["gas"]}, {"keys": ["left", "gas"]}, {"keys": ["left"]}]
+    assert int(page.get_attribute("#latency-key", "data-count")) >= 1
+    shown = page.evaluate(NUMBERS)
+    for bits, lead, number in zip(
+        shown["rows"], ([1, 0], [0, 1]), (shown["sequence"], shown["interaction"]), strict=True
+    ):
+        assert bits[:2] == lead
+        assert int("".join(map(str, bits[2:])), 2) == number % 256
+
+
+def test_buttons_hold_keys_too(tab: Any, server: Any) -> None:
+    page = started(tab)
+    page.get_by_role("button", name="brake").focus()
+    page.keyboard.down("Space")
+    tab.until("document.querySelector('#screen').dataset.interaction === '1'")
+    assert server.app.state.interactions[-1] == {"keys": ["brake"]}
+    page.keyboard.up("Space")
+    tab.until("document.querySelector('#screen').dataset.interaction === '2'")
+    assert server.app.state.interactions[-1] == {"keys": []}
+
+
+def test_restart_stop_and_two_worlds(open_tab: Callable[..., Any]) -> None:
+    one, two = open_tab(), open_tab()
+    first, second = started(one), started(two)
+    first.get_by_label("Seed", exact=True).fill("7")
+    one.until("document.querySelector('#screen').dataset.seed === '7'")
+    one.until("document.querySelector('#screen').dataset.drawn > 1")
+    assert second.get_attribute("#screen", "data-seed") == "0"
+    colour = "[...document.querySelector('#screen').getContext('2d').getImageData(99, 9, 1, 1).data].join()"
+    assert first.evaluate(colour) != second.evaluate(colour)
+    first.get_by_role("button", name="Stop").click()
+    first.wait_for_selector("#start:visible")
+
+
+def test_a_full_server_is_tried_again(tab: Any, server: Any) -> None:
+    page = tab.open("world.html")
+    page.wait_for_selector("body[data-ready]")
+    server.app.state.failures.append(1013)
+    page.get_by_role("button", name="Start", exact=True).press("Enter")
+    page.wait_for_selector("#notice:has-text('All places are taken')")
+    page.get_by_role("button", name="Try now").click()
+    tab.until("document.querySelector('#screen').dataset.drawn > 1")
+    assert page.locator("#notice").is_hidden()
