@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
 from torch import Tensor
 
 from unistep.core.condition import asked as asked_fields
@@ -205,16 +208,54 @@ def _per_chunk(
     return found or [condition]
 
 
-@router.post("/v1/videos", responses=JOB, response_model=None)
-async def create(body: VideoRequest, request: Request) -> Response:
+async def body_of(request: Request) -> VideoRequest:
+    """The request: JSON, or a form as OpenAI's clients send it.
+
+    Raises:
+        RequestValidationError: If it is none.
+    """
+    try:
+        if request.headers.get("content-type", "").startswith(
+            ("multipart/form-data", "application/x-www-form-urlencoded")
+        ):
+            form = await request.form()
+            found: Any = {name: _json_or_text(name, value) for name, value in form.items()}
+        else:
+            found = await request.json()
+    except (ValueError, RecursionError):
+        raise APIError(400, "the body is neither JSON nor a form", code="invalid_json") from None
+    try:
+        return VideoRequest.model_validate(found)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
+
+
+def _json_or_text(name: str, value: Any) -> Any:
+    """A field of a form; objects and lists are JSON."""
+    return json.loads(value) if name in ("condition", "actions") and isinstance(value, str) else value
+
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": VideoRequest.model_json_schema(ref_template="#/components/schemas/{model}")}
+        },
+    }
+}
+"""The body, for the documentation."""
+
+
+@router.post("/v1/videos", responses=JOB, response_model=None, openapi_extra=BODY)
+async def create(body: Annotated[VideoRequest, Depends(body_of)], request: Request) -> Response:
     """Begin to make a video."""
     job = _job(service_of(request), body, request)
     jobs(request).add(job)
     return JSONResponse(job.body)
 
 
-@router.post("/v1/videos/sync", responses=VIDEO, response_model=None)
-async def at_once(body: VideoRequest, request: Request) -> Response:
+@router.post("/v1/videos/sync", responses=VIDEO, response_model=None, openapi_extra=BODY)
+async def at_once(body: Annotated[VideoRequest, Depends(body_of)], request: Request) -> Response:
     """Make a video, and wait for it."""
     service = service_of(request)
     job = _job(service, body, request)
