@@ -28,6 +28,7 @@ HEAVY = (
     "matplotlib",
     "mido",
     "onnx",
+    "prometheus_client",
     "pygame",
     "scipy",
     "sklearn",
@@ -35,6 +36,7 @@ HEAVY = (
     "soxr",
     "tensorboard",
     "torchmetrics",
+    "uvicorn",
     "vizdoom",
     "wandb",
     "webdataset",
@@ -82,7 +84,7 @@ def test_metadata(project: dict) -> None:
     assert metadata["License-Expression"] == project["license"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
     extras = {"audio", "data", "eval", "text", "video", "racing", "doom", "track", "speech", "c2pa", "ray"}
-    extras |= {"docs", "dev"}
+    extras |= {"serve", "loadtest", "docs", "dev"}
     assert set(project["optional-dependencies"]) == extras
     assert extras <= set(metadata.get_all("Provides-Extra", []))
     scripts = importlib.metadata.entry_points(group="console_scripts", name="unistep")
@@ -117,11 +119,24 @@ def test_import_is_light() -> None:
 def test_heavy_packages_are_never_imported_at_the_top_of_a_module() -> None:
     found = []
     for path in MODULES:
+        if path.is_relative_to(SOURCE / "serving" / "api"):  # imported by a server alone
+            continue
         for node in ast.parse(path.read_text()).body:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             found += [f"{path.relative_to(ROOT)}: {n}" for n in names if n.split(".")[0] in HEAVY]
     assert not found
+
+
+def test_only_a_server_imports_the_routes() -> None:
+    found = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if any(name.startswith("unistep.serving.api") for name in names):
+                found.add(str(path.relative_to(SOURCE)))
+    assert {name for name in found if not name.startswith("serving/")} == {"cli/serve.py"}
 
 
 def test_networks_import_only_torch_and_the_standard_library() -> None:

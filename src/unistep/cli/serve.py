@@ -131,8 +131,8 @@ def settings_of(options: ServeOptions) -> Settings:
         steps=options.max_steps, seconds=options.max_seconds, streams=options.max_streams, rate=options.rate,
     )  # fmt: skip
     return Settings(
-        models=options.models, device=choose_device(options.device), precision=options.precision, backend=options.backend,
-        memory=0 if options.memory is None else int(options.memory * 2**30), keys=keys, origins=options.origins,
+        models=options.models, device=choose_device(options.device), precision=options.precision,
+        backend=options.backend, memory=0 if options.memory is None else int(options.memory * 2**30), keys=keys, origins=options.origins,
         marked=not options.unmarked, log_prompts=options.log == "prompts", limits=limits,
         threads=options.threads or 0,
     )  # fmt: skip

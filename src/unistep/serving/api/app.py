@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -12,7 +13,6 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from unistep import __version__
 from unistep.serving.api import audio, edits, errors, images, listing, realtime, videos
 from unistep.serving.api.guard import Guard
 from unistep.serving.service import Service
@@ -42,7 +42,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
         await asyncio.get_running_loop().run_in_executor(None, service.close)
 
     # No pages of documentation: those of FastAPI load scripts from elsewhere. /openapi.json is there.
-    app = FastAPI(title="Unistep", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Unistep", version=version("unistep"), lifespan=life, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.jobs = videos.Jobs(service)
     app.state.places = realtime.Places(service)

@@ -13,8 +13,8 @@ from fastapi.responses import Response, StreamingResponse
 from torch import Tensor
 
 from unistep.core.condition import asked as asked_fields
-from unistep.serving.api.common import asked_of, model_of, note, service_of, while_there, words_of
 from unistep.serving.api.errors import RESPONSES, APIError
+from unistep.serving.api.routing import asked_of, model_of, note, service_of, while_there, words_of
 from unistep.serving.api.schemas import SoundRequest, SpeechRequest
 from unistep.serving.files import encode, pcm, wav_header
 from unistep.serving.reading import chunks_of

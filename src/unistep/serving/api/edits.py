@@ -17,9 +17,9 @@ from torch import Tensor
 
 from unistep.editing.task import OPTIONS, EditOptions, Task
 from unistep.generation.editing import STEPS, make_task, tasks
-from unistep.serving.api.common import check_count, model_of, note, service_of, while_there, words_of
 from unistep.serving.api.errors import APIError
 from unistep.serving.api.images import RAW, answer
+from unistep.serving.api.routing import check_count, model_of, note, service_of, while_there, words_of
 from unistep.serving.api.schemas import SEED
 from unistep.serving.pool import Served
 from unistep.serving.service import Asked, Service

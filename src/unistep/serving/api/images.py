@@ -14,7 +14,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from torch import Tensor
 
 from unistep.provenance import Provenance
-from unistep.serving.api.common import (
+from unistep.serving.api.errors import RESPONSES, APIError, as_api_error
+from unistep.serving.api.routing import (
     asked_of,
     check_count,
     check_size,
@@ -24,7 +25,6 @@ from unistep.serving.api.common import (
     while_there,
     words_of,
 )
-from unistep.serving.api.errors import RESPONSES, APIError, as_api_error
 from unistep.serving.api.schemas import ImageRequest, ImagesAnswer
 from unistep.serving.files import encode
 from unistep.serving.service import Asked, Item, Service

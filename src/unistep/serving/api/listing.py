@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from unistep.core.condition import asked
 from unistep.generation.editing import tasks
 from unistep.generation.model_config import MAX_STEPS, ModelConfig
-from unistep.serving.api.common import service_of
 from unistep.serving.api.errors import RESPONSES
+from unistep.serving.api.routing import service_of
 from unistep.serving.service import Service, chunk_seconds
 
 router = APIRouter()

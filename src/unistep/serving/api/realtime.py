@@ -15,8 +15,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from unistep.core.condition import asked as asked_fields
 from unistep.generation.keys import key_bindings
-from unistep.serving.api.common import model_of, service_of
 from unistep.serving.api.errors import APIError, as_api_error
+from unistep.serving.api.routing import model_of, service_of
 from unistep.serving.api.schemas import Body, Condition, Name, Seed
 from unistep.serving.files import PICTURES, frame_bytes, pcm
 from unistep.serving.reading import Reader

@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from unistep.core.condition import asked as asked_fields
-from unistep.serving.api.common import asked_of, check_size, model_of, note, service_of, size_of, while_there, words_of
 from unistep.serving.api.errors import RESPONSES, APIError, as_api_error
+from unistep.serving.api.routing import asked_of, check_size, model_of, note, service_of, size_of, while_there, words_of
 from unistep.serving.api.schemas import VideoJob, VideoRequest
 from unistep.serving.files import encode
 from unistep.serving.reading import chunks_of
