@@ -53,14 +53,13 @@ MODELS: dict[str, dict[str, Any]] = {
         "modality": "video",
         "shape": [3, 1, 64, 64],
         "streams": True,
-        "frame_rate": 25,
         "fields": {
             "action": {
-                "kind": "vector",
+                "kind": "action",
                 "names": ["steer", "gas", "brake"],
                 "low": [-1, 0, 0],
                 "high": [1, 1, 1],
-                "keys": {"left": [-1, 0, 0], "right": [1, 0, 0], "gas": [0, 1, 0], "brake": [0, 0, 0.8]},
+                "presets": {"left": [-1, 0, 0], "right": [1, 0, 0], "gas": [0, 1, 0], "brake": [0, 0, 0.8]},
             }
         },
     },
@@ -70,7 +69,7 @@ MODELS: dict[str, dict[str, Any]] = {
 def listed(name: str) -> dict[str, Any]:
     """A model's entry."""
     model = MODELS[name]
-    about = {"noun": model["modality"], "kind": "consistency", "steps": 1, "max_steps": 16, "streams": False}
-    about |= {"parameters": 1000, "sample_rate": 16000 if model["modality"] == "audio" else None, "frame_rate": None}
-    about |= {"chunk_seconds": None, "license": "apache-2.0", "formats": [], "tasks": []}
+    about = {"noun": model["modality"], "kind": "consistency", "steps": 1, "max_steps": 64, "streams": False}
+    about |= {"rate": 16000 if model["modality"] == "audio" else None, "seconds": None, "chunk_seconds": None}
+    about |= {"formats": [], "tasks": [], "loaded": True}
     return {"id": name, "object": "model", "created": 0, "owned_by": "unistep", "unistep": about | model}

@@ -110,12 +110,13 @@ def create(key: str = "", models: tuple[str, ...] = tuple(mock_models.MODELS)) -
 
     @app.post("/v1/images/edits")
     async def edit(request: Request) -> Response:
-        form = await request.form()
-        body = {name: value for name, value in form.items() if isinstance(value, str)}
-        files = {name: await value.read() for name, value in form.items() if not isinstance(value, str)}
+        async with request.form() as form:
+            body = {name: value for name, value in form.items() if isinstance(value, str)}
+            files = {name: await value.read() for name, value in form.items() if not isinstance(value, str)}
         if wrong := checked(body | dict.fromkeys(files), EDIT):
             return wrong
-        app.state.requests[-1] = body | {name: len(data) for name, data in files.items()}
+        sizes = {name: len(data) for name, data in files.items()}
+        app.state.requests[-1] = body | sizes | {"condition": json.loads(body.get("condition", "{}"))}
         seed = seed_of(body)
         size = mock_models.MODELS[body["model"]]["shape"][1]
         edited = mock_signals.edited(files["image"], files.get("mask"), body.get("task", "inpaint"), seed, size)

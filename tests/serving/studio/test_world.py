@@ -14,6 +14,10 @@ NUMBERS = """() => {
 }"""
 
 
+def held(keys: str) -> dict[str, Any]:
+    return {"condition": {"action": keys}}
+
+
 def started(tab: Any) -> Any:
     page = tab.open("world.html")
     page.get_by_role("button", name="Start", exact=True).click()
@@ -28,7 +32,7 @@ def test_keys_change_the_frames_and_each_frame_carries_its_mark(tab: Any, server
     tab.until("document.querySelector('#screen').dataset.interaction === '2'")
     page.keyboard.up("ArrowUp")
     tab.until("document.querySelector('#screen').dataset.interaction === '3'")
-    assert server.app.state.interactions[-3:] == [{"keys": ["gas"]}, {"keys": ["left", "gas"]}, {"keys": ["left"]}]
+    assert server.app.state.interactions[-3:] == [held("gas"), held("left+gas"), held("left")]
     assert int(page.get_attribute("#latency-key", "data-count")) >= 1
     shown = page.evaluate(NUMBERS)
     for bits, lead, number in zip(
@@ -43,10 +47,10 @@ def test_buttons_hold_keys_too(tab: Any, server: Any) -> None:
     page.get_by_role("button", name="brake").focus()
     page.keyboard.down("Space")
     tab.until("document.querySelector('#screen').dataset.interaction === '1'")
-    assert server.app.state.interactions[-1] == {"keys": ["brake"]}
+    assert server.app.state.interactions[-1] == held("brake")
     page.keyboard.up("Space")
     tab.until("document.querySelector('#screen').dataset.interaction === '2'")
-    assert server.app.state.interactions[-1] == {"keys": []}
+    assert server.app.state.interactions[-1] == held("none")
 
 
 def test_restart_stop_and_two_worlds(open_tab: Callable[..., Any]) -> None:

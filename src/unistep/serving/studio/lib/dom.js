@@ -43,6 +43,9 @@ export function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+/** Whether a key event belongs to a control that takes text, and its own undo. */
+export const writing = ({ target }) => target instanceof HTMLInputElement && ["text", "number", "password"].includes(target.type);
+
 /** Whether a key event belongs to a control that takes text or arrows itself. */
 export function typing(event) {
   const target = event.target;

@@ -71,7 +71,7 @@ export function fieldControls(model, changed, without = []) {
     if (without.includes(name)) continue;
     if (field.kind === "label") controls[name] = labelControl(name, field, changed);
     if (field.kind === "scalar") controls[name] = scalarControl(name, field, changed);
-    if (field.kind === "vector") controls[name] = vectorControl(name, field, changed);
+    if (field.kind === "vector" || field.kind === "action") controls[name] = vectorControl(name, field, changed);
     if (field.kind === "text") controls[name] = textControl(name, changed);
   }
   return {

@@ -5,12 +5,16 @@ import { Newest } from "./notice.js";
 import { remember, remembered } from "./state.js";
 import { select } from "./sliders.js";
 
+/** Whether a field is what a player does: numbers, of which some have names, `presets`. */
+export const isAction = (field) => ["action", "vector"].includes(field.kind);
+/** Most steps that a slider offers: more than that makes no picture of a model better. */
+export const mostSteps = ({ unistep }) => Math.min(unistep.max_steps, Math.max(8, 2 * unistep.steps));
 export const drawsPictures = ({ unistep }) => unistep.modality === "image" && !unistep.streams;
 export const edits = (model) => drawsPictures(model) && (model.unistep.tasks ?? []).length > 0;
 export const playsNotes = ({ unistep }) => unistep.modality === "audio" && !unistep.streams && "pitch" in unistep.fields;
 export const playsHits = ({ unistep }) => unistep.modality === "audio" && !unistep.streams && !("pitch" in unistep.fields);
 export const isWorld = ({ unistep }) =>
-  unistep.modality === "video" && unistep.streams && Object.values(unistep.fields).some((field) => field.kind === "vector");
+  unistep.modality === "video" && unistep.streams && Object.values(unistep.fields).some(isAction);
 export const streamsSound = ({ unistep }) => unistep.modality === "audio" && unistep.streams;
 
 /** All models, retried with the notice until the server answers. */

@@ -64,7 +64,7 @@ export class Session {
   gone(code) {
     const wasLive = this.live;
     this.live = false;
-    if (!this.closed && !this.refused) this.explain(code, wasLive);
+    if (!this.closed && (!this.refused || code === TRY_LATER)) this.explain(code, wasLive);
     this.on.ended?.(wasLive);
   }
 

@@ -4,7 +4,7 @@ import { image, images } from "../lib/api.js";
 import { byId, download, h, painted } from "../lib/dom.js";
 import { fieldControls, textField } from "../lib/fields.js";
 import { Latency, inMs } from "../lib/latency.js";
-import { allModels, chooseModel, drawsPictures } from "../lib/models.js";
+import { allModels, chooseModel, drawsPictures, mostSteps } from "../lib/models.js";
 import { Newest } from "../lib/notice.js";
 import { Shelf, drawBlob, fileName, toBrush } from "../lib/pictures.js";
 import { shell, upscalingSwitch } from "../lib/shell.js";
@@ -100,7 +100,7 @@ function use(chosen) {
   const text = textField(model);
   byId("prompt-row").hidden = !text;
   fields = fieldControls(model, ask, text ? [text] : []);
-  steps = slider({ label: "Steps", min: 1, max: model.unistep.max_steps, value: model.unistep.steps, change: (_, event) => ask(event) });
+  steps = slider({ label: "Steps", min: 1, max: mostSteps(model), value: model.unistep.steps, change: (_, event) => ask(event) });
   byId("fields").replaceChildren(...fields.elements, steps.element);
   first.clear();
   all.clear();

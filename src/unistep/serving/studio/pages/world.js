@@ -6,7 +6,7 @@ import { fieldControls } from "../lib/fields.js";
 import { HeldKeys } from "../lib/keys.js";
 import { Latency, inMs } from "../lib/latency.js";
 import { stamp } from "../lib/marker.js";
-import { allModels, chooseModel, isWorld } from "../lib/models.js";
+import { allModels, chooseModel, isAction, isWorld } from "../lib/models.js";
 import { Session } from "../lib/session.js";
 import { shell, upscalingSwitch } from "../lib/shell.js";
 import { checkbox, seedSlider, slider } from "../lib/sliders.js";
@@ -122,10 +122,11 @@ function use(chosen) {
   keys?.end();
   model = chosen;
   steps = slider({ label: "Steps", min: 1, max: Math.min(4, model.unistep.max_steps), value: model.unistep.steps, change: () => session && start() });
-  const [name, field] = Object.entries(model.unistep.fields).find(([, each]) => each.kind === "vector");
+  const [name, field] = Object.entries(model.unistep.fields).find(([, each]) => isAction(each));
   keys = null;
-  if (field.keys) {
-    keys = new HeldKeys(Object.keys(field.keys), (down, event) => act({ keys: down }, event), () => session?.live ?? false);
+  if (field.presets) {
+    const pressed = (down, event) => act({ condition: { [name]: down.join("+") || "none" } }, event);
+    keys = new HeldKeys(Object.keys(field.presets), pressed, () => session?.live ?? false);
     byId("keys").replaceChildren(...keys.buttons());
     byId("fields").replaceChildren(steps.element);
   } else {

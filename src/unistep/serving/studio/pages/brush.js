@@ -1,0 +1,186 @@
+// The Brush: a picture to cover, paint, fill in, colour, enlarge and vary; a sketch that turns into a picture as it grows.
+
+import { edit, image } from "../lib/api.js";
+import { byId, download, h, painted, writing } from "../lib/dom.js";
+import { Easel } from "../lib/easel.js";
+import { fieldControls, textField } from "../lib/fields.js";
+import { Latency, inMs } from "../lib/latency.js";
+import { allModels, chooseModel, edits } from "../lib/models.js";
+import { Newest } from "../lib/notice.js";
+import { drawBlob, pngOf } from "../lib/pictures.js";
+import { shell, upscalingSwitch } from "../lib/shell.js";
+import { checkbox, choice, seedSlider, slider } from "../lib/sliders.js";
+import { blobOf, takeHanded } from "../lib/state.js";
+
+const CALLS = 4; // steps that edits take unless another number is chosen
+const page = shell();
+const newest = new Newest(page.notice);
+const latency = new Latency(byId("latency"));
+const layers = { picture: byId("picture"), before: byId("before"), cover: byId("cover"), touch: byId("touch") };
+let model = null;
+let fields = null;
+let working = false;
+
+const tool = choice({ label: "Tool", choices: [["cover", "Cover"], ["uncover", "Uncover"], ["paint", "Paint"]], value: "cover", change: () => show() });
+const size = slider({ label: "Brush size", min: 1, max: 32, value: 10 });
+const colour = h("input", { type: "color", id: "colour", value: "#e0402a" });
+const seed = seedSlider({ value: 0, change: (_, event) => live.input.checked && sketch(event.timeStamp) });
+const steps = slider({ label: "Steps", min: 1, max: 16, value: CALLS });
+const strength = slider({ label: "Strength", min: 0.05, max: 1, step: 0.05, value: 0.5, format: (value) => value.toFixed(2), hint: "Of variations and sketches", change: (_, event) => live.input.checked && sketch(event.timeStamp) });
+const live = checkbox({ label: "Sketch live", hint: "The model's picture follows your strokes", change: (on) => turnLive(on) });
+const compare = slider({ label: "Before and after", min: 0, max: 100, value: 0, format: (value) => `${value} % before`, change: () => show() });
+
+const easel = new Easel(layers, {
+  tool: () => ({ kind: tool.value, size: size.value, colour: colour.value }),
+  stroked: (event) => live.input.checked && tool.value === "paint" && sketch(event.timeStamp),
+  changed: () => show(),
+  say: page.say,
+});
+
+const button = (label, act, more = {}) => h("button", { type: "button", onclick: act, ...more }, label);
+const tasks = {
+  inpaint: button("Fill in", () => change("inpaint", "Filled in"), { class: "primary" }),
+  colorize: button("Colour in", () => change("colorize", "Coloured")),
+  upscale: button("Upscale", () => change("upscale", "Enlarged"), { title: "From a quarter of the resolution, or from the small picture that you opened" }),
+  vary: button("Vary", () => change("vary", "Varied")),
+};
+const undo = button("Undo", () => easel.history.go(-1), { id: "undo" });
+const redo = button("Redo", () => easel.history.go(1), { id: "redo" });
+const clear = button("Uncover all", () => easel.uncoverAll());
+let small = null; // a picture that was opened smaller than the model's
+
+function show() {
+  const { history } = easel;
+  undo.disabled = !history.canUndo;
+  redo.disabled = !history.canRedo;
+  const covered = model && easel.covered;
+  clear.disabled = !covered;
+  for (const [name, each] of Object.entries(tasks)) {
+    each.hidden = !model?.unistep.tasks.includes(name);
+    each.disabled = working || (name === "inpaint" && !covered);
+  }
+  compare.element.hidden = layers.before.hidden = !easel.hasBefore;
+  layers.before.style.clipPath = `inset(0 ${100 - compare.value}% 0 0)`;
+  byId("colour-row").hidden = tool.value !== "paint";
+  live.element.hidden = !model?.unistep.tasks.includes("sketch");
+}
+
+function about() {
+  const body = { model: model.id, seed: seed.value };
+  const condition = fields.condition();
+  const text = textField(model);
+  if (text && condition[text]) body.prompt = condition[text];
+  delete condition[text];
+  return { ...body, condition };
+}
+
+async function busy(work) {
+  working = true;
+  byId("easel").setAttribute("aria-busy", "true");
+  show();
+  const result = await newest.run(work);
+  working = false;
+  byId("easel").setAttribute("aria-busy", "false");
+  show();
+  if (result) byId("generation").textContent = inMs(result.generationMs);
+  return result;
+}
+
+async function change(task, done) {
+  const started = performance.now();
+  const source = task === "upscale" ? (small ?? easel.quarter()) : layers.picture;
+  const form = { ...about(), task, image: await pngOf(source), num_inference_steps: steps.value };
+  if (task === "vary") form.strength = strength.value;
+  if (task === "upscale") form.options = { factor: easel.width / source.width };
+  if (easel.covered && ["inpaint", "vary"].includes(task)) form.mask = await pngOf(easel.mask());
+  const result = await busy((signal) => edit(form, signal));
+  if (!result) return;
+  easel.put(await createImageBitmap(result.blob), { kept: true });
+  latency.add((await painted()) - started);
+  page.say(`${done}, seed ${result.seed}.`);
+}
+
+async function generate() {
+  const result = await busy((signal) => image(about(), signal));
+  if (!result) return;
+  small = null;
+  easel.put(await createImageBitmap(result.blob));
+  page.say(`New picture, seed ${result.seed}.`);
+}
+
+async function open(blob) {
+  try {
+    const bitmap = await createImageBitmap(blob);
+    small = bitmap.width === bitmap.height && bitmap.width < easel.width ? bitmap : null;
+    if (small) small = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
+    small?.getContext("2d").drawImage(bitmap, 0, 0);
+    easel.put(bitmap);
+    page.notice.clear();
+  } catch {
+    page.notice.show("This file is no picture that the browser can read.");
+  }
+}
+
+/** The model's picture of the sketch as it is now; the newest stroke wins. */
+async function sketch(since) {
+  const form = { ...about(), task: "sketch", image: await pngOf(layers.picture), strength: strength.value, num_inference_steps: steps.value };
+  const result = await newest.run((signal) => edit(form, signal));
+  if (!result) return;
+  await drawBlob(byId("live-picture"), result.blob);
+  byId("generation").textContent = inMs(result.generationMs);
+  byId("live-picture").dataset.count = Number(byId("live-picture").dataset.count ?? 0) + 1;
+  latency.add((await painted()) - since);
+}
+
+function turnLive(on) {
+  byId("live").hidden = !on;
+  latency.clear();
+  if (!on) return newest.stop();
+  tool.element.querySelector("input[value=paint]").click();
+  return sketch(performance.now());
+}
+
+function use(chosen) {
+  model = chosen;
+  const [, height, width] = model.unistep.shape;
+  fields = fieldControls(model, (event) => live.input.checked && sketch(event.timeStamp));
+  byId("fields").replaceChildren(...fields.elements);
+  easel.resize(width, height);
+  size.input.max = Math.round(width / 2);
+  small = null;
+  easel.fill("#ffffff");
+  const handed = takeHanded();
+  if (handed) open(blobOf(handed.url));
+  else generate();
+}
+
+const file = h("input", { type: "file", id: "file", accept: "image/*", onchange: () => file.files[0] && open(file.files[0]) });
+const save = button("Save", async () => download(await pngOf(layers.picture), `${model.id}-brush.png`));
+const takeOver = button("Take it over", () => easel.put(byId("live-picture"), { kept: true }));
+byId("tools").append(
+  tool.element,
+  size.element,
+  h("div", { class: "control", id: "colour-row" }, h("label", { for: "colour" }, "Colour"), colour),
+  h("div", { class: "buttons" }, undo, redo, clear, save),
+);
+byId("compare").append(h("div", { class: "buttons", role: "group", "aria-label": "Edits" }, ...Object.values(tasks)), compare.element);
+byId("easel").after(
+  h("figure", { id: "live", class: "live", hidden: true }, h("canvas", { id: "live-picture", class: "picture", width: 64, height: 64, role: "img", "aria-label": "The model's picture of the sketch" }), h("figcaption", { class: "buttons" }, takeOver)),
+);
+byId("settings").append(
+  h("div", { class: "control" }, h("label", { for: "file" }, "Open a picture"), file),
+  h("div", { class: "buttons" }, button("New picture", generate), button("Blank", () => easel.fill("#ffffff"))),
+  h("div", { id: "fields", class: "group" }),
+  live.element,
+  ...[strength, steps, seed].map((control) => control.element),
+  upscalingSwitch(),
+);
+document.addEventListener("keydown", (event) => {
+  if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || writing(event)) return;
+  event.preventDefault();
+  easel.history.go(event.shiftKey ? 1 : -1);
+});
+const models = chooseModel(await allModels(page.notice), { notice: page.notice, suits: edits, use, name: "brush", example: "emoji" });
+if (models.element) byId("settings").prepend(models.element);
+show();
+document.body.dataset.ready = "";

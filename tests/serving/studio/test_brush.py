@@ -1,0 +1,93 @@
+"""The Brush: strokes by mouse and keyboard, edits with a mask, undo and redo, before and after, live sketches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+
+MIDDLE = "[...document.querySelector('#picture').getContext('2d').getImageData(32, 32, 1, 1).data].slice(0, 3)"
+CORNER = "[...document.querySelector('#picture').getContext('2d').getImageData(1, 1, 1, 1).data].slice(0, 3)"
+IDLE = "document.querySelector('#easel').getAttribute('aria-busy') === 'false'"
+
+
+def ready(tab: Any, address: str = "brush.html") -> Any:
+    page = tab.open(address)
+    page.wait_for_selector("body[data-ready]")
+    tab.until(IDLE)
+    return page
+
+
+def test_covered_parts_are_made_anew_and_undone(tab: Any, server: Any) -> None:
+    page = ready(tab)
+    middle, corner = page.evaluate(MIDDLE), page.evaluate(CORNER)
+    assert page.get_by_role("button", name="Fill in").is_disabled()
+    box = page.locator("#touch").bounding_box()
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.up()
+    page.get_by_role("button", name="Fill in").click()
+    tab.until(f"{IDLE} && {MIDDLE}.join() !== '{','.join(map(str, middle))}'")
+    assert page.evaluate(CORNER) == corner, "what was not covered stays"
+    filled = page.evaluate(MIDDLE)
+    form = server.app.state.requests[-1]
+    assert (form["task"], form["model"]) == ("inpaint", "emoji")
+    assert form["mask"] > 0
+    page.get_by_label("Before and after").fill("100")
+    assert "inset(0px 0%" in page.evaluate("getComputedStyle(document.querySelector('#before')).clipPath")
+    page.keyboard.press("Control+z")
+    assert page.evaluate(MIDDLE) == middle
+    page.get_by_role("button", name="Redo").click()
+    assert page.evaluate(MIDDLE) == filled
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save").click()
+    assert list(Image.open(saved.value.path()).convert("RGB").getpixel((32, 32))) == filled
+
+
+def test_the_keyboard_paints_and_every_task_is_sent(tab: Any, server: Any) -> None:
+    page = ready(tab)
+    page.get_by_role("radio", name="Paint").check()
+    page.locator("#touch").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    assert page.evaluate(MIDDLE) == [0xE0, 0x40, 0x2A]
+    for name, task in (("Colour in", "colorize"), ("Upscale", "upscale"), ("Vary", "vary")):
+        before = page.evaluate(CORNER)
+        page.get_by_role("button", name=name).click()
+        tab.until(f"{IDLE} && {CORNER}.join() !== '{','.join(map(str, before))}'")
+        assert server.app.state.requests[-1]["task"] == task
+    assert server.app.state.requests[-1]["strength"] == "0.5"
+    assert server.app.state.requests[-2]["options"] == '{"factor":4}'
+
+
+def test_a_sketch_is_followed_and_taken_over(tab: Any, server: Any) -> None:
+    page = ready(tab)
+    page.get_by_role("button", name="Blank").click()
+    page.get_by_label("Sketch live").check()
+    tab.until("document.querySelector('#live-picture').dataset.count === '1'")
+    page.locator("#touch").focus()
+    page.keyboard.press("Space")
+    tab.until("document.querySelector('#live-picture').dataset.count > 1")
+    assert server.app.state.requests[-1]["task"] == "sketch"
+    page.get_by_role("button", name="Take it over").click()
+    assert page.evaluate(CORNER) != [255, 255, 255]
+
+
+def test_the_wall_hands_a_picture_to_its_own_tab_alone(open_tab: Callable[..., Any]) -> None:
+    first = open_tab()
+    second = open_tab(beside=first)
+    page = first.open("wall.html")
+    page.fill("#prompt", "handed over")
+    page.wait_for_selector("#tiles[aria-busy=false]")
+    page.get_by_role("button", name="Open picture 2 in the Brush").click()
+    page.wait_for_url("**/brush.html")
+    page.wait_for_selector("body[data-ready]")
+    from mock_signals import colour
+
+    wanted = list(colour('handed over|{"guidance": 2.5} ground'))
+    first.until(f"{CORNER}.join() === '{','.join(map(str, wanted))}'")
+    other = ready(second)
+    assert other.evaluate(CORNER) != wanted
