@@ -71,7 +71,9 @@ class ServeOptions:
     ray: bool = False
     """Serve on a Ray cluster, or on this machine as one: several replicas, as many as there is work for."""
     replicas: int = 2
-    """Replicas at most, with --ray."""
+    """Replicas at most, with --ray; there is another where more than eight requests wait or are done at each."""
+    min_replicas: int = 1
+    """Replicas at least, with --ray."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -84,7 +86,9 @@ def run(arguments: Sequence[str]) -> int:
         require("ray", "--ray", ("ray",))
         from unistep.serving.ray_app import serve_on_ray
 
-        return serve_on_ray(settings, host=options.host, port=options.port, replicas=options.replicas)
+        return serve_on_ray(
+            settings, host=options.host, port=options.port, replicas=options.replicas, least=options.min_replicas
+        )
     return listen(options, settings)
 
 
@@ -94,7 +98,7 @@ def check(options: ServeOptions) -> None:
     Raises:
         ValueError: Naming the option.
     """
-    for name in ("queue", "max_batch", "max_items", "max_steps", "max_streams", "replicas"):
+    for name in ("queue", "max_batch", "max_items", "max_steps", "max_streams", "replicas", "min_replicas"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(options, name)}")
     for name in ("timeout", "max_seconds"):
@@ -131,11 +135,18 @@ def settings_of(options: ServeOptions) -> Settings:
         steps=options.max_steps, seconds=options.max_seconds, streams=options.max_streams, rate=options.rate,
     )  # fmt: skip
     return Settings(
-        models=options.models, device=choose_device(options.device), precision=options.precision,
-        backend=options.backend, memory=0 if options.memory is None else int(options.memory * 2**30), keys=keys, origins=options.origins,
-        marked=not options.unmarked, log_prompts=options.log == "prompts", limits=limits,
+        models=options.models,
+        device=choose_device(options.device),
+        precision=options.precision,
+        backend=options.backend,
+        memory=0 if options.memory is None else int(options.memory * 2**30),
+        keys=keys,
+        origins=options.origins,
+        marked=not options.unmarked,
+        log_prompts=options.log == "prompts",
+        limits=limits,
         threads=options.threads or 0,
-    )  # fmt: skip
+    )
 
 
 def listen(options: ServeOptions, settings: Settings) -> int:

@@ -47,9 +47,17 @@ class Engine:
         self._requests_last = False
         self._thread = threading.Thread(target=self._run, name="unistep-engine", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self) -> bool:
+        """Start the thread; returns whether it did not run yet."""
+        if self._thread.is_alive():
+            return False
         self._thread.start()
+        return True
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def close(self, seconds: float = 0.0) -> None:
         """Take nothing more, let what waits end for so many seconds, then stop.

@@ -105,9 +105,9 @@ class Service:
         """What runs the network of each model, where it is not PyTorch itself."""
 
     def start(self) -> None:
-        """Start the engine; load and warm the models in the background."""
-        self.engine.start()
-        self._preparing.submit(self._prepare)
+        """Start the engine; load and warm the models in the background. Once is enough."""
+        if self.engine.start():
+            self._preparing.submit(self._prepare)
 
     def _prepare(self) -> None:
         try:

@@ -22,12 +22,13 @@ STUDIO = Path(__file__).parent.parent / "studio"
 """The pages that people use."""
 
 
-def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
+def create_app(settings: Settings, service: Service | None = None, board: videos.Board | None = None) -> FastAPI:
     """The application of a server.
 
     Args:
         settings: Models, keys and limits.
         service: What does the work; made of the settings without.
+        board: What several replicas share.
 
     Raises:
         ValueError: If there is no such model.
@@ -44,7 +45,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     # No pages of documentation: those of FastAPI load scripts from elsewhere. /openapi.json is there.
     app = FastAPI(title="Unistep", version=version("unistep"), lifespan=life, docs_url=None, redoc_url=None)
     app.state.service = service
-    app.state.jobs = videos.Jobs(service)
+    app.state.jobs = videos.Jobs(service, board)
     app.state.places = realtime.Places(service)
     errors.install(app)
     for room in (listing, images, edits, audio, videos, realtime):

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import torch
 from fastapi import APIRouter, Depends, Request
@@ -39,6 +39,8 @@ VIDEO: dict[int | str, dict[str, Any]] = {
         },
     },
 }
+TELL = 0.5
+"""Seconds from one message to other replicas to the next."""
 JOB: dict[int | str, dict[str, Any]] = {**RESPONSES, 200: {"model": VideoJob, "description": "The job."}}
 
 
@@ -88,15 +90,32 @@ class Job:
         }  # fmt: skip
 
 
+class Board(Protocol):
+    """Where several replicas of a server see each other's videos."""
+
+    async def put(self, name: str, client: str, body: dict[str, Any], content: tuple[bytes, str] | None) -> bool:
+        """Say how far a video is; returns whether it is still wanted."""
+        ...
+
+    async def get(self, name: str) -> tuple[str, dict[str, Any], tuple[bytes, str] | None] | None:
+        """Whose a video is, how far it is, and its file with the media type; ``None`` where there is none."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Forget a video."""
+        ...
+
+
 class Jobs:
     """The videos of a server; each is seen only by who asked for it.
 
     Args:
         service: The service.
+        board: What it shares with other replicas.
     """
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, service: Service, board: Board | None = None) -> None:
+        self._service, self._board = service, board
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
     def add(self, job: Job) -> None:
@@ -115,26 +134,58 @@ class Jobs:
         job.task = asyncio.create_task(self._make(job))
 
     async def _make(self, job: Job) -> None:
+        telling = None if self._board is None else asyncio.create_task(self._tell(job, self._board))
         try:
             job.content = await made(self._service, job)
             job.progress = 1.0
         except Exception as error:
             job.error = as_api_error(error)
         job.completed = time.time()
+        if telling is not None:
+            telling.cancel()
+            assert self._board is not None
+            await self._board.put(job.id, job.client, job.body, self.file(job))
 
-    def get(self, name: str, client: str) -> Job:
-        """A job by its name.
+    async def _tell(self, job: Job, board: Board) -> None:
+        """Tell the other replicas how far a video is, and stop it where one of them was asked to."""
+        while await board.put(job.id, job.client, job.body, None):
+            await asyncio.sleep(TELL)
+        self._drop(job)
+
+    def file(self, job: Job) -> tuple[bytes, str] | None:
+        """The file of a finished video, and its media type."""
+        if job.content is None:
+            return None
+        return job.content, self._service.pool.config(job.asked.model).modality.media_types[job.format]
+
+    async def get(self, name: str, client: str) -> tuple[dict[str, Any], tuple[bytes, str] | None]:
+        """What a client sees of a video, and its file with the media type once there is one.
 
         Raises:
-            APIError: If this client has no such job.
+            APIError: If this client has no such video.
         """
         job = self._jobs.get(name)
-        if job is None or job.client != client:
+        found = None if job is None else (job.client, job.body, self.file(job))
+        if found is None and self._board is not None:
+            found = await self._board.get(name)
+        if found is None or found[0] != client:
             raise APIError(404, f"there is no video {name[:40]!r}", param="video_id", code="not_found")
-        return job
+        return found[1], found[2]
 
-    def remove(self, job: Job) -> None:
-        """Stop a job and forget it."""
+    async def remove(self, name: str, client: str) -> None:
+        """Stop a video and forget it.
+
+        Raises:
+            APIError: If this client has no such video.
+        """
+        await self.get(name, client)
+        job = self._jobs.get(name)
+        if job is not None:
+            self._drop(job)
+        if self._board is not None:
+            await self._board.remove(name)
+
+    def _drop(self, job: Job) -> None:
         if job.task is not None:
             job.task.cancel()
         self._jobs.pop(job.id, None)
@@ -177,8 +228,9 @@ def _job(service: Service, body: VideoRequest, request: Request) -> Job:
     length = own if body.seconds is None else body.seconds
     most = service.settings.limits.seconds if config.context is not None else own
     if length > most + 1e-9 or (config.context is None and length < own - 1e-9):
+        which = f"{own:g} s" if config.context is None else f"up to {most:g} s"
         raise APIError(
-            400, f"{model} makes videos of {most:g} s here, got {length:g}", param="seconds", code="wrong_length"
+            400, f"{model} makes videos of {which} here, got {length:g}", param="seconds", code="wrong_length"
         )
     if config.context is not None:
         chunk = chunk_seconds(config)
@@ -259,15 +311,14 @@ async def at_once(body: Annotated[VideoRequest, Depends(body_of)], request: Requ
     """Make a video, and wait for it."""
     service = service_of(request)
     job = _job(service, body, request)
-    content = await while_there(request, made(service, job))
-    return _file(service, job, content)
+    job.content = await while_there(request, made(service, job))
+    return _file(jobs(request).file(job), job.asked.seed)
 
 
-def _file(service: Service, job: Job, content: bytes) -> Response:
-    media_type = service.pool.config(job.asked.model).modality.media_types[job.format]
-    return Response(
-        content, media_type=media_type, headers={"X-Seed": str(job.asked.seed), "Cache-Control": "no-store"}
-    )
+def _file(found: tuple[bytes, str] | None, seed: int | None) -> Response:
+    if found is None:
+        raise APIError(404, "the video is not done", code="not_ready", retry=1.0)
+    return Response(found[0], media_type=found[1], headers={"X-Seed": str(seed), "Cache-Control": "no-store"})
 
 
 def jobs(request: Request) -> Jobs:
@@ -278,23 +329,21 @@ def jobs(request: Request) -> Jobs:
 @router.get("/v1/videos/{video_id}", responses=JOB, response_model=None)
 async def poll(video_id: str, request: Request) -> Response:
     """How far a video is."""
-    return JSONResponse(jobs(request).get(video_id, request.scope["state"]["client"]).body)
+    body, _ = await jobs(request).get(video_id, request.scope["state"]["client"])
+    return JSONResponse(body)
 
 
 @router.get("/v1/videos/{video_id}/content", responses=VIDEO, response_model=None)
 async def content(video_id: str, request: Request) -> Response:
     """The file of a video."""
-    job = jobs(request).get(video_id, request.scope["state"]["client"])
-    if job.error is not None:
-        raise job.error
-    if job.content is None:
-        raise APIError(404, f"the video is not done: {int(100 * job.progress)} %", code="not_ready", retry=1.0)
-    return _file(service_of(request), job, job.content)
+    body, found = await jobs(request).get(video_id, request.scope["state"]["client"])
+    if body["error"] is not None:
+        raise APIError(503, body["error"]["message"], code=body["error"]["code"], retry=5.0)
+    return _file(found, body["seed"])
 
 
 @router.delete("/v1/videos/{video_id}", responses=dict(RESPONSES))
 async def remove(video_id: str, request: Request) -> dict[str, Any]:
     """Stop a video, or forget it."""
-    found = jobs(request)
-    found.remove(found.get(video_id, request.scope["state"]["client"]))
+    await jobs(request).remove(video_id, request.scope["state"]["client"])
     return {"id": video_id, "object": "video.deleted", "deleted": True}
