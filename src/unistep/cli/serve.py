@@ -151,28 +151,24 @@ def settings_of(options: ServeOptions) -> Settings:
 
 def listen(options: ServeOptions, settings: Settings) -> int:
     """Serve on this machine, until a signal stops it; then what was asked for is still answered."""
-    import uvicorn
-
     from unistep.serving.api.app import create_app
+    from unistep.serving.api.listening import server_of
     from unistep.serving.service import Service
 
     service = Service(settings)
     app = create_app(settings, service)
     try:
-        listening = socket.create_server((options.host, options.port), backlog=1024)
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        listening = socket.create_server((options.host, options.port), family=family, backlog=1024)
     except OSError as error:
         raise ValueError(f"cannot listen at {options.host}:{options.port}: {error.strerror or error}") from None
     host, port = listening.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
     log_to_stderr(options.log)
     if options.host not in ("127.0.0.1", "localhost", "::1") and not settings.keys:
         print(f"anyone who reaches {options.host} may use this server; set {KEYS} to ask for keys", file=sys.stderr)
     print(f"http://{host}:{port}/studio/   API: http://{host}:{port}/v1   Ctrl-C stops", flush=True)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, ws_max_size=200_000, ws_max_queue=8,
-        h11_max_incomplete_event_size=64_000, limit_concurrency=1000, timeout_keep_alive=15, backlog=1024,
-        timeout_graceful_shutdown=math.ceil(settings.limits.drain),
-    )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = server_of(app, settings.limits)
     service.failed = partial(setattr, server, "should_exit", True)
     server.run(sockets=[listening])
     if service.failure is not None:

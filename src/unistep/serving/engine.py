@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import torch
 
@@ -72,11 +72,14 @@ class Engine:
             while (self._queue or self._busy_until) and time.monotonic() < until:
                 self._wake.wait(0.05)
             self._stopping = True
-            left = list(self._queue)
+            left, streams = list(self._queue), list(self._streams)
             self._queue.clear()
             self._wake.notify_all()
         for job in left:
             _fail(job, BusyError("the server is stopping", 1.0))
+        for stream in streams:
+            stream.fail(BusyError("the server is stopping", 1.0))
+            self.end(stream)
         if self._thread.is_alive():
             self._thread.join(timeout=30.0)
 
@@ -103,8 +106,9 @@ class Engine:
             if len(self._queue) + len(jobs) > max(self._limits.queue, len(jobs) if not self._queue else 0):
                 self._metrics.refused.labels("queue").inc()
                 raise BusyError(f"{len(self._queue)} items wait already", max(waiting, 1.0))
-            ends = time.monotonic() + waiting + sum(job.cost() for job in jobs)
-            if ends > min(job.deadline for job in jobs):
+            ends = time.monotonic() + waiting + _seconds(jobs)
+            # With nothing before it, a job is tried whatever it took before: only so a slow machine's recovery is seen.
+            if waiting > 0 and ends > min(job.deadline for job in jobs):
                 self._metrics.refused.labels("deadline").inc()
                 raise BusyError("the server is too busy to answer in time", max(waiting, 1.0))
             self._queue.extend(jobs)
@@ -114,13 +118,7 @@ class Engine:
     def waiting_seconds(self) -> float:
         """Seconds until all that is queued is done, as far as known; streams not counted."""
         with self._wake:
-            groups: dict[Hashable, list[Job]] = {}
-            for job in self._queue:
-                groups.setdefault(job.key, []).append(job)
-            total = sum(
-                jobs[0].served.latency(jobs[0].kind).predict(sum(job.size for job in jobs)) for jobs in groups.values()
-            )
-            return total + max(self._busy_until - time.monotonic(), 0.0)
+            return _seconds(self._queue) + max(self._busy_until - time.monotonic(), 0.0)
 
     def open(self, stream: LiveStream) -> None:
         """Begin to make the chunks of a stream.
@@ -226,7 +224,7 @@ class Engine:
         if job.future.cancelled():
             self._metrics.cancelled.inc()
             return False
-        if now + job.cost() > job.deadline:
+        if now + min(job.cost(), (job.deadline - job.submitted) / 2) > job.deadline:  # what has not waited is tried
             self._late(job)
             return False
         return True
@@ -240,14 +238,19 @@ class Engine:
         size = sum(job.size for job in batch)
 
         def stop() -> bool:
-            return all(job.future.cancelled() for job in batch) or self._stopping
+            now = time.monotonic()
+            return all(job.future.cancelled() or now > job.deadline for job in batch) or self._stopping
 
         try:
             results = type(batch[0]).run(batch, stop)
         except CancelledError:
-            self._metrics.cancelled.inc(len(batch))
             for job in batch:
-                _fail(job, BusyError("the server is stopping", 1.0))
+                if job.future.cancelled():
+                    self._metrics.cancelled.inc()
+                elif time.monotonic() > job.deadline:
+                    self._late(job)
+                else:
+                    _fail(job, BusyError("the server is stopping", 1.0))
             return
         except Exception as error:
             if not isinstance(error, ValueError):
@@ -282,6 +285,16 @@ class Engine:
             self.end(streams[0])
             return
         self._metrics.chunks(streams[0].served.name, chunks, time.monotonic() - begun)
+
+
+def _seconds(jobs: Iterable[Job]) -> float:
+    """Seconds of all jobs, those of one key in one batch, as far as known."""
+    groups: dict[Hashable, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.key, []).append(job)
+    return sum(
+        group[0].served.latency(group[0].kind).predict(sum(job.size for job in group)) for group in groups.values()
+    )
 
 
 def _fail(job: Job, error: Exception) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from unistep.serving.jobs import BusyError
@@ -25,7 +24,15 @@ class Reader:
         self._service, self.stream, self._woken = service, stream, woken
 
     @classmethod
-    async def open(cls, service: Service, asked: Asked, *, seconds: float | None = None, ahead: int = 0) -> Reader:
+    async def open(
+        cls,
+        service: Service,
+        asked: Asked,
+        *,
+        seconds: float | None = None,
+        ahead: int = 0,
+        script: Sequence[Mapping[str, Any]] = (),
+    ) -> Reader:
         """Begin a stream; see :meth:`Service.open`.
 
         Raises:
@@ -33,7 +40,8 @@ class Reader:
             BusyError: If there is no room.
         """
         woken = asyncio.Event()
-        return cls(service, await service.open(asked, woken.set, seconds=seconds, ahead=ahead), woken)
+        stream = await service.open(asked, woken.set, seconds=seconds, ahead=ahead, script=script)
+        return cls(service, stream, woken)
 
     async def next(self) -> Chunk | None:
         """The next chunk; ``None`` once the stream was closed.
@@ -70,7 +78,7 @@ class Reader:
 
 async def chunks_of(
     service: Service, asked: Asked, count: int, conditions: Sequence[Mapping[str, Any]] = ()
-) -> AsyncIterator[Chunk]:
+) -> AsyncGenerator[Chunk, None]:
     """The first chunks of a stream, as fast as they are made.
 
     Args:
@@ -83,18 +91,13 @@ async def chunks_of(
         ValueError: For a mistake in what is asked for.
         BusyError: If there is no room.
     """
-    if conditions:
-        asked = replace(asked, condition={**(asked.condition or {}), **conditions[0]})
-    reader = await Reader.open(service, asked, seconds=0.0)
+    # All are known before the first chunk is made: the network does not wait for whoever reads.
+    reader = await Reader.open(service, asked, seconds=0.0, script=conditions[:count])
     try:
-        for number in range(count):
+        for _ in range(count):
             chunk = await reader.next()
             if chunk is None:
                 raise BusyError("the server is stopping", 1.0)
-            if conditions and number + 1 < len(conditions):
-                following = conditions[number + 1]
-                if following != conditions[number]:
-                    reader.interact(service.condition(asked.model, following))
             yield chunk
     finally:
         reader.close()

@@ -182,7 +182,7 @@ class Service:
         """What the preparing thread makes of a request, within its time."""
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
+            async with asyncio.timeout(None if deadline == float("inf") else max(deadline - time.monotonic(), 0.0)):
                 return await loop.run_in_executor(self._preparing, prepare)
         except TimeoutError:
             raise LateError("not begun in time") from None
@@ -205,11 +205,10 @@ class Service:
         fields = self.pool.config(name).fields
         found = {}
         for field, value in (given or {}).items():
-            if value is None:
-                continue
             if field not in fields:
                 raise ValueError(f"{name} takes no {field[:40]!r}; it takes {', '.join(fields) or 'no condition'}")
-            found[field] = fields[field].from_json(field, value)
+            if value is not None:
+                found[field] = fields[field].from_json(field, value)
         return found
 
     def _jobs(self, asked: Asked, deadline: float, show: Show | None) -> tuple[list[SampleJob], Provenance]:
@@ -304,7 +303,13 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._encoding, partial(function, *arguments))
 
     async def open(
-        self, asked: Asked, wake: Callable[[], object], *, seconds: float | None = None, ahead: int = 0
+        self,
+        asked: Asked,
+        wake: Callable[[], object],
+        *,
+        seconds: float | None = None,
+        ahead: int = 0,
+        script: Sequence[Mapping[str, Any]] = (),
     ) -> LiveStream:
         """A stream, whose first chunk is made at once.
 
@@ -313,6 +318,7 @@ class Service:
             wake: Called in the event loop's thread once a chunk waits, or the stream has ended.
             seconds: From one chunk to the next; the model's own without, 0 for as fast as it can.
             ahead: Chunks that are made before they are due.
+            script: Conditions of single chunks, as :attr:`LiveStream.script`.
 
         Raises:
             ValueError: If the model does not stream, or for a mistake in what is asked for.
@@ -330,6 +336,9 @@ class Service:
                 raise ValueError(f"at most {self.settings.limits.steps} steps, got {len(plan.grid)}")
             session = generator.session(steps=asked.steps)
             parse_condition(generator.config.fields, given, 1)
+            known = [self.condition(asked.model, one) for one in script]
+            for one in known:
+                parse_condition(generator.config.fields, one, 1)
             return LiveStream(
                 served=served,
                 session=session,
@@ -337,13 +346,23 @@ class Service:
                 state=session.start([seed]),
                 seconds=chunk_seconds(generator.config) if seconds is None else seconds,
                 ahead=ahead,
-                wake=lambda: loop.call_soon_threadsafe(wake),
+                wake=partial(_in_loop, loop, wake),
                 condition={name: value for name, value in given.items() if value is not None},
+                script=known,
             )
 
         stream = await self._prepared(prepared, self._deadline(None))
         self.engine.open(stream)
         return stream
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, wake: Callable[[], object]) -> None:
+    """Call a function in an event loop's thread, unless the loop has ended and nobody listens any more."""
+    try:
+        loop.call_soon_threadsafe(wake)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
 
 
 def chunk_seconds(config: ModelConfig) -> float:

@@ -59,6 +59,8 @@ class LiveStream:
     """Called from the engine's thread once a chunk waits, or the stream has ended."""
     condition: dict[str, Any] = field(default_factory=dict)
     """The newest values of the model's fields; ``None`` leaves one to the seed."""
+    script: Sequence[Mapping[str, Any]] = ()
+    """Values of each chunk that are known before, in place of the newest; the last ones hold for all that follow."""
     interaction: int = 0
     """Number of the newest input."""
     error: Exception | None = None
@@ -106,7 +108,8 @@ class LiveStream:
     def snapshot(self) -> tuple[StreamState, dict[str, Any], int]:
         """What the next chunk is made from."""
         with self._lock:
-            return self.state, dict(self.condition), self.interaction
+            now = self.script[min(self._number, len(self.script) - 1)] if self.script else {}
+            return self.state, {**self.condition, **now}, self.interaction
 
     def offer(self, after: StreamState, signal: Tensor, begun: float, interaction: int, before: StreamState) -> Chunk:
         """Put a chunk where the client takes it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from unistep.core.condition import asked as asked_fields
 from unistep.serving.api.errors import RESPONSES, APIError
-from unistep.serving.api.routing import asked_of, model_of, note, service_of, while_there, words_of
+from unistep.serving.api.routing import asked_of, model_of, note, placed, service_of, while_there, words_of
 from unistep.serving.api.schemas import SoundRequest, SpeechRequest
 from unistep.serving.files import encode, pcm, wav_header
 from unistep.serving.reading import chunks_of
@@ -142,16 +143,17 @@ async def _streamed(
     asked = replace(asked, seed=seed)
     modality = service.pool.config(asked.model).modality
     headers = {"X-Seed": str(seed), "X-Sample-Rate": str(modality.rate), "Cache-Control": "no-store"}
-    chunks = chunks_of(service, asked, count, conditions)
+    chunks = placed(request, chunks_of(service, asked, count, conditions))
     if chunked and format in ("wav", "pcm"):
         first = await anext(chunks)  # a mistake is an error, not the end of a sound
 
         async def parts() -> AsyncIterator[bytes]:
-            if format == "wav":
-                yield wav_header(modality.rate or 1, modality.shape[0], count * first.signal.shape[-1])
-            yield pcm(modality, first.signal)
-            async for chunk in chunks:
-                yield pcm(modality, chunk.signal)
+            async with aclosing(chunks):  # also where the client leaves between two chunks
+                if format == "wav":
+                    yield wav_header(modality.rate or 1, modality.shape[0], count * first.signal.shape[-1])
+                yield pcm(modality, first.signal)
+                async for chunk in chunks:
+                    yield pcm(modality, chunk.signal)
 
         return StreamingResponse(parts(), media_type=f"audio/{format}", headers=headers)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,15 @@ router = APIRouter()
 
 FILES = ("PNG", "JPEG", "WEBP")
 """Formats of pictures that are read."""
+_SIZE, _PLACE = r"[0-9]{1,2}(\.[0-9]{1,3})?", r"-?[0-9]{1,6}(\.[0-9]{1,6})?"
+_RANGES = rf"(ellipse:)?{_PLACE}(,{_PLACE}){{3}}|({_PLACE}s?)?:({_PLACE}s?)?"
+_MASK = rf"left|right|top|bottom|center|random:0\.[0-9]{{1,6}}|{_RANGES}"
+TEXTS = {
+    "border": r"[0-9]{1,5}(,[0-9]{1,5}){0,3}",
+    "kernel": rf"(gaussian|box):{_SIZE}|motion:{_SIZE}:{_PLACE}",
+    "mask": rf"({_MASK})(\+({_MASK})){{0,15}}",
+}
+"""What texts of options look like from strangers: none is read as the name of a file, or makes a huge kernel."""
 HERE = tuple(option for option in OPTIONS if option not in ("operator", "mask", "kernel"))
 """Options of tasks that a form may have in ``options``, beside a kernel by its words."""
 
@@ -168,15 +178,17 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, value in given.items():
-        text = name in ("border", "kernel", "mask")
+        pattern = TEXTS.get(name)
         if name not in (*HERE, "kernel", "mask"):
             raise APIError(400, f"there is no option {name[:40]!r}", param="options", code="unknown_field")
-        kinds = (str,) if text else (int, float)
         if value is None:
             continue
-        if type(value) not in kinds or (text and ("/" in value or "\\" in value or Path(value).exists())):
-            raise APIError(400, f"{name} must be {'words' if text else 'a number'}", param=name, code="invalid_value")
-        if not text and not abs(value) < 2**31:
+        if type(value) not in ((int, float) if pattern is None else (str,)):
+            kind = "a number" if pattern is None else "a text"
+            raise APIError(400, f"{name} must be {kind}, got {type(value).__name__}", param=name, code="invalid_value")
+        if pattern is not None and not re.fullmatch(pattern, value.strip()):
+            raise APIError(400, f"{name} has no meaning here: {value[:40]!r}", param=name, code="invalid_value")
+        if pattern is None and not abs(value) < 2**31:
             raise APIError(400, f"{name} is too large", param=name, code="invalid_value")
         found[name] = value
     return found

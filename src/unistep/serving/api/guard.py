@@ -108,9 +108,14 @@ def key_of(scope: Message) -> str | None:
     return None
 
 
-def client_of(scope: Message) -> str:
-    """Whose limits a request counts against: the key's, or the address's."""
-    key = key_of(scope)
+def client_of(scope: Message, keyed: bool) -> str:
+    """Whose limits a request counts against: the key's, or the address's.
+
+    Args:
+        scope: The request.
+        keyed: Whether the server has keys; without, any key would make a client another one.
+    """
+    key = key_of(scope) if keyed else None
     if key:
         return "key:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return "address:" + str((scope.get("client") or ("unknown",))[0])
@@ -126,7 +131,7 @@ class Guard:
     """
 
     def __init__(self, app: Any, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._limits, self._metrics = app, settings.limits, metrics
+        self._app, self._settings, self._limits, self._metrics = app, settings, settings.limits, metrics
         self._keys, self._buckets = Keys(settings.keys), Buckets(settings.limits.rate)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -134,7 +139,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        scope.setdefault("state", {})["client"] = client_of(scope)
+        scope.setdefault("state", {})["client"] = client_of(scope, bool(self._settings.keys))
         try:
             self._check(scope)
         except APIError as error:
@@ -198,7 +203,8 @@ class Guard:
             await error.response()(scope, receive, sending)
         else:
             if body is None:
-                return  # the client has left
+                noted["status"] = 499  # the client has left
+                return
             await self._app(scope, _replayed(body, receive), sending)
         finally:
             took = time.monotonic() - begun
@@ -231,7 +237,7 @@ class Guard:
         most = self._limits.body
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > most:
+        if not length.isdigit() or len(length) > 18 or int(length) > most:
             raise APIError(413, f"a body of at most {most:,} bytes is read", code="too_large")
         if scope["method"] in ("GET", "HEAD", "OPTIONS", "DELETE") and length == b"0":
             return b""

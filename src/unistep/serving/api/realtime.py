@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, TypeAdapter, ValidationError
+from starlette.websockets import WebSocketState
 
 from unistep.core.condition import asked as asked_fields
 from unistep.generation.keys import key_bindings
@@ -137,28 +138,36 @@ class Session:
             sender = asyncio.create_task(self._send_chunks())
             while True:
                 receiver = asyncio.create_task(self._receive(limits.idle))
-                await asyncio.wait({receiver, sender}, return_when=asyncio.FIRST_COMPLETED)
-                if sender.done():
+                try:
+                    await asyncio.wait({receiver, sender}, return_when=asyncio.FIRST_COMPLETED)
+                    if sender.done():
+                        sender.result()
+                        break
+                    if not await self._answer(receiver.result()):
+                        break
+                finally:
                     receiver.cancel()
-                    sender.result()
-                    break
-                if not await self._answer(receiver.result()):
-                    break
+                    await asyncio.wait({receiver})
+                    receiver.cancelled() or receiver.exception()  # which asyncio would complain of otherwise
             await self._json({"type": "session.done", "session": self.id, "chunks": self._chunks})
             await self._socket.close(1000)
-        except (WebSocketDisconnect, RuntimeError):
-            pass  # the client has left
+        except WebSocketDisconnect:
+            pass
         except Exception as error:
+            if self._socket.application_state is not WebSocketState.CONNECTED:
+                return  # what is sent to a client that has left fails
             failed = as_api_error(error)
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):
                 await self._json({"type": "error", **failed.body})
                 code = TRY_LATER if failed.status == 503 else BROKEN if failed.status >= 500 else REFUSED
-                await self._socket.close(code, failed.message[:100])
+                await self._socket.close(code, close_reason(failed.message))
         finally:
             if self._reader is not None:
                 self._reader.close()
             if sender is not None:
                 sender.cancel()
+                await asyncio.wait({sender})
+                sender.cancelled() or sender.exception()
 
     async def _receive(self, seconds: float) -> Start | Interaction | Ping | Stop:
         """The client's next message.
@@ -282,6 +291,11 @@ class Session:
         ]
 
 
+def close_reason(message: str) -> str:
+    """As much of a message as a WebSocket's closing frame holds: 123 bytes."""
+    return message.encode()[:123].decode(errors="ignore")
+
+
 def _without_null(condition: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in condition.items() if value is not None}
 
@@ -328,7 +342,7 @@ async def _serve(socket: WebSocket, media: str) -> None:
                 json.dumps({"type": "queue_status", "position": 1, "queue_depth": service.engine.streams})
             )
             await socket.send_text(json.dumps({"type": "error", **error.body}))
-            await socket.close(TRY_LATER, error.message)
+            await socket.close(TRY_LATER, close_reason(error.message))
 
 
 @router.websocket("/v1/realtime/video")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request
@@ -120,6 +121,18 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
         return task.result()
     finally:
         task.cancel()
+
+
+async def placed(request: Request, chunks: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The chunks of a stream, which takes one of its client's places meanwhile.
+
+    Raises:
+        APIError: If there is none.
+    """
+    with request.app.state.places.take(request.scope["state"]["client"]):
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
 
 
 def note(request: Request, **known: Any) -> None:

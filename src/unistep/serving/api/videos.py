@@ -311,7 +311,8 @@ async def at_once(body: Annotated[VideoRequest, Depends(body_of)], request: Requ
     """Make a video, and wait for it."""
     service = service_of(request)
     job = _job(service, body, request)
-    job.content = await while_there(request, made(service, job))
+    with request.app.state.places.take(job.client):
+        job.content = await while_there(request, made(service, job))
     return _file(jobs(request).file(job), job.asked.seed)
 
 
