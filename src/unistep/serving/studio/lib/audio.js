@@ -3,11 +3,20 @@
 let context = null;
 let volume = null;
 let level = 0.8;
+let sampleRate = undefined;
+
+/**
+ * Sets the rate of the context before it begins: that of a stream's chunks, so that they follow each other sample by
+ * sample and are resampled together.
+ */
+export function setRate(rate) {
+  sampleRate = rate ?? undefined;
+}
 
 /** The page's audio context, running after the first key or click, as browsers demand. */
 export function audio() {
   if (!context) {
-    context = new AudioContext({ latencyHint: "interactive" });
+    context = new AudioContext({ latencyHint: "interactive", sampleRate });
     volume = context.createGain();
     volume.gain.value = level;
     volume.connect(context.destination);

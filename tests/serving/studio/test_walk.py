@@ -1,0 +1,66 @@
+"""The Walk: a slider between two seeds, a loop, and its GIF, which others can read."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from mock_signals import colour, picture
+from PIL import Image
+
+
+def test_the_way_is_walked_played_and_saved(tab: Any, server: Any) -> None:
+    page = tab.open("walk.html?model=emoji")
+    tab.until("document.querySelector('#picture').dataset.share === '0.5'")
+    page.get_by_role("slider", name="Way").fill("0.25")
+    tab.until("document.querySelector('#picture').dataset.share === '0.25'")
+    asked = [body for body in server.app.state.requests if "toward" in body]
+    assert asked[-1]["seed"] == 1
+    assert {"seed": 2, "share": 0.25} in [body["toward"] for body in asked]
+    page.get_by_role("slider", name="Pictures of the loop").fill("4")
+    page.get_by_role("button", name="Play").press("Enter")
+    tab.until("document.querySelector('#picture').dataset.frame > 3")
+    page.get_by_role("button", name="Pause").press("Space")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as GIF").click()
+    assert saved.value.suggested_filename == "emoji-1-to-2.gif"
+    with Image.open(saved.value.path()) as file:
+        assert (file.n_frames, file.size) == (6, (256, 256))
+        assert file.info["loop"] == 0
+        assert file.info["duration"] == 80
+        assert b"Made by the model emoji" in file.info["comment"]
+        # Frame 3 is the other end: pictures of few colours come back nearly as they were.
+        file.seek(3)
+        seen = np.asarray(file.convert("RGB").resize((64, 64), Image.Resampling.NEAREST)).astype(int)
+    text = '|{"guidance": 2.5}'
+    with Image.open(io.BytesIO(picture(text, 1, 64, toward=(2, 1.0)))) as file:
+        wanted = np.asarray(file.convert("RGB")).astype(int)
+    assert np.abs(seen - wanted).max() <= 8
+    assert tuple(wanted[1, 1]) == colour(text + " ground")
+
+
+CODED = """async () => {
+  const { gif } = await import('../studio/lib/gif.js');
+  const { dataUrl } = await import('../studio/lib/state.js');
+  const image = new ImageData(150, 130);
+  let state = 7;
+  for (let at = 0; at < image.data.length; at += 4) {
+    state = (75 * state + 74) % 65537;
+    image.data.set([state & 224, (state >> 8) & 192, 128, 255], at);
+  }
+  return dataUrl(gif([image]));
+}"""
+
+
+def test_noise_that_fills_the_code_table_survives(tab: Any) -> None:
+    coded = tab.open("index.html").evaluate(CODED)
+    with Image.open(io.BytesIO(base64.b64decode(coded.split(",")[1]))) as file:
+        seen = np.asarray(file.convert("RGB")).astype(int)
+    states = [7]
+    for _ in range(150 * 130):
+        states.append((75 * states[-1] + 74) % 65537)
+    wanted = [(state & 224, (state >> 8) & 192, 128) for state in states[1:]]
+    assert len(set(wanted)) == 32  # fewer than a palette has, so that each has a place of its own
+    assert np.abs(seen - np.reshape(wanted, (130, 150, 3))).max() <= 1
