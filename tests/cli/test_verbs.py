@@ -33,6 +33,8 @@ OPTIONS = {
         "--log",
         "--ray",
     ],
+    "studio": ["MODEL", "--host", "--port", "--backend", "--no-browser"],
+    "bench": ["live", "MODEL", "--seconds", "--fps", "--json"],
     "augment": ["MODEL", "--data", "--held-out", "--vary", "--measure", "--budget", "--real", "--shard-size", "-o"],
     "train": ["METHOD", "--data", "--budget", "--out", "--resume", "fashion/ect"],
     "evaluate": ["MODEL", "--teacher", "--data", "--features", "--steps", "--guidance", "--num", "--json", "--plot"],

@@ -24,6 +24,8 @@ VERBS = {
     "stream": "generate audio or video continuously, to a pipe or a file",
     "play": "play a world model, in real time",
     "serve": "serve models over HTTP, with pages to use them",
+    "studio": "open pages on which people use models",
+    "bench": "measure how live models are on this machine, as a browser sees it",
     "augment": "make synthetic items of your classes, and measure whether they help",
     "train": "train a model by a recipe, on known data or on yours",
     "evaluate": "compare a model with real data",

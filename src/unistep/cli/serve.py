@@ -7,7 +7,7 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -149,8 +149,17 @@ def settings_of(options: ServeOptions) -> Settings:
     )
 
 
-def listen(options: ServeOptions, settings: Settings) -> int:
-    """Serve on this machine, until a signal stops it; then what was asked for is still answered."""
+def listen(options: ServeOptions, settings: Settings, begun: Callable[[str], object] | None = None) -> int:
+    """Serve on this machine, until a signal stops it; then what was asked for is still answered.
+
+    Args:
+        options: Where, and what is logged.
+        settings: The server.
+        begun: Called with the address of the pages once the server listens.
+
+    Returns:
+        The exit code.
+    """
     from unistep.serving.api.app import create_app
     from unistep.serving.api.listening import server_of
     from unistep.serving.service import Service
@@ -168,6 +177,8 @@ def listen(options: ServeOptions, settings: Settings) -> int:
     if options.host not in ("127.0.0.1", "localhost", "::1") and not settings.keys:
         print(f"anyone who reaches {options.host} may use this server; set {KEYS} to ask for keys", file=sys.stderr)
     print(f"http://{host}:{port}/studio/   API: http://{host}:{port}/v1   Ctrl-C stops", flush=True)
+    if begun is not None:
+        begun(f"http://{host}:{port}/studio/")
     server = server_of(app, settings.limits)
     service.failed = partial(setattr, server, "should_exit", True)
     server.run(sockets=[listening])

@@ -12,6 +12,7 @@ import { shell, upscalingSwitch } from "../lib/shell.js";
 import { checkbox, seedSlider, slider } from "../lib/sliders.js";
 
 const SPAN = 150;
+const wantedRate = Number(new URLSearchParams(location.search).get("fps")) || null; // world.html?fps=30
 const page = shell();
 const screen = byId("screen");
 const context = screen.getContext("2d");
@@ -96,7 +97,7 @@ function start() {
   newest = null;
   toKey.clear();
   between.clear();
-  const first = { model: model.id, seed: seed.value, format: "jpeg", quality: 90, num_inference_steps: steps.value };
+  const first = { model: model.id, seed: seed.value, format: "jpeg", quality: 90, num_inference_steps: steps.value, fps: wantedRate };
   session = new Session("v1/realtime/video", first, page.notice, { started: begin, chunk, ended: () => show() });
   show();
 }
