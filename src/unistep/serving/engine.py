@@ -186,8 +186,8 @@ class Engine:
                 oldest = self._queue[0].submitted if self._queue else now
                 if due and (self._requests_last or now - oldest < PATIENCE):
                     self._requests_last = False
-                    first = min(due, key=lambda stream: stream.due)
-                    return [stream for stream in due if stream.key == first.key][: self._limits.batch], []
+                    due.sort(key=lambda stream: stream.due)
+                    return [stream for stream in due if stream.key == due[0].key][: self._limits.batch], []
                 upcoming = min((stream.due for stream in ready), default=None)
                 if self._queue:
                     batch = self._take(now, None if upcoming is None else upcoming - now)

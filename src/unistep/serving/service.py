@@ -334,7 +334,7 @@ class Service:
             plan, given = plan_of(generator, asked.steps, None, None, asked.guidance, condition)
             if len(plan.grid) > self.settings.limits.steps:
                 raise ValueError(f"at most {self.settings.limits.steps} steps, got {len(plan.grid)}")
-            session = generator.session(steps=asked.steps)
+            session = generator.session(steps=asked.steps, guidance=None if plan.guidance == 1 else plan.guidance)
             parse_condition(generator.config.fields, given, 1)
             known = [self.condition(asked.model, one) for one in script]
             for one in known:

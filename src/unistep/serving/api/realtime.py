@@ -148,7 +148,8 @@ class Session:
                 finally:
                     receiver.cancel()
                     await asyncio.wait({receiver})
-                    receiver.cancelled() or receiver.exception()  # which asyncio would complain of otherwise
+                    if not receiver.cancelled():
+                        receiver.exception()  # which asyncio would complain of otherwise
             await self._json({"type": "session.done", "session": self.id, "chunks": self._chunks})
             await self._socket.close(1000)
         except WebSocketDisconnect:
@@ -167,7 +168,8 @@ class Session:
             if sender is not None:
                 sender.cancel()
                 await asyncio.wait({sender})
-                sender.cancelled() or sender.exception()
+                if not sender.cancelled():
+                    sender.exception()
 
     async def _receive(self, seconds: float) -> Start | Interaction | Ping | Stop:
         """The client's next message.
