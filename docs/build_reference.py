@@ -22,6 +22,7 @@ ROOMS = {
     "core": "The mathematics: paths, maps, solvers, samplers, conditions",
     "nets": "Networks",
     "codecs": "Codecs: between signals and what a network sees",
+    "backends": "Backends: what runs the network",
     "objectives": "Objectives, one module per method",
     "modalities": "Modalities: images, audio, video and signals of your own",
     "data": "Data sets, their sources and the loader",

@@ -28,6 +28,9 @@ HEAVY = (
     "matplotlib",
     "mido",
     "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
     "prometheus_client",
     "pygame",
     "scipy",
@@ -84,7 +87,7 @@ def test_metadata(project: dict) -> None:
     assert metadata["License-Expression"] == project["license"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
     extras = {"audio", "data", "eval", "text", "video", "racing", "doom", "track", "speech", "c2pa", "ray"}
-    extras |= {"serve", "loadtest", "docs", "dev"}
+    extras |= {"serve", "onnx", "openvino", "loadtest", "docs", "dev"}
     assert set(project["optional-dependencies"]) == extras
     assert extras <= set(metadata.get_all("Provides-Extra", []))
     scripts = importlib.metadata.entry_points(group="console_scripts", name="unistep")

@@ -120,6 +120,7 @@ _HOMES = {
 """Where each name is defined: a module, and the name there if it is another."""
 _ROOMS = (
     "augmentation",
+    "backends",
     "codecs",
     "core",
     "data",

@@ -40,6 +40,12 @@ def checked_path(path: str | Path) -> Path:
         raise ValueError(f"{text[:40]}: there is no such user's home folder") from None
 
 
+def user_cache() -> Path:
+    """Where what can be made again is kept between runs: ``$UNISTEP_CACHE``, else ``~/.cache/unistep``."""
+    given = os.environ.get("UNISTEP_CACHE")
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "unistep"
+
+
 class DiskError(ValueError):
     """A file cannot be written though its place is a right one: the disk is full or broken. Exit code 1."""
 

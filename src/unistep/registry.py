@@ -32,6 +32,7 @@ Kind = Literal[
     "recipe",
     "text_encoder",
     "container",
+    "backend",
 ]
 """The kinds of things that have names."""
 
@@ -105,6 +106,12 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "euler": "unistep.core.solvers:Euler",
         "heun": "unistep.core.solvers:Heun",
         "dpmpp2m": "unistep.core.solvers:DPMSolverPP2M",
+    },
+    "backend": {
+        "eager": "unistep.backends.eager:Eager",
+        "compiled": "unistep.backends.compiled:Compiled",
+        "onnxruntime": "unistep.backends.onnx_runtime:OnnxRuntime",
+        "openvino": "unistep.backends.open_vino:OpenVino",
     },
     "container": {
         "png": "unistep.provenance.png:PNG",

@@ -17,9 +17,21 @@ from unistep.recipes import read_docstring
 
 OPTIONS = {
     "demo": ["--out", "--seconds", "--seed", "--open"],
-    "sample": ["MODEL", "--num", "-n", "--steps", "--seed", "--solver", "--guidance", "--times", "--out", "-o"],
+    "sample": [
+        "MODEL",
+        "--num",
+        "-n",
+        "--steps",
+        "--seed",
+        "--solver",
+        "--guidance",
+        "--times",
+        "--out",
+        "-o",
+        "--backend",
+    ],
     "edit": ["TASK", "MODEL", "INPUT", "--mask", "--kernel", "--sigma", "--strength", "--sheet", "--steps", "-o"],
-    "stream": ["MODEL", "--out", "-o", "--seconds", "--pace", "--seed", "--steps", "--precision"],
+    "stream": ["MODEL", "--out", "-o", "--seconds", "--pace", "--seed", "--steps", "--precision", "--backend"],
     "play": ["MODEL", "--window", "--script", "--actions", "--out", "-o", "--beside", "--from", "--seed", "--hold"],
     "serve": [
         "MODEL",

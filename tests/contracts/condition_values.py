@@ -133,7 +133,7 @@ def features(value: Value) -> Tensor:
         return value.signal.flatten(1)
     (tensor,) = value.tensors.values()
     wide = tensor.float() + 1 if isinstance(value, Label) else tensor
-    return wide.nan_to_num(0.0).view(len(tensor), -1)
+    return wide.nan_to_num(0.0).view(tensor.shape[0], -1)
 
 
 class Reader(nn.Module):

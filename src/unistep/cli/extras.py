@@ -15,6 +15,8 @@ EXTRAS = {
     "serve": ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client"),
     "racing": ("gymnasium",),
     "doom": ("vizdoom",),
+    "onnx": ("onnxruntime", "onnx", "onnxscript"),
+    "openvino": ("openvino",),
     "track": ("tensorboard",),
     "speech": ("silero_vad", "librosa", "webrtcvad"),  # beside resemblyzer, which no extra can bring
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from unistep.cli.backend import BackendOptions, check_backend, loaded
 from unistep.cli.errors import INTERRUPTED
 from unistep.cli.marking import MarkingOptions, provenance_for, read_signing
 from unistep.cli.model_options import parse_model_options
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlayOptions(MarkingOptions):
+class PlayOptions(MarkingOptions, BackendOptions):
     """Play a world model: a model of the next frame from the last ones and from what you do."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -66,8 +67,6 @@ class PlayOptions(MarkingOptions):
     go."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Arithmetic of the network: fp32, the same on every device; bf16, faster where there are units for it; or auto."""
     threads: int = 1
     """Threads of a CPU; small networks gain little from more than one."""
 
@@ -86,6 +85,7 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"{options.model} makes {config.modality.noun}s, which cannot be seen; use unistep stream")
     if options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    check_backend(options)
     if options.script is not None and options.actions is not None:
         raise ValueError("--script and --actions both say what is done; give one of them")
     scripted = options.script is not None or options.actions is not None
@@ -156,11 +156,8 @@ def _world(options: Any, generator: Generator, condition: dict[str, Any]) -> Wor
 def _loaded(options: Any) -> Generator:
     import torch
 
-    from unistep.cli.devices import choose_device
-    from unistep.hub.load import load
-
     torch.set_num_threads(options.threads)
-    return load(options.model, device=choose_device(options.device), precision=options.precision)
+    return loaded(options)
 
 
 def _play(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from unistep.cli.backend import BackendOptions, check_backend, loaded
 from unistep.cli.bulk import MANY, SHARD_SIZE, ModelCall, generate, has_shards, plan_from
 from unistep.cli.console import progress
 from unistep.cli.marking import MarkingOptions, provenance_for, read_signing
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(MarkingOptions):
+class SampleOptions(MarkingOptions, BackendOptions):
     """Draw samples. Its own conditions, such as --label, are options of a model too: unistep sample MODEL --help."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -57,8 +58,6 @@ class SampleOptions(MarkingOptions):
     """How much of the LoRA there is to be: 0 is its base, 1 what was trained."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Arithmetic of the network: fp32, the same on every device; bf16, faster where there are units for it; or auto."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -77,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     if (options.shard_size or options.ray) and not in_shards:
         raise ValueError(f"shards go into a folder, such as -o shards/, got {out}")
     signing = read_signing(options, Path(modality.example).suffix if is_folder(out) else out.suffix)
+    check_backend(options, shards=in_shards)
     if in_shards:
         _sample_shards(options, out, given.condition, signing)
         return 0
@@ -97,13 +97,7 @@ def _sample_shards(options: Any, out: Path, condition: dict[str, Any], signing: 
 
 
 def _sample(options: Any, out: Path, condition: dict[str, Any], signing: Signing | None) -> None:
-    from unistep.cli.devices import choose_device
-    from unistep.hub.load import load
-
-    device = choose_device(options.device)
-    generator = load(
-        options.model, device=device, precision=options.precision, lora=options.lora, lora_scale=options.lora_scale
-    )
+    generator = loaded(options, lora=options.lora, lora_scale=options.lora_scale)
     began = time.perf_counter()
     with progress("sampling") as callback:
         x = generator.sample(
@@ -124,6 +118,6 @@ def _sample(options: Any, out: Path, condition: dict[str, Any], signing: Signing
     print(
         f"{options.num} sample{'s' if options.num > 1 else ''} of {generator.name} in {seconds:.2f} s "
         f"({options.num / seconds:.1f}/s), {calls} network call{'s' if calls > 1 else ''} each, "
-        f"{generator.precision} on {generator.device}"
+        f"{generator.arithmetic} on {generator.device}"
     )
     print(f"written to {out}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from unistep.cli.backend import BackendOptions, check_backend, loaded
 from unistep.cli.delivery import deliver
 from unistep.cli.errors import INTERRUPTED
 from unistep.cli.marking import MarkingOptions, provenance_for, read_signing
@@ -31,7 +32,7 @@ PIPE = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamOptions(MarkingOptions):
+class StreamOptions(MarkingOptions, BackendOptions):
     """Play a streaming model. Its conditions, such as --pitch, are options too: unistep stream MODEL -h."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -60,8 +61,6 @@ class StreamOptions(MarkingOptions):
     """Guidance weight, as in unistep sample."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Arithmetic of the network: fp32, the same on every device; bf16, faster where there are units for it; or auto."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -78,6 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.out == PIPE and sys.stdout.isatty():
         raise ValueError(f"{output.raw} are not for a terminal: add | {output.player}, or name a file with -o")
     path = None if options.out == PIPE else check_file(options.out, output.endings)
+    check_backend(options)
     signing = read_signing(options, None if path is None else path.suffix)
     condition = {field: _turns(config, field, text) for field, text in given.condition.items()}
     if options.actions is not None:
@@ -113,11 +113,8 @@ def _play(
     signing: Signing | None,
     written: Mapping[str, str],
 ) -> int:
-    from unistep.cli.devices import choose_device
-    from unistep.hub.load import load
-
     began = time.perf_counter()
-    generator = load(options.model, device=choose_device(options.device), precision=options.precision)
+    generator = loaded(options)
     chunks = generator.stream(
         seed=options.seed,
         steps=options.steps,

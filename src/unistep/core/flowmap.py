@@ -13,7 +13,7 @@ up to the sign of the network.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,10 @@ from unistep.core.path import Path, expand_to
 
 LOG_RATIO_RANGE = (-10.0, 10.0)
 """Bounds of the log noise to signal ratio that a network is given, for times at which it is infinite."""
+
+
+NetworkCall = Callable[[Tensor, Tensor, Tensor | None, Mapping[str, Value]], Tensor]
+"""``call(x, t, s, condition) -> like x``: a network, or what computes the same."""
 
 
 def c_noise(path: Path, t: Float[Tensor, "b *levels"]) -> Float[Tensor, "b *levels"]:
@@ -42,6 +46,8 @@ class Map(nn.Module, ABC):
 
     boundary: float = 0.0
     """Time at which a jump without a second time ends; 0 is the data itself."""
+    runner: NetworkCall | None = None
+    """What computes the network call in place of the network, such as another program; see ``unistep.backends``."""
 
     def __init__(self, net: nn.Module, path: Path, sigma_data: float = 0.5) -> None:
         super().__init__()
@@ -66,7 +72,8 @@ class Map(nn.Module, ABC):
         # draws so few times there that a network would not learn the code of the boundary itself.
         code_s = None if s is None else c_noise(self.path, s.clamp(min=self.path.t_min))
         # Scalings stay in float32 under autocast: near the boundary they are differences of close numbers.
-        out = self.net(x / root, c_noise(self.path, t), code_s, as_condition(condition))
+        call = self.net if self.runner is None else self.runner
+        out = call(x / root, c_noise(self.path, t), code_s, as_condition(condition))
         return out.to(torch.promote_types(x.dtype, torch.float32)), alpha, sigma, root
 
     @abstractmethod

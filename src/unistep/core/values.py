@@ -35,6 +35,8 @@ class Value(ABC):
     """What the values are, such as ``label``."""
     guided: ClassVar[bool] = True
     """Whether guidance strengthens it; what it does not is never dropped, and the unconditional branch has it too."""
+    varying: ClassVar[Mapping[str, Mapping[int, str]]] = {}
+    """Axes besides the first whose length differs between batches: their numbers and names, by the tensor's name."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -62,6 +64,15 @@ class Value(ABC):
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by name."""
         return {name: getattr(self, name) for name in _names(type(self))}
+
+    @property
+    def form(self) -> tuple[Any, ...]:
+        """What two batches agree in that one exported network takes: the class, and all sizes but those that vary."""
+        shapes = [
+            tuple(size for axis, size in enumerate(tensor.shape) if axis and axis not in self.varying.get(name, ()))
+            for name, tensor in self.tensors.items()
+        ]
+        return (type(self), *shapes)
 
     @property
     def device(self) -> torch.device:
@@ -263,6 +274,7 @@ class Tokens(Value):
     """A sequence of vectors for each item, such as an encoded text; an empty sequence is the null condition."""
 
     kind: ClassVar[str] = "tokens"
+    varying: ClassVar[Mapping[str, Mapping[int, str]]] = {"tokens": {1: "length"}, "mask": {1: "length"}}
 
     tokens: Float[Tensor, "b n d"]
     """The vectors, padded to one length."""

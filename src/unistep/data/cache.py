@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from unistep.data.arrays import ArrayRecord, ArrayWriter, DamagedCacheError, read_array
-from unistep.files import replacing_folder, unwritable
+from unistep.files import replacing_folder, unwritable, user_cache
 
 VALUES = "values"
 """Name of the array of signals."""
@@ -30,10 +29,7 @@ _DESCRIPTION = "dataset.json"
 
 def cache_root(cache_dir: Path | None) -> Path:
     """``cache_dir``, else ``$UNISTEP_CACHE``, else ``~/.cache/unistep``."""
-    if cache_dir is not None:
-        return cache_dir
-    given = os.environ.get("UNISTEP_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "unistep"
+    return user_cache() if cache_dir is None else cache_dir
 
 
 def skipped_listing(path: Path) -> Path:

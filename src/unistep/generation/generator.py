@@ -11,6 +11,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from unistep.backends.trial import Acceleration
 from unistep.codecs.base import Codec, CodecConfig
 from unistep.core.condition import (
     GUIDANCE,
@@ -24,11 +25,10 @@ from unistep.core.condition import (
     parse_condition,
     to_device,
 )
-from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map
-from unistep.core.sampling import trace_gamma, trace_multistep
+from unistep.core.flowmap import Map
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
-from unistep.core.solvers import Solver, network_calls, trace_ode
-from unistep.generation import editing
+from unistep.core.solvers import Solver, network_calls
+from unistep.generation import acceleration, editing, streaming
 from unistep.generation.grids import sampling_times
 from unistep.generation.live import describe
 from unistep.generation.memory import check_fits
@@ -40,14 +40,14 @@ from unistep.generation.requests import (
     Request,
     Watch,
     check_number,
-    check_seed,
     plan_of,
     sample_requests,
     sample_seeds,
     seeds_of,
 )
 from unistep.generation.saving import Marking, encode_samples, provenance_of, save_samples
-from unistep.generation.session import ConditionSchedule, StreamSession, resolve_schedule
+from unistep.generation.session import ConditionSchedule, StreamSession
+from unistep.generation.tracing import trace
 from unistep.modalities.base import Modality
 from unistep.precision import Precision, WantedPrecision, autocast, resolve_precision, set_memory_layout
 from unistep.provenance import Provenance
@@ -98,6 +98,7 @@ class Generator:
         self.codec = (codec if isinstance(codec, Codec) else config.build_codec()).frozen().to(self.device)
         self.name = name
         self.precision: Precision = "fp32"
+        self.acceleration: Acceleration | None = None
 
     def __repr__(self) -> str:
         """What it is, in one line."""
@@ -106,7 +107,7 @@ class Generator:
         return (
             f"<Generator {self.name!r}: {self.kind.replace('_', ' ')} model of {self.modality.noun}s, "
             f"{self.modality.described}; conditions: {conditions or 'none'}; {self.config.steps} "
-            f"step{'s' if self.config.steps > 1 else ''}; {count:,} parameters on {self.device}, {self.precision}>"
+            f"step{'s' if self.config.steps > 1 else ''}; {count:,} parameters on {self.device}, {self.arithmetic}>"
         )
 
     @property
@@ -135,7 +136,7 @@ class Generator:
         return next(self.map.parameters(), torch.empty(0)).device
 
     def to(self, device: str | torch.device, precision: WantedPrecision | None = None) -> Generator:
-        """Move the weights, and choose the arithmetic of the network; returns itself.
+        """Move the weights, and choose the arithmetic of the network, which PyTorch runs; returns itself.
 
         Args:
             device: Where to.
@@ -145,12 +146,49 @@ class Generator:
         Raises:
             ValueError: If there is no such arithmetic.
         """
+        if self.acceleration is not None:
+            acceleration.reset(self)
         self.map.to(device)
         self.codec.to(device)
         if precision is not None:
             self.precision = resolve_precision(precision, self.device)
             set_memory_layout(self.map, self.precision, self.device)
         return self
+
+    def accelerate(
+        self,
+        backend: str = "auto",
+        precision: str = "auto",
+        *,
+        tolerance: float | None = None,
+        batch_size: int = 1,
+    ) -> Acceleration:
+        """Let a faster program run the network from now on, in whatever is done with this generator.
+
+        Each is prepared, compared with PyTorch in float32 on the network calls of samples, and timed; of those that
+        agree the fastest is chosen. What is exported for that is kept for later, so that the first time takes longest.
+
+        Args:
+            backend: ``onnxruntime``, ``openvino``, ``compiled``, ``eager`` or another registered one; ``auto`` tries
+                those that are installed, except ``compiled``, which takes a minute.
+            precision: ``fp32``, ``bf16`` or ``int8``; ``auto`` is ``fp32``, or with a ``tolerance`` any of them.
+            tolerance: Largest relative error of a call; without, 0.001, and more where a rounded precision is named.
+            batch_size: Items of the calls that are timed.
+
+        Returns:
+            What was tried and chosen; ``print`` shows it as a table.
+
+        Raises:
+            ValueError: If there is no such backend or precision, it is not installed (says how to), cannot run the
+                network, or does not agree.
+        """
+        return acceleration.accelerate(self, backend, precision, tolerance, batch_size)
+
+    @property
+    def arithmetic(self) -> str:
+        """What the network is computed in and, where it is not PyTorch step by step, what by."""
+        chosen = None if self.acceleration is None else self.acceleration.chosen
+        return self.precision if chosen is None else f"{chosen.precision} by {chosen.backend}"
 
     @property
     def guidance(self) -> float | None:
@@ -264,7 +302,7 @@ class Generator:
         Raises:
             ValueError: For a model that does not stream, or a mistake as in :meth:`sample`.
         """
-        return self._session(plan_of(self, steps, None, solver, guidance, {})[0])
+        return streaming.session_of(self, plan_of(self, steps, None, solver, guidance, {})[0])
 
     def stream(
         self,
@@ -296,36 +334,7 @@ class Generator:
             ValueError: At once for a model that does not stream, or a mistake as in :meth:`sample`; at its chunk for a
                 value of an iterable or a function.
         """
-        plan, given = plan_of(self, steps, None, solver, guidance, condition)
-        session = self._session(plan)
-        check_seed(seed, 1)
-        fields = self.config.fields
-        varying = {name: one for name, one in given.items() if name not in fields or not fields[name].is_one(one)}
-        schedules = {name: found for name, one in varying.items() if (found := resolve_schedule(one)) is not None}
-        parse_condition(fields, dict.fromkeys(schedules, ()), 0)  # are there such fields?
-        constant = {name: one for name, one in given.items() if name not in schedules}
-        parsed = parse_condition(fields, constant, 1, self.modality.load)
-        before = None if past is None else past[None]
-        return (chunk[0] for chunk in session.chunks([int(seed)], parsed, schedules, before))
-
-    def _session(self, plan: Plan, watch: Watch | None = None) -> StreamSession:
-        context = self.config.context
-        if context is None:
-            raise ValueError(f"{self.name} makes samples by themselves, no stream; phrases does")
-
-        def draw(noise: Tensor, condition: Condition, items: ItemGenerators) -> Tensor:
-            with autocast(self.precision, self.device):
-                return (watch or Watch(1)).last_of(self._trace(noise, plan, condition, items))
-
-        return StreamSession(
-            codec=self.codec,
-            context=context,
-            sigma_data=self.config.sigma_data,
-            fields=self.config.fields,
-            draw=draw,
-            device=self.device,
-            read=self.modality.load,
-        )
+        return streaming.stream(self, seed, steps, solver, guidance, past, condition)
 
     @torch.inference_mode()
     def batch(
@@ -341,24 +350,14 @@ class Generator:
             noise: What they begin with, ``[len(seeds), *shape]``, in place of the seeds' own; not of streaming models.
         """
         if self.config.context is not None:
-            chunks = self._session(plan, watch).chunks(seeds, condition)
+            chunks = streaming.session_of(self, plan, watch).chunks(seeds, condition)
             return self.codec.join(list(islice(chunks, self.chunks)))
         items = ItemGenerators(list(seeds))
         noise = (normal((len(seeds), *self.shape), items) if noise is None else noise).to(self.device)
         seen = encoded(to_device(condition, self.device), self.codec.encode_reference)
         with autocast(self.precision, self.device):
-            x = watch.last_of(self._trace(noise, plan, seen, items))
+            x = watch.last_of(trace(self, noise, plan, seen, items))
         return self.codec.decode(x.float()).cpu()
-
-    def _trace(self, noise: Tensor, plan: Plan, condition: Condition, items: ItemGenerators) -> Iterator[Tensor]:
-        """The sampler, step by step."""
-        if isinstance(self.map, ConsistencyModel):
-            return trace_multistep(self.map, noise, plan.grid, condition, generator=items)
-        if isinstance(self.map, FlowMap):
-            return trace_gamma(self.map, noise, plan.grid, condition, gamma=self.config.gamma, generator=items)
-        assert isinstance(self.map, Denoiser)
-        teacher = self.map if plan.guidance == 1 else GuidedDenoiser(self.map, plan.guidance)
-        return trace_ode(teacher, noise, plan.grid, condition, solver=plan.solver or self.config.solver)  # type: ignore[arg-type]
 
     def completed(self, given: Mapping[str, Value], seeds: Sequence[int]) -> dict[str, Value]:
         """The condition with the fields drawn that are not given, each from random numbers of its own.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from unistep.editing.search import search_settings
 from unistep.editing.solvers import Settings
 from unistep.editing.task import EditOptions, Task
-from unistep.files import unwritable, write_text
+from unistep.files import unwritable, user_cache, write_text
 from unistep.serialization import from_plain, to_plain
 from unistep.weights import weights_hash
 
@@ -96,9 +95,7 @@ def with_settings(generator: Generator, task: str, steps: int, settings: Setting
 
 def folder() -> Path:
     """Where parameters that were found on this computer are kept."""
-    given = os.environ.get("UNISTEP_CACHE")
-    root = Path(given).expanduser() if given else Path.home() / ".cache" / "unistep"
-    return root / "editing"
+    return user_cache() / "editing"
 
 
 def kept_in(generator: Generator) -> Path:

@@ -92,7 +92,7 @@ class ConditionedNetwork(nn.Module, Generic[C]):
             embedding = _plus(embedding, scalar(nothing if value is None else value.value.to(t)))
         for name, layer in self.vectors.items():
             value = given.get(name)
-            unchanged = t.new_zeros(len(t), self.config.vectors[name])
+            unchanged = t.new_zeros(t.shape[0], self.config.vectors[name])
             features = layer(unchanged if value is None else value.vector.to(t))
             if features.ndim > 2:  # of each frame: the first spatial axis is time
                 features = features.view(*features.shape[:2], *[1] * (self.config.dims - 1), features.shape[-1])
@@ -117,7 +117,7 @@ class ConditionedNetwork(nn.Module, Generic[C]):
         """
         if t.ndim == 1:
             return t
-        wide = t.shape[:2] == (len(x), 1) and t.ndim == x.ndim
+        wide = t.shape[:2] == (x.shape[0], 1) and t.ndim == x.ndim
         if not wide or any(n not in (1, m) for n, m in zip(t.shape, x.shape, strict=True)):
             raise ValueError(
                 f"this network takes times of shape [{len(x)}] or [{len(x)}, 1, ...] that broadcast against a signal "
@@ -199,4 +199,4 @@ def _plus(embedding: Tensor, features: Tensor | float) -> Tensor:
     if not isinstance(features, Tensor) or embedding.ndim == features.ndim:
         return embedding + features
     short, long = sorted((embedding, features), key=lambda tensor: tensor.ndim)
-    return long + short.view(len(short), *([1] * (long.ndim - 2)), short.shape[-1])
+    return long + short.view(short.shape[0], *([1] * (long.ndim - 2)), short.shape[-1])

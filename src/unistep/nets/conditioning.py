@@ -58,8 +58,8 @@ class TokenProjection(nn.Module):
             value: A value with ``tokens`` ``[b, n, dim]`` and ``mask`` ``[b, n]``, or ``None`` for the null condition.
             like: A batch, for its size, device and type.
         """
-        first = self.null_embedding.to(like).expand(len(like), 1, -1)
-        always = torch.ones(len(like), 1, dtype=torch.bool, device=like.device)
+        first = self.null_embedding.to(like).expand(like.shape[0], 1, -1)
+        always = torch.ones(like.shape[0], 1, dtype=torch.bool, device=like.device)
         if value is None:
             return first, always
         if value.tokens.shape[-1] != self.project.in_features:
@@ -143,7 +143,7 @@ class SignalInput(nn.Module):
         """
         if value is None:
             return 0.0
-        shape = (len(x), self.channels, *x.shape[2:])
+        shape = (x.shape[0], self.channels, *x.shape[2:])
         if tuple(value.signal.shape) != shape:
             raise ValueError(f"a reference signal must have shape {list(shape)}, got {list(value.signal.shape)}")
         has = value.level.isfinite().view(-1, *[1] * (x.ndim - 1))

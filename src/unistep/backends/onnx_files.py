@@ -1,0 +1,122 @@
+"""A network as an ONNX file in a cache: exported once for its weights, in float32 or with 8-bit weights."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unistep.backends.base import BackendError
+from unistep.backends.call import Call, TensorNetwork
+from unistep.backends.quantize import quantize
+from unistep.files import replacing
+
+LONGEST = 65_536
+"""Upper end of the sizes of varying axes that are promised to the exporter."""
+OUTPUT = "out"
+"""Name of what an exported network returns."""
+
+
+def onnx_file(net: nn.Module, calls: Sequence[Call], folder: Path, *, int8: bool = False) -> Path:
+    """The file of a network for calls of one form; made where it is not in the cache.
+
+    Args:
+        net: The network.
+        calls: Calls of that form; the ranges of 8-bit activations are those of all of them.
+        folder: Where the files of these weights are.
+        int8: Whether convolutions and matrix products are in 8 bits.
+
+    Raises:
+        BackendError: If it cannot be exported.
+        ValueError: If the folder cannot be written.
+    """
+    form = hashlib.blake2b(repr((calls[0].form, _versions())).encode(), digest_size=8).hexdigest()
+    exact = folder / f"{form}.onnx"
+    if not exact.is_file():
+        with replacing(exact) as temporary:
+            export(TensorNetwork(net, calls[0]), calls[0], temporary)
+    if not int8:
+        return exact
+    rounded = folder / f"{form}-int8.onnx"
+    if not rounded.is_file():
+        with replacing(rounded) as temporary, quiet():
+            quantize(exact, temporary, [call.tensors() for call in calls], getattr(net, "boundary_layers", ()))
+    return rounded
+
+
+def export(module: nn.Module, call: Call, path: Path, outputs: Sequence[str] = (OUTPUT,)) -> None:
+    """Write a module as an ONNX file with named inputs, whose batch may have any size.
+
+    Args:
+        module: Takes the tensors of the call in their order.
+        call: A call of two items or more.
+        path: The file.
+        outputs: Names of what it returns.
+
+    Raises:
+        BackendError: If it cannot be exported with batches of any size.
+    """
+    inputs = call.tensors()
+    try:
+        program = export_program(module, tuple(inputs.values()), call.axes())
+        with quiet():
+            made: Any = torch.onnx.export(
+                program, dynamo=True, verbose=False, input_names=list(inputs), output_names=list(outputs)
+            )
+    except Exception as error:  # exporters have errors of any kind
+        raise BackendError(f"the network cannot be exported to ONNX: {str(error).strip().splitlines()[0]}") from error
+    _name_axes(made.model, call.axes())
+    made.save(str(path))
+
+
+def export_program(
+    module: nn.Module, inputs: Sequence[Tensor], axes: Sequence[dict[int, str]]
+) -> torch.export.ExportedProgram:
+    """A module as a graph of PyTorch's operators in which the named axes may have any length.
+
+    Args:
+        module: What is exported.
+        inputs: Its arguments, with two items or more, in their order.
+        axes: Their varying axes.
+    """
+    dims = {name: torch.export.Dim(name, min=1, max=LONGEST) for named in axes for name in named.values()}
+    shapes = (tuple({axis: dims[name] for axis, name in named.items()} for named in axes),)
+    with quiet(), torch.no_grad():
+        return torch.export.export(module, tuple(inputs), dynamic_shapes=shapes, strict=False)
+
+
+def _name_axes(model: Any, axes: Sequence[dict[int, str]]) -> None:
+    """Call the varying axes of inputs by their names; the exporter has names of its own."""
+    for value, named in zip(model.graph.inputs, axes, strict=True):
+        if value.shape is not None:
+            for axis, name in named.items():
+                value.shape[axis] = name
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what exporters say of their own internals: warnings, lines on standard output, and a log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _versions() -> tuple[str, ...]:
+    """What a file depends on beside the weights."""
+    import onnxscript
+
+    return (torch.__version__, onnxscript.__version__, os.name)

@@ -1,0 +1,58 @@
+"""Convolutions and matrix products of an ONNX file in 8 bits, with the layers at the edge of the network left as is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+OPERATORS = ("Conv", "MatMul", "Gemm")
+"""What is computed in 8 bits."""
+
+
+def quantize(source: Path, target: Path, calls: Sequence[Mapping[str, Tensor]], kept: Sequence[str] = ()) -> None:
+    """Write a file with 8-bit weights, a scale for each channel, and 8-bit activations, a range for each tensor.
+
+    Args:
+        source: The file in float32.
+        target: Where to.
+        calls: Inputs by name; the ranges of activations are those that they reach.
+        kept: Names of the network's submodules whose layers stay in float32; the first and the last layer stay too.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Calls(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._left: Iterator[dict[str, Any]] = iter(
+                [{name: tensor.cpu().numpy() for name, tensor in call.items()} for call in calls]
+            )
+
+        def get_next(self) -> dict[str, Any] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return next(self._left, None)
+
+    quantize_static(
+        str(source),
+        str(target),
+        Calls(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=list(OPERATORS),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=edge_nodes(source, kept),
+    )
+
+
+def edge_nodes(source: Path, kept: Sequence[str]) -> list[str]:
+    """The names of the first and the last layer, and of those whose weights belong to one of the modules ``kept``."""
+    import onnx
+
+    nodes = [node for node in onnx.load(str(source)).graph.node if node.op_type in OPERATORS]
+    found = [node.name for node in (nodes[0], nodes[-1])] if nodes else []
+    for node in nodes:
+        weights = (name.removeprefix("net.") for name in node.input)
+        if any(weight.startswith(f"{module}.") for weight in weights for module in kept):
+            found.append(node.name)
+    return list(dict.fromkeys(found))
