@@ -38,7 +38,9 @@ class Engine:
     """
 
     def __init__(self, limits: Limits, metrics: Metrics, threads: int = 0) -> None:
-        self._limits, self._metrics, self._threads = limits, metrics, threads
+        self._limits, self._metrics = limits, metrics
+        self.threads = threads or max(1, (os.cpu_count() or 1) - 1)
+        """Threads of the network on a CPU."""
         self._queue: deque[Job] = deque()
         self._streams: list[LiveStream] = []
         self._wake = threading.Condition()
@@ -161,8 +163,7 @@ class Engine:
     # The thread.
 
     def _run(self) -> None:
-        threads = self._threads or max(1, (os.cpu_count() or 1) - 1)
-        torch.set_num_threads(threads)  # of this thread: what else the process does needs a core too
+        torch.set_num_threads(self.threads)  # of this thread: what else the process does needs a core too
         while True:
             streams, batch = self._next()
             if streams:

@@ -109,13 +109,17 @@ class Pool:
         found.used = time.monotonic()
         return found
 
+    def load(self, name: str) -> Generator:
+        """A model once more, which nobody else has."""
+        settings = self._settings
+        generator = load(self.folders[name], device=settings.device, precision=settings.precision)  # type: ignore[arg-type]
+        generator.name = name
+        return generator
+
     def _load(self, name: str) -> Served:
-        from unistep.devices import find_device
         from unistep.generation.saving import model_hash
 
-        device = find_device(self._settings.device)
-        generator = load(self.folders[name], device=device, precision=self._settings.precision)  # type: ignore[arg-type]
-        generator.name = name
+        generator = self.load(name)
         served = Served(name=name, generator=generator, model_hash=model_hash(generator))
         self._make_room(served.bytes)
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import threading
 import time
@@ -76,6 +77,9 @@ class Item:
         return self.provenance.conditions[0]
 
 
+_log = logging.getLogger(__name__)
+
+
 class Service:
     """Models, the engine, and the threads around it.
 
@@ -94,6 +98,7 @@ class Service:
         self.engine = Engine(settings.limits, self.metrics, settings.threads)
         # Text encoders and files are read by one thread, so that they do not take the network's cores from it.
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="unistep-prepare")
+        self._trying = ThreadPoolExecutor(1, thread_name_prefix="unistep-try")
         self._encoding = ThreadPoolExecutor(2, thread_name_prefix="unistep-encode")
         self.ready = threading.Event()
         """Whether the models that were named are loaded and warm."""
@@ -111,9 +116,10 @@ class Service:
 
     def _prepare(self) -> None:
         try:
-            torch.set_num_threads(torch.get_num_threads())  # of this thread too
             for name in self.settings.models and list(self.pool.folders):
-                self._get(name)
+                served = self._get(name)
+                if self.settings.backend not in ("auto", "eager"):
+                    self._accelerate(served)
         except Exception as error:
             self.failure = error
             self.failed()
@@ -126,10 +132,21 @@ class Service:
         served = self.pool.get(name)
         if not there:
             self._call(served, "warm", partial(warm, served))
-            if self.settings.backend != "eager":
-                found = self._call(served, "accelerate", partial(accelerate, served, self.settings.backend))
-                self.backends[name] = found
+            if self.settings.backend == "auto":
+                self._trying.submit(self._try, served)
         return served
+
+    def _try(self, served: Served) -> None:
+        """Look for a faster backend, in a thread of its own: until there is one, PyTorch answers."""
+        try:
+            self._accelerate(served)
+        except Exception as error:
+            _log.warning("no backend was tried for %s: %s", served.name, error)
+
+    def _accelerate(self, served: Served) -> None:
+        threads = self.engine.threads
+        self.backends[served.name] = accelerate(served, self.pool.load(served.name), self.settings.backend, threads)
+        self._call(served, "warm", partial(warm, served))
 
     def _call(self, served: Served, what: str, call: Callable[[], Any]) -> Any:
         """Do something in the engine's thread, in which nothing else runs then."""
@@ -149,7 +166,7 @@ class Service:
     def close(self) -> None:
         """Let what was asked for end, then stop."""
         self.engine.close(self.settings.limits.drain)
-        for pool in (self._preparing, self._encoding):
+        for pool in (self._preparing, self._trying, self._encoding):
             pool.shutdown(wait=False, cancel_futures=True)
 
     # What clients ask for.

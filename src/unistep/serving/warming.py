@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import torch
+
 from unistep.generation.requests import Watch, plan_of
 
 if TYPE_CHECKING:
+    from unistep.generation.generator import Generator
     from unistep.serving.pool import Served
 
 SIZES = (1, 1, 1, 2, 4)
@@ -36,15 +39,25 @@ def warm(served: Served) -> None:
             latency.observe(size, time.monotonic() - begun)
 
 
-def accelerate(served: Served, backend: str) -> str:
-    """Let the fastest of what is installed run a model's network.
+def accelerate(served: Served, copy: Generator, backend: str, threads: int) -> str:
+    """Let the fastest backend that agrees run a model's network; requests go on meanwhile.
 
     Args:
         served: The model.
+        copy: The same model once more, on which backends are tried.
         backend: Which, or ``auto``.
+        threads: Threads of the network.
 
     Returns:
-        What runs it from now on.
+        What runs it from now on, such as ``fp32 by openvino``.
+
+    Raises:
+        ValueError: If the backend that is named cannot run it.
     """
-    del served, backend
-    return "eager"
+    torch.set_num_threads(threads)  # of this thread, from which backends take theirs
+    precision = copy.precision
+    found = copy.accelerate(backend, "auto" if precision == "fp32" else precision)
+    served.generator.map.runner = copy.map.runner
+    served.generator.acceleration = found
+    served.latencies.clear()
+    return served.generator.arithmetic
