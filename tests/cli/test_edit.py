@@ -218,7 +218,11 @@ MISTAKES = [
     ("edit interpolate fashion --count 1", "count must be at least 2, got 1"),
     ("edit interpolate fashion -n 3", "interpolate makes --count results; leave -n out"),
     ("edit restore fashion in.png", "restore needs operator"),
-    ("edit vary world in.mp4", "world generates streams chunk by chunk; whole signals are edited"),
+    ("edit interpolate world", "there is no interpolate of streams, and world generates streams"),
+    ("edit vary phrases in.wav", "chunks of this model overlap, so that signals cannot be edited chunk by chunk"),
+    ("edit vary world in.mp4", "cannot read the video in.mp4"),
+    ("edit vary fashion in.png --frames 3", "--frames belongs to models that generate streams of frames"),
+    ("edit vary world in.mp4 --frames 0", "--frames must be at least 1, got 0"),
 ]
 
 

@@ -53,6 +53,12 @@ class Differences(Codec):
         signal = x.cumsum(dim=-1) + state
         return signal, signal[..., -1:]
 
+    def cut(self, signal: Tensor) -> list[Tensor]:
+        return list(signal.split(self.config.chunk, dim=-1))
+
+    def encode_next(self, signal: Tensor, state: Tensor) -> Tensor:
+        return signal.diff(dim=-1, prepend=state)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FollowingConfig(NetworkConfig):

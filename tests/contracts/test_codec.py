@@ -116,6 +116,27 @@ def test_an_autoencoder_has_shape_gradients_and_statistics(shape: tuple[int, ...
 
 
 @pytest.mark.parametrize("name", CHUNKED)
+def test_a_chunk_that_is_cut_out_is_encoded_and_decoded_again_or_chunks_overlap(name: str) -> None:
+    config, shape = CHUNKED[name]
+    codec, x = config.build(shape), signals(shape).detach()
+    if name == "spectrum":
+        for call in (lambda: codec.cut(x), lambda: codec.encode_next(x, x)):
+            with pytest.raises(ValueError, match="overlap"):
+                call()
+        return
+    chunks = codec.cut(x)
+    assert len(chunks) == config.chunks(shape)
+    assert torch.equal(codec.join(chunks), x)
+    assert len(codec.cut(codec.join([*chunks, chunks[0]]))) == len(chunks) + 1  # streams of any length
+    state = codec.start(torch.zeros(len(x), *codec.shape))
+    for chunk in chunks:
+        seen = codec.encode_next(chunk, state)
+        assert tuple(seen.shape[1:]) == codec.shape
+        back, state = codec.decode_next(seen, state)
+        torch.testing.assert_close(back, chunk, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", CHUNKED)
 def test_chunks_are_split_and_joined(name: str) -> None:
     config, shape = CHUNKED[name]
     codec, x = config.build(shape), signals(shape)

@@ -6,13 +6,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from unistep.cli.marking import MarkingOptions, read_signing
 from unistep.cli.model_options import ModelOptions, parse_model_options
 from unistep.editing.options import TaskOptions
+
+if TYPE_CHECKING:
+    from unistep.generation.generator import Generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,8 @@ class EditCommand(TaskOptions, MarkingOptions):
     """deblur: what blurred the input: gaussian:SIGMA, box:SIDE, motion:LENGTH:DEGREES, or a file, .npy or a picture."""
     num: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
     """Results of each input, with seeds in a row."""
+    frames: int | None = None
+    """Models that generate streams of frames: how many of the input are edited; as many as a sample has, without."""
     steps: int | None = None
     """Network calls: 4 without, of a many-step teacher its default."""
     solver: Literal["back-projection", "replacement"] = "back-projection"
@@ -83,7 +88,8 @@ def _edit(given: ModelOptions) -> None:
     described = EditOptions(**{name: getattr(options, name) for name in OPTIONS if hasattr(options, name)})
     named = [Path(path).expanduser() for path in options.inputs]
     files = find_inputs(named, generator.modality)
-    task = make_task(generator, options.task, described, [path for row in files for path in row])
+    shape = _shape(generator, options.frames)
+    task = make_task(generator, options.task, described, [path for row in files for path in row], shape)
     steps = options.steps or usual_steps(generator)
     if options.tune is not None:
         from unistep.cli.edit_tuning import tune
@@ -135,3 +141,19 @@ def _edit(given: ModelOptions) -> None:
     for line in inputs.skipped:
         print(f"skipped: {line}")
     print(f"written to {results.where}")
+
+
+def _shape(generator: Generator, frames: int | None) -> tuple[int, ...] | None:
+    """The shape of clips of so many frames.
+
+    Raises:
+        ValueError: If the model makes no streams of frames, or there are none.
+    """
+    if frames is None:
+        return None
+    if generator.config.context is None or generator.modality.still is None:
+        raise ValueError(f"--frames belongs to models that generate streams of frames, and {generator.name} does not")
+    if frames < 1:
+        raise ValueError(f"--frames must be at least 1, got {frames}")
+    axis = generator.modality.layout.time
+    return tuple(frames if i + 1 == axis else size for i, size in enumerate(generator.signal_shape))

@@ -146,8 +146,8 @@ class Inputs:
 
     def _reader(self) -> Modality:
         """What reads files in the shape that the task takes."""
-        modality, shape = self.generator.modality, self.task.input_shape
-        if self.whole or tuple(shape) == tuple(modality.shape):
+        modality, shape = self.generator.modality, self.task.given.shape if self.whole else self.task.input_shape
+        if tuple(shape) == tuple(modality.shape):
             return modality
         return type(modality).fitted(modality.as_options(), tuple(shape))
 

@@ -310,6 +310,29 @@ class Codec(nn.Module, ABC):
         """
         return self.decode(x), state
 
+    def cut(self, signal: Float[Tensor, "b ..."]) -> list[Tensor]:
+        """The chunks of signals of any number of them, whose inverse is :meth:`join`.
+
+        Raises:
+            ValueError: If chunks have no ends of their own, such as those that overlap, so that signals cannot be
+                edited chunk by chunk.
+        """
+        del signal
+        raise ValueError("chunks of this model overlap, so that signals cannot be edited chunk by chunk")
+
+    def encode_next(self, signal: Float[Tensor, "b ..."], state: Tensor) -> Float[Tensor, "b *shape"]:
+        """A chunk that :meth:`cut` gives, as the network sees it: the inverse of :meth:`decode_next`.
+
+        Args:
+            signal: The chunk.
+            state: As for :meth:`decode_next`.
+
+        Raises:
+            ValueError: As :meth:`cut`.
+        """
+        del signal, state
+        raise ValueError("chunks of this model overlap, so that signals cannot be edited chunk by chunk")
+
     def frozen(self) -> Self:
         """Itself, in evaluation mode, with weights that are not trained."""
         return self.eval().requires_grad_(False)

@@ -124,6 +124,15 @@ class Identity(Codec):
         """The chunk itself: chunks do not overlap."""
         return self._signal(x), state
 
+    def cut(self, signal: Float[Tensor, "b ..."]) -> list[Tensor]:
+        """Pieces along the last axis."""
+        return list(signal.split(self.config.chunk, dim=-1)) if self.config.chunk else super().cut(signal)
+
+    def encode_next(self, signal: Float[Tensor, "b ..."], state: Tensor) -> Float[Tensor, "b *shape"]:
+        """The chunk times the scale."""
+        del state
+        return signal * self.config.scale
+
     def preceded(self, recent: Tensor, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b ..."]:
         """The past and the chunk along the last axis; bounded signals are clamped to [-1, 1]."""
         if not self.config.chunk:

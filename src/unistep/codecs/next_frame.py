@@ -184,6 +184,15 @@ class NextFrame(Codec):
         """Clips of one frame, clamped to [-1, 1]."""
         return (x / self.config.scale).clamp(-1, 1)[:, :, None], state
 
+    def cut(self, signal: Float[Tensor, "b c frames h w"]) -> list[Tensor]:
+        """Clips of one frame."""
+        return list(signal.split(1, dim=2))
+
+    def encode_next(self, signal: Float[Tensor, "b c one h w"], state: Tensor) -> Float[Tensor, "b c h w"]:
+        """The frame times the factor."""
+        del state
+        return signal[:, :, 0] * self.config.scale
+
     def preceded(
         self, recent: Float[Tensor, "b recent h w"], x: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b c two h w"]:

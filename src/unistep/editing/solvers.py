@@ -18,13 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unistep.codecs.base import Codec
 from unistep.core.condition import ConditionLike
 from unistep.core.flowmap import AnyMap
 from unistep.core.path import Path, expand_to
@@ -34,6 +33,18 @@ from unistep.editing.constraints import Constraint
 
 Solver = Literal["back-projection", "replacement"]
 """The solvers by name."""
+
+
+class Coder(Protocol):
+    """What lies between signals and what a model sees: a codec, or one chunk of a stream's."""
+
+    def encode(self, signal: Tensor) -> Tensor:
+        """Signals as the model sees them."""
+        ...
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Its inverse."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +144,7 @@ def times_of_levels(path: Path, levels: list[Tensor], sigma_min_trained: float =
 
 def trace_edit(
     model: AnyMap,
-    codec: Codec,
+    codec: Coder,
     problem: Problem,
     noise: Float[Tensor, "b *shape"],
     steps: int,
@@ -192,7 +203,7 @@ def trace_edit(
         yield codec.decode(x0.float())
 
 
-def as_seen(codec: Codec, signal: Tensor | None, sigma: Tensor | None, like: Tensor) -> Float[Tensor, " b"]:
+def as_seen(codec: Coder, signal: Tensor | None, sigma: Tensor | None, like: Tensor) -> Float[Tensor, " b"]:
     """The standard deviation that noise on signals has in what the model sees of each, by the same noise for all.
 
     Args:

@@ -73,6 +73,8 @@ class Task(ABC):
     """Signals that make one result."""
     optional: ClassVar[bool] = False
     """Whether there may be none of them, so that it makes results from noise."""
+    in_streams: ClassVar[bool] = True
+    """Whether it can be done chunk by chunk, from left to right in time."""
     settings: ClassVar[Settings] = Settings()
     """Parameters of the solver where no search has found better ones."""
     least_first: ClassVar[float] = 0.0

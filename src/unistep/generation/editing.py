@@ -19,7 +19,8 @@ from unistep.editing.solvers import Problem, Settings, Solver, trace_edit
 from unistep.editing.task import OPTIONS, EditOptions, Given, Task
 from unistep.editing.tasks.interpolate import Interpolate, slerp
 from unistep.generation.memory import check_fits
-from unistep.generation.requests import Cancel, Progress, Watch, check_number, plan_of, seeds_of
+from unistep.generation.requests import Cancel, Progress, Watch, check_number, plan_of, seeds_of, with_frames
+from unistep.generation.stream_editing import chunks_of, edit_chunks
 from unistep.generation.tuning import kept
 from unistep.precision import autocast
 from unistep.registry import entries, lookup
@@ -41,7 +42,13 @@ def tasks() -> dict[str, type[Task]]:
     return {name: lookup("task", name) for name in entries("task")}
 
 
-def make_task(generator: Generator, name: str, options: EditOptions, inputs: Sequence[Path] = ()) -> Task:
+def make_task(
+    generator: Generator,
+    name: str,
+    options: EditOptions,
+    inputs: Sequence[Path] = (),
+    shape: Sequence[int] | None = None,
+) -> Task:
     """The task of a model's signals.
 
     Args:
@@ -49,6 +56,7 @@ def make_task(generator: Generator, name: str, options: EditOptions, inputs: Seq
         name: Of the task.
         options: What was given; ``None`` is left out.
         inputs: Files that are edited, whose size a file of a mask may have.
+        shape: Shape of one result; that of the model's signals without. Models that stream edit clips of any length.
 
     Raises:
         ValueError: If there is no such task, it does not take an option or lacks one, or such signals have none.
@@ -56,14 +64,16 @@ def make_task(generator: Generator, name: str, options: EditOptions, inputs: Seq
     found = tasks()
     if name not in found:
         raise ValueError(f"there is no task {name!r}; {nearest(str(name), found)}")
-    if generator.config.context is not None:
-        raise ValueError(f"{generator.name} generates streams chunk by chunk; whole signals are edited, as of fashion")
     kind = found[name]
+    if generator.config.context is not None:
+        if not kind.in_streams:
+            raise ValueError(f"there is no {name} of streams, and {generator.name} generates streams")
+        chunks_of(generator, generator.signal_shape)
     for option in OPTIONS:
         if getattr(options, option) is not None and option not in kind.takes:
             taken = ", ".join(one.replace("_", "-") for one in kind.takes)
             raise ValueError(f"{name} takes no {option.replace('_', '-')}; it takes {taken}")
-    modality = generator.modality
+    modality = generator.modality if shape is None else generator.modality.part(tuple(shape))
 
     def read_mask(path: str) -> Tensor:
         return _mask_of_file(generator, Path(path).expanduser(), inputs)
@@ -115,18 +125,20 @@ def edit(
     if solver not in SOLVERS:
         raise ValueError(f"unknown solver {solver!r} of editing; {nearest(str(solver), SOLVERS)}")
     options = EditOptions(**{name: given.pop(name) for name in OPTIONS if name in given})
-    work = make_task(generator, task, options) if isinstance(task, str) else task
+    work = task if isinstance(task, Task) else make_task(generator, task, options, shape=_length_of(generator, x))
     steps = usual_steps(generator) if steps is None else steps
     plan, condition = plan_of(generator, steps, None, None, guidance, given)
     signals = _inputs(generator, work, x, degrade)
     count = work.count if isinstance(work, Interpolate) else len(signals[0])
-    check_fits(count, 4 * math.prod(generator.signal_shape))
+    check_fits(count, 4 * math.prod(work.given.shape))
     seeds = seeds_of(None if isinstance(work, Interpolate) else count, seed)
     if degrade:
         signals = [work.noisy(work.degraded(signals[0]), seeds), *signals[1:]]
     chosen = settings_of(generator, work, len(plan.grid), settings)
     chosen = chosen.plain() if solver == "replacement" else chosen
+    chunks = chunks_of(generator, work.given.shape)
     parsed = parse_condition(generator.config.fields, condition, count, generator.modality.load)
+    parsed = with_frames(parsed, generator, chunks)
     model: AnyMap = generator.map
     if isinstance(model, Denoiser) and plan.guidance != 1:
         model = GuidedDenoiser(model, plan.guidance)
@@ -138,13 +150,25 @@ def edit(
     else:
         noises = None
     starts, results = range(0, count, batch_size), []
-    watch = Watch(len(starts) * steps, callback, cancel)
+    watch = Watch(len(starts) * steps * chunks, callback, cancel)
     for start in starts:
         rows = slice(start, min(start + batch_size, count))
         noise = None if noises is None else noises[rows]
         part = select(parsed, rows)
         results.append(_batch(generator, model, problem.select(rows), seeds[rows], noise, steps, chosen, part, watch))
     return torch.cat(results)
+
+
+def _length_of(generator: Generator, x: Tensor | Sequence[Tensor] | None) -> tuple[int, ...] | None:
+    """The shape of the results of clips of another length than the model's, where it streams; ``None`` for its own."""
+    axis = generator.modality.layout.time
+    first = x if x is None or isinstance(x, Tensor) else next(iter(x), None)
+    if generator.config.context is None or axis is None or not isinstance(first, Tensor):
+        return None
+    own = list(generator.signal_shape)
+    if first.dim() in (len(own), len(own) + 1):
+        own[axis - 1] = first.shape[axis - len(own) - 1]
+    return tuple(own)
 
 
 def usual_steps(generator: Generator) -> int:
@@ -165,7 +189,7 @@ def _inputs(generator: Generator, work: Task, x: Tensor | Sequence[Tensor] | Non
     many = [x] if isinstance(x, Tensor) else list(x)
     if len(many) != work.inputs:
         raise ValueError(f"{work.name()} needs {work.inputs} input{'s' if work.inputs > 1 else ''}, got {len(many)}")
-    shape = generator.signal_shape if degrade else work.input_shape
+    shape = work.given.shape if degrade else work.input_shape
     found = []
     for one in many:
         if not isinstance(one, Tensor):
@@ -233,10 +257,34 @@ def _batch(
     watch: Watch,
 ) -> Tensor:
     """One batch of results, on the CPU."""
+    problem = problem.to(generator.device)
+    if generator.config.context is None:
+        x = _whole(generator, model, problem, seeds, noise, steps, settings, condition, watch)
+    else:
+        x = edit_chunks(generator, model, problem, seeds, steps, settings, condition, watch)
+    known = problem.constraint
+    if known is None:
+        return x.cpu()
+    exact = known.satisfied(x, generator.codec.within_range)
+    noisy = expand_to(known.sigma > 0, x)
+    return torch.where(noisy, x, exact).cpu()
+
+
+def _whole(
+    generator: Generator,
+    model: AnyMap,
+    problem: Problem,
+    seeds: list[int],
+    noise: Tensor | None,
+    steps: int,
+    settings: Settings,
+    condition: Mapping[str, Any],
+    watch: Watch,
+) -> Tensor:
+    """Signals of a model of whole signals."""
     items = ItemGenerators(seeds)
     drawn = normal((len(seeds), *generator.shape), items)
     noise = (drawn if noise is None else noise).to(generator.device)
-    problem = problem.to(generator.device)
     seen = encoded(to_device(condition, generator.device), generator.codec.encode_reference)
     config = generator.config
     with autocast(generator.precision, generator.device):
@@ -244,10 +292,4 @@ def _batch(
             model, generator.codec, problem, noise, steps, settings, seen,
             sigma_data=config.sigma_data, sigma_min_trained=config.sigma_min_trained, generator=items,
         )  # fmt: skip
-        x = watch.last_of(trace).float()
-    known = problem.constraint
-    if known is None:
-        return x.cpu()
-    exact = known.satisfied(x, generator.codec.within_range)
-    noisy = expand_to(known.sigma > 0, x)
-    return torch.where(noisy, x, exact).cpu()
+        return watch.last_of(trace).float()

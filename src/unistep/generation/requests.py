@@ -222,22 +222,24 @@ def sample_seeds(
     return torch.cat(pieces)
 
 
-def with_frames(given: Mapping[str, Value], generator: Generator) -> dict[str, Value]:
+def with_frames(given: Mapping[str, Value], generator: Generator, chunks: int | None = None) -> dict[str, Value]:
     """A condition whose values of single frames are those of one sample; more of them are left out.
 
     Args:
         given: The condition.
         generator: The model; one of whole signals takes them as they are.
+        chunks: How many frames there are; those of one sample without.
 
     Raises:
         ValueError: If there are fewer frames than a sample has.
     """
     if generator.config.context is None:
         return dict(given)
+    count = generator.chunks if chunks is None else chunks
     for name, value in given.items():
-        if value.frames is not None and value.frames < generator.chunks:
-            raise ValueError(f"{name} has {value.frames} frames, and a sample of {generator.name} {generator.chunks}")
-    return {name: value.first_frames(generator.chunks) for name, value in given.items()}
+        if value.frames is not None and value.frames < count:
+            raise ValueError(f"{name} has {value.frames} frames, and a sample of {generator.name} {count}")
+    return {name: value.first_frames(count) for name, value in given.items()}
 
 
 def plan_of(

@@ -22,6 +22,7 @@ class Interpolate(Vary):
     takes = ("count", "strength", "to_seed")
     inputs = 2
     optional = True
+    in_streams = False
     default = 0.5
     steps_between: ClassVar[int] = 8
     """How many where the number is not given."""
