@@ -17,7 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,8 @@ class Subject:
     guided: tuple[float, ...] = (0.3, 1.0, 3.0)
     """Step sizes that are tried for DPS."""
     options: dict[str, Any] = field(default_factory=dict)
+    given: tuple[str, ...] = ()
+    """Conditions that the model is given from the data, such as what a player did."""
 
 
 def of_mask(task: Any, y: Tensor, x: Tensor) -> Tensor:
@@ -102,24 +104,41 @@ UPSCALE = Case("upscale", {"factor": 4.0}, "bicubic", enlarged)
 DEBLUR = Case("deblur", {"kernel": "gaussian:1.5"}, "pseudo-inverse", undone)
 DENOISE = Case("denoise", {"sigma": 0.5}, "noisy input", as_it_is)
 COLORIZE = Case("colorize", {}, "grey", as_it_is)
+
+
+def still(task: Any, y: Tensor, x: Tensor) -> Tensor:
+    """Each frame that is missing is the last one before it that is known."""
+    restored, known = y.clone(), task.operator(len(y)).known.expand_as(x)[0, 0, :, 0, 0]
+    for number in range(1, x.shape[2]):
+        if not known[number]:
+            restored[:, :, number] = restored[:, :, number - 1]
+    return restored
+
+
 GAP = Case("inpaint", {"mask": "0.2s:0.3s"}, "straight line", bridged)
 EXTEND = Case("extend", {"cutoff": 1_000.0}, "low frequencies", as_it_is)
 NOISE = Case("denoise", {"sigma": 0.05}, "noisy input", as_it_is)
+
+FILL = Case("inpaint", {"mask": "6:10"}, "last frame again", still)
+PREDICT = Case("predict", {"known": 4}, "last frame again", still)
 
 SUBJECTS = {
     "fashion": Subject("fashion-mnist:test", "fashion-vicreg", (INPAINT, UPSCALE, DEBLUR, DENOISE), 96, 24),
     "emoji": Subject("emoji:test", "emoji-vicreg", (COLORIZE, UPSCALE, INPAINT, DENOISE), 24, 4, 24, (0.5, 2.0)),
     "notes": Subject("notes:test", "notes-vicreg", (GAP, EXTEND, NOISE), 24, 4, 12, (0.5, 2.0)),
+    "racing": Subject("racing:test", "random-convolutions", (COLORIZE, FILL, PREDICT), 6, 0, 4, given=("action",)),
 }
 
 
-def items(subject: Subject) -> tuple[Tensor, Tensor, Any]:
-    """Those that parameters are chosen on, others that are reported on, and what they are."""
+def items(subject: Subject) -> tuple[Tensor, Tensor, Any, dict[str, Any]]:
+    """Those that parameters are chosen on, others to report on, what they are, and what the latter are given."""
     data = prepare(data_config(subject.data), progress=False)
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
     chosen = rows[: subject.tuning + subject.num]
-    x = data.modality.to_signal(data.batch(chosen, None)[0])
-    return x[: subject.tuning], x[subject.tuning :], data.modality
+    stored, condition = data.batch(chosen, None)
+    x = data.modality.to_signal(stored)
+    given = {name: condition[name].select(slice(subject.tuning, None)) for name in subject.given}
+    return x[: subject.tuning], x[subject.tuning :], data.modality, given
 
 
 def denoiser_of(teacher: unistep.Generator) -> Callable[[Tensor, float], Tensor]:
@@ -138,7 +157,7 @@ class Measured:
     def __init__(self, subject: Subject, modality: Any, x: Tensor) -> None:
         self.network = load_features(subject.features, modality)
         self.x = x
-        self.pictures = bool(modality.layout.space)
+        self.pictures = len(modality.layout.space) == 2 and modality.layout.time is None
         (self.seen,) = extract(self.network, [x])
         self.spread = (self.seen - self.seen.roll(1, dims=0)).norm(dim=1).mean()
 
@@ -170,12 +189,12 @@ def best_of(values: Sequence[float], run: Callable[[float], Tensor], x: Tensor) 
 
 
 def measure(
-    name: str, subject: Subject, case: Case, guidance: bool, teacher_alone: bool, only: bool
+    name: str, subject: Subject, case: Case, guidance: bool, teacher_alone: bool, only: bool, precision: str
 ) -> list[dict[str, Any]]:
     """All rows of one case, or those of the teacher with the solvers of editing."""
-    known, x, modality = items(subject)
-    student, teacher = (unistep.load(f"{name}{end}", precision="bf16") for end in ("", "-teacher"))
-    task = make_task(student, case.task, EditOptions(**case.options))
+    known, x, modality, given = items(subject)
+    student = unistep.load(name, precision=precision)
+    task = make_task(student, case.task, EditOptions(**case.options), shape=x.shape[1:] if subject.given else None)
     seeds = [SEED + i for i in range(len(x))]
     y = task.noisy(task.degraded(x), seeds)
     few = known[:8]
@@ -187,6 +206,7 @@ def measure(
         rows.append(table.row(label, calls, restored, task, y, seconds))
         print(json.dumps({"model": name, "task": case.name, **rows[-1]}), flush=True)
 
+    teacher = student if only else unistep.load(f"{name}-teacher", precision=precision)
     if teacher_alone:
         for steps in (1, 4, 8, 20):
             add("teacher, back-projection", steps, lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED))
@@ -194,7 +214,7 @@ def measure(
     add(case.plain_name, 0, lambda: case.plain(task, y, x))
     for solver in ("replacement", "back-projection"):
         for steps in STEPS:
-            add(solver, steps, lambda s=solver, n=steps: student.edit(task, y, steps=n, solver=s, seed=SEED))
+            add(solver, steps, lambda s=solver, n=steps: student.edit(task, y, steps=n, solver=s, seed=SEED, **given))
     if only:
         return rows
     if not isinstance(task, Restoration):
@@ -241,10 +261,10 @@ class _InCode:
         return self._operator.A_dagger(y) * self._scale
 
 
-def tune(name: str, subject: Subject, cases: Sequence[Case], steps: Sequence[int], rounds: int) -> None:
+def tune(name: str, subject: Subject, cases: Sequence[Case], steps: Sequence[int], rounds: int, precision: str) -> None:
     """Print the best parameters of a model."""
-    known, _, _ = items(subject)
-    student = unistep.load(name, precision="bf16")
+    known, _, _, _ = items(subject)
+    student = unistep.load(name, precision=precision)
     for case in cases:
         for count in steps:
             best, decibels = tune_editing(student, case.task, known, steps=count, rounds=rounds, **case.options)
@@ -260,24 +280,34 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 2, 8, 1], help="numbers of calls to tune")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--items", type=int, help="number of items to report on, fewer than usual")
+    parser.add_argument("--tuning", type=int, help="number of items to tune on, fewer than usual")
     parser.add_argument("--teacher", action="store_true", help="tune, or measure, the solvers with the teacher alone")
     parser.add_argument("--student", action="store_true", help="measure neither DDRM nor DPS")
     parser.add_argument("--no-dps", action="store_true")
+    parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"), help="bf16 needs units for it")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     found = []
     for name in args.models:
         subject = SUBJECTS[name]
+        fewer = {"num": args.items, "few": args.items, "tuning": args.tuning}
+        subject = replace(subject, **{what: min(n, getattr(subject, what)) for what, n in fewer.items() if n})
         cases = [case for case in subject.cases if not args.tasks or case.task in args.tasks]
         if args.tune:
-            tune(f"{name}-teacher" if args.teacher else name, subject, cases, args.steps, args.rounds)
+            tune(f"{name}-teacher" if args.teacher else name, subject, cases, args.steps, args.rounds, args.precision)
             continue
         for case in cases:
-            rows = measure(name, subject, case, not args.no_dps, args.teacher, args.student)
+            rows = measure(name, subject, case, not args.no_dps, args.teacher, args.student, args.precision)
             found.append({"model": name, "data": subject.data, "task": case.name, "rows": rows})
             if args.json:
-                about = {"hardware": hardware("cpu"), "precision": "bf16", "pytorch": torch.__version__, "seed": SEED}
+                about = {
+                    "hardware": hardware("cpu"),
+                    "precision": args.precision,
+                    "pytorch": torch.__version__,
+                    "seed": SEED,
+                }
                 write_text(args.json, json.dumps({**about, "features": "see the script", "cases": found}, indent=1))
 
 

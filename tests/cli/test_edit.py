@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.standins import save_instrument, save_pictures, save_world, save_writer
+from cli.standins import save_instrument, save_pictures, save_stream, save_world, save_writer
 from unistep.provenance import COMPOSITE, read_file
 
 TASKS = [
@@ -219,7 +219,7 @@ MISTAKES = [
     ("edit interpolate fashion -n 3", "interpolate makes --count results; leave -n out"),
     ("edit restore fashion in.png", "restore needs operator"),
     ("edit interpolate world", "there is no interpolate of streams, and world generates streams"),
-    ("edit vary phrases in.wav", "chunks of this model overlap, so that signals cannot be edited chunk by chunk"),
+    ("edit vary sounds in.wav", "chunks of this model overlap, so that signals cannot be edited chunk by chunk"),
     ("edit vary world in.mp4", "cannot read the video in.mp4"),
     ("edit vary fashion in.png --frames 3", "--frames belongs to models that generate streams of frames"),
     ("edit vary world in.mp4 --frames 0", "--frames must be at least 1, got 0"),
@@ -228,6 +228,7 @@ MISTAKES = [
 
 @pytest.fixture(scope="module")
 def world(zoo):
+    save_stream(zoo / "sounds")
     return save_world(zoo / "world")
 
 
@@ -237,6 +238,7 @@ def test_a_mistake_is_one_line(words: str, part: str, run, place, picture, world
     np.save("nine.npy", np.ones((3, 3)))
     Path("text.png").write_text("no picture")
     Path("in.mp4").write_text("no video")
+    Path("in.wav").write_text("no sound")
     Path("empty").mkdir()
     before = sorted(os.listdir(place))
     outcome = run(words)

@@ -58,6 +58,14 @@ def test_what_is_known_stays_and_costs_no_call(g) -> None:
     assert float(((y - x) * mask).abs().max()) > 0.01
 
 
+def test_a_chunk_of_which_nothing_is_known_is_that_of_a_stream(g) -> None:
+    given = {"steps": 2, "seed": 3, "label": 1}
+    first = g.codec.cut(g.edit("inpaint", signals(g, 1), mask=1 - end(g), **given))[0]
+    sampled = g.codec.cut(g.sample(1, **given))[0]
+    inside = sampled.abs() < 1  # others are brought into their range at the end
+    torch.testing.assert_close(first[inside], sampled[inside], atol=1e-5, rtol=0)
+
+
 def test_a_chunk_follows_those_before_it_as_they_were_edited(g) -> None:
     first, second = signals(g, 2)
     mask, settings = end(g), Settings(first=1e3, last=1.0)  # so much noise that the guess does not matter

@@ -92,5 +92,13 @@ class OfChunk(Constraint):
         """Whether nothing of the chunk is left open: it comes out the same, whatever it was."""
         if self.sigma.any():
             return False
-        low, high = (self.correct(torch.full_like(self.start, value)) for value in (-1.0, 1.0))
+        low, high = (self.correct(one) for one in self._probes())
         return bool(((low - high).abs() < CLOSE).all())
+
+    @property
+    def nothing(self) -> bool:
+        """Whether all of the chunk is left open: it stays the same, whatever it was."""
+        return all(bool(((self.guide(one) - one).abs() < CLOSE).all()) for one in self._probes())
+
+    def _probes(self) -> tuple[Tensor, Tensor]:
+        return torch.full_like(self.start, -1.0), torch.full_like(self.start, 1.0)

@@ -149,13 +149,21 @@ def edit(
         chosen = chosen if signals else replace(chosen, first=1e4, last=4.0)
     else:
         noises = None
+    session = None
+    if generator.config.context is not None:
+        session = generator.session(steps=steps, guidance=guidance)
     starts, results = range(0, count, batch_size), []
     watch = Watch(len(starts) * steps * chunks, callback, cancel)
     for start in starts:
         rows = slice(start, min(start + batch_size, count))
         noise = None if noises is None else noises[rows]
         part = select(parsed, rows)
-        results.append(_batch(generator, model, problem.select(rows), seeds[rows], noise, steps, chosen, part, watch))
+        posed = problem.select(rows).to(generator.device)
+        if session is None:
+            x = _whole(generator, model, posed, seeds[rows], noise, steps, chosen, part, watch)
+        else:
+            x = edit_chunks(generator, session, model, posed, seeds[rows], steps, chosen, part, watch)
+        results.append(_exact(generator, posed, x))
     return torch.cat(results)
 
 
@@ -245,23 +253,8 @@ def _between(generator: Generator, work: Interpolate, seed: int) -> Tensor:
 
 
 @torch.inference_mode()
-def _batch(
-    generator: Generator,
-    model: AnyMap,
-    problem: Problem,
-    seeds: list[int],
-    noise: Tensor | None,
-    steps: int,
-    settings: Settings,
-    condition: Mapping[str, Any],
-    watch: Watch,
-) -> Tensor:
-    """One batch of results, on the CPU."""
-    problem = problem.to(generator.device)
-    if generator.config.context is None:
-        x = _whole(generator, model, problem, seeds, noise, steps, settings, condition, watch)
-    else:
-        x = edit_chunks(generator, model, problem, seeds, steps, settings, condition, watch)
+def _exact(generator: Generator, problem: Problem, x: Tensor) -> Tensor:
+    """Results that agree with what is known without noise, on the CPU."""
     known = problem.constraint
     if known is None:
         return x.cpu()
@@ -270,6 +263,7 @@ def _batch(
     return torch.where(noisy, x, exact).cpu()
 
 
+@torch.inference_mode()
 def _whole(
     generator: Generator,
     model: AnyMap,

@@ -19,10 +19,12 @@ from unistep.precision import autocast
 
 if TYPE_CHECKING:
     from unistep.generation.generator import Generator
+    from unistep.generation.session import StreamSession
 
 
 def edit_chunks(
     generator: Generator,
+    session: StreamSession,
     model: AnyMap,
     problem: Problem,
     seeds: Sequence[int],
@@ -33,11 +35,12 @@ def edit_chunks(
 ) -> Tensor:
     """Solve a problem of whole signals chunk by chunk.
 
-    A chunk of which everything is known costs no call of the model. What lies ahead of a chunk is known to it only by
-    the first guess that the problem begins from.
+    A chunk of which everything is known costs no call of the model, and one of which nothing is known is sampled as in
+    a stream. What lies ahead of a chunk is known to it only by the first guess that the problem begins from.
 
     Args:
         generator: A model that streams, whose codec can :meth:`~unistep.codecs.base.Codec.cut` signals.
+        session: Its session for so many steps.
         model: Its map, or that with guidance.
         problem: What is to be done, on the model's device.
         seeds: One for each signal.
@@ -54,7 +57,6 @@ def edit_chunks(
     chunks = codec.cut(problem.beginning)
     drawn = [name for name, spec in config.fields.items() if name not in condition and spec.default_text is None]
     given = {**condition, **{name: config.fields[name].null(len(seeds)) for name in drawn}}
-    session = generator.session()
     state = session.start(seeds)
     for number in range(len(chunks)):
         coder, known = ChunkCoder(codec, state.tail.to(device)), None
@@ -71,7 +73,9 @@ def edit_chunks(
             part: Problem = part,
         ) -> Tensor:
             if known is not None and known.everything:
-                return coder.encode(watch.last_of([known.correct(part.start)] * steps))  # type: ignore[arg-type]
+                return coder.encode(watch.last_of([known.correct(known.start)] * steps))
+            if known is not None and known.nothing:
+                return watch.last_of([session.draw(noise, seen, items)] * steps)
             with autocast(generator.precision, device):
                 trace = trace_edit(
                     model, coder, part, noise, steps, settings, seen,
