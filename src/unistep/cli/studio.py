@@ -18,7 +18,7 @@ from unistep.cli.serve import ServeOptions, check, listen, settings_of
 
 @dataclass(frozen=True, kw_only=True)
 class StudioOptions(ServeOptions):
-    """Open pages on which people use models: pictures from words, a brush, a piano, a world, endless sound."""
+    """Open pages on which people use models: pictures from words, a brush, a piano, a world, a stream of sound."""
 
     open: Annotated[bool, tyro.conf.arg(name="browser")] = True
     """Open a browser; without, only say where the pages are."""

@@ -355,5 +355,5 @@ async def video(socket: WebSocket) -> None:
 
 @router.websocket("/v1/realtime/audio")
 async def audio(socket: WebSocket) -> None:
-    """Endless sound."""
+    """A stream of sound."""
     await _serve(socket, "audio")
