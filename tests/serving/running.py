@@ -62,7 +62,7 @@ class Running:
     def live(self, media: str, query: str = "", **options: Any) -> ClientConnection:
         """A connection to a live stream."""
         address = f"ws://127.0.0.1:{self.port}/v1/realtime/{media}{query}"
-        return connect(address, open_timeout=GRACE, close_timeout=GRACE, max_size=None, **options)
+        return connect(address, open_timeout=GRACE, close_timeout=GRACE, max_size=None, max_queue=None, **options)
 
     def metric(self, name: str, **labels: str) -> float:
         """A figure of `/metrics`, 0 where there is none."""

@@ -16,6 +16,8 @@ HEADERS = 64_000
 """Bytes of a request's headers."""
 CONNECTIONS = 1000
 """Connections at a time."""
+KEPT = 15.0
+"""Seconds for which a connection is kept for the next request."""
 WORD = 200_000
 """Bytes of a WebSocket's message."""
 
@@ -28,13 +30,21 @@ def server_of(app: Any, limits: Limits) -> uvicorn.Server:
         limits: How long clients may take, and how long a stop.
     """
     patient = type("Patient", (Prompt,), {"seconds": limits.body_seconds})
-    return uvicorn.Server(
-        uvicorn.Config(
-            app, http=patient, log_level="warning", access_log=False, server_header=False, ws_max_size=WORD,
-            ws_max_queue=8, h11_max_incomplete_event_size=HEADERS, limit_concurrency=CONNECTIONS, timeout_keep_alive=15,
-            backlog=1024, timeout_graceful_shutdown=math.ceil(limits.drain),
-        )
-    )  # fmt: skip
+    config = uvicorn.Config(
+        app,
+        http=patient,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws_max_size=WORD,
+        ws_max_queue=8,
+        h11_max_incomplete_event_size=HEADERS,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=math.ceil(min(KEPT, limits.body_seconds)),
+        backlog=1024,
+        timeout_graceful_shutdown=math.ceil(limits.drain),
+    )
+    return uvicorn.Server(config)
 
 
 class Prompt(H11Protocol):

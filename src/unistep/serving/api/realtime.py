@@ -208,7 +208,7 @@ class Session:
         if start.fps is not None and output.at_rate is None:
             raise APIError(400, f"{model} has one rate", param="fps", code="unsupported")
         self._start = start.model_copy(update={"format": format})
-        condition = _without_null(start.condition)
+        condition = start.condition
         asked = Asked(
             model=model, seed=start.seed, steps=start.num_inference_steps, guidance=start.guidance_scale,
             condition=condition,
@@ -296,10 +296,6 @@ class Session:
 def close_reason(message: str) -> str:
     """As much of a message as a WebSocket's closing frame holds: 123 bytes."""
     return message.encode()[:123].decode(errors="ignore")
-
-
-def _without_null(condition: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in condition.items() if value is not None}
 
 
 class Places:

@@ -1,0 +1,227 @@
+"""The door: keys, rates, sizes and times of requests, and the headers of every answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from serving.running import GRACE, limits, running, until
+from unistep.serving.api.guard import Buckets, Keys, client_of, key_of
+from unistep.serving.settings import Settings
+
+KEY, OTHER = "first-key-of-the-tests", "other-key-of-the-tests"
+IMAGES = "/v1/images/generations"
+
+
+def raw(server, request: bytes, rest: bytes = b"") -> bytes:
+    """What the server answers to bytes, until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=GRACE) as connection:
+        connection.sendall(request)
+        found = b""
+        if rest:
+            connection.sendall(rest)
+        try:
+            while part := connection.recv(65536):
+                found += part
+        except ConnectionResetError:
+            pass
+        return found
+
+
+def scope(kind: str = "http", headers: dict[str, str] | None = None, query: str = "") -> dict[str, Any]:
+    sent = [(name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
+    return {"type": kind, "headers": sent, "query_string": query.encode(), "client": ("10.0.0.1", 5)}
+
+
+@pytest.fixture(scope="module")
+def guarded(models):
+    settings = Settings(
+        models=models[:1], threads=1, keys=(KEY, OTHER), origins=("https://example.org",),
+        limits=limits(rate=6.0, body=100_000, body_seconds=0.5),
+    )  # fmt: skip
+    with running(settings) as server:
+        yield server
+
+
+def test_keys_are_compared_whole():
+    keys = Keys((KEY, OTHER))
+    assert keys.allows(KEY)
+    assert keys.allows(OTHER)
+    for wrong in (None, "", KEY[:-1], KEY + "x", KEY.upper(), " " + KEY, "é", "\udcff"):
+        assert not keys.allows(wrong)
+    assert Keys(()).allows(None)
+
+
+def test_where_keys_are_looked_for():
+    assert key_of(scope(headers={"authorization": f"Bearer {KEY}"})) == KEY
+    assert key_of(scope(headers={"authorization": f"bearer  {KEY} "})) == KEY
+    assert key_of(scope(headers={"authorization": f"Basic {KEY}"})) is None
+    assert key_of(scope(query=f"key={KEY}")) is None  # addresses are logged by those on the way
+    assert key_of(scope("websocket", query=f"key={KEY}")) == KEY
+
+
+def test_limits_are_those_of_a_key_or_of_an_address():
+    keyed = scope(headers={"authorization": f"Bearer {KEY}"})
+    assert client_of(keyed, True) != client_of(scope(), True)
+    assert KEY not in client_of(keyed, True)
+    # A server without keys: whoever makes some up is no new client.
+    assert client_of(keyed, False) == client_of(scope(), False) == "address:10.0.0.1"
+
+
+def test_a_bucket_fills_with_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("unistep.serving.api.guard.time.monotonic", lambda: now[0])
+    buckets = Buckets(6.0)
+    assert [buckets.take("a") for _ in range(3)] == [0, 0, 0]
+    assert buckets.take("a") == pytest.approx(10.0)
+    assert buckets.take("b") == 0
+    now[0] = 10.0
+    assert buckets.take("a") == 0
+    assert buckets.take("a") == pytest.approx(10.0)
+    now[0] = 1000.0
+    assert [buckets.take("a") for _ in range(3)] == [0, 0, 0]
+    assert buckets.take("a") > 0
+    assert all(Buckets(0.0).take("a") == 0 for _ in range(100))
+
+
+def test_nobody_comes_in_without_a_key(guarded):
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": KEY}):
+        for route in ("/v1/models", "/openapi.json", "/v1/anything"):
+            answer = guarded.client.get(route, headers=headers)
+            assert answer.status_code == 401
+            assert answer.json()["error"]["type"] == "authentication_error"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        assert guarded.client.post(IMAGES, json={}, headers=headers).status_code == 401
+    with pytest.raises(InvalidStatus) as refused, guarded.live("video"):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_how_a_server_is_needs_no_key(guarded):
+    assert guarded.client.get("/health").json() == {"status": "ok"}
+    assert guarded.client.get("/readyz").json()["status"] == "ready"
+    assert "unistep_requests_total" in guarded.client.get("/metrics").text
+    assert guarded.client.get("/", follow_redirects=False).headers["location"] == "/studio/"
+
+
+def test_a_client_that_asks_too_often_waits(guarded):
+    headers = {"Authorization": f"Bearer {KEY}"}
+    statuses = [guarded.client.get("/v1/models", headers=headers).status_code for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    answer = guarded.client.get("/v1/models", headers=headers)
+    assert 1 <= int(answer.headers["retry-after"]) <= 10
+    assert answer.json()["error"]["type"] == "rate_limit_error"
+    assert guarded.client.get("/v1/models", headers={"Authorization": f"Bearer {OTHER}"}).status_code == 200
+    assert guarded.client.get("/health").status_code == 200
+    with guarded.live("video", f"?key={OTHER}"):
+        pass  # it counts, and is let in
+
+
+def test_pages_of_other_origins(guarded, server):
+    preflight = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST",
+                 "Access-Control-Request-Headers": "authorization,content-type"}  # fmt: skip
+    answer = guarded.client.options(IMAGES, headers=preflight)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "https://example.org"
+    answer = guarded.client.get("/health", headers={"Origin": "https://example.org"})
+    assert answer.headers["access-control-allow-origin"] == "https://example.org"
+    for one in (guarded, server):
+        answer = one.client.options(IMAGES, headers={**preflight, "Origin": "https://example.com"})
+        assert "access-control-allow-origin" not in answer.headers
+        assert "access-control-allow-origin" not in one.client.get("/health", headers={"Origin": "null"}).headers
+
+
+def test_headers_of_every_answer(server):
+    ids = set()
+    for answer in (
+        server.client.get("/v1/models"),
+        server.client.get("/nothing"),
+        server.client.post(IMAGES, json={"n": 0}),
+        server.client.post(IMAGES, json={"seed": 1}, headers={"Accept": "image/png"}),
+    ):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert "server" not in answer.headers
+        ids.add(answer.headers["x-request-id"])
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "status"), [("GET", "/nothing", 404), ("DELETE", IMAGES, 405), ("PUT", "/v1/models", 405)]
+)
+def test_what_is_not_there_is_said_in_the_same_shape(server, method, route, status):
+    answer = server.client.request(method, route)
+    assert answer.status_code == status
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+HEAD = (
+    b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\n"
+)
+HEAD %= OTHER.encode()
+
+
+@pytest.mark.parametrize("length", [b"100001", b"9" * 30, b"9" * 5000])
+def test_a_body_that_says_it_is_too_large_is_not_read(models, length):
+    with running(Settings(models=models[:1], threads=1, limits=limits(body=100_000))) as server:
+        answer = raw(server, HEAD + b"Connection: close\r\nContent-Length: " + length + b"\r\n\r\n{")
+        assert answer.split()[1] in (b"413", b"400")  # h11 itself refuses numbers of more than 20 digits
+        assert server.client.get("/health").status_code == 200
+
+
+def test_a_body_that_turns_out_too_large_is_not_read(models):
+    with running(Settings(models=models[:1], threads=1, limits=limits(body=100_000))) as server:
+        parts = b"".join(b"4000\r\n" + b"x" * 0x4000 + b"\r\n" for _ in range(8))
+        answer = raw(server, HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n", parts)
+        assert answer.split()[1] == b"413"
+        assert server.client.post(IMAGES, json={"seed": 1}).status_code == 200
+
+
+def test_slow_clients_are_sent_away(guarded):
+    answer = raw(guarded, HEAD + b"Connection: close\r\nContent-Length: 10\r\n\r\n{")
+    assert answer.split()[1] in (b"408", b"429")
+    assert raw(guarded, b"") == b""  # nothing was said
+    assert raw(guarded, b"GET /health HTTP/1.1\r\nHo") == b""
+    answer = raw(guarded, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /health HTT")
+    assert answer.startswith(b"HTTP/1.1 200")  # and the second request is not waited for
+
+
+def test_a_body_that_takes_too_long(models):
+    with running(Settings(models=models[:1], threads=1, limits=limits(body_seconds=0.2))) as server:
+        answer = raw(server, HEAD + b"Connection: close\r\nContent-Length: 10\r\n\r\n{")
+        assert answer.split()[1] == b"408"
+        assert b"too_slow" in answer
+
+
+def test_headers_have_an_end(server):
+    answer = raw(server, b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-Long: " + b"x" * 200_000 + b"\r\n\r\n")
+    assert answer.split()[1] == b"400"
+    assert server.client.get("/health").status_code == 200
+
+
+def test_each_request_is_a_line_of_the_log_without_what_was_asked(server, caplog):
+    with caplog.at_level(logging.INFO, "unistep.access"):
+        answer = server.client.post(IMAGES, json={"model": "fashion", "prompt": "sneaker", "seed": 1})
+        until(lambda: caplog.records)
+    line = json.loads(caplog.records[-1].getMessage())
+    assert line["request"] == answer.headers["x-request-id"]
+    assert (line["route"], line["status"], line["model"], line["n"]) == (IMAGES, 200, "fashion", 1)
+    assert line["bytes"] == len(answer.content)
+    assert "sneaker" not in caplog.text
+
+
+def test_requests_are_counted_by_route_and_status(server):
+    before = server.metric("unistep_requests_total", route=IMAGES, status="200")
+    server.client.post(IMAGES, json={"seed": 1})
+    until(lambda: server.metric("unistep_requests_total", route=IMAGES, status="200") == before + 1)
+    for name in ("x" * 50, "y", "z"):
+        server.client.get(f"/{name}")
+    text = server.client.get("/metrics").text
+    assert "xxxxx" not in text  # strangers make no new labels
+    assert 'route="/v1/images/generations"' in text

@@ -1,0 +1,97 @@
+"""Clients that leave, and a server that is stopped while it works."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx2
+import torch
+
+from serving.running import GRACE, until
+from unistep.serving.jobs import CallJob
+
+
+def held(server):
+    """Keep the server's network busy until the result is called."""
+    served, entered, gate = server.service.pool.get("fashion"), threading.Event(), threading.Event()
+
+    def wait(stop):
+        del stop
+        entered.set()
+        assert gate.wait(GRACE)
+        return torch.zeros(1)
+
+    job = CallJob(served=served, deadline=float("inf"), what="test", steps=1, items=1, call=wait)
+    server.service.engine.submit(job)
+    assert entered.wait(GRACE)
+    return gate.set
+
+
+def test_nothing_is_made_for_a_client_that_has_left(server):
+    release = held(server)
+    try:
+        before = server.metric("unistep_cancelled_total")
+        body = b'{"model": "fashion", "n": 3}'
+        request = b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(request + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            until(lambda: server.service.engine.depth == 3)
+        route = "/v1/images/generations"
+        until(lambda: server.metric("unistep_requests_total", route=route, status="499") > 0)
+    finally:
+        release()
+    until(lambda: server.metric("unistep_cancelled_total") == before + 3)
+    assert server.client.post("/v1/images/generations", json={"seed": 1}).status_code == 200
+
+
+def test_a_sound_ends_whose_listener_has_left(server):
+    body = b'{"model": "phrases", "seconds": 60, "stream": true}'
+    request = b"POST /v1/audio/generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(request + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        assert server.service.engine.streams == 1
+    until(lambda: server.service.engine.streams == 0)
+    until(lambda: not server.app.state.places._taken)
+
+
+def test_half_a_body_is_no_defect(server, caplog):
+    request = b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(request + b"Content-Length: 100\r\n\r\n{")
+        time.sleep(0.05)
+    until(lambda: server.metric("unistep_requests_total", route="other", status="499") > 0)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_signal_lets_what_was_asked_for_end(models):
+    """SIGTERM while a request is worked on: it is answered, and nothing is said."""
+    command = [sys.executable, "-m", "unistep", "serve", models[0], "--port", "0", "--threads", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().split()[0].removesuffix("/studio/")
+            with httpx2.Client(base_url=address, timeout=GRACE) as client:
+                until(lambda: client.get("/readyz").status_code == 200)
+                long = {"model": "fashion", "n": 16, "num_inference_steps": 64, "seed": 0}
+                answers = []
+                asking = threading.Thread(
+                    target=lambda: answers.append(client.post("/v1/images/generations", json=long))
+                )
+                asking.start()
+                until(lambda: b"unistep_batch_size_count" in client.get("/metrics").content)
+                time.sleep(0.2)  # it is on its way
+                server.send_signal(signal.SIGTERM)
+                asking.join(GRACE)
+            out, err = server.communicate(timeout=GRACE)
+        finally:
+            server.kill()
+    assert [answer.status_code for answer in answers] == [200], err
+    assert len(answers[0].json()["data"]) == 16
+    assert server.returncode in (0, -signal.SIGTERM)
+    assert "Traceback" not in out + err

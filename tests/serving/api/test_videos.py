@@ -1,0 +1,131 @@
+"""Videos over HTTP: jobs that are looked after, and those that are waited for."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import unistep
+from serving.running import GRACE, limits, running
+from unistep.provenance import read_content
+from unistep.serving.settings import Settings
+
+ROUTE = "/v1/videos"
+
+
+def frames(content: bytes) -> np.ndarray:
+    with av.open(io.BytesIO(content)) as file:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]).astype(int)
+
+
+def done(server, job: dict[str, Any]) -> dict[str, Any]:
+    end = time.monotonic() + GRACE
+    while job["status"] not in ("completed", "failed"):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+        job = server.client.get(f"{ROUTE}/{job['id']}").json()
+    return job
+
+
+def test_a_job_from_beginning_to_end(server):
+    job = server.client.post(ROUTE, json={"model": "racing", "seed": 5, "seconds": 0.4, "prompt": ""}).json()
+    assert job["object"] == "video"
+    assert job["status"] in ("queued", "in_progress", "completed")
+    job = done(server, job)
+    assert (job["status"], job["progress"], job["seed"], job["size"]) == ("completed", 100, 5, "16x16")
+    answer = server.client.get(f"{ROUTE}/{job['id']}/content")
+    assert answer.headers["content-type"] == "video/mp4"
+    assert frames(answer.content).shape == (10, 16, 16, 3)
+    mark = read_content(answer.content).mark
+    assert mark is not None
+    assert (mark.model, mark.seed) == ("racing", "5")
+    deleted = server.client.delete(f"{ROUTE}/{job['id']}").json()
+    assert deleted == {"id": job["id"], "object": "video.deleted", "deleted": True}
+    for route in (f"{ROUTE}/{job['id']}", f"{ROUTE}/{job['id']}/content"):
+        assert server.client.get(route).status_code == 404
+    assert server.client.delete(f"{ROUTE}/{job['id']}").status_code == 404
+
+
+def test_actions_are_played_frame_by_frame(server, models):
+    """Each frame has its own action, however soon the network goes on to the next; gif keeps what video blurs."""
+    actions: list[Any] = ["left", "gas", [1, 0.5], "none", "right+gas", "left"]
+    body = {"seed": 3, "seconds": 0.24, "actions": actions, "output_format": "gif"}
+    first, again = (server.client.post(f"{ROUTE}/sync", json=body) for _ in range(2))
+    assert first.status_code == 200, first.text
+    assert first.headers["content-type"] == "image/gif"
+    assert first.content == again.content
+    assert read_content(first.content).generated
+    session = unistep.load(models[3]).session()
+    state, expected = session.start([3]), []
+    generator = unistep.load(models[3])
+    spec = generator.config.fields["action"]
+    for action in actions:
+        state, signal = session.step(state, {"action": spec.from_json("action", action)})
+        expected.append(np.asarray(((signal[0] + 1) * 127.5).clamp(0, 255)).reshape(3, 16, 16).transpose(1, 2, 0))
+    found = frames(first.content)
+    assert found.shape == (6, 16, 16, 3)
+    distances = [[np.abs(a - b).mean() for b in expected] for a in found]
+    assert np.argmin(distances, axis=1).tolist() == list(range(6))
+
+
+def test_forms_are_taken_as_openais_client_sends_them(server):
+    answer = server.client.post(ROUTE, data={"model": "racing", "seconds": "0.08", "actions": '["left"]'})
+    assert answer.status_code == 200, answer.text
+    assert done(server, answer.json())["seconds"] == "0.08"
+
+
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        ({"model": "fashion"}, "use racing"),
+        ({"seconds": 61}, "60 s here"),
+        ({"seconds": 0}, "greater"),
+        ({"size": "64x64"}, "16x16"),
+        ({"prompt": "a road"}, "takes no prompt"),
+        ({"actions": ["fly"]}, "action must be"),
+        ({"actions": [[9, 9]]}, "action must be"),
+        ({"actions": [["a", None]]}, "action must be"),
+        ({"actions": "left"}, "actions"),
+        ({"condition": {"action": [0, 1, 2]}}, "action must be"),
+        ({"output_format": "avi"}, "mp4"),
+        ({"fps": 50}, "no field 'fps'"),
+    ],
+)
+def test_a_mistake_is_named(server, body, part):
+    for route in (ROUTE, f"{ROUTE}/sync"):
+        answer = server.client.post(route, json=body)
+        assert answer.status_code == 400, answer.text
+        assert part in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff", b'"x"'], ids=range(5))
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data"])
+def test_what_is_no_request_is_no_defect(server, content, kind):
+    answer = server.client.post(ROUTE, content=content, headers={"Content-Type": kind})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_video_is_seen_by_nobody_else_and_there_are_so_many(models):
+    keys = ("first-key-of-the-tests", "other-key-of-the-tests")
+    settings = Settings(models=models, threads=1, keys=keys, limits=limits(jobs=2, seconds=60.0))
+    first, other = ({"Authorization": f"Bearer {key}"} for key in keys)
+    with running(settings) as server:
+        long = {"seconds": 60, "model": "racing"}
+        jobs = [server.client.post(ROUTE, json=long, headers=first).json() for _ in range(2)]
+        assert server.client.get(f"{ROUTE}/{jobs[0]['id']}", headers=first).status_code == 200
+        for method in ("GET", "DELETE"):
+            assert server.client.request(method, f"{ROUTE}/{jobs[0]['id']}", headers=other).status_code == 404
+        full = server.client.post(ROUTE, json=long, headers=other)
+        assert full.status_code == 503
+        assert int(full.headers["retry-after"]) >= 1
+        early = server.client.get(f"{ROUTE}/{jobs[0]['id']}/content", headers=first)
+        assert early.status_code == 404
+        for job in jobs:  # which stops them
+            assert server.client.delete(f"{ROUTE}/{job['id']}", headers=first).status_code == 200
+        assert server.client.post(f"{ROUTE}/sync", json={"seconds": 0.04}, headers=other).status_code == 200
