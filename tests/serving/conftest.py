@@ -12,7 +12,7 @@ import pytest
 from unistep.cli.extras import EXTRAS
 
 if TYPE_CHECKING:
-    from serving.running import Running
+    from running_server import Running
 
 NEEDED = (*EXTRAS["serve"], "httpx2", "av", "soundfile")
 MISSING = [package for package in NEEDED if importlib.util.find_spec(package) is None]
@@ -22,7 +22,7 @@ collect_ignore = [] if not MISSING else [str(path) for path in Path(__file__).pa
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Folders of models of pictures, sounds, endless sounds and a world."""
-    from serving.running import save_models
+    from running_server import save_models
 
     return save_models(tmp_path_factory.mktemp("served"))
 
@@ -30,8 +30,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def server(models) -> Iterator[Running]:
     """A server without keys, for all tests that leave it as it is."""
-    from serving.running import limits, running
+    from running_server import limits, running
     from unistep.serving.settings import Settings
 
-    with running(Settings(models=models, threads=1, limits=limits(body_seconds=5.0))) as found:
+    with running(Settings(models=models, threads=1, backend="eager", limits=limits(body_seconds=5.0))) as found:
         yield found

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import unistep
-from serving.running import GRACE, until
+from running_server import GRACE, until
 from tolerance import rounding
 from unistep.generation.requests import CancelledError, plan_of
 from unistep.serving.engine import Engine

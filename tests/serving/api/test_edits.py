@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.running import pixels, png
+from running_server import pixels, png
 from unistep.provenance import read_content
 
 ROUTE = "/v1/images/edits"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from serving.running import GRACE, limits, running, until
+from running_server import GRACE, limits, running, until
 from unistep.serving.api.guard import Buckets, Keys, client_of, key_of
 from unistep.serving.settings import Settings
 
@@ -41,7 +41,7 @@ def scope(kind: str = "http", headers: dict[str, str] | None = None, query: str 
 @pytest.fixture(scope="module")
 def guarded(models):
     settings = Settings(
-        models=models[:1], threads=1, keys=(KEY, OTHER), origins=("https://example.org",),
+        models=models[:1], threads=1, backend="eager", keys=(KEY, OTHER), origins=("https://example.org",),
         limits=limits(rate=6.0, body=100_000, body_seconds=0.5),
     )  # fmt: skip
     with running(settings) as server:
@@ -169,14 +169,14 @@ HEAD %= OTHER.encode()
 
 @pytest.mark.parametrize("length", [b"100001", b"9" * 30, b"9" * 5000])
 def test_a_body_that_says_it_is_too_large_is_not_read(models, length):
-    with running(Settings(models=models[:1], threads=1, limits=limits(body=100_000))) as server:
+    with running(Settings(models=models[:1], threads=1, backend="eager", limits=limits(body=100_000))) as server:
         answer = raw(server, HEAD + b"Connection: close\r\nContent-Length: " + length + b"\r\n\r\n{")
         assert answer.split()[1] in (b"413", b"400")  # h11 itself refuses numbers of more than 20 digits
         assert server.client.get("/health").status_code == 200
 
 
 def test_a_body_that_turns_out_too_large_is_not_read(models):
-    with running(Settings(models=models[:1], threads=1, limits=limits(body=100_000))) as server:
+    with running(Settings(models=models[:1], threads=1, backend="eager", limits=limits(body=100_000))) as server:
         parts = b"".join(b"4000\r\n" + b"x" * 0x4000 + b"\r\n" for _ in range(8))
         answer = raw(server, HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n", parts)
         assert answer.split()[1] == b"413"
@@ -193,7 +193,7 @@ def test_slow_clients_are_sent_away(guarded):
 
 
 def test_a_body_that_takes_too_long(models):
-    with running(Settings(models=models[:1], threads=1, limits=limits(body_seconds=0.2))) as server:
+    with running(Settings(models=models[:1], threads=1, backend="eager", limits=limits(body_seconds=0.2))) as server:
         answer = raw(server, HEAD + b"Connection: close\r\nContent-Length: 10\r\n\r\n{")
         assert answer.split()[1] == b"408"
         assert b"too_slow" in answer

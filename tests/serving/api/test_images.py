@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import unistep
-from serving.running import pixels, until
+from running_server import pixels, until
 from unistep.provenance import read_content
 from unistep.serving.jobs import CallJob
 

@@ -12,7 +12,7 @@ import time
 import httpx2
 import torch
 
-from serving.running import GRACE, until
+from running_server import GRACE, until
 from unistep.serving.jobs import CallJob
 
 
@@ -71,7 +71,19 @@ def test_half_a_body_is_no_defect(server, caplog):
 
 def test_a_signal_lets_what_was_asked_for_end(models):
     """SIGTERM while a request is worked on: it is answered, and nothing is said."""
-    command = [sys.executable, "-m", "unistep", "serve", models[0], "--port", "0", "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "unistep",
+        "serve",
+        models[0],
+        "--port",
+        "0",
+        "--threads",
+        "1",
+        "--backend",
+        "eager",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

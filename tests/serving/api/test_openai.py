@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.running import GRACE, pixels, png
+from running_server import GRACE, pixels, png
 
 openai = pytest.importorskip("openai", reason="OpenAI's client is not installed")
 

@@ -14,7 +14,7 @@ from PIL import Image
 from websockets.exceptions import ConnectionClosed
 
 import unistep
-from serving.running import GRACE, chunk, heard, limits, pixels, running, say, until
+from running_server import GRACE, chunk, heard, limits, pixels, running, say, until
 from unistep.serving.jobs import BusyError
 from unistep.serving.settings import Settings
 
@@ -186,7 +186,7 @@ def test_a_client_that_goes_without_a_word_leaves_nothing(server):
 
 
 def test_there_are_so_many_streams(models):
-    settings = Settings(models=models, threads=1, limits=limits(streams=3, streams_per_client=2))
+    settings = Settings(models=models, threads=1, backend="eager", limits=limits(streams=3, streams_per_client=2))
     with running(settings) as server, ExitStack() as stack:
         lives = [stack.enter_context(server.live(media)) for media in ("video", "audio")]
         for live in lives:
@@ -220,7 +220,7 @@ def test_a_client_is_told_when_the_server_is_busy_or_stops(server, monkeypatch):
 
 
 def test_a_client_that_says_nothing_is_sent_away(models):
-    settings = Settings(models=models, threads=1, limits=limits(idle=0.2, body_seconds=0.2))
+    settings = Settings(models=models, threads=1, backend="eager", limits=limits(idle=0.2, body_seconds=0.2))
     with running(settings) as server:
         with server.live("video") as live:  # never begins
             assert heard(live)["error"]["code"] == "idle"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import unistep
-from serving.running import GRACE, limits, running
+from running_server import GRACE, limits, running
 from unistep.provenance import read_content
 from unistep.serving.settings import Settings
 
@@ -113,7 +113,7 @@ def test_what_is_no_request_is_no_defect(server, content, kind):
 
 def test_a_video_is_seen_by_nobody_else_and_there_are_so_many(models):
     keys = ("first-key-of-the-tests", "other-key-of-the-tests")
-    settings = Settings(models=models, threads=1, keys=keys, limits=limits(jobs=2, seconds=60.0))
+    settings = Settings(models=models, threads=1, backend="eager", keys=keys, limits=limits(jobs=2, seconds=60.0))
     first, other = ({"Authorization": f"Bearer {key}"} for key in keys)
     with running(settings) as server:
         long = {"seconds": 60, "model": "racing"}
