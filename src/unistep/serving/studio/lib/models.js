@@ -1,7 +1,7 @@
 // Which of the server's models a page can use, and the choice among them.
 
 import { models } from "./api.js";
-import { Newest } from "./notice.js";
+import { Newest } from "./newest.js";
 import { remember, remembered } from "./state.js";
 import { select } from "./sliders.js";
 

@@ -78,33 +78,3 @@ export class Notice {
     this.show("This server needs its key.", [], form);
   }
 }
-
-/** Runs work so that the newest wins: what runs already is aborted, and an answer that comes late is dropped. */
-export class Newest {
-  constructor(notice) {
-    this.notice = notice;
-    this.controller = null;
-  }
-
-  stop() {
-    this.controller?.abort();
-  }
-
-  /** Runs `work(signal)`; resolves with its result, or with undefined where newer work took its place. */
-  async run(work) {
-    this.stop();
-    const controller = new AbortController();
-    this.controller = controller;
-    const { signal } = controller;
-    for (;;) {
-      try {
-        const result = await work(signal);
-        if (signal.aborted) return undefined;
-        this.notice.clear();
-        return result;
-      } catch (error) {
-        if (signal.aborted || !(await this.notice.failed(error, signal))) return undefined;
-      }
-    }
-  }
-}

@@ -3,13 +3,7 @@
 import { download, h } from "./dom.js";
 import { blobOf, dataUrl, forget, handOver, keep, keptPictures } from "./state.js";
 
-/** Draws a blob into a canvas of the picture's size. */
-export async function drawBlob(canvas, blob) {
-  const bitmap = await createImageBitmap(blob);
-  drawBitmap(canvas, bitmap);
-  bitmap.close();
-}
-
+/** Draws a bitmap into a canvas, which takes its size. */
 export function drawBitmap(canvas, bitmap) {
   if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
     canvas.width = bitmap.width;

@@ -6,8 +6,8 @@ import { Easel } from "../lib/easel.js";
 import { fieldControls, textField } from "../lib/fields.js";
 import { Latency, inMs } from "../lib/latency.js";
 import { allModels, chooseModel, edits } from "../lib/models.js";
-import { Newest } from "../lib/notice.js";
-import { drawBlob, pngOf } from "../lib/pictures.js";
+import { Newest } from "../lib/newest.js";
+import { drawBitmap, pngOf } from "../lib/pictures.js";
 import { shell, upscalingSwitch } from "../lib/shell.js";
 import { checkbox, choice, seedSlider, slider } from "../lib/sliders.js";
 import { blobOf, takeHanded } from "../lib/state.js";
@@ -15,6 +15,7 @@ import { blobOf, takeHanded } from "../lib/state.js";
 const CALLS = 4; // steps that edits take unless another number is chosen
 const page = shell();
 const newest = new Newest(page.notice);
+const following = new Newest(page.notice);
 const latency = new Latency(byId("latency"));
 const layers = { picture: byId("picture"), before: byId("before"), cover: byId("cover"), touch: byId("touch") };
 let model = null;
@@ -124,9 +125,12 @@ async function open(blob) {
 /** The model's picture of the sketch as it is now; the newest stroke wins. */
 async function sketch(since) {
   const form = { ...about(), task: "sketch", image: await pngOf(layers.picture), strength: strength.value, num_inference_steps: steps.value };
-  const result = await newest.run((signal) => edit(form, signal));
+  const result = await following.latest(async (signal) => {
+    const found = await edit(form, signal);
+    return { ...found, bitmap: await createImageBitmap(found.blob) };
+  });
   if (!result) return;
-  await drawBlob(byId("live-picture"), result.blob);
+  drawBitmap(byId("live-picture"), result.bitmap);
   byId("generation").textContent = inMs(result.generationMs);
   byId("live-picture").dataset.count = Number(byId("live-picture").dataset.count ?? 0) + 1;
   latency.add((await painted()) - since);
@@ -135,7 +139,7 @@ async function sketch(since) {
 function turnLive(on) {
   byId("live").hidden = !on;
   latency.clear();
-  if (!on) return newest.stop();
+  if (!on) return following.stop();
   tool.element.querySelector("input[value=paint]").click();
   return sketch(performance.now());
 }

@@ -6,7 +6,7 @@ import { fieldControls, textField } from "../lib/fields.js";
 import { gif } from "../lib/gif.js";
 import { Latency } from "../lib/latency.js";
 import { allModels, chooseModel, drawsPictures, mostSteps } from "../lib/models.js";
-import { Newest } from "../lib/notice.js";
+import { Newest } from "../lib/newest.js";
 import { drawBitmap, pngOf, toBrush } from "../lib/pictures.js";
 import { shell, upscalingSwitch } from "../lib/shell.js";
 import { seedSlider, slider } from "../lib/sliders.js";
@@ -61,7 +61,7 @@ async function picture(at, signal) {
 
 async function look(since) {
   const at = share.value;
-  const found = await looking.run((signal) => picture(at, signal));
+  const found = await looking.latest((signal) => picture(at, signal));
   if (!found) return;
   drawBitmap(byId("picture"), found);
   Object.assign(byId("picture").dataset, { share: at });

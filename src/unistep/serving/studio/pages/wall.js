@@ -5,17 +5,19 @@ import { byId, download, h, painted } from "../lib/dom.js";
 import { fieldControls, textField } from "../lib/fields.js";
 import { Latency, inMs } from "../lib/latency.js";
 import { allModels, chooseModel, drawsPictures, mostSteps } from "../lib/models.js";
-import { Newest } from "../lib/notice.js";
-import { Shelf, drawBlob, fileName, toBrush } from "../lib/pictures.js";
+import { Newest } from "../lib/newest.js";
+import { Shelf, drawBitmap, fileName, toBrush } from "../lib/pictures.js";
 import { shell, upscalingSwitch } from "../lib/shell.js";
 import { seedSlider, slider } from "../lib/sliders.js";
 import { dataUrl, remember, remembered } from "../lib/state.js";
 
 const MOST = 12;
+const PATIENCE = 40; // ms that a batch may take, so that the next key does not wait long for it
 const page = shell();
 const prompt = byId("prompt");
 const tiles = byId("tiles");
 const newest = new Newest(page.notice);
+const following = new Newest(page.notice);
 const shelf = new Shelf(byId("shelf"), page);
 const first = new Latency(byId("latency-first"));
 const all = new Latency(byId("latency-all"));
@@ -54,8 +56,10 @@ function layOut() {
   tiles.dataset.count = number.value;
 }
 
-async function put(state, { blob, seed: drawn }, title) {
-  await drawBlob(state.canvas, blob);
+async function put(state, { blob, seed: drawn }, title, signal) {
+  const bitmap = await createImageBitmap(blob);
+  if (signal.aborted) return; // a newer picture may be there already
+  drawBitmap(state.canvas, bitmap);
   Object.assign(state, { blob, about: { model: model.id, title, seed: drawn } });
   state.name(`${title || model.id}, seed ${drawn}`);
 }
@@ -69,28 +73,42 @@ function request() {
   return { body, title };
 }
 
-/** One picture first, as quickly as it goes; then the others in one batch. */
+/** The pictures after the first, in batches that are short for this model on this machine. */
+async function others(body, { generationMs }, title, signal) {
+  const size = Math.max(1, Math.floor(PATIENCE / (generationMs || PATIENCE)));
+  for (let done = 1; done < number.value && !signal.aborted; ) {
+    const count = Math.min(size, number.value - done);
+    const next = { ...body, seed: body.seed + done };
+    const found = count === 1 ? [await image(next, signal)] : await images({ ...next, n: count }, signal);
+    if (signal.aborted) return;
+    await Promise.all(found.map((each, index) => put(wall[done + index], each, title, signal)));
+    done += count;
+  }
+}
+
+/** One picture first, as quickly as it goes; then the others. */
 async function answer(since) {
   layOut();
   const { body, title } = request();
   const count = number.value;
   remember("wall", { prompt: prompt.value, number: count, seed: seed.value });
   tiles.setAttribute("aria-busy", "true");
-  const done = await newest.run(async (signal) => {
-    const picture = await image(body, signal);
-    if (signal.aborted) return false;
-    await put(wall[0], picture, title);
-    byId("generation").textContent = inMs(picture.generationMs);
-    painted().then((now) => first.add(now - since));
-    if (count > 1) {
-      const others = await images({ ...body, seed: body.seed + 1, n: count - 1 }, signal);
-      if (signal.aborted) return false;
-      await Promise.all(others.map((each, index) => put(wall[index + 1], each, title)));
-      painted().then((now) => all.add(now - since));
-    }
+  following.stop();
+  const picture = await newest.latest(async (signal) => {
+    const found = await image(body, signal);
+    await put(wall[0], found, title, signal);
+    return found;
+  });
+  if (!picture) return;
+  byId("generation").textContent = inMs(picture.generationMs);
+  painted().then((now) => first.add(now - since));
+  if (newest.busy) return; // there is newer input, which comes first
+  const done = await following.run(async (signal) => {
+    await others(body, picture, title, signal);
     return true;
   });
   if (!done) return;
+  painted().then((now) => all.add(now - since));
   tiles.setAttribute("aria-busy", "false");
   page.say(`${count} ${count === 1 ? "picture" : "pictures"}${title ? ` of ${title}` : ""}, seed ${body.seed}.`);
 }
