@@ -159,7 +159,7 @@ def test_a_chunk_that_takes_longer_than_it_lasts_is_late(world, clock, monkeypat
     state, condition, number = stream.snapshot()
     del condition
     clock.time += 0.25 + 0.0625
-    assert stream.offer(state, torch.zeros(1), 100.25, number, state).late
+    assert stream.offer(state, torch.zeros(1), 100.25, (state, {}, number)).late
 
 
 def test_a_sound_is_made_ahead_and_later_for_good_once_it_was_late(world, clock):

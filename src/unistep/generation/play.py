@@ -109,8 +109,12 @@ class Beside:
 
     def step(self, action: Tensor) -> Float[Tensor, "c one h w"]:
         """The next frames of both, with a gap between them."""
-        left, right = self._game.step(action), self._model.step(action)
-        return torch.cat([left, torch.ones_like(left[..., :1]).expand(*left.shape[:-1], GAP), right], dim=-1)
+        return side_by_side(self._game.step(action), self._model.step(action))
+
+
+def side_by_side(left: Float[Tensor, "c n h w"], right: Float[Tensor, "c n h w"]) -> Float[Tensor, "c n h wide"]:
+    """Two clips beside each other, with a white gap of :data:`GAP` columns."""
+    return torch.cat([left, torch.ones_like(left[..., :1]).expand(*left.shape[:-1], GAP), right], dim=-1)
 
 
 def frames_of(world: World, actions: Iterable[Tensor]) -> Iterator[Float[Tensor, "c one h w"]]:

@@ -32,6 +32,7 @@ class Reader:
         seconds: float | None = None,
         ahead: int = 0,
         script: Sequence[Mapping[str, Any]] = (),
+        game: bool = False,
     ) -> Reader:
         """Begin a stream; see :meth:`Service.open`.
 
@@ -40,7 +41,7 @@ class Reader:
             BusyError: If there is no room.
         """
         woken = asyncio.Event()
-        stream = await service.open(asked, woken.set, seconds=seconds, ahead=ahead, script=script)
+        stream = await service.open(asked, woken.set, seconds=seconds, ahead=ahead, script=script, game=game)
         return cls(service, stream, woken)
 
     async def next(self) -> Chunk | None:

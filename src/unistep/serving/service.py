@@ -26,7 +26,7 @@ from unistep.serving.jobs import CallJob, Done, Job, LateError, SampleJob, Shown
 from unistep.serving.metrics import Metrics
 from unistep.serving.pool import Pool, Served
 from unistep.serving.settings import Settings
-from unistep.serving.streams import LiveStream
+from unistep.serving.streams import LiveStream, game_of
 from unistep.serving.warming import accelerate, warm
 
 Show = Callable[[Provenance, int, Tensor], object]
@@ -327,6 +327,7 @@ class Service:
         seconds: float | None = None,
         ahead: int = 0,
         script: Sequence[Mapping[str, Any]] = (),
+        game: bool = False,
     ) -> LiveStream:
         """A stream, whose first chunk is made at once.
 
@@ -336,6 +337,7 @@ class Service:
             seconds: From one chunk to the next; the model's own without, 0 for as fast as it can.
             ahead: Chunks that are made before they are due.
             script: Conditions of single chunks, as :attr:`LiveStream.script`.
+            game: Whether it goes on from the first frame of the game that its data comes from.
 
         Raises:
             ValueError: If the model does not stream, or for a mistake in what is asked for.
@@ -356,11 +358,13 @@ class Service:
             known = [self.condition(asked.model, one) for one in script]
             for one in known:
                 parse_condition(generator.config.fields, one, 1)
+            played = game_of(generator.config, asked.model, seed) if game else None
             return LiveStream(
+                game=played,
                 served=served,
                 session=session,
                 plan_key=plan.key,
-                state=session.start([seed]),
+                state=session.start([seed], None if played is None else played.reset()[None]),
                 seconds=chunk_seconds(generator.config) if seconds is None else seconds,
                 ahead=ahead,
                 wake=partial(_in_loop, loop, wake),

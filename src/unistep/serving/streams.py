@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from unistep.core.action_fields import find_actions
+from unistep.data.games import open_game
 from unistep.generation.session import StreamSession, StreamState
 
 if TYPE_CHECKING:
+    from unistep.data.games import Game
+    from unistep.generation.model_config import ModelConfig
     from unistep.serving.pool import Served
+
+
+Snapshot = tuple[StreamState, dict[str, Any], int]
+"""What a chunk is made from: where the stream stands, the condition, and the number of the newest input."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +40,8 @@ class Chunk:
     """Whether it was there only after it should have been played."""
     before: StreamState
     """Where the stream stood before it."""
+    condition: Mapping[str, Any] = field(default_factory=dict)
+    """What was given of its condition."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -63,6 +73,8 @@ class LiveStream:
     """Values of each chunk that are known before, in place of the newest; the last ones hold for all that follow."""
     interaction: int = 0
     """Number of the newest input."""
+    game: Game | None = None
+    """The game that it goes on from, where it does."""
     error: Exception | None = None
     """Why it ended."""
     closed: bool = False
@@ -105,27 +117,33 @@ class LiveStream:
             found, self._waiting = self._waiting, None
             return found
 
-    def snapshot(self) -> tuple[StreamState, dict[str, Any], int]:
+    def snapshot(self) -> Snapshot:
         """What the next chunk is made from."""
         with self._lock:
             now = self.script[min(self._number, len(self.script) - 1)] if self.script else {}
             return self.state, {**self.condition, **now}, self.interaction
 
-    def offer(self, after: StreamState, signal: Tensor, begun: float, interaction: int, before: StreamState) -> Chunk:
+    def offer(self, after: StreamState, signal: Tensor, begun: float, snapshot: Snapshot) -> Chunk:
         """Put a chunk where the client takes it.
 
         Args:
             after: Where the stream stands after it.
             signal: The chunk.
             begun: When the network was called, by :func:`time.monotonic`.
-            interaction: Number of the newest input that it reflects.
-            before: Where the stream stood before it.
+            snapshot: What it was made from.
         """
+        before, condition, interaction = snapshot
         now = time.monotonic()
         with self._lock:
             late = self._is_late(begun, now)
             chunk = Chunk(
-                number=self._number, signal=signal, took=now - begun, interaction=interaction, late=late, before=before
+                number=self._number,
+                signal=signal,
+                took=now - begun,
+                interaction=interaction,
+                late=late,
+                before=before,
+                condition=condition,
             )
             self.state, self._number, self._waiting = after, self._number + 1, chunk
         self.wake()
@@ -176,7 +194,19 @@ def step_together(streams: Sequence[LiveStream]) -> list[Chunk]:
     given = {name: [condition.get(name) for condition in conditions] for name in sorted(names)}
     after, signals = streams[0].session.step(StreamState.stack(states), given)
     parts = zip(streams, after.unstack(), signals.unbind(0), snapshots, strict=True)
-    return [
-        stream.offer(moved, signal.clone(), begun, interaction, before)
-        for stream, moved, signal, (before, _, interaction) in parts
-    ]
+    return [stream.offer(moved, signal.clone(), begun, snapshot) for stream, moved, signal, snapshot in parts]
+
+
+def game_of(config: ModelConfig, name: str, seed: int) -> Game:
+    """The game that a model's data comes from.
+
+    Args:
+        config: The model.
+        name: What it is called, for messages.
+        seed: Decides all that chance decides in the game.
+
+    Raises:
+        ValueError: If there is none, or it is not installed.
+    """
+    _, spec = find_actions(config.fields, name)
+    return open_game(config.provenance.get("data", ""), config.chunk, spec, seed=seed % 2**31)

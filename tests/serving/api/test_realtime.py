@@ -228,3 +228,42 @@ def test_a_client_that_says_nothing_is_sent_away(models):
             say(live, "start")
             heard(live)
             assert closed(live).rcvd.code == 1008
+
+
+class Grey:
+    """A game of grey frames, whose level counts its steps."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def reset(self) -> torch.Tensor:
+        return torch.zeros(3, 1, 16, 16)
+
+    def step(self, action: torch.Tensor) -> torch.Tensor:
+        assert action.ndim == 1
+        self.steps += 1
+        return torch.full((3, 1, 16, 16), -1 + self.steps / 50)
+
+
+def test_a_world_goes_on_from_its_game_and_beside_it(server, models, monkeypatch):
+    monkeypatch.setattr("unistep.serving.streams.open_game", lambda *_, **__: Grey())
+    session = unistep.load(models[3]).session()
+    state = session.start([4], Grey().reset()[None])
+    with server.live("video") as live:
+        say(live, "start", model="racing", seed=4, format="png", game="beside")
+        assert heard(live)["width"] == 36
+        for number in range(3):
+            _, content = chunk(live)
+            state, signal = session.step(state, {})
+            frame = pixels(content)
+            left, right = frame[:, :16], frame[:, 20:]
+            assert np.abs(left - (number + 1) / 50 * 127.5).max() <= 1.5
+            assert (
+                np.abs(right - np.asarray((signal[0, :, 0] + 1) * 127.5).clip(0, 255).transpose(1, 2, 0)).max() <= 1.5
+            )
+
+
+def test_a_world_without_its_game_says_so(server):
+    with server.live("video") as live:
+        say(live, "start", model="racing", game="start")
+        assert "there is no game" in heard(live)["error"]["message"]

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from unistep import registry
 from unistep.core.condition import asked
 from unistep.generation.editing import tasks
 from unistep.generation.model_config import MAX_STEPS, ModelConfig
@@ -75,6 +76,7 @@ def described(service: Service, name: str) -> dict[str, Any]:
         "fields": {field: spec.schema for field, spec in asked(config.fields).items()},
         "prompt": next((field for field, spec in asked(config.fields).items() if spec.takes_words), None),
         "tasks": [] if config.context is not None else _tasks(config),
+        "game": config.provenance.get("data", "").partition(":")[0] in registry.names("game"),
         "loaded": name in service.pool.loaded,
     }
     return {"id": name, "object": "model", "created": 0, "owned_by": "unistep", "unistep": own}

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -13,9 +14,12 @@ from typing import Any, Literal
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketState
+from torch import Tensor
 
+from unistep.core.action_fields import find_actions
 from unistep.core.condition import asked as asked_fields
 from unistep.generation.keys import key_bindings
+from unistep.generation.play import GAP, side_by_side
 from unistep.serving.api.errors import APIError, as_api_error
 from unistep.serving.api.routing import model_of, service_of
 from unistep.serving.api.schemas import Body, Condition, Name, Seed
@@ -25,6 +29,9 @@ from unistep.serving.service import Asked, Service
 from unistep.serving.streams import Chunk
 
 router = APIRouter()
+
+GAMES = threading.Lock()
+"""One game is stepped at a time: their libraries are not made for threads."""
 
 AHEAD = {"video": 0, "audio": 2}
 """Chunks that are sent before they are due: none of a picture that answers to keys, some of a sound without gaps."""
@@ -50,6 +57,9 @@ class Start(Body):
     """First values of the model's fields."""
     fps: float | None = Field(default=None, gt=0, le=240)
     """Frames a second; the model's own without."""
+    game: Literal["start", "beside"] | None = None
+    """Of a world: go on from the first frame of the game that its data comes from, and show the game on the left,
+    under the same actions."""
     num_inference_steps: int | None = Field(default=None, ge=1, le=1000)
     """Sampling steps."""
     guidance_scale: float | None = Field(default=None, ge=-100, le=100)
@@ -217,13 +227,15 @@ class Session:
         asked = Asked(model=model, seed=seed, steps=asked.steps, guidance=asked.guidance, condition=condition)
         rate = output.rate if start.fps is None else start.fps
         seconds = None if output.pictures is None else 1.0 / rate
-        self._reader = await Reader.open(service, asked, seconds=seconds, ahead=AHEAD[media])
+        game = start.game is not None
+        self._reader = await Reader.open(service, asked, seconds=seconds, ahead=AHEAD[media], game=game)
         about: dict[str, Any] = {"format": format, "seed": seed, "model": model}
         if output.pictures is None:
             chunk = self._reader.stream.seconds
             about |= {"sample_rate": modality.rate, "channels": modality.shape[0], "chunk_seconds": chunk}
         else:
             height, width = modality.shape[-2:]
+            width = 2 * width + GAP if start.game == "beside" else width
             about |= {"width": width, "height": height, "fps": rate}
         await self._json({"type": f"{media}.start", "session": self.id, **about})
 
@@ -268,6 +280,19 @@ class Session:
                     await self._socket.send_bytes(content)
             self._chunks += 1
 
+    def _beside(self, chunk: Chunk) -> Tensor:
+        """The game's next frame on the left, under the action of a chunk, and the chunk."""
+        assert self._reader is not None
+        game = self._reader.stream.game
+        assert game is not None
+        fields = self._service.pool.config(self._model).fields
+        name, spec = find_actions(fields, self._model)
+        given = chunk.condition.get(name)
+        parsed = spec.null(1) if given is None else spec.parse(name, given, 1)
+        (action,) = parsed.tensors.values()
+        with GAMES:
+            return side_by_side(game.step(action[0]), chunk.signal)
+
     async def _contents(self, chunk: Chunk) -> list[tuple[bytes, dict[str, Any]]]:
         """The binary frames of a chunk, each with what is said of it."""
         assert self._reader is not None
@@ -277,7 +302,10 @@ class Session:
         if output.pictures is None:
             parts = [await self._service.encode(pcm, config.modality, chunk.signal)]
         else:
-            pictures = output.pictures(chunk.signal)
+            signal = chunk.signal
+            if self._start.game == "beside":
+                signal = await self._service.encode(self._beside, chunk)
+            pictures = output.pictures(signal)
             options = (self._start.format, self._start.quality)
             parts = [await self._service.encode(frame_bytes, picture, *options) for picture in pictures]
         seconds = self._reader.stream.seconds

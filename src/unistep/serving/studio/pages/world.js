@@ -9,7 +9,7 @@ import { stamp } from "../lib/marker.js";
 import { allModels, chooseModel, isAction, isWorld } from "../lib/models.js";
 import { Session } from "../lib/session.js";
 import { shell, upscalingSwitch } from "../lib/shell.js";
-import { checkbox, seedSlider, slider } from "../lib/sliders.js";
+import { checkbox, seedSlider, select, slider } from "../lib/sliders.js";
 
 const SPAN = 150;
 const wantedRate = Number(new URLSearchParams(location.search).get("fps")) || null; // world.html?fps=30
@@ -19,6 +19,16 @@ const context = screen.getContext("2d");
 const toKey = new Latency(byId("latency-key"));
 const between = new Latency(byId("latency-frame"));
 const seed = seedSlider({ value: 0, change: () => session && start() });
+const game = select({
+  label: "Begin",
+  choices: [
+    ["", "with a frame of the model"],
+    ["start", "with a frame of the game"],
+    ["beside", "beside the game"],
+  ],
+  value: "",
+  change: () => session && start(),
+});
 const marker = checkbox({ label: "Latency mark", checked: true, hint: "Frame and key numbers as pixels in the corner" });
 let model = null;
 let session = null;
@@ -97,7 +107,7 @@ function start() {
   newest = null;
   toKey.clear();
   between.clear();
-  const first = { model: model.id, seed: seed.value, format: "jpeg", quality: 90, num_inference_steps: steps.value, fps: wantedRate };
+  const first = { model: model.id, seed: seed.value, format: "jpeg", quality: 90, num_inference_steps: steps.value, fps: wantedRate, game: game.element.hidden ? null : game.input.value || null };
   session = new Session("v1/realtime/video", first, page.notice, { started: begin, chunk, ended: () => show() });
   show();
 }
@@ -123,6 +133,7 @@ function use(chosen) {
   keys?.end();
   model = chosen;
   steps = slider({ label: "Steps", min: 1, max: Math.min(4, model.unistep.max_steps), value: model.unistep.steps, change: () => session && start() });
+  game.element.hidden = !model.unistep.game;
   const [name, field] = Object.entries(model.unistep.fields).find(([, each]) => isAction(each));
   keys = null;
   if (field.presets) {
@@ -143,7 +154,7 @@ byId("start").addEventListener("click", () => {
   restart.focus({ preventScroll: true });
 });
 const buttons = h("div", { class: "buttons" }, restart, halt);
-byId("settings").append(buttons, h("div", { id: "fields", class: "group" }), seed.element, marker.element, upscalingSwitch());
+byId("settings").append(buttons, h("div", { id: "fields", class: "group" }), seed.element, game.element, marker.element, upscalingSwitch());
 const choice = chooseModel(await allModels(page.notice), { notice: page.notice, suits: isWorld, use, name: "world", example: "racing" });
 if (choice.element) byId("settings").prepend(choice.element);
 show();
