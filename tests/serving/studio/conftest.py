@@ -19,6 +19,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"),
+    "--renderer-process-limit=1",  # starting one takes longer than most tests
 )
 PACKAGES = ("playwright", "fastapi", "uvicorn", "multipart")
 # Firefox and Safari are not driven here: one browser keeps the suite quick.
@@ -102,42 +103,69 @@ class Tab:
             self.complaints.append(text)
 
     def external(self, url: str) -> bool:
-        host = self.address.removeprefix("http://")
-        return not url.startswith((f"http://{host}", f"ws://{host}", "blob:", "data:"))
+        return not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "blob:", "data:"))
 
-    def open(self, name: str) -> Any:
-        """Opens a page."""
-        self.page.goto(f"{self.address}/studio/{name}")
+    def open(self, name: str, address: str = "") -> Any:
+        """Opens a page, also of another server."""
+        self.page.goto(f"{address or self.address}/studio/{name}")
         return self.page
 
     def until(self, expression: str) -> None:
         """Waits until an expression is true; the policy forbids Playwright's own way, to evaluate strings."""
-        for _ in range(500):
+        for _ in range(600):
             if self.page.evaluate(expression):
                 return
-            self.page.wait_for_timeout(20)
+            self.page.wait_for_timeout(30)
         raise AssertionError(f"never true: {expression}")
 
 
+class Tabs:
+    """Tabs that last for all tests, since opening one takes longer than most of them."""
+
+    def __init__(self, browser: Any, address: str) -> None:
+        self.browser, self.address = browser, address
+        self.known: dict[str, Tab] = {}
+
+    def get(self, name: str, beside: str = "", **options: Any) -> Tab:
+        """The tab of a name, with options of its context where it is new; ``beside`` shares that of another."""
+        if name not in self.known:
+            shared = self.known[beside].page.context if beside else None
+            self.known[name] = Tab(shared or self.browser.new_context(**options), self.address)
+        return self.known[name]
+
+    def leave(self) -> list[str]:
+        """Leaves all pages, forgets what they stored, and returns what they complained of."""
+        complaints = []
+        for tab in self.known.values():
+            if tab.page.url != "about:blank":
+                tab.page.evaluate("sessionStorage.clear(); localStorage.clear()")
+                tab.page.goto("about:blank")
+            complaints += tab.complaints
+            tab.complaints.clear()
+        return complaints
+
+
+@pytest.fixture(scope="package")
+def lasting_tabs(browser: Any, server: Server) -> Tabs:
+    return Tabs(browser, server.address)
+
+
 @pytest.fixture
-def open_tab(browser: Any, server: Server) -> Iterator[Callable[..., Tab]]:
-    """Opens tabs, each with storage of its own unless they share a context; no tab may complain of anything."""
-    contexts: list[Any] = []
-    tabs: list[Tab] = []
-
-    def new(*, address: str = "", beside: Tab | None = None, **options: Any) -> Tab:
-        context = beside.page.context if beside else browser.new_context(accept_downloads=True, **options)
-        contexts.append(context)
-        tabs.append(Tab(context, address or server.address))
-        return tabs[-1]
-
-    yield new
-    complaints = [complaint for tab in tabs for complaint in tab.complaints]
-    for context in dict.fromkeys(contexts):
-        context.close()
-    assert not complaints
+def tabs(lasting_tabs: Tabs) -> Iterator[Tabs]:
+    """Tabs that are as new, and may not complain of anything."""
+    yield lasting_tabs
+    assert not lasting_tabs.leave()
 
 
 @pytest.fixture
-def tab(open_tab: Callable[..., Tab]) -> Tab:
-    return open_tab()
+def tab(tabs: Tabs) -> Tab:
+    first = tabs.get("first", viewport={"width": 900, "height": 640})
+    first.page.bring_to_front()
+    return first
+
+
+@pytest.fixture
+def second_tab(tab: Tab, tabs: Tabs) -> Tab:
+    """Another tab of the same browser window, which shares tastes and nothing else with the first."""
+    del tab
+    return tabs.get("second", beside="first")

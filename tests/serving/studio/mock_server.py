@@ -1,7 +1,7 @@
 """A server of the API's shapes for tests of the pages: pictures are drawn from their prompt and seed, sounds are tones.
 
 It refuses what the contract refuses (unknown fields, models that are not there), sends the content security policy that
-pages must work with, and fails on demand: ``POST /mock/fail`` with a status and how often.
+pages must work with, and fails as often as ``app.state.failures`` has statuses and seconds to wait.
 """
 
 from __future__ import annotations
@@ -64,18 +64,12 @@ def create(key: str = "", models: tuple[str, ...] = tuple(mock_models.MODELS)) -
             if key and request.headers.get("authorization") != f"Bearer {key}":
                 return refusal(401, "This server needs an API key.")
             if app.state.failures and path != "/v1/models":
-                status = app.state.failures.pop()
-                return refusal(status, "Try later.", {"Retry-After": "1"})
+                status, wait = app.state.failures.pop()
+                return refusal(status, "Try later.", {"Retry-After": str(wait)})
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["Cache-Control"] = "no-cache"
         return response
-
-    @app.post("/mock/fail")
-    async def fail(request: Request) -> dict[str, Any]:
-        body = await request.json()
-        app.state.failures += [body["status"]] * body.get("times", 1)
-        return {}
 
     @app.get("/")
     async def start() -> RedirectResponse:

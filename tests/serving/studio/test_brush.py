@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
@@ -76,10 +75,8 @@ def test_a_sketch_is_followed_and_taken_over(tab: Any, server: Any) -> None:
     assert page.evaluate(CORNER) != [255, 255, 255]
 
 
-def test_the_wall_hands_a_picture_to_its_own_tab_alone(open_tab: Callable[..., Any]) -> None:
-    first = open_tab()
-    second = open_tab(beside=first)
-    page = first.open("wall.html")
+def test_the_wall_hands_a_picture_to_its_own_tab_alone(tab: Any, second_tab: Any) -> None:
+    page = tab.open("wall.html")
     page.fill("#prompt", "handed over")
     page.wait_for_selector("#tiles[aria-busy=false]")
     page.get_by_role("button", name="Open picture 2 in the Brush").click()
@@ -88,6 +85,6 @@ def test_the_wall_hands_a_picture_to_its_own_tab_alone(open_tab: Callable[..., A
     from mock_signals import colour
 
     wanted = list(colour('handed over|{"guidance": 2.5} ground'))
-    first.until(f"{CORNER}.join() === '{','.join(map(str, wanted))}'")
-    other = ready(second)
+    tab.until(f"{CORNER}.join() === '{','.join(map(str, wanted))}'")
+    other = ready(second_tab)
     assert other.evaluate(CORNER) != wanted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ NOTED = """() => {
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_clean_named_and_free_of_traps(open_tab: Callable[..., Any], name: str) -> None:
-    tab = open_tab(viewport={"width": 360, "height": 740}, color_scheme="dark", reduced_motion="reduce")
+def test_a_page_is_clean_named_and_free_of_traps(tabs: Any, name: str) -> None:
+    tab = tabs.get("phone", viewport={"width": 360, "height": 740}, color_scheme="dark", reduced_motion="reduce")
     page = tab.open(name)
     page.wait_for_selector("body[data-ready]")
     assert page.evaluate(NAMELESS) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 NUMBERS = """() => {
@@ -53,12 +52,11 @@ def test_buttons_hold_keys_too(tab: Any, server: Any) -> None:
     assert server.app.state.interactions[-1] == held("none")
 
 
-def test_restart_stop_and_two_worlds(open_tab: Callable[..., Any]) -> None:
-    one, two = open_tab(), open_tab()
-    first, second = started(one), started(two)
+def test_restart_stop_and_two_worlds(tab: Any, second_tab: Any) -> None:
+    first, second = started(tab), started(second_tab)
     first.get_by_label("Seed", exact=True).fill("7")
-    one.until("document.querySelector('#screen').dataset.seed === '7'")
-    one.until("document.querySelector('#screen').dataset.drawn > 1")
+    tab.until("document.querySelector('#screen').dataset.seed === '7'")
+    tab.until("document.querySelector('#screen').dataset.drawn > 1")
     assert second.get_attribute("#screen", "data-seed") == "0"
     colour = "[...document.querySelector('#screen').getContext('2d').getImageData(99, 9, 1, 1).data].join()"
     assert first.evaluate(colour) != second.evaluate(colour)
@@ -69,7 +67,7 @@ def test_restart_stop_and_two_worlds(open_tab: Callable[..., Any]) -> None:
 def test_a_full_server_is_tried_again(tab: Any, server: Any) -> None:
     page = tab.open("world.html")
     page.wait_for_selector("body[data-ready]")
-    server.app.state.failures.append(1013)
+    server.app.state.failures.append((1013, 0))
     page.get_by_role("button", name="Start", exact=True).press("Enter")
     page.wait_for_selector("#notice:has-text('All places are taken')")
     page.get_by_role("button", name="Try now").click()

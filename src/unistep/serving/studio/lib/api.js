@@ -118,7 +118,9 @@ export async function sound(body, signal) {
 /** 16-bit little-endian samples as floats in [-1, 1]. */
 export function floats(buffer) {
   const view = new DataView(buffer);
-  return Float32Array.from({ length: buffer.byteLength >> 1 }, (_, index) => view.getInt16(2 * index, true) / 32768);
+  const samples = new Float32Array(buffer.byteLength >> 1);
+  for (let index = 0; index < samples.length; index += 1) samples[index] = view.getInt16(2 * index, true) / 32768;
+  return samples;
 }
 
 /** A web socket of the server, with the key in its address, since browsers send no headers there. */

@@ -17,6 +17,7 @@ const LARGEST = 256; // width of a GIF's frames at most, where pixels are repeat
 const page = shell();
 const pictures = new Map(); // bitmaps by their request
 const looking = new Newest(page.notice);
+const ends = new Newest(page.notice);
 const walking = new Newest(page.notice);
 const latency = new Latency(byId("latency"));
 let model = null;
@@ -72,8 +73,9 @@ async function look(since) {
 /** Something else than the way has changed: both ends, and the picture between them. */
 async function changed(event) {
   stop();
+  walking.stop();
   await look(event?.timeStamp ?? performance.now());
-  await walking.run(async (signal) => {
+  await ends.run(async (signal) => {
     drawBitmap(byId("from"), await picture(0, signal));
     drawBitmap(byId("to"), await picture(1, signal));
   });
