@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-httpx = pytest.importorskip("httpx", reason="httpx is missing: pip install httpx")
+httpx = pytest.importorskip("httpx2", reason="httpx2 is missing: pip install httpx2")
 pytest.importorskip("ray.serve", reason="Ray Serve is missing: pip install 'ray[serve]'")
 pytest.importorskip("fastapi", reason="the server is missing: pip install 'unistep[serve]'")
 
