@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from typing import Any
 
@@ -44,12 +45,22 @@ def server_of(app: Any, limits: Limits) -> uvicorn.Server:
         backlog=1024,
         timeout_graceful_shutdown=math.ceil(limits.drain),
     )
+    logging.getLogger("uvicorn.error").addFilter(_without_strangers)
     return uvicorn.Server(config)
 
 
+def _without_strangers(record: logging.LogRecord) -> bool:
+    """Leave out where in uvicorn it was seen that a client's message is no UTF-8: that is no defect."""
+    if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+        record.exc_info = None
+    return True
+
+
 class Prompt(H11Protocol):
-    """A connection that is closed where the headers of its first request, or the rest of those of a later one, do not
-    come in time; uvicorn waits for them without end.
+    """A connection with the ends that uvicorn's lacks.
+
+    It is closed where the headers of its first request, or the rest of those of a later one, do not come in time, and
+    a body that is no HTTP ends the request that it belongs to.
     """
 
     seconds = 15.0
@@ -69,6 +80,16 @@ class Prompt(H11Protocol):
             self._forget()
         elif self._timer is None:
             self._timer = self.loop.call_later(self.seconds, self.transport.close)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, also where it comes in the middle of a body, or of the answer."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # else the application would answer a second time
+            self.cycle.message_event.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""

@@ -270,8 +270,8 @@ async def body_of(request: Request) -> VideoRequest:
         if request.headers.get("content-type", "").startswith(
             ("multipart/form-data", "application/x-www-form-urlencoded")
         ):
-            form = await request.form()
-            found: Any = {name: _json_or_text(name, value) for name, value in form.items()}
+            async with request.form() as form:
+                found: Any = {name: _json_or_text(name, value) for name, value in form.items()}
         else:
             found = await request.json()
     except (ValueError, RecursionError):
