@@ -20,6 +20,7 @@ PIP_FLAGS ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOADTEST := $(VENV)/.loadtest
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 QUIET := $$([ -t 1 ] || echo --quiet)
 LIMITS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
@@ -27,7 +28,7 @@ LIMITS := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 NUMERICAL := tests/core tests/nets tests/codecs tests/objectives tests/parity tests/contracts tests/generation \
 	tests/training/test_step.py tests/training/test_parallel.py tests/training/test_every_method.py tests/training/test_muon.py
 
-.PHONY: help demo test test-portable setup format lint types imports pytest docs gallery wheel freeze clean
+.PHONY: help demo test test-portable setup format lint types imports pytest docs gallery wheel fuzz-api load hostile soak freeze clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; \
@@ -75,6 +76,18 @@ format: $(READY) ## let ruff rewrite the sources
 wheel: $(READY) ## build dist/unistep-*.whl
 	@$(BIN)/hatchling build -t wheel
 
+fuzz-api: $(LOADTEST) ## Schemathesis: a server of this machine against its own description
+	@$(BIN)/python benchmarks/fuzz_api.py
+
+load: $(LOADTEST) ## Locust: fifty clients of a server of this machine for a minute
+	@$(BIN)/python benchmarks/load.py
+
+hostile: $(READY) ## ten thousand requests that no honest client sends
+	@$(BIN)/python benchmarks/hostile.py
+
+soak: $(READY) ## a server under load for an hour: its memory, and what each client gets
+	@$(BIN)/python benchmarks/soak.py
+
 # A local version label (2.13.0+cpu) depends on where the package came from, so it is cut off; nvidia-* and triton
 # follow torch's own pins.
 freeze: $(READY) ## write what is installed into constraints.txt
@@ -110,4 +123,9 @@ $(READY): pyproject.toml examples/plugin/pyproject.toml $(CONSTRAINTS)
 	@$(PIP) install $(QUIET) $(PIP_FLAGS) $(LIMITS) $(if $(TORCH),torch==$(TORCH),torch) hatchling editables
 	@$(PIP) install $(QUIET) $(PIP_FLAGS) $(LIMITS) --no-build-isolation -e '.[dev]' $(if $(TORCH),torch==$(TORCH))
 	@$(PIP) install $(QUIET) $(PIP_FLAGS) --no-deps --no-build-isolation -e examples/plugin
+	@touch $@
+
+$(LOADTEST): $(READY)
+	@echo "Installing Schemathesis and Locust into $(VENV)"
+	@$(PIP) install $(QUIET) $(PIP_FLAGS) $(LIMITS) --no-build-isolation -e '.[loadtest]'
 	@touch $@
