@@ -40,6 +40,7 @@ def main() -> int:
             command = [str(Path(sys.executable).with_name("schemathesis")), "run"]
             command += [f"http://127.0.0.1:{port}/openapi.json", "--checks", ",".join(CHECKS), "--continue-on-failure"]
             command += ["--max-examples", str(options.examples), "--seed", str(options.seed), "--no-color"]
+            command += ["--request-timeout", "60", "--suppress-health-check", "all"]
             code = subprocess.run(command, cwd=folder).returncode
         text = log.read_text(errors="replace")
     if "Traceback" in text:

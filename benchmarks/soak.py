@@ -72,7 +72,7 @@ class Truth:
 
     @classmethod
     def _frame(cls, x: Any) -> np.ndarray:
-        return cls._pixels(x[0, :, 0])
+        return cls._pixels(x.squeeze())
 
     @staticmethod
     def _samples(x: Any) -> np.ndarray:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,9 +16,10 @@ from torch import Tensor
 
 from unistep.core.condition import parse_condition
 from unistep.generation.model_config import ModelConfig
-from unistep.generation.requests import noise_of, plan_of
+from unistep.generation.requests import Plan, noise_of, plan_of
 from unistep.generation.saving import conditions_in_words
 from unistep.provenance import Provenance
+from unistep.serving.asked import Asked, Item
 from unistep.serving.engine import Engine
 from unistep.serving.jobs import CallJob, Done, Job, LateError, SampleJob, ShownJob
 from unistep.serving.metrics import Metrics
@@ -33,51 +32,6 @@ Show = Callable[[Provenance, int, Tensor], object]
 """Called with where a sample comes from, the number of a step and the signal ``[1, *signal_shape]`` after it."""
 LARGEST_SEED = 2**53 - 1
 """Largest seed that is drawn for a client: the largest whole number that a page's JavaScript holds exactly."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a client asks of a model."""
-
-    model: str
-    """Name of the model."""
-    items: int = 1
-    """How many."""
-    seed: int | None = None
-    """Seed of the first; drawn without."""
-    steps: int | None = None
-    """Sampling steps."""
-    guidance: float | None = None
-    """Guidance weight."""
-    condition: Mapping[str, Any] | None = None
-    """Values of the model's fields, as JSON holds them."""
-    toward: tuple[int, float] | None = None
-    """Another seed and a share, as :attr:`unistep.generation.requests.Request.toward`."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Item:
-    """One signal that was made, and where it comes from."""
-
-    signal: Tensor
-    """The signal ``[*signal_shape]`` on the CPU."""
-    provenance: Provenance
-    """Model, seed and condition."""
-    done: Done
-    """How it went."""
-
-    @property
-    def seed(self) -> int:
-        """Its seed."""
-        return self.provenance.seeds[0]
-
-    @property
-    def condition(self) -> Mapping[str, Any]:
-        """Its condition in words."""
-        return self.provenance.conditions[0]
-
-
-_log = logging.getLogger(__name__)
 
 
 class Service:
@@ -234,9 +188,7 @@ class Service:
         generator = served.generator
         seeds = self._seeds(asked)
         condition = self.condition(asked.model, asked.condition)
-        plan, given = plan_of(generator, asked.steps, None, None, asked.guidance, condition)
-        if len(plan.grid) > self.settings.limits.steps:
-            raise ValueError(f"at most {self.settings.limits.steps} steps, got {len(plan.grid)}")
+        plan, given = self._plan(served, asked, condition)
         parsed = parse_condition(generator.config.fields, given, len(seeds))
         full = generator.completed(parsed, seeds)
         noise_of(generator, seeds[:1], [asked.toward])  # is it a walk?
@@ -255,6 +207,26 @@ class Service:
                 )
             )
         return jobs, origin
+
+    def _plan(self, served: Served, asked: Asked, condition: Mapping[str, Any]) -> tuple[Plan, dict[str, Any]]:
+        """How a request is sampled, and its condition; in the preparing thread."""
+        plan, given = plan_of(served.generator, asked.steps, None, None, asked.guidance, condition)
+        if len(plan.grid) > self.settings.limits.steps:
+            raise ValueError(f"at most {self.settings.limits.steps} steps, got {len(plan.grid)}")
+        return plan, given
+
+    async def check(self, asked: Asked) -> None:
+        """Load a model, and see whether it can do what is asked for, without doing it.
+
+        Raises:
+            ValueError: For a mistake.
+            LateError: If it takes too long.
+        """
+
+        def prepared() -> None:
+            self._plan(self._get(asked.model), asked, self.condition(asked.model, asked.condition))
+
+        await self._prepared(prepared, self._deadline(None))
 
     def seed_of(self, asked: Asked) -> int:
         """The seed of the first item that is asked for, drawn where none is given."""
@@ -350,9 +322,7 @@ class Service:
             generator = served.generator
             (seed,) = self._seeds(asked)
             condition = self.condition(asked.model, asked.condition)
-            plan, given = plan_of(generator, asked.steps, None, None, asked.guidance, condition)
-            if len(plan.grid) > self.settings.limits.steps:
-                raise ValueError(f"at most {self.settings.limits.steps} steps, got {len(plan.grid)}")
+            plan, given = self._plan(served, asked, condition)
             session = generator.session(steps=asked.steps, guidance=None if plan.guidance == 1 else plan.guidance)
             parse_condition(generator.config.fields, given, 1)
             known = [self.condition(asked.model, one) for one in script]

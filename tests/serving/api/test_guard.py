@@ -158,7 +158,20 @@ def test_headers_of_every_answer(server):
 def test_what_is_not_there_is_said_in_the_same_shape(server, method, route, status):
     answer = server.client.request(method, route)
     assert answer.status_code == status
+    assert answer.headers.get("allow") == {404: None, 405: "POST" if method == "DELETE" else "GET"}[status]
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_a_path_says_all_its_methods(server):
+    assert server.client.put("/v1/videos/x").headers["allow"] == "DELETE, GET"
+
+
+def test_the_description_names_what_is_answered(server):
+    paths = server.client.get("/openapi.json").json()["paths"]
+    assert list(paths["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
+    answers = [answer for path in paths.values() for method in path.values() for answer in method["responses"]]
+    assert "422" not in answers
+    assert {"400", "401", "404", "413", "429", "503", "504"} <= set(answers)
 
 
 HEAD = (

@@ -94,6 +94,8 @@ def test_forms_are_taken_as_openais_client_sends_them(server):
         ({"condition": {"action": [0, 1, 2]}}, "action must be"),
         ({"output_format": "avi"}, "mp4"),
         ({"fps": 50}, "no field 'fps'"),
+        ({"guidance_scale": 3}, "one-step"),
+        ({"num_inference_steps": 65}, "at most 64"),
     ],
 )
 def test_a_mistake_is_named(server, body, part):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -20,6 +23,23 @@ from unistep.serving.settings import Settings
 
 STUDIO = Path(__file__).parent.parent / "studio"
 """The pages that people use."""
+
+
+def description(app: FastAPI) -> dict[str, Any]:
+    """What `/openapi.json` says: FastAPI's, without the status by which this server never refuses a request.
+
+    Args:
+        app: The application.
+    """
+    if app.openapi_schema is None:
+        found = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        for route in found["paths"].values():
+            for method in route.values():
+                method["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            found["components"]["schemas"].pop(name, None)
+        app.openapi_schema = found
+    return app.openapi_schema
 
 
 def create_app(settings: Settings, service: Service | None = None, board: videos.Board | None = None) -> FastAPI:
@@ -44,11 +64,13 @@ def create_app(settings: Settings, service: Service | None = None, board: videos
 
     # No pages of documentation: those of FastAPI load scripts from elsewhere. /openapi.json is there.
     app = FastAPI(title="Unistep", version=version("unistep"), lifespan=life, docs_url=None, redoc_url=None)
+    app.openapi = partial(description, app)
     app.state.service = service
     app.state.jobs = videos.Jobs(service, board)
     app.state.places = realtime.Places(service)
-    errors.install(app)
-    for room in (listing, images, edits, audio, videos, realtime):
+    rooms = (listing, images, edits, audio, videos, realtime)
+    errors.install(app, [route for room in rooms for route in room.router.routes])
+    for room in rooms:
         app.include_router(room.router)
 
     @app.get("/", include_in_schema=False)

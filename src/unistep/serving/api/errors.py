@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from unistep.files import DiskError
 from unistep.serving.jobs import BusyError, LateError
@@ -126,8 +127,13 @@ RESPONSES: Mapping[int | str, dict[str, Any]] = {
 """The errors of a route, for its documentation."""
 
 
-def install(app: FastAPI) -> None:
-    """Answer all errors of an application in the same shape."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Answer all errors of an application in the same shape.
+
+    Args:
+        app: The application.
+        routes: Its routes, of which several may have one path.
+    """
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         del request
@@ -148,10 +154,13 @@ def install(app: FastAPI) -> None:
         return APIError(400, f"{place[:60]}: {message[:300]}", param=place[:60], code="invalid_value").response()
 
     async def http(request: Request, error: Exception) -> JSONResponse:
-        del request
         assert isinstance(error, HTTPException)
         answer = APIError(error.status_code, str(error.detail), code="http_error").response()
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+            methods = {method for route in here for method in getattr(route, "methods", None) or ()}
+            answer.headers["Allow"] = ", ".join(sorted(methods))
         return answer
 
     app.add_exception_handler(RequestValidationError, invalid)

@@ -302,6 +302,7 @@ BODY = {
 async def create(body: Annotated[VideoRequest, Depends(body_of)], request: Request) -> Response:
     """Begin to make a video."""
     job = _job(service_of(request), body, request)
+    await service_of(request).check(job.asked)
     jobs(request).add(job)
     return JSONResponse(job.body)
 
@@ -339,7 +340,7 @@ async def content(video_id: str, request: Request) -> Response:
     """The file of a video."""
     body, found = await jobs(request).get(video_id, request.scope["state"]["client"])
     if body["error"] is not None:
-        raise APIError(503, body["error"]["message"], code=body["error"]["code"], retry=5.0)
+        raise APIError(404, f"the video failed: {body['error']['message']}", code=body["error"]["code"])
     return _file(found, body["seed"])
 
 
