@@ -41,7 +41,7 @@ def test_a_picture_is_kept_saved_and_sent_to_the_brush(tab: Any) -> None:
     page.get_by_role("button", name="Keep picture 1: a cat, seed 0").press("Enter")
     page.wait_for_selector("#shelf li")
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Download picture 2").click()
+        page.get_by_role("button", name="Save picture 2").click()
     assert saved.value.suggested_filename == "emoji-a-cat-1.png"
     with open(saved.value.path(), "rb") as file:
         assert Image.open(io.BytesIO(file.read())).size == (64, 64)

@@ -38,6 +38,7 @@ export class Notice {
    * the button or a key elsewhere; false once `signal` aborts.
    */
   failed(error, signal) {
+    if (!(error instanceof ApiError)) console.error(error); // the network, or a mistake of the page's own
     return new Promise((resolve) => {
       let timer = 0;
       const done = (again) => {

@@ -54,7 +54,7 @@ export class Shelf {
     const title = picture.title || picture.model;
     const link = h("button", { type: "button", class: "bare", "aria-label": `${title}: open in the Brush`, onclick: () => toBrush(picture) });
     link.append(h("img", { src: picture.url, alt: "", class: "picture" }));
-    const save = h("button", { type: "button", class: "small", "aria-label": `Download ${title}` }, "Save");
+    const save = h("button", { type: "button", class: "small", "aria-label": `Save ${title}` }, "Save");
     save.addEventListener("click", () => download(blobOf(picture.url), fileName(picture)));
     const remove = h("button", { type: "button", class: "small", "aria-label": `Remove ${title}` }, "Remove");
     remove.addEventListener("click", () => {

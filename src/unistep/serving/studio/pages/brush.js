@@ -102,6 +102,7 @@ async function change(task, done) {
 }
 
 async function generate() {
+  if (!model) return;
   const result = await busy((signal) => image(about(), signal));
   if (!result) return;
   small = null;
@@ -110,6 +111,7 @@ async function generate() {
 }
 
 async function open(blob) {
+  if (!model) return;
   try {
     const bitmap = await createImageBitmap(blob);
     small = bitmap.width === bitmap.height && bitmap.width < easel.width ? bitmap : null;
@@ -124,6 +126,7 @@ async function open(blob) {
 
 /** The model's picture of the sketch as it is now; the newest stroke wins. */
 async function sketch(since) {
+  if (!model) return;
   const form = { ...about(), task: "sketch", image: await pngOf(layers.picture), strength: strength.value, num_inference_steps: steps.value };
   const result = await following.latest(async (signal) => {
     const found = await edit(form, signal);

@@ -61,6 +61,7 @@ async function picture(at, signal) {
 }
 
 async function look(since) {
+  if (!model) return;
   const at = share.value;
   const found = await looking.latest((signal) => picture(at, signal));
   if (!found) return;
@@ -74,6 +75,7 @@ async function look(since) {
 async function changed(event) {
   stop();
   walking.stop();
+  if (!model) return;
   await look(event?.timeStamp ?? performance.now());
   await ends.run(async (signal) => {
     drawBitmap(byId("from"), await picture(0, signal));

@@ -42,7 +42,7 @@ function tile(index) {
   state.name = (title) => {
     button.setAttribute("aria-label", `Keep picture ${index + 1}: ${title}`);
     brush.setAttribute("aria-label", `Open picture ${index + 1} in the Brush`);
-    save.setAttribute("aria-label", `Download picture ${index + 1}`);
+    save.setAttribute("aria-label", `Save picture ${index + 1}`);
   };
   state.name("none yet");
   state.element = h("figure", { class: "tile" }, button, h("figcaption", { class: "actions" }, brush, save));
@@ -88,6 +88,7 @@ async function others(body, { generationMs }, title, signal) {
 
 /** One picture first, as quickly as it goes; then the others. */
 async function answer(since) {
+  if (!model) return;
   layOut();
   const { body, title } = request();
   const count = number.value;
