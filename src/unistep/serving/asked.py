@@ -52,6 +52,3 @@ class Item:
     def condition(self) -> Mapping[str, Any]:
         """Its condition in words."""
         return self.provenance.conditions[0]
-
-
-_log = logging.getLogger(__name__)

@@ -28,6 +28,8 @@ from unistep.serving.settings import Settings
 from unistep.serving.streams import LiveStream, game_of
 from unistep.serving.warming import accelerate, warm
 
+_log = logging.getLogger(__name__)
+
 Show = Callable[[Provenance, int, Tensor], object]
 """Called with where a sample comes from, the number of a step and the signal ``[1, *signal_shape]`` after it."""
 LARGEST_SEED = 2**53 - 1
