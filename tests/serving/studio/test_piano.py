@@ -70,3 +70,26 @@ def test_arrows_move_along_the_keys_and_octaves_shift(tab: Any, server: Any) -> 
     tab.until(f"{PLAYED} === 2")
     tab.until("document.querySelector('#piano .near').getAttribute('aria-label') === 'C5'")
     assert any(body["condition"].get("pitch") == "C5" for body in server.app.state.requests)
+
+
+MIDI = """() => {
+  window.keys = { name: 'Keys' };
+  navigator.requestMIDIAccess = async () => ({ inputs: new Map([['1', window.keys]]) });
+}"""
+
+
+def test_a_midi_keyboard_plays_with_its_velocity_and_a_finger_too(tab: Any, server: Any) -> None:
+    page = ready(tab)
+    page.evaluate(MIDI)
+    page.get_by_role("button", name="Connect MIDI").click()
+    page.wait_for_selector("#midi:has-text('Keys')")
+    page.evaluate("window.keys.onmidimessage({ data: [0x90, 64, 60], timeStamp: performance.now() })")
+    tab.until(f"{PLAYED} === 1")
+    assert page.locator("#piano .struck").get_attribute("aria-label") == "E4"
+    page.evaluate("window.keys.onmidimessage({ data: [0x80, 64, 0], timeStamp: performance.now() })")
+    assert page.locator("#piano .struck").count() == 0
+    asked = [body["condition"] for body in server.app.state.requests]
+    assert {"instrument": "piano", "pitch": "E4", "velocity": 62} in asked
+    finger = {"bubbles": True, "button": 0, "buttons": 1, "pointerType": "touch", "pointerId": 1}
+    page.locator("#pads button").first.dispatch_event("pointerdown", finger)
+    tab.until(f"{PLAYED} === 2")

@@ -46,6 +46,7 @@ function begin(about) {
   Object.assign(screen.dataset, { seed: about.seed, drawn: 0 });
   const fit = Math.max(1, Math.round((screen.clientWidth * (window.devicePixelRatio || 1)) / about.width));
   Object.assign(screen, { width: about.width * fit, height: about.height * fit });
+  screen.style.aspectRatio = `${about.width} / ${about.height}`; // twice as wide beside the game
   period = 1000 / about.fps;
   screen.setAttribute("aria-label", `The world of ${model.id}, seed ${about.seed}, running`);
   page.say(`Running, seed ${about.seed}.`);
@@ -91,7 +92,7 @@ function graph() {
     { values: times.map((each) => each.between), colour: "accent" },
     { values: times.map((each) => each.model), colour: "strong-line" },
   ];
-  lines(byId("graph"), series, { span: SPAN, top: 3 * period, marks: [{ value: period, label: inMs(period) }] });
+  lines(byId("graph"), series, { span: SPAN, top: Math.max(3 * period, ...times.map((each) => each.between)), marks: [{ value: period, label: inMs(period) }] });
 }
 
 function act(what, event) {
