@@ -56,6 +56,7 @@ def test_items_of_every_class_with_a_manifest(run, place, real):
         found = np.asarray(image).astype(int)
     assert np.abs(found - expected).max() <= 1  # a rounding of the last bit may differ between batch sizes
     assert "near-copies" in (place / "out" / "report.md").read_text()
+    assert read_file(place / "out" / "pairs.png").generated
     with Image.open(place / "out" / "pairs.png") as image:
         assert min(image.size) > 28
     assert len(prepare(data_config("folder:out/items"))) == 12

@@ -165,7 +165,10 @@ def test_classes_in_turn(zoo, tmp_path):
         Bulk(g, BulkPlan(num=2, shard_size=2, balance="colour"), tmp_path / "y")
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is missing: pip install 'unistep[ray]'")
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("ray", "pyarrow", "pandas")), reason="pip install 'unistep[ray]' has them"
+)
 def test_a_real_ray_on_this_machine(zoo, whole, place):
     """In a process of its own: Ray leaves threads behind."""
     out = place / "ray"
@@ -178,7 +181,7 @@ def test_a_real_ray_on_this_machine(zoo, whole, place):
         env={**os.environ, **ENVIRONMENT},
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=550,
     )
     assert finished.returncode == 0, finished.stderr
     assert contents(out) == contents(whole)

@@ -86,6 +86,7 @@ def test_a_folder_is_edited_file_by_file_whatever_the_batch(run, place):
     assert names == sorted(os.listdir("b")) == [f"{i:03d}.png" for i in range(5)]
     assert all(np.abs(pixels(f"a/{name}") - pixels(f"b/{name}")).max() <= 1 for name in names)
     assert pixels("sheet.png").shape[1] > 5 * 28
+    assert read_file("sheet.png").generated
     # The third of them, by itself with its seed.
     assert run("edit vary fashion flat/002.png --seed 5 -o c.png").code == 0
     assert np.abs(pixels("c.png") - pixels("a/002.png")).max() <= 1

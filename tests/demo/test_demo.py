@@ -21,6 +21,7 @@ from unistep.demo.show import DemoConfig, _written, run_demo
 from unistep.demo.tune import clear, native
 from unistep.hub.load import load
 from unistep.modalities.image import ImageModality
+from unistep.provenance import read_file
 
 VOID = {"meta", "img", "br"}
 
@@ -98,6 +99,7 @@ def test_the_demo_makes_a_page_pictures_and_a_model(demo):
     for name in ("written.png", "one-step.png", "side-by-side.png", "walk.png", "tuning.png"):
         with Image.open(out / name) as picture:
             assert picture.width > 200
+        assert read_file(out / name).generated
     assert load(out / "run").sample(2).shape == (2, 1, 28, 28)
     for part in ("times faster in one step", "5 network calls each", "images/s", "index.html", "24 images of 6 texts"):
         assert part in said[0]

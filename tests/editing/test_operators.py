@@ -9,7 +9,15 @@ from torch import Tensor
 from unistep.editing.averages import LUMA, BlockAverage, Luma
 from unistep.editing.blur import Bandwidth, Blur, parse_kernel
 from unistep.editing.constraints import Clipped, Linear
-from unistep.editing.operators import Everything, LinearOperator, Mask, MatrixFree, check_operator, random_operator
+from unistep.editing.operators import (
+    TOLERANCE,
+    Everything,
+    LinearOperator,
+    Mask,
+    MatrixFree,
+    check_operator,
+    random_operator,
+)
 
 PICTURES, CLIPS, SOUNDS = (3, 16, 12), (3, 5, 8, 8), (1, 400)
 
@@ -92,6 +100,34 @@ def test_a_wrong_pseudo_inverse_is_refused_at_the_door() -> None:
         check_operator(MatrixFree(lambda x: x.view(7), lambda y: y), x)
     with pytest.raises(ValueError, match=r"the measurement must have shape \[1, 3, 16, 6\], got \[1, 3, 16, 12\]"):
         Linear(Sums(), x).checked(x)
+
+
+class Iterating:
+    """From outside: a pseudo-inverse by so many steps down the gradient, which stop before they are there."""
+
+    def __init__(self, steps: int) -> None:
+        self.matrix, self.steps = torch.eye(12) + 0.2 * torch.eye(12).roll(1, 0), steps
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        return x @ self.matrix.T
+
+    def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
+        x = torch.zeros_like(y)
+        for _ in range(self.steps):
+            x = x + (y - self.A(x)) @ self.matrix
+        return x
+
+
+def test_a_pseudo_inverse_that_stops_early_is_taken_where_it_is_close(generator: torch.Generator) -> None:
+    x = torch.randn(2, *PICTURES, generator=generator)
+    close = Iterating(steps=4)
+    left = float((close.A(close.A_dagger(x)) - x).norm() / x.norm())
+    assert 1e-3 < left < TOLERANCE
+    known = Linear(close, x).checked(x)
+    far = known.residual(torch.zeros_like(x)).norm()
+    assert float(known.residual(known.correct(torch.zeros_like(x))).norm() / far) < TOLERANCE
+    with pytest.raises(ValueError, match=r"A_dagger of Iterating is no pseudo-inverse: .* at most 5% is allowed"):
+        Linear(Iterating(steps=1), x).checked(x)
 
 
 def test_blocks_of_equal_length_are_means() -> None:

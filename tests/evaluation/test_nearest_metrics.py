@@ -14,6 +14,7 @@ from unistep.evaluation.nearest_metrics import NearestMetrics, nearest
 from unistep.evaluation.sample_metrics import Applied
 from unistep.modalities.image import ImageModality
 from unistep.modalities.video import VideoModality
+from unistep.provenance import read_file
 
 CLIPS = VideoModality(size=8, channels=1, frames=4)
 
@@ -50,6 +51,7 @@ def test_copies_are_told_from_new_samples_and_shown(tmp_path: Path) -> None:
             accumulator.update(part, {})
         found[name] = accumulator.compute()["nearest"]
         assert sheet.exists() == (group == "samples")
+    assert read_file(sheet).generated
     assert found["copies"].value < 0.01 * found["test"].value
     ratio = found["test"].over(found["test"])
     assert ratio is not None

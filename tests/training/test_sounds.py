@@ -23,6 +23,7 @@ from unistep.hub import load
 from unistep.modalities.audio import AudioModality
 from unistep.nets.unet import UNetConfig
 from unistep.objectives import DenoisingConfig, ECTConfig
+from unistep.provenance import read_file
 from unistep.training.build import fit_model_to_data, fit_model_to_start
 from unistep.training.loop import Loop
 from unistep.training.optim import Schedule
@@ -87,6 +88,11 @@ def test_a_stopped_run_goes_on_to_the_last_bit(teacher: Path, tmp_path: Path, mo
 
 def test_previews_are_pictures_and_sounds(teacher: Path) -> None:
     assert sorted(path.name for path in (teacher / "samples").iterdir()) == ["00000008.png", "00000008.wav"]
+    for path in (teacher / "samples").iterdir():
+        mark = read_file(path).mark
+        assert mark is not None
+        assert mark.generated
+        assert mark.model.endswith("after 8 steps")
     info = soundfile.info(teacher / "samples" / "00000008.wav")
     assert (info.samplerate, info.frames) == (8_000, 9 * 1_000 + 8 * 2_000)
 

@@ -17,6 +17,7 @@ from unistep.augmentation.synthetic import Synthesis, Synthesizer
 from unistep.files import replacing_folder, unwritable
 from unistep.generation.saving import model_hash
 from unistep.generation.shards import NAME, ShardItem, item_files, write_shard
+from unistep.modalities.writing import write_picture
 from unistep.provenance import COMPOSITE, TRAINED, Provenance, Signing, mark_content
 
 ITEMS, MANIFEST, REPORT, PAIRS = "items", "manifest.jsonl", "report.md", "pairs.png"
@@ -78,7 +79,7 @@ def write_augmentation(
                 _write_shards(temporary, synthesizer, made, options)
             (temporary / MANIFEST).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             if synthesizer.memorisation is not None:
-                rows = _write_report(temporary, synthesizer, synthesizer.memorisation, made)
+                rows = _write_report(temporary, synthesizer, synthesizer.memorisation, made, options)
     except OSError as error:
         raise unwritable(f"cannot write {out}: {error.strerror or error}", error) from None
     return rows
@@ -127,7 +128,9 @@ def _items(
         yield suffix, ShardItem(key=f"{row:09d}", files=item_files(suffix, content, facts, one)), facts
 
 
-def _write_report(folder: Path, synthesizer: Synthesizer, memorisation: Memorisation, made: Synthesis) -> list[Any]:
+def _write_report(
+    folder: Path, synthesizer: Synthesizer, memorisation: Memorisation, made: Synthesis, options: WritingOptions
+) -> list[Any]:
     whole = Synthesis.joined([made, *synthesizer.dropped])
     copies = np.arange(len(whole)) >= len(made)
     rows = summary(memorisation, whole.distance, whole.index, copies)
@@ -140,7 +143,15 @@ def _write_report(folder: Path, synthesizer: Synthesizer, memorisation: Memorisa
             ("the nearest\ntraining items", memorisation.train.signals(whole.near[nearest])),
         ]
     )
-    sheet.save(folder / PAIRS)
+    seeds = tuple(int(whole.seeds[row]) for row in nearest)
+    known = Provenance(
+        model=generator.name,
+        model_hash=model_hash(generator),
+        seeds=seeds,
+        source_type=COMPOSITE,
+        signing=options.signing,
+    )
+    write_picture(sheet, folder / PAIRS, known if options.marked else None)
     reference = "held-out items" if memorisation.from_held_out else "training items, each without itself,"
     pairs = [
         f"| {place} | {data.names[int(whole.index[row])]} | {int(whole.seeds[row])} | {int(whole.near[row])} "

@@ -125,8 +125,8 @@ def _play(options: AudioDemoOptions) -> int:
     piece = scale_and_beat(names, classes, tempo=options.tempo)
     performance = perform(generator, piece, drums=drums, seed=options.seed)
     out.parent.mkdir(parents=True, exist_ok=True)
-    generator.modality.save(performance.sound, out)
-    generator.modality.save(performance.sound, out.with_suffix(".png"))
+    for path in (out, out.with_suffix(".png")):
+        generator.save(performance.sound, path)
     played = dict.fromkeys(note.instrument for note in piece)
     calls = f"{generator.network_calls()} network call each, on {hardware(generator.device)}"
     print(f"{len(performance.latencies)} notes of {', '.join(played)}, {calls}")

@@ -261,4 +261,4 @@ class Results:
 
             titles = {1: ["result"], 2: ["input", "result"], 3: ["input", "result", "original"]}[len(self._shown[0])]
             rows = [torch.cat(column) for column in zip(*self._shown, strict=True)]
-            write_picture(self._modality.contact_sheet(list(zip(titles, rows, strict=True))), self._sheet)
+            write_picture(self._modality.contact_sheet(list(zip(titles, rows, strict=True))), self._sheet, self._origin)

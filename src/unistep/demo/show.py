@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,9 +18,11 @@ from unistep.demo.page import Story, duration, render, times_faster
 from unistep.demo.tune import clear, one_step, tune
 from unistep.demo.written import Written, write
 from unistep.evaluation.hardware import hardware
-from unistep.files import replacing, write_text
+from unistep.files import write_text
 from unistep.generation.generator import Generator
+from unistep.generation.saving import provenance_of
 from unistep.hub.load import load
+from unistep.modalities.writing import write_picture
 
 HERO, PAIR, WALK, TUNED = 72, 30, 8, 20
 """How many pictures: at the top of the page, of student and teacher, of the walk, before and after the training."""
@@ -87,13 +89,18 @@ def run_demo(config: DemoConfig, console: Console) -> Path | None:
     _say(console, f"its teacher:   the same {PAIR} in {duration(slow.seconds)}, {slow.calls} network calls each")
     _say(console, f"               {times_faster(slow.seconds / fast.seconds)} times faster in one step")
     sheet = student.config.modality.contact_sheet
-    _picture(out / "one-step.png", student.config.modality.grid(hero.pictures, columns=12))
+    _picture(out / "one-step.png", student.config.modality.grid(hero.pictures, columns=12), student)
     titles = (f"one step\n{duration(fast.seconds)}", f"{slow.steps} Heun steps\n{duration(slow.seconds)}")
-    _picture(out / "side-by-side.png", sheet([(titles[0], fast.pictures[:10]), (titles[1], slow.pictures[:10])]))
+    _picture(
+        out / "side-by-side.png",
+        sheet([(titles[0], fast.pictures[:10]), (titles[1], slow.pictures[:10])]),
+        student,
+        teacher,
+    )
 
     noise, shots = walk(student, WALK, seed)
     rows = [(f"{shot.steps} step{'s' if shot.steps > 1 else ''}", shot.pictures) for shot in shots]
-    _picture(out / "walk.png", sheet([("noise", noise), *rows]))
+    _picture(out / "walk.png", sheet([("noise", noise), *rows]), student)
     _say(console, "the same noise in " + ", ".join(f"{s.steps} ({duration(s.seconds)})" for s in shots) + " steps")
 
     console.print(
@@ -103,8 +110,9 @@ def run_demo(config: DemoConfig, console: Console) -> Path | None:
     tuning = tune(config.teacher, out / "run", seconds=config.seconds, seed=seed, count=TUNED, console=console)
     if tuning is None:
         return None
-    _picture(out / "tuning.png", sheet([("before", tuning.before[:10]), ("after", tuning.after[:10])]))
-    distances, features = _distances(config, teacher, load(out / "run"), student)
+    tuned = load(out / "run")
+    _picture(out / "tuning.png", sheet([("before", tuning.before[:10]), ("after", tuning.after[:10])]), tuned)
+    distances, features = _distances(config, teacher, tuned, student)
     if distances:
         figures = ", ".join(f"{name} {value:.3g}" for name, value in distances.items())
         _say(console, f"quick Fréchet distance, {config.evaluated:,} one-step samples: {figures}")
@@ -147,7 +155,7 @@ def _written(config: DemoConfig, out: Path, console: Console) -> Written | None:
     count = len(written.texts) * written.pictures.shape[1]
     _say(console, f"from texts:    {count} images of {len(written.texts)} texts, {duration(written.seconds)} each")
     rows = list(zip(written.texts, written.pictures, strict=True))
-    _picture(out / "written.png", writer.config.modality.contact_sheet(rows))
+    _picture(out / "written.png", writer.config.modality.contact_sheet(rows), writer)
     return written
 
 
@@ -155,9 +163,12 @@ def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False)
 
 
-def _picture(path: Path, image: Image.Image) -> None:
-    with replacing(path) as temporary:
-        image.save(temporary, "PNG", optimize=True)
+def _picture(path: Path, image: Image.Image, *models: Generator) -> None:
+    """Write a picture that says which models made what it shows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = [provenance_of(model) for model in models]
+    names, hashes = ", ".join(one.model for one in known), [one.model_hash for one in known]
+    write_picture(image, path, replace(known[0], model=names, model_hash=hashes[0] if len(hashes) == 1 else ""))
 
 
 def _distances(

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from unistep.core.condition import Rows
 
-TOLERANCE = 1e-3
-"""How far :math:`A A^\\dagger A` may be from :math:`A`, relative to it: pseudo-inverses of other libraries iterate."""
+TOLERANCE = 0.05
+"""How far :math:`A A^\\dagger A` may be from :math:`A`, relative to it: pseudo-inverses of other libraries
+iterate and stop early, those of `deepinv` 1 to 3 % away. Each correction leaves so much of what was wrong."""
 
 
 @runtime_checkable
@@ -62,7 +63,7 @@ def check_operator(operator: Any, x: Tensor) -> None:
     if not error <= TOLERANCE:
         raise ValueError(
             f"A_dagger of {name} is no pseudo-inverse: A A_dagger A differs from A by {error:.1%}, at most "
-            f"{TOLERANCE:.1%} is allowed"
+            f"{TOLERANCE:.0%} is allowed"
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from unistep.evaluation.intervals import BLOCKS, Resampled, resampled_blocks
 from unistep.evaluation.reference import batches, signals
 from unistep.evaluation.sample_metrics import Applied, Group, MetricAccumulator, SampleMetrics
+from unistep.provenance import COMPOSITE, Provenance
 
 if TYPE_CHECKING:
     from unistep.data import Dataset
@@ -95,15 +96,15 @@ class NearestMetrics(SampleMetrics):
         return {"nearest": resampled_blocks(blocks, lambda parts: float(torch.cat(list(parts)).mean()))}
 
     def _draw(self, samples: Tensor, distances: Tensor, position: Tensor, sheet: Path) -> None:
-        from unistep.files import replacing
+        from unistep.modalities.writing import write_picture
 
         theirs = signals(self._reference, position.tolist())
         rows: list[tuple[str, Tensor]] = []
         for i, (ours, near) in enumerate(zip(samples.cpu(), theirs, strict=True)):
             rows += [(f"sample {i + 1}", ours[None]), (f"nearest, {distances[i]:.3f}", near[None])]
-        picture = self._reference.modality.contact_sheet(rows)
-        with replacing(sheet) as temporary:
-            picture.save(temporary, format=sheet.suffix[1:].replace("jpg", "jpeg"))
+        known = Provenance(model="", model_hash="", source_type=COMPOSITE)
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        write_picture(self._reference.modality.contact_sheet(rows), sheet, known)
 
 
 @final

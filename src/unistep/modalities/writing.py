@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from unistep.files import checked_path, unwritable
+from unistep.provenance import Provenance, mark_content
 from unistep.spelling import closest, nearest
 
 if TYPE_CHECKING:
@@ -102,14 +103,24 @@ def check_path(path: str | Path, endings: Endings = PICTURES) -> None:
         raise _failed(path, error) from error
 
 
-def write_picture(image: Image.Image, path: str | Path) -> None:
+def write_picture(image: Image.Image, path: str | Path, provenance: Provenance | None = None) -> None:
     """Write one picture in the format that its name says.
+
+    Args:
+        image: The picture.
+        path: Where to.
+        provenance: Where what it shows comes from, which the file then says.
 
     Raises:
         ValueError: If it is too large for the format, or cannot be written.
     """
+    suffix = Path(path).suffix
+
+    def content() -> bytes:
+        return mark_content(encode_picture(image, suffix), suffix, provenance)
+
     try:
-        write_whole(path, lambda file: file.write(encode_picture(image, Path(path).suffix)))
+        write_whole(path, lambda file: file.write(content()))
     except TooLargeError as error:
         raise ValueError(f"cannot write {path}: {error}; use .png or a folder") from None
 

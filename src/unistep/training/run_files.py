@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from unistep.files import write_text
 from unistep.generation.model_config import ModelConfig
 from unistep.hub.save import CARD, save
 from unistep.nets.lora import lora_tensors
+from unistep.provenance import Provenance, mark_file
 from unistep.training.checkpoint import Snapshot, prune, save_checkpoint
 from unistep.weights import in_half
 
@@ -98,11 +100,17 @@ class RunFiles:
             write_text(card, card.read_text(encoding="utf-8") + f"- {name}: {text}\n")
 
     def samples(self, x: Tensor, modality: Previews, step: int) -> None:
-        """Write samples of the averaged weights.
+        """Write samples of the averaged weights, whose files say that a model in training made them.
 
         Raises:
             OSError: If the disk is full.
             ValueError: If they cannot be written.
         """
-        (self.out / "samples").mkdir(parents=True, exist_ok=True)
-        modality.save_preview(x, self.out / "samples", f"{step:08d}")
+        folder = self.out / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        known = Provenance(model=f"{self.title or 'model'} after {step} steps", model_hash="")
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
+            modality.save_preview(x, Path(temporary), f"{step:08d}")
+            for file in Path(temporary).iterdir():
+                mark_file(file, known)
+                file.replace(folder / file.name)
