@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from hostile import resident, server
 from PIL import Image
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 import unistep
@@ -37,6 +38,8 @@ SEEDS = 10
 """Seeds of each kind of request; what they give is made beforehand."""
 CHUNKS = 8
 """Chunks of a stream before it begins anew."""
+TRY_LATER = 1013
+"""Code by which a WebSocket is closed that there is no room for."""
 FAR = {"image": 2, "sound": 64, "video": 2}
 """How far values may lie apart, of 255 or of 32767: roundings of the last bits, in another batch."""
 
@@ -138,30 +141,38 @@ class Load:
 
     def stream(self, number: int) -> None:
         """Watch a world or hear an endless sound, again and again."""
-        random, video = Random(1000 + number), number % 2 == 0
-        media = "video" if video else "audio"
-        expected = self.truth.worlds if video else self.truth.streams
+        random = Random(1000 + number)
         while time.monotonic() < self.until:
-            seed = random.randrange(SEEDS)
-            start = {"type": "session.start", "model": self.truth.names[3 if video else 2], "seed": seed}
-            with connect(f"ws://127.0.0.1:{self.port}/v1/realtime/{media}", max_size=None, max_queue=None) as live:
-                live.send(json.dumps(start | {"format": "png" if video else "pcm"}))
-                began = json.loads(live.recv(120))
-                if began["type"] != f"{media}.start":
-                    with self._lock:
-                        self.failures.append(f"stream {number}: {began}")
-                    return
-                for chunk in range(random.randrange(3, CHUNKS)):
-                    about, content = json.loads(live.recv(120)), live.recv(120)
-                    assert isinstance(content, bytes)
-                    if video:
-                        found = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
-                    else:
-                        found = np.frombuffer(content, "<i2").astype(int)
-                    kind = "video" if video else "sound"
-                    self._note(kind, found, expected[seed][chunk], f"{media}-chunks of seed {seed}, {chunk}")
-                    with self._lock:
-                        self.counts[f"late-{media}-chunks"] += about["late"]
+            try:
+                self._stream(number % 2 == 0, random.randrange(SEEDS), random.randrange(3, CHUNKS))
+            except ConnectionClosed as error:
+                if error.rcvd is None or error.rcvd.code != TRY_LATER:
+                    raise
+                with self._lock:  # the stream before it is not forgotten yet
+                    self.counts["busy"] += 1
+                time.sleep(0.2)
+
+    def _stream(self, video: bool, seed: int, count: int) -> None:
+        """The first chunks of one stream."""
+        media = "video" if video else "audio"
+        expected = (self.truth.worlds if video else self.truth.streams)[seed]
+        start = {"type": "session.start", "model": self.truth.names[3 if video else 2], "seed": seed}
+        with connect(f"ws://127.0.0.1:{self.port}/v1/realtime/{media}", max_size=None, max_queue=None) as live:
+            live.send(json.dumps(start | {"format": "png" if video else "pcm"}))
+            while (began := json.loads(live.recv(120)))["type"] != f"{media}.start":
+                if began["type"] == "error" and began["error"]["code"] != "overloaded":
+                    raise ValueError(began["error"]["message"])
+            for chunk in range(count):
+                about, content = json.loads(live.recv(120)), live.recv(120)
+                assert isinstance(content, bytes)
+                if video:
+                    found = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+                else:
+                    found = np.frombuffer(content, "<i2").astype(int)
+                kind = "video" if video else "sound"
+                self._note(kind, found, expected[chunk], f"{media}-chunks of seed {seed}, {chunk}")
+                with self._lock:
+                    self.counts[f"late-{media}-chunks"] += about["late"]
 
     def run(self, work: Any, number: int) -> None:
         """Work until the time is over; an error is a failure."""
