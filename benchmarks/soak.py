@@ -48,7 +48,7 @@ class Truth:
     """What each request must give, by the model run alone.
 
     Args:
-        models: Names of a model of pictures, of sounds, of endless sounds, and of a world.
+        models: Names of a model of pictures, of sounds, of streaming sounds, and of a world.
     """
 
     def __init__(self, models: list[str]) -> None:
@@ -140,7 +140,7 @@ class Load:
                 self._note("sound", found, self.truth.sounds[seed], f"sounds of seed {seed}")
 
     def stream(self, number: int) -> None:
-        """Watch a world or hear an endless sound, again and again."""
+        """Watch a world or hear a stream of sound, again and again."""
         random = Random(1000 + number)
         while time.monotonic() < self.until:
             try:
