@@ -16,9 +16,9 @@ from unistep.serving.settings import Settings
 def test_nothing_that_strangers_send_is_a_defect_or_keeps_others_waiting(models, caplog):
     settings = Settings(models=models, threads=1, backend="eager", limits=limits(body_seconds=1.0))
     with running(settings) as server:
-        report = assault(server.port, requests=250, seed=1, workers=4, pid=os.getpid())
+        report = assault(server.port, requests=150, seed=1, workers=4, pid=os.getpid())
         assert not report.failures, "\n".join(report.failures)
-        assert report.honest == 6
+        assert report.honest == 4
         assert set(report.answers) == {kind.__name__ for kind, _ in ATTACKS}
         assert server.service.engine.alive
         assert server.service.engine.depth == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unistep.serving.latency import Latency
@@ -43,6 +43,7 @@ def test_the_newest_count_most():
     assert latency.predict(1) == pytest.approx(0.1, rel=0.1)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(1e-6, 100)), min_size=1, max_size=30))
 def test_no_batch_is_foretold_to_end_before_it_begins_or_sooner_for_more_items(observations):
     latency = seen(*observations)

@@ -164,6 +164,7 @@ def test_what_is_not_there_is_said_in_the_same_shape(server, method, route, stat
 
 def test_a_path_says_all_its_methods(server):
     assert server.client.put("/v1/videos/x").headers["allow"] == "DELETE, GET"
+    assert server.client.put("/v1/videos/sync").headers["allow"] == "POST"
 
 
 def test_the_description_names_what_is_answered(server):
