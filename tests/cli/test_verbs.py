@@ -51,6 +51,7 @@ OPTIONS = {
     "train": ["METHOD", "--data", "--budget", "--out", "--resume", "fashion/ect"],
     "evaluate": ["MODEL", "--teacher", "--data", "--features", "--steps", "--guidance", "--num", "--json", "--plot"],
     "verify": ["FILES", "--trust", "--json"],
+    "export": ["MODEL", "--to", "--out", "-o", "--precision", "--num"],
     "convert": ["MODEL", "--out", "-o", "--lora", "--lora-scale", "--bits", "--half"],
     "models": [],
     "recipes": [],

@@ -15,6 +15,30 @@ BATCH = "batch"
 """Name of the first axis of all inputs and of the output."""
 
 
+def tensors_of(condition: Mapping[str, Value]) -> dict[str, Tensor]:
+    """The tensors of a condition, as ``name``, or ``name_part`` of values that have several."""
+    found = {}
+    for name, value in condition.items():
+        parts = value.tensors
+        found |= {name if len(parts) == 1 else f"{name}_{part}": tensor for part, tensor in parts.items()}
+    return found
+
+
+def axes_of(condition: Mapping[str, Value]) -> list[dict[int, str]]:
+    """The axes of each tensor of a condition whose length varies, by number, with their names."""
+    return [
+        {0: BATCH, **{axis: f"{name}_{length}" for axis, length in value.varying.get(part, {}).items()}}
+        for name, value in condition.items()
+        for part in value.tensors
+    ]
+
+
+def rebuilt(like: Mapping[str, Value], tensors: Sequence[Tensor]) -> dict[str, Value]:
+    """A condition of the types of another one with other tensors, in the order of :func:`tensors_of`."""
+    left = iter(tensors)
+    return {name: type(value)(**{part: next(left) for part in value.tensors}) for name, value in like.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """The arguments of one network call."""
@@ -45,32 +69,18 @@ class Call:
 
     def tensors(self) -> dict[str, Tensor]:
         """The arguments by name: ``x``, ``t``, ``s``; those of a condition as ``name`` or ``name_part``."""
-        found = {"x": self.x, "t": self.t}
-        if self.s is not None:
-            found["s"] = self.s
-        for name, value in self.condition.items():
-            parts = value.tensors
-            for part, tensor in parts.items():
-                found[name if len(parts) == 1 else f"{name}_{part}"] = tensor
-        return found
+        times = {"t": self.t} if self.s is None else {"t": self.t, "s": self.s}
+        return {"x": self.x, **times, **tensors_of(self.condition)}
 
     def axes(self) -> list[dict[int, str]]:
         """The axes of each tensor whose length varies, by number, with their names."""
-        found = [{0: BATCH} for _ in range(2 if self.s is None else 3)]
-        for name, value in self.condition.items():
-            for part in value.tensors:
-                varying = {axis: f"{name}_{length}" for axis, length in value.varying.get(part, {}).items()}
-                found.append({0: BATCH, **varying})
-        return found
+        return [{0: BATCH} for _ in range(2 if self.s is None else 3)] + axes_of(self.condition)
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Call:
         """The call with other tensors in the order of :meth:`tensors`."""
         left = iter(tensors)
         x, t, s = next(left), next(left), None if self.s is None else next(left)
-        condition = {
-            name: type(value)(**{part: next(left) for part in value.tensors}) for name, value in self.condition.items()
-        }
-        return Call(x, t, s, condition)
+        return Call(x, t, s, rebuilt(self.condition, list(left)))
 
     def first(self, count: int) -> Call:
         """The call of the first ``count`` items."""

@@ -8,7 +8,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from unistep.backends.base import BackendError
-from unistep.backends.call import Call, TensorNetwork
-from unistep.backends.quantize import quantize
+from unistep.backends.call import BATCH, Call, TensorNetwork
+from unistep.backends.quantize import SCOPES, quantize
 from unistep.files import replacing
 
 LONGEST = 65_536
@@ -43,7 +43,7 @@ def onnx_file(net: nn.Module, calls: Sequence[Call], folder: Path, *, int8: bool
     exact = folder / f"{form}.onnx"
     if not exact.is_file():
         with replacing(exact) as temporary:
-            export(TensorNetwork(net, calls[0]), calls[0], temporary)
+            export(TensorNetwork(net, calls[0]), calls[0].tensors(), calls[0].axes(), temporary)
     if not int8:
         return exact
     rounded = folder / f"{form}-int8.onnx"
@@ -53,28 +53,37 @@ def onnx_file(net: nn.Module, calls: Sequence[Call], folder: Path, *, int8: bool
     return rounded
 
 
-def export(module: nn.Module, call: Call, path: Path, outputs: Sequence[str] = (OUTPUT,)) -> None:
+def export(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    axes: Sequence[dict[int, str]],
+    path: Path,
+    outputs: Sequence[str] = (OUTPUT,),
+) -> None:
     """Write a module as an ONNX file with named inputs, whose batch may have any size.
 
     Args:
-        module: Takes the tensors of the call in their order.
-        call: A call of two items or more.
+        module: Takes the inputs in their order.
+        inputs: Tensors of two items or more, by name.
+        axes: The varying axes of each, by number, with their names.
         path: The file.
         outputs: Names of what it returns.
 
     Raises:
         BackendError: If it cannot be exported with batches of any size.
     """
-    inputs = call.tensors()
     try:
-        program = export_program(module, tuple(inputs.values()), call.axes())
+        program = export_program(module, tuple(inputs.values()), axes)
         with quiet():
             made: Any = torch.onnx.export(
                 program, dynamo=True, verbose=False, input_names=list(inputs), output_names=list(outputs)
             )
     except Exception as error:  # exporters have errors of any kind
         raise BackendError(f"the network cannot be exported to ONNX: {str(error).strip().splitlines()[0]}") from error
-    _name_axes(made.model, call.axes())
+    _name_axes(made.model, axes)
+    for node in made.model.graph:  # places in source files of this computer, among others
+        for key in [key for key in node.metadata_props if key != SCOPES]:
+            del node.metadata_props[key]
     made.save(str(path))
 
 
@@ -95,11 +104,14 @@ def export_program(
 
 
 def _name_axes(model: Any, axes: Sequence[dict[int, str]]) -> None:
-    """Call the varying axes of inputs by their names; the exporter has names of its own."""
+    """Call the varying axes by their names; the exporter has names of its own."""
     for value, named in zip(model.graph.inputs, axes, strict=True):
         if value.shape is not None:
             for axis, name in named.items():
                 value.shape[axis] = name
+    for value in model.graph.outputs:
+        if value.shape is not None:
+            value.shape[0] = BATCH
 
 
 @contextlib.contextmanager

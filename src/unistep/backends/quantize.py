@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from torch import Tensor
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
 """What is computed in 8 bits."""
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Key under which operators say which modules of PyTorch they came from."""
+NETWORK = "net"
+"""Name of the module that holds the network, in all that is exported."""
 
 
 def quantize(source: Path, target: Path, calls: Sequence[Mapping[str, Tensor]], kept: Sequence[str] = ()) -> None:
@@ -46,13 +51,24 @@ def quantize(source: Path, target: Path, calls: Sequence[Mapping[str, Tensor]], 
 
 
 def edge_nodes(source: Path, kept: Sequence[str]) -> list[str]:
-    """The names of the first and the last layer, and of those whose weights belong to one of the modules ``kept``."""
+    """The names of the operators that stay in float32.
+
+    They are the first and the last layer of the network, those of the modules ``kept``, and what is not the network.
+    """
     import onnx
 
-    nodes = [node for node in onnx.load(str(source)).graph.node if node.op_type in OPERATORS]
-    found = [node.name for node in (nodes[0], nodes[-1])] if nodes else []
-    for node in nodes:
-        weights = (name.removeprefix("net.") for name in node.input)
-        if any(weight.startswith(f"{module}.") for weight in weights for module in kept):
+    nodes = [node for node in onnx.load(str(source), load_external_data=False).graph.node if node.op_type in OPERATORS]
+    inside = [node for node in nodes if any(scope.split(".")[-1] == NETWORK for scope in scopes(node))]
+    found = [node.name for node in nodes if node not in inside]
+    found += [node.name for node in (*inside[:1], *inside[-1:])]
+    for node in inside:
+        places = [scope.partition(f"{NETWORK}.")[2] for scope in scopes(node)]
+        if any(place == module for place in places for module in kept):
             found.append(node.name)
     return list(dict.fromkeys(found))
+
+
+def scopes(node: Any) -> list[str]:
+    """The modules of PyTorch that an operator came from, outermost first, by their names in the exported one."""
+    found = {entry.key: entry.value for entry in node.metadata_props}
+    return list(ast.literal_eval(found.get(SCOPES, "[]")))

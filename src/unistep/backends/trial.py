@@ -51,6 +51,11 @@ class Acceleration:
     threads: int
     """Threads of PyTorch, which backends on the CPU follow."""
 
+    @property
+    def described(self) -> str:
+        """The arithmetic, and what computes in it."""
+        return f"{self.chosen.precision} by {self.chosen.backend}"
+
     def __str__(self) -> str:
         """The trials as a table."""
         lines = [f"{'backend':<12} {'precision':<9} {'ms':>8}  {'error':>8}"]

@@ -30,6 +30,7 @@ VERBS = {
     "train": "train a model by a recipe, on known data or on yours",
     "evaluate": "compare a model with real data",
     "verify": "tell whether a file says that a model made it",
+    "export": "write a model as a file for programs without Python",
     "convert": "write a model as a folder of its own, a LoRA merged into its base",
     "models": "list the models that ship with Unistep",
     "recipes": "list the recipes for training",

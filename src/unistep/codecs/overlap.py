@@ -72,11 +72,29 @@ def overlap_add(
     length, hop, count, channels = config.n_fft, config.hop, x.shape[-1], codec.signal_shape[0]
     if count % config.period:
         raise ValueError(f"chunks must have a multiple of {config.period} frames, got {count}")
-    frames = torch.fft.irfft(codec.expand(x).transpose(1, 2), n=length) * window
-    total = (count - 1) * hop + length
-    waveform = F.fold(frames.transpose(1, 2), (1, total), (1, length), stride=(1, hop))[:, 0, 0]
+    frames = codec.inverse_frames(x) * window
+    if torch.compiler.is_exporting():
+        waveform = sum_frames(frames, hop)
+    else:
+        total = (count - 1) * hop + length
+        waveform = F.fold(frames.transpose(1, 2), (1, total), (1, length), stride=(1, hop))[:, 0, 0]
     waveform[:, : length - hop] += tail.flatten(0, 1)
     weight = F.pad(window.square(), (0, -length % hop)).view(-1, hop).sum(dim=0)
     whole = waveform[:, : count * hop].unflatten(1, (count, hop)) / weight
     rest = waveform[:, count * hop :].clone()
-    return whole.reshape(len(x), channels, count * hop).clamp(-1, 1), rest.unflatten(0, (len(x), channels))
+    batch = x.shape[0]
+    return whole.reshape(batch, channels, count * hop).clamp(-1, 1), rest.unflatten(0, (batch, channels))
+
+
+def sum_frames(frames: Float[Tensor, "n m length"], hop: int) -> Float[Tensor, "n total"]:
+    """Frames that begin ``hop`` samples apart, added up; of operators that every program has.
+
+    Args:
+        frames: The frames.
+        hop: Samples from one to the next.
+    """
+    count, length = frames.shape[1], frames.shape[2]
+    parts = -(-length // hop)
+    rows = F.pad(frames, (0, parts * hop - length)).unflatten(2, (parts, hop))
+    shifted = [F.pad(rows[:, :, part], (0, 0, part, parts - 1 - part)) for part in range(parts)]
+    return torch.stack(shifted).sum(dim=0).flatten(1)[:, : (count - 1) * hop + length]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unistep.codecs.base import Codec, CodecConfig, UnfitShapeError
 from unistep.codecs.moments import standard_deviation
-from unistep.codecs.overlap import overlap_add, two_chunks
+from unistep.codecs.overlap import overlap_add, sum_frames, two_chunks
 
 MOST_VALUES = 2**30
 """Most numbers in a spectrum, 4 GiB: more are taken for a mistake."""
@@ -189,10 +189,16 @@ class Spectrum(Codec):
             raise ValueError("chunks of a stream are decoded in order, by decode_next")
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"spectra must have shape [b, {', '.join(map(str, self.shape))}], got {[*x.shape]}")
-        spectrum, window = self.expand(x), self.window(x)
+        window = self.window(x)
         n_fft, hop, samples = self.config.n_fft, self.config.hop, self.signal_shape[-1]
-        waveform = torch.istft(spectrum, n_fft, hop, window=window, center=True, length=samples)
-        return waveform.reshape(len(x), *self.signal_shape).clamp(-1, 1)
+        if torch.compiler.is_exporting():  # formats of other programs have no such operator
+            frames = self.inverse_frames(x) * window
+            weight = sum_frames(window.square().expand(1, frames.shape[1], -1), hop)
+            summed = sum_frames(frames, hop)[:, n_fft // 2 :] / weight[:, n_fft // 2 :].clamp(min=1e-11)
+            waveform = torch.nn.functional.pad(summed, (0, max(0, samples - summed.shape[1])))[:, :samples]
+        else:
+            waveform = torch.istft(self.expand(x), n_fft, hop, window=window, center=True, length=samples)
+        return waveform.reshape(x.shape[0], *self.signal_shape).clamp(-1, 1)
 
     def split(
         self, signal: Float[Tensor, "b c n"], number: int = -1
@@ -203,7 +209,7 @@ class Spectrum(Codec):
 
     def start(self, like: Float[Tensor, "b *shape"]) -> Float[Tensor, "b c tail"]:
         """Silence before the first chunk."""
-        return like.new_zeros(len(like), self.signal_shape[0], self.config.n_fft - self.config.hop)
+        return like.new_zeros(like.shape[0], self.signal_shape[0], self.config.n_fft - self.config.hop)
 
     def decode_next(
         self, x: Float[Tensor, "b *shape"], state: Float[Tensor, "b c tail"]
@@ -228,13 +234,27 @@ class Spectrum(Codec):
 
     def expand(self, x: Float[Tensor, "b *shape"]) -> Complex[Tensor, "n f m"]:
         """Inverse of :meth:`compress`, for spectra of :attr:`shape` with any number of frames."""
+        return torch.view_as_complex(self._expanded(x).permute(0, 2, 3, 1).contiguous()) * (self.window(x).sum() / 2)
+
+    def inverse_frames(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "n m n_fft"]:
+        """The inverse transform of each frame of spectra, in real numbers where the graph of it is exported."""
+        if not torch.compiler.is_exporting():
+            return torch.fft.irfft(self.expand(x).transpose(1, 2), n=self.config.n_fft)
+        n_fft = self.config.n_fft
+        k = torch.arange(n_fft // 2 + 1, device=x.device)[:, None]
+        angle = (k * torch.arange(n_fft, device=x.device) % n_fft).to(x) * (2 * math.pi / n_fft)
+        share = torch.where((k == 0) | (k == n_fft // 2), 1.0, 2.0).to(x) * (self.window(x).sum() / (2 * n_fft))
+        real, imaginary = self._expanded(x).transpose(2, 3).unbind(1)
+        return real @ (share * angle.cos()) - imaginary @ (share * angle.sin())
+
+    def _expanded(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "n 2 f m"]:
+        """Real and imaginary parts with plain amplitudes, at all frequencies."""
         planes = x.reshape(-1, 2, self.config.n_fft // 2, x.shape[-1]) / self.config.scale
         edge, body = planes[:, :, :1], self._turn(planes[:, :, 1:], 1)
         edge = edge * _power(edge.square(), 1 / self.config.exponent - 1)
         body = body * _power(_square(body), 1 / self.config.exponent - 1)
         first, last = (torch.cat([part, torch.zeros_like(part)], dim=1) for part in edge.split(1, dim=1))
-        whole = torch.cat([first, body, last], dim=2).permute(0, 2, 3, 1).contiguous()
-        return torch.view_as_complex(whole) * (self.window(x).sum() / 2)
+        return torch.cat([first, body, last], dim=2)
 
     def window(self, like: Tensor) -> Float[Tensor, " n_fft"]:
         """What each frame is weighted with, of the type and on the device of ``like``."""

@@ -28,6 +28,8 @@ def times_of(times: Times, noise: Float[Tensor, "b *shape"]) -> list[Tensor]:
     Raises:
         ValueError: If there are none, or one is neither a number nor of such a shape.
     """
+    if isinstance(times, Tensor) and times.ndim == 1 and len(times):  # the usual case, at once
+        return list(times.to(noise)[:, None].expand(-1, noise.shape[0]).unbind())
     found = []
     for given in times:
         try:

@@ -76,7 +76,8 @@ def _draw(
     if isinstance(generator, ItemGenerators):
         if len(generator) != num:
             raise ValueError(f"{len(generator)} item generators cannot serve a batch of {num}")
-        return torch.cat([one(1, g, g.device) for g in generator.items])
+        drawn = [one(1, g, g.device) for g in generator.items]
+        return drawn[0] if num == 1 else torch.cat(drawn)
     if isinstance(generator, ShardGenerator):
         if generator.stop - generator.start != num:
             raise ValueError(f"a share of {generator.stop - generator.start} items cannot serve a batch of {num}")

@@ -127,6 +127,8 @@ class Value(ABC):
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """The values on a device."""
+        if all(tensor.device == torch.device(device) for tensor in self.tensors.values()):
+            return self
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def encoded(self, encode: Callable[[Tensor], Tensor]) -> Self:

@@ -26,10 +26,10 @@ from unistep.core.condition import (
     to_device,
 )
 from unistep.core.flowmap import Map
-from unistep.core.seeding import ItemGenerators, derived_seed, normal
+from unistep.core.seeding import ItemGenerators, normal
 from unistep.core.solvers import Solver, network_calls
 from unistep.generation import acceleration, editing, streaming
-from unistep.generation.grids import sampling_times
+from unistep.generation.grids import KeptTimes
 from unistep.generation.live import describe
 from unistep.generation.memory import check_fits
 from unistep.generation.model_config import ModelConfig
@@ -40,6 +40,7 @@ from unistep.generation.requests import (
     Request,
     Watch,
     check_number,
+    completed,
     plan_of,
     sample_requests,
     sample_seeds,
@@ -95,10 +96,14 @@ class Generator:
             raise ValueError("a generator takes a configuration, or modality, fields and settings, not both")
         self.map = model.eval()
         self.config = config
-        self.codec = (codec if isinstance(codec, Codec) else config.build_codec()).frozen().to(self.device)
+        self.codec = (codec if isinstance(codec, Codec) else config.build_codec()).frozen()
         self.name = name
         self.precision: Precision = "fp32"
         self.acceleration: Acceleration | None = None
+        # What each call needs again: a weight that says where they all are, and the usual sampling times.
+        self._weight = next(self.map.parameters(), torch.empty(0))
+        self._times = KeptTimes(config)
+        self.codec.to(self.device)
 
     def __repr__(self) -> str:
         """What it is, in one line."""
@@ -133,7 +138,7 @@ class Generator:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.map.parameters(), torch.empty(0)).device
+        return self._weight.device
 
     def to(self, device: str | torch.device, precision: WantedPrecision | None = None) -> Generator:
         """Move the weights, and choose the arithmetic of the network, which PyTorch runs; returns itself.
@@ -187,8 +192,7 @@ class Generator:
     @property
     def arithmetic(self) -> str:
         """What the network is computed in and, where it is not PyTorch step by step, what by."""
-        chosen = None if self.acceleration is None else self.acceleration.chosen
-        return self.precision if chosen is None else f"{chosen.precision} by {chosen.backend}"
+        return self.precision if self.acceleration is None else self.acceleration.described
 
     @property
     def guidance(self) -> float | None:
@@ -214,7 +218,7 @@ class Generator:
 
     def times(self, steps: int) -> Tensor:
         """Sampling times for a number of steps, shape ``[steps]``: those found by search, else a Karras grid."""
-        return sampling_times(self.config, steps)
+        return self._times(steps)
 
     @property
     def chunks(self) -> int:
@@ -353,9 +357,10 @@ class Generator:
             chunks = streaming.session_of(self, plan, watch).chunks(seeds, condition)
             return self.codec.join(list(islice(chunks, self.chunks)))
         items = ItemGenerators(list(seeds))
-        noise = (normal((len(seeds), *self.shape), items) if noise is None else noise).to(self.device)
-        seen = encoded(to_device(condition, self.device), self.codec.encode_reference)
-        with autocast(self.precision, self.device):
+        device = self.device
+        noise = (normal((len(seeds), *self.shape), items) if noise is None else noise).to(device)
+        seen = encoded(to_device(condition, device), self.codec.encode_reference)
+        with autocast(self.precision, device):
             x = watch.last_of(trace(self, noise, plan, seen, items))
         return self.codec.decode(x.float()).cpu()
 
@@ -368,11 +373,7 @@ class Generator:
             given: Values of ``len(seeds)`` items.
             seeds: One for each item.
         """
-        full = dict(given)
-        for name, spec in self.config.fields.items() if self.config.context is None else ():
-            if name not in full:
-                full[name] = spec.draw(len(seeds), ItemGenerators([derived_seed(name, seed) for seed in seeds]))
-        return full
+        return dict(given) if self.config.context is not None else completed(self.config.fields, given, seeds)
 
     def provenance(self, num: int | None = None, *, seed: Any = None, **condition: Any) -> Provenance:
         """Where samples come from that :meth:`sample` draws with these arguments, for :meth:`save`."""

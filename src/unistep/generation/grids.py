@@ -35,3 +35,22 @@ def sampling_times(config: ModelConfig, steps: int) -> Tensor:
     times = path.time_at(ratios)
     times[0] = path.t_max
     return times
+
+
+class KeptTimes:
+    """The sampling times of a model, which are found once for each number of steps.
+
+    Args:
+        config: The model.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._config = config
+        self._found: dict[int, Tensor] = {}
+
+    def __call__(self, steps: int) -> Tensor:
+        """Those of a number of steps, shape ``[steps]``; the caller's own."""
+        if steps not in self._found:
+            with torch.inference_mode(mode=False):
+                self._found[steps] = sampling_times(self._config, steps)
+        return self._found[steps].clone()

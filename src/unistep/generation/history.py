@@ -112,9 +112,25 @@ class Context:
         """The condition without a past; ``like`` is a batch of contexts, for the shape."""
         return {**condition, CONTEXT: Signal.clean(like).null()}
 
+    def under(
+        self,
+        noise: Float[Tensor, "b *shape"],
+        past: Float[Tensor, "b *shape"],
+        sigma_data: float,
+        level: Float[Tensor, " b"] | None = None,
+    ) -> Signal:
+        """The context under noise that is given.
+
+        Args:
+            noise: Standard normal noise.
+            past: The last frames, as the codec's ``recent`` gives them.
+            sigma_data: Standard deviation of the data.
+            level: Levels of the noise; that of a stream without.
+        """
+        level = past.new_full(past.shape[:1], self.level) if level is None else level
+        wide = level.view(-1, *[1] * (past.ndim - 1))
+        return Signal((past / sigma_data + wide * noise) / (1 + wide.square()).sqrt(), level)
+
     def _shown(self, past: Tensor, level: Tensor, sigma_data: float, generator: Randomness) -> Signal:
         """The context at levels ``[b]``."""
-        clean = past / sigma_data
-        wide = level.view(-1, *[1] * (past.ndim - 1))
-        noised = (clean + wide * randn_like(clean, generator)) / (1 + wide.square()).sqrt()
-        return Signal(noised, level)
+        return self.under(randn_like(past, generator), past, sigma_data, level)

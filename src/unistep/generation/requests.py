@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unistep.core.condition import GUIDANCE, Value, asked, concat, parse_condition, select
+from unistep.core.condition import GUIDANCE, AnyField, Value, asked, concat, parse_condition, select
 from unistep.core.sampling_inputs import given_times
-from unistep.core.seeding import ItemGenerators, normal
+from unistep.core.seeding import ItemGenerators, derived_seed, normal
 from unistep.editing.tasks.interpolate import slerp
 from unistep.generation.memory import check_fits
 from unistep.generation.model_config import MAX_STEPS
@@ -217,9 +217,24 @@ def sample_seeds(
     watch, pieces = Watch(len(starts) * len(plan.grid) * generator.chunks, callback, cancel), []
     for start in starts:
         rows = slice(start, start + batch_size)
-        part = generator.completed(select(given, rows), seeds[rows])
+        part = generator.completed(given if len(starts) == 1 else select(given, rows), seeds[rows])
         pieces.append(generator.batch(seeds[rows], plan, part, watch))
-    return torch.cat(pieces)
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def completed(fields: Mapping[str, AnyField], given: Mapping[str, Value], seeds: Sequence[int]) -> dict[str, Value]:
+    """A condition with the fields drawn that are not given, each from random numbers of its own.
+
+    Args:
+        fields: Those that a model takes.
+        given: Values of ``len(seeds)`` items.
+        seeds: One for each item.
+    """
+    full = dict(given)
+    for name, spec in fields.items():
+        if name not in full:
+            full[name] = spec.draw(len(seeds), ItemGenerators([derived_seed(name, seed) for seed in seeds]))
+    return full
 
 
 def with_frames(given: Mapping[str, Value], generator: Generator, chunks: int | None = None) -> dict[str, Value]:
@@ -285,7 +300,7 @@ def check_number(name: str, value: Any, least: int) -> None:
     Raises:
         ValueError: If it is none, or below ``least``.
     """
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+    if type(value) is not int and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
     if int(value) < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
@@ -297,7 +312,7 @@ def check_seed(seed: Any, num: int = 0) -> None:
     Raises:
         ValueError: If it is no whole number, or one of them is out of range.
     """
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
+    if type(seed) is not int and (not isinstance(seed, numbers.Integral) or isinstance(seed, bool)):
         raise ValueError(f"seed must be a whole number, or one for each sample, got {seed!r}")
     if not 0 <= int(seed) <= 2**63 - 1 - num:
         raise ValueError(f"seed must be from 0 to 2**63 - 1{' - num' if num else ''}, got {seed}")

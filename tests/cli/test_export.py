@@ -1,0 +1,59 @@
+"""``unistep export``: what it prints, and mistakes in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unistep.cli.export import license_in
+
+
+def test_a_model_is_written_with_what_was_found(run: Any, place: Path) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    outcome = run("export fashion -o new/fashion.onnx")
+    assert (outcome.code, outcome.err) == (0, ""), outcome
+    for part in (
+        "input   noise",
+        "[batch, 1, 28, 28]",
+        "output  sample",
+        "ms in ONNX Runtime",
+        "written to new/fashion",
+    ):
+        assert part in outcome.out
+    assert [path.name for path in Path("new").iterdir()] == ["fashion.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("fashion -o a.png", "a.png"),
+        ("fashion-teacher -o a.onnx", "fashion-teacher needs many network calls for a sample"),
+        ("fashion -o a.onnx --num 3", "--num must be 0 or at least 10, got 3"),
+        ("fashion -o a.onnx --threads 0", "--threads must be at least 1, got 0"),
+        ("fashoin -o a.onnx", "there is no model 'fashoin'; did you mean 'fashion'?"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(words: str, line: str, run: Any, place: Path) -> None:
+    outcome = run(f"export {words}")
+    assert outcome.code == 2
+    assert line in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert list(place.iterdir()) == []
+
+
+def test_a_missing_extra_is_named(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unistep.cli.extras.find_spec", lambda name: None if name == "onnx" else object())
+    outcome = run("export fashion -o a.onnx")
+    assert outcome.err == "unistep: error: unistep export --to onnx needs onnx: pip install 'unistep[onnx]'\n"
+
+
+def test_the_licence_is_that_of_the_card(tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    assert license_in(card) == ""
+    card.write_text("---\nlibrary_name: x\nlicense: mit \n---\n# t\nlicense: other\n")
+    assert license_in(card) == "mit"
+    card.write_text("# t\n")
+    assert license_in(card) == ""
