@@ -158,8 +158,9 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         answer = APIError(error.status_code, str(error.detail), code="http_error").response()
         answer.headers.update(error.headers or {})
         if error.status_code == 405:
-            paths = [getattr(route, "path", "") for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-            here = [route for route in routes if getattr(route, "path", None) in paths[:1]]  # the first that fits
+            fitting = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+            path = getattr(next(fitting, None), "path", None)
+            here = [route for route in routes if getattr(route, "path", "") == path]
             methods = {method for route in here for method in getattr(route, "methods", None) or ()}
             answer.headers["Allow"] = ", ".join(sorted(methods))
         return answer
