@@ -5,12 +5,12 @@
 For each model, backend and precision, calls in turn so that other work on the machine slows all of them alike:
 
 - the map, called with what a sample of one item calls it with: milliseconds at batch 1, and at ``--batch``;
-- ``sample(1)``: milliseconds, of a streaming model for each chunk, and by how much it exceeds the map: drawing noise
-  and condition, decoding, and everything else that is not the network;
-- decoding alone, which is part of that;
+- ``sample(1)``: milliseconds, of a streaming model for each chunk;
+- what a sample adds to the map: drawing noise and condition, decoding, and everything else that is not the network. It
+  is measured with a network that does nothing, in microseconds and as a share of the map's time with the real one;
 - the largest relative error of a network call against eager float32.
 
-Times are those that one call in ten beats: what else the machine does makes calls slower and never faster.
+Times are the shortest of many calls: what else the machine does makes calls slower and never faster.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Row:
     precision: str
     map_ms: float
     sample_ms: float
-    decode_ms: float
+    adds_us: float
     map_batch_ms: float
     error: float
 
     @property
     def adds(self) -> float:
-        """Share of the map's time that a sample takes more."""
-        return self.sample_ms / self.map_ms - 1
+        """What a sample adds, as a share of the map's time."""
+        return self.adds_us / (1000 * self.map_ms)
 
 
 def map_call(generator: Generator, count: int) -> Callable[[], Any]:
@@ -71,7 +71,7 @@ def map_call(generator: Generator, count: int) -> Callable[[], Any]:
 
 @torch.inference_mode()
 def in_turn(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
-    """Milliseconds of each of several calls that take turns, those that one call in ten beats."""
+    """Shortest milliseconds of each of several calls that take turns."""
     times: list[list[float]] = [[] for _ in calls]
     for number in range(rounds + 2):
         for call, kept in zip(calls, times, strict=True):
@@ -79,26 +79,31 @@ def in_turn(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
             call()
             if number >= 2:
                 kept.append(1e3 * (time.perf_counter() - begin))
-    return [sorted(kept)[len(kept) // 10] for kept in times]
+    return [min(kept) for kept in times]
+
+
+def nothing(x: torch.Tensor, t: torch.Tensor, s: torch.Tensor | None, condition: Any) -> torch.Tensor:
+    """A network that does nothing."""
+    return x
 
 
 def measure(name: str, backend: str, precision: str, batch: int, rounds: int) -> Row:
     """Figures of one way."""
     generator = unistep.load(name)
     found = generator.accelerate(backend, precision)
-    encoded = torch.randn(1, *generator.shape)
     chunks = generator.chunks
-    one, sample, decode = in_turn(
-        [map_call(generator, 1), lambda: generator.sample(1), lambda: generator.codec.decode(encoded)], rounds
-    )
+    one, sample = in_turn([map_call(generator, 1), lambda: generator.sample(1)], rounds)
     many = in_turn([map_call(generator, batch)], max(2, rounds // 10))[0]
+    call = map_call(generator, 1)
+    generator.map.runner = nothing
+    empty, all_but = in_turn([call, lambda: generator.sample(1)], 10 * rounds // chunks)
     return Row(
         model=name,
         backend=backend,
         precision=precision,
         map_ms=one,
         sample_ms=sample / chunks,
-        decode_ms=decode,
+        adds_us=1e3 * (all_but / chunks - empty),
         map_batch_ms=many,
         error=found.chosen.error,
     )
@@ -118,7 +123,7 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     where = hardware("cpu")
     print(where)
-    title = f"{'model':<10} {'backend':<12} {'':<5} {'map':>8} {'sample':>8} {'adds':>6} {'decode':>7}"
+    title = f"{'model':<10} {'backend':<12} {'':<5} {'map':>8} {'sample':>8} {'adds us':>8} {'share':>6}"
     print(f"{title} {f'x{options.batch}':>9}   error")
     rows = []
     for name in options.models:
@@ -133,8 +138,8 @@ def main() -> int:
                     continue
                 rows.append({**asdict(row), "adds": row.adds})
                 print(
-                    f"{name:<10} {backend:<12} {precision:<5} {row.map_ms:8.2f} {row.sample_ms:8.2f} {row.adds:6.1%} "
-                    f"{row.decode_ms:7.2f} {row.map_batch_ms:9.1f} {row.error:7.1e}",
+                    f"{name:<10} {backend:<12} {precision:<5} {row.map_ms:8.2f} {row.sample_ms:8.2f} "
+                    f"{row.adds_us:8.0f} {row.adds:6.1%} {row.map_batch_ms:9.1f} {row.error:7.1e}",
                     flush=True,
                 )
     if options.json is not None:
