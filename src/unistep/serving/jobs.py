@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -130,7 +130,9 @@ class ShownJob(SampleJob):
     """One sample whose intermediate steps are shown; it goes through the network by itself."""
 
     show: Callable[[int, Tensor], object]
-    """Called with the number of each step and the signal ``[1, *signal_shape]`` that it gives."""
+    """Called with the number of a step and the signal ``[1, *signal_shape]`` that it gives."""
+    at: Collection[int]
+    """Numbers of the steps to show, from 1."""
 
     @property
     def key(self) -> Hashable:
@@ -146,19 +148,20 @@ class ShownJob(SampleJob):
 
 
 class _Showing(Watch):
-    """Decodes what the sampler has after each step."""
+    """Decodes what the sampler has after the steps that are shown."""
 
     def __init__(self, job: ShownJob, stop: Callable[[], bool]) -> None:
         super().__init__(len(job.plan.grid), cancel=stop)
         self._job = job
 
     def last_of(self, steps: Iterable[Tensor]) -> Tensor:
-        """The last value, once each of them was shown."""
-        codec, show = self._job.served.generator.codec, self._job.show
+        """The last value, once those before it were shown."""
+        job = self._job
 
         def shown() -> Iterable[Tensor]:
             for number, x in enumerate(steps, start=1):
-                show(number, codec.decode(x.float()).cpu())
+                if number in job.at:
+                    job.show(number, job.served.generator.codec.decode(x.float()).cpu())
                 yield x
 
         return super().last_of(shown())

@@ -7,7 +7,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -63,6 +63,8 @@ class Service:
         """Why it never will be."""
         self.failed: Callable[[], object] = lambda: None
         """Called in that case."""
+        self.tasks: dict[str, list[str]] = {}
+        """The tasks of editing that each model has, once somebody has asked."""
         self.backends: dict[str, str] = {}
         """What runs the network of each model, where it is not PyTorch itself."""
 
@@ -128,13 +130,16 @@ class Service:
 
     # What clients ask for.
 
-    async def sample(self, asked: Asked, *, deadline: float | None = None, show: Show | None = None) -> list[Item]:
+    async def sample(
+        self, asked: Asked, *, deadline: float | None = None, show: Show | None = None, at: Collection[int] = ()
+    ) -> list[Item]:
         """Samples, in the order of their seeds.
 
         Args:
             asked: What is wanted.
             deadline: When they must be there, by :func:`time.monotonic`.
-            show: Called from the engine's thread after each step of one sample.
+            show: Called from the engine's thread after some steps of one sample.
+            at: Which steps, from 1.
 
         Raises:
             ValueError: For a mistake in what is asked for.
@@ -142,7 +147,7 @@ class Service:
             LateError: If it takes too long.
         """
         deadline = self._deadline(deadline)
-        prepared = await self._prepared(partial(self._jobs, asked, deadline, show), deadline)
+        prepared = await self._prepared(partial(self._jobs, asked, deadline, show, at), deadline)
         jobs, provenance = prepared
         done = await self._done(jobs)
         return [
@@ -185,7 +190,9 @@ class Service:
                 found[field] = fields[field].from_json(field, value)
         return found
 
-    def _jobs(self, asked: Asked, deadline: float, show: Show | None) -> tuple[list[SampleJob], Provenance]:
+    def _jobs(
+        self, asked: Asked, deadline: float, show: Show | None, at: Collection[int] = ()
+    ) -> tuple[list[SampleJob], Provenance]:
         """The jobs of a request, and where their samples will come from; in the preparing thread."""
         served = self._get(asked.model)
         generator = served.generator
@@ -198,7 +205,7 @@ class Service:
         origin = self._origin(served, seeds, conditions_in_words(generator, seeds, given, full))
         jobs: list[SampleJob] = []
         for row, seed in enumerate(seeds):
-            kind = SampleJob if show is None else partial(ShownJob, show=partial(show, origin.item(row)))
+            kind = SampleJob if show is None else partial(ShownJob, show=partial(show, origin.item(row)), at=at)
             jobs.append(
                 kind(
                     served=served,

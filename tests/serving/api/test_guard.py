@@ -239,3 +239,12 @@ def test_requests_are_counted_by_route_and_status(server):
     text = server.client.get("/metrics").text
     assert "xxxxx" not in text  # strangers make no new labels
     assert 'route="/v1/images/generations"' in text
+
+
+def test_pages_from_elsewhere_may_look_and_not_ask(server):
+    body = {"model": "nope"}
+    own = str(server.client.base_url).rstrip("/")
+    for origin, status in (("https://evil.example", 403), ("null", 403), (own, 404)):
+        answer = server.client.post("/v1/images/generations", json=body, headers={"Origin": origin})
+        assert answer.status_code == status
+    assert server.client.get("/health", headers={"Origin": "https://evil.example"}).status_code == 200

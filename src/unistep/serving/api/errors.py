@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
     408: "timeout_error",
@@ -122,7 +123,7 @@ def as_api_error(error: BaseException) -> APIError:
 
 RESPONSES: Mapping[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": KINDS[status].replace("_", " ")}
-    for status in (400, 401, 404, 408, 413, 429, 503, 504)
+    for status in (400, 401, 403, 404, 408, 413, 429, 503, 504)
 }
 """The errors of a route, for its documentation."""
 

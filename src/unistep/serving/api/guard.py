@@ -157,6 +157,8 @@ class Guard:
             APIError: If it has no key that opens, or comes too often.
         """
         path = scope["path"]
+        if self._is_foreign(scope):
+            raise APIError(403, "pages of this origin may not ask here; see --origins", code="origin_refused")
         if path in OPEN or path == "/" or path.startswith("/studio"):
             return
         if not self._keys.allows(key_of(scope)):
@@ -165,11 +167,25 @@ class Guard:
         if wait:
             raise APIError(429, "too many requests", code="rate_limit_exceeded", retry=wait)
 
+    def _is_foreign(self, scope: Message) -> bool:
+        """Whether a page from elsewhere asks for more than to look: browsers let it open WebSockets and send forms."""
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not origin or scope.get("method") in ("GET", "HEAD", "OPTIONS"):
+            return False
+        return origin not in self._settings.origins and origin.partition("://")[2] != headers.get(b"host", b"").decode(
+            "latin-1"
+        )
+
     async def _refuse(self, error: APIError, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await receive()
             await send(
-                {"type": "websocket.close", "code": 1008 if error.status == 401 else 1013, "reason": error.message}
+                {
+                    "type": "websocket.close",
+                    "code": 1008 if error.status in (401, 403) else 1013,
+                    "reason": error.message,
+                }
             )
             return
         self._metrics.requests.labels("refused", str(error.status)).inc()

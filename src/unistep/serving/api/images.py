@@ -129,10 +129,9 @@ async def _events(request: Request, service: Service, asked: Asked, body: ImageR
     shown = {round((i + 1) * total / (wanted + 1)) for i in range(wanted)} - {0, total}
 
     def show(provenance: Provenance, number: int, x: Tensor) -> None:
-        if number in shown:
-            loop.call_soon_threadsafe(steps.put_nowait, (provenance, number, x[0]))
+        loop.call_soon_threadsafe(steps.put_nowait, (provenance, number, x[0]))
 
-    work = asyncio.ensure_future(while_there(request, service.sample(asked, show=show)))
+    work = asyncio.ensure_future(while_there(request, service.sample(asked, show=show, at=shown)))
     work.add_done_callback(lambda _: steps.put_nowait(None))
     first = await steps.get()
     if first is None:

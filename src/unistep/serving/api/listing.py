@@ -75,11 +75,19 @@ def described(service: Service, name: str) -> dict[str, Any]:
         "formats": list(modality.media_types),
         "fields": {field: spec.schema for field, spec in asked(config.fields).items()},
         "prompt": next((field for field, spec in asked(config.fields).items() if spec.takes_words), None),
-        "tasks": [] if config.context is not None else _tasks(config),
+        "tasks": tasks_of(service, name),
         "game": config.provenance.get("data", "").partition(":")[0] in registry.names("game"),
         "loaded": name in service.pool.loaded,
     }
     return {"id": name, "object": "model", "created": 0, "owned_by": "unistep", "unistep": own}
+
+
+def tasks_of(service: Service, name: str) -> list[str]:
+    """The tasks of editing that a model has; they are looked for once."""
+    if name not in service.tasks:
+        config = service.pool.config(name)
+        service.tasks[name] = [] if config.context is not None else _tasks(config)
+    return service.tasks[name]
 
 
 def _tasks(config: ModelConfig) -> list[str]:

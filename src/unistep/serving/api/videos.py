@@ -24,6 +24,7 @@ from unistep.serving.api.errors import RESPONSES, APIError, as_api_error
 from unistep.serving.api.routing import asked_of, check_size, model_of, note, service_of, size_of, while_there, words_of
 from unistep.serving.api.schemas import VideoJob, VideoRequest
 from unistep.serving.files import encode
+from unistep.serving.jobs import LateError
 from unistep.serving.reading import chunks_of
 from unistep.serving.service import Asked, Service, chunk_seconds
 
@@ -313,7 +314,11 @@ async def at_once(body: Annotated[VideoRequest, Depends(body_of)], request: Requ
     service = service_of(request)
     job = _job(service, body, request)
     with request.app.state.places.take(job.client):
-        job.content = await while_there(request, made(service, job))
+        try:
+            async with asyncio.timeout(service.settings.limits.timeout):
+                job.content = await while_there(request, made(service, job))
+        except TimeoutError:
+            raise LateError("the video takes longer than that; POST /v1/videos makes it while you poll") from None
     return _file(jobs(request).file(job), job.asked.seed)
 
 
