@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -18,13 +19,22 @@ from unistep.weights import weights_hash
 if TYPE_CHECKING:
     from unistep.generation.generator import Generator
 
+_HASHES: WeakKeyDictionary[Generator, tuple[tuple[tuple[int, int], ...], str]] = WeakKeyDictionary()
+"""Hash of each generator's weights, and the state in which they had it."""
+
 Marking = Provenance | bool
 """Where samples come from; or whether files say so, as far as the model alone tells."""
 
 
 def model_hash(generator: Generator) -> str:
-    """SHA-256 of the network's weights as they are in memory, in hexadecimal."""
-    return weights_hash(generator.map.net.state_dict())
+    """SHA-256 of the network's weights as they are in memory, in hexadecimal; found once as long as they stay so."""
+    weights = generator.map.net.state_dict()
+    if any(one.is_inference() for one in weights.values()):
+        return weights_hash(weights)  # which do not count their changes
+    state = tuple((one.data_ptr(), one._version) for one in weights.values())
+    if _HASHES.get(generator, ((), ""))[0] != state:
+        _HASHES[generator] = (state, weights_hash(weights))
+    return _HASHES[generator][1]
 
 
 def provenance_of(

@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from running_server import GRACE, limits, running, until
-from unistep.serving.api.guard import Buckets, Keys, client_of, key_of
+from unistep.serving.api.guard import Buckets, Keys, Window, client_of, key_of
 from unistep.serving.settings import Settings
 
 KEY, OTHER = "first-key-of-the-tests", "other-key-of-the-tests"
@@ -248,3 +248,18 @@ def test_pages_from_elsewhere_may_look_and_not_ask(server):
         answer = server.client.post("/v1/images/generations", json=body, headers={"Origin": origin})
         assert answer.status_code == status
     assert server.client.get("/health", headers={"Origin": "https://evil.example"}).status_code == 200
+
+
+def test_fewer_may_come_in_while_answers_take_long_and_more_again():
+    window = Window(40, 1.0)
+    assert all(window.enter() for _ in range(40))
+    assert not window.enter()
+    for _ in range(40):
+        window.leave(0.9)
+    shrunk = window.size
+    assert Window.LEAST <= shrunk < 20
+    for _ in range(200):
+        while window.enter():
+            pass
+        window.leave(0.01)
+    assert window.size == 40

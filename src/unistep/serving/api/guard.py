@@ -77,6 +77,41 @@ class Buckets:
         return wait
 
 
+class Window:
+    """How many requests may be inside at a time: fewer once answers take long, more while they do not.
+
+    What waits inside costs time that those who are answered need; so it is refused before anything is read of it.
+
+    Args:
+        most: Requests at most.
+        seconds: In which each must be answered.
+    """
+
+    LEAST = 8
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most, self._seconds = float(most), seconds
+        self.size = float(most)
+        """Requests that may be inside."""
+        self.inside = 0
+        """Requests that are."""
+
+    def enter(self) -> bool:
+        """Whether another may come in."""
+        if self.inside >= self.size:
+            return False
+        self.inside += 1
+        return True
+
+    def leave(self, seconds: float) -> None:
+        """Note that one was answered, and after how long."""
+        if seconds > self._seconds / 2:
+            self.size = max(min(self.size, self.inside) * 0.97, self.LEAST)
+        elif self.inside > 0.8 * self.size:
+            self.size = min(self.size + 0.5, self._most)
+        self.inside -= 1
+
+
 class Keys:
     """The keys that open a server, of which only hashes are kept.
 
@@ -133,6 +168,7 @@ class Guard:
     def __init__(self, app: Any, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._limits, self._metrics = app, settings, settings.limits, metrics
         self._keys, self._buckets = Keys(settings.keys), Buckets(settings.limits.rate)
+        self._window = Window(settings.limits.queue, settings.limits.timeout)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -148,7 +184,19 @@ class Guard:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        await self._serve(scope, receive, send)
+        if scope["method"] != "POST" or scope["path"].startswith("/v1/videos"):  # which wait for as long as they take
+            await self._serve(scope, receive, send)
+            return
+        if not self._window.enter():
+            self._metrics.refused.labels("door").inc()
+            busy = APIError(503, "the server is too busy to answer in time", code="overloaded", retry=1.0)
+            await self._refuse(busy, scope, receive, send)
+            return
+        begun = time.monotonic()
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            self._window.leave(time.monotonic() - begun)
 
     def _check(self, scope: Message) -> None:
         """Raise unless the request may come in.
