@@ -58,7 +58,7 @@ class RayBoard:
     """The replicas' side of :class:`Videos`."""
 
     def __init__(self) -> None:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
 
         actor: Any = ray.remote(num_cpus=0)(Videos)
         self._actor: Any = actor.options(name=BOARD, namespace=NAME, get_if_exists=True, lifetime="detached").remote()
@@ -124,7 +124,7 @@ def deployment(settings: Settings, *, replicas: int, least: int = 1) -> Any:
         replicas: Replicas at most.
         least: Replicas at least.
     """
-    from ray import serve
+    from ray import serve  # pyright: ignore[reportMissingImports]
 
     made: Any = serve.deployment(
         serve.ingress()(Replica),
@@ -162,8 +162,8 @@ def serve_on_ray(settings: Settings, *, host: str, port: int, replicas: int, lea
     import threading
 
     os.environ.update({**ENVIRONMENT, **os.environ})
-    import ray
-    from ray import serve
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray import serve  # pyright: ignore[reportMissingImports]
 
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
