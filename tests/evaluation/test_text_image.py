@@ -84,7 +84,7 @@ def test_training_brings_texts_and_images_together_and_metrics_see_it():
     for start in range(0, 24, 10):
         right.update(real[start : start + 10], {})
         wrong.update(real.roll(7, 0)[start : start + 10], {})
-    assert right.compute()["retrieved ↑"] > 0.6
+    assert right.compute()["retrieved ↑"] > 0.5
     assert wrong.compute()["retrieved ↑"] < 0.3
     texts = metrics.condition["text"]
     assert len(texts) == 24

@@ -138,7 +138,7 @@ class Generator:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self._weight.device
+        return next(self.map.parameters(), self._weight).device  # those of a module that was moved may be others
 
     def to(self, device: str | torch.device, precision: WantedPrecision | None = None) -> Generator:
         """Move the weights, and choose the arithmetic of the network, which PyTorch runs; returns itself.

@@ -219,7 +219,7 @@ def sample_seeds(
         rows = slice(start, start + batch_size)
         part = generator.completed(given if len(starts) == 1 else select(given, rows), seeds[rows])
         pieces.append(generator.batch(seeds[rows], plan, part, watch))
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    return torch.cat(pieces)  # of one too: a copy from outside of inference mode may be changed in place
 
 
 def completed(fields: Mapping[str, AnyField], given: Mapping[str, Value], seeds: Sequence[int]) -> dict[str, Value]:
