@@ -33,6 +33,12 @@ def test_a_model_is_written_with_what_was_found(run: Any, place: Path) -> None:
         ("fashion-teacher -o a.onnx", "fashion-teacher needs many network calls for a sample"),
         ("fashion -o a.onnx --num 3", "--num must be 0 or at least 10, got 3"),
         ("fashion -o a.onnx --threads 0", "--threads must be at least 1, got 0"),
+        ("fashion notes -o a.onnx", "a file holds one model, got fashion, notes; export them one by one"),
+        (
+            "fashion --to web -o a --precision int8",
+            "browsers are slower with int8 than with fp32; give --precision fp16",
+        ),
+        ("-o a.onnx", "give a model, such as unistep export fashion"),
         ("fashoin -o a.onnx", "there is no model 'fashoin'; did you mean 'fashion'?"),
     ],
 )
@@ -48,6 +54,22 @@ def test_a_missing_extra_is_named(run: Any, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("unistep.cli.extras.find_spec", lambda name: None if name == "onnx" else object())
     outcome = run("export fashion -o a.onnx")
     assert outcome.err == "unistep: error: unistep export --to onnx needs onnx: pip install 'unistep[onnx]'\n"
+
+
+def test_without_npm_nothing_is_loaded(run: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr("unistep.serving.offline.runtime.shutil.which", lambda name: None)
+    outcome = run("export fashion --to web -o page")
+    assert outcome.code == 2
+    assert "npm is not installed; install Node.js" in outcome.err
+    assert list(place.iterdir()) == []
+
+
+def test_a_folder_that_is_no_page_is_not_measured(run: Any, place: Path) -> None:
+    Path("mine").mkdir()
+    outcome = run("bench live --page mine")
+    assert outcome.code == 2
+    assert outcome.err == "unistep: error: mine is no page: unistep export racing notes --to web -o mine\n"
 
 
 def test_the_licence_is_that_of_the_card(tmp_path: Path) -> None:

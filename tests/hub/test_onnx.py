@@ -92,7 +92,7 @@ def test_the_step_of_a_world(tmp_path: Path) -> None:
 
 
 def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unistep.hub.onnx._difference", lambda x, expected: 0.5)
+    monkeypatch.setattr("unistep.hub.onnx.difference", lambda x, expected: 0.5)
     monkeypatch.setattr("unistep.hub.onnx.export", _something)
     (tmp_path / "a.onnx").write_text("what was there")
     with pytest.raises(ValueError, match=r"a\.onnx is not written: it would differ from PyTorch by 5\.0e-01"):

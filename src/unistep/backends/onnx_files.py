@@ -46,7 +46,7 @@ def onnx_file(net: nn.Module, calls: Sequence[Call], folder: Path, *, int8: bool
             export(TensorNetwork(net, calls[0]), calls[0].tensors(), calls[0].axes(), temporary)
     if not int8:
         return exact
-    rounded = folder / f"{form}-int8.onnx"
+    rounded = folder / f"{form}-8bit.onnx"
     if not rounded.is_file():
         with replacing(rounded) as temporary, quiet():
             quantize(exact, temporary, [call.tensors() for call in calls], getattr(net, "boundary_layers", ()))
@@ -59,6 +59,8 @@ def export(
     axes: Sequence[dict[int, str]],
     path: Path,
     outputs: Sequence[str] = (OUTPUT,),
+    *,
+    rows: str | None = BATCH,
 ) -> None:
     """Write a module as an ONNX file with named inputs, whose batch may have any size.
 
@@ -68,6 +70,7 @@ def export(
         axes: The varying axes of each, by number, with their names.
         path: The file.
         outputs: Names of what it returns.
+        rows: Name of the first axis of the outputs; none where it is no axis of an input.
 
     Raises:
         BackendError: If it cannot be exported with batches of any size.
@@ -80,7 +83,7 @@ def export(
             )
     except Exception as error:  # exporters have errors of any kind
         raise BackendError(f"the network cannot be exported to ONNX: {str(error).strip().splitlines()[0]}") from error
-    _name_axes(made.model, axes)
+    _name_axes(made.model, axes, rows)
     for node in made.model.graph:  # places in source files of this computer, among others
         for key in [key for key in node.metadata_props if key != SCOPES]:
             del node.metadata_props[key]
@@ -103,15 +106,15 @@ def export_program(
         return torch.export.export(module, tuple(inputs), dynamic_shapes=shapes, strict=False)
 
 
-def _name_axes(model: Any, axes: Sequence[dict[int, str]]) -> None:
+def _name_axes(model: Any, axes: Sequence[dict[int, str]], rows: str | None) -> None:
     """Call the varying axes by their names; the exporter has names of its own."""
     for value, named in zip(model.graph.inputs, axes, strict=True):
         if value.shape is not None:
             for axis, name in named.items():
                 value.shape[axis] = name
     for value in model.graph.outputs:
-        if value.shape is not None:
-            value.shape[0] = BATCH
+        if value.shape is not None and rows is not None:
+            value.shape[0] = rows
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from unistep.cli.bench_page import check_exported, folder_served, isolated, note_words, watch_notes
 from unistep.cli.errors import CommandError
 from unistep.cli.extras import require
 from unistep.cli.parse import parse
@@ -86,6 +87,8 @@ class BenchOptions:
     """What runs the network, as in unistep serve."""
     threads: int | None = None
     """Threads of the network, as in unistep serve."""
+    page: Path | None = None
+    """A folder of unistep export --to web, which needs no server: its world is played, and its piano."""
     browser: str | None = None
     """Path of a Chromium; the one that is installed without."""
     json: Path | None = None
@@ -99,12 +102,44 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"--seconds must be from 2 to 3600, got {options.seconds:g}")
     if options.fps is not None and not 1 <= options.fps <= 120:
         raise ValueError(f"--fps must be from 1 to 120, got {options.fps:g}")
+    if options.page is not None:
+        return _page(options, options.page)
     require("serve", "a server")
     browser = find_browser(options.browser)
-    with served(options) as address:
-        seen = watch(address, browser, options)
-    figures = summary(seen, options)
-    print(table(figures))
+    with served(options) as address, driven(browser) as page:
+        seen = watch(page, f"{address}/studio/world.html", options)
+    return _say(options, summary(seen, options.model), "encoding, WebSocket, decoding")
+
+
+def _page(options: BenchOptions, folder: Path) -> int:
+    """Measure a page that needs no server."""
+    check_exported(folder)
+    browser = find_browser(options.browser)
+    figures: dict[str, Any] = {}
+    with folder_served(folder) as address:
+        if (folder / "world.html").is_file():
+            with driven(browser) as page:
+                isolated(page, f"{address}/world.html")
+                seen = watch(page, f"{address}/world.html", options)
+                engine = page.locator("#engine").inner_text()
+            figures = {**summary(seen, options.model), "engine": engine}
+        if (folder / "piano.html").is_file():
+            with driven(browser) as page:
+                figures["note"] = watch_notes(page, address)
+    return _say(options, figures, "decoding")
+
+
+def _say(options: BenchOptions, figures: dict[str, Any], between: str) -> int:
+    from unistep.evaluation.hardware import hardware
+
+    figures["hardware"] = hardware("cpu")
+    if "frames" in figures:
+        print(table(figures))
+    if "note" in figures:
+        print(note_words(figures["note"]))
+    engines = {part["engine"] for part in (figures, figures.get("note", {})) if "engine" in part}
+    print("".join(f"{engine}\n" for engine in sorted(engines)), end="")
+    print(f"with the network, {between} and drawing in headless Chromium; {figures['hardware']}")
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
     return 0
@@ -160,58 +195,59 @@ def _ready(address: str) -> bool:
         return False
 
 
-def watch(address: str, browser: str, options: BenchOptions) -> dict[str, list[float]]:
-    """Play in a headless browser; the times of frames, and from each key to its frame, in milliseconds."""
+@contextmanager
+def driven(browser: str) -> Iterator[Any]:
+    """A tab of a headless browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=browser, args=list(FLAGS))
-        page = chromium.new_page(viewport={"width": 1000, "height": 800})
-        rate = "" if options.fps is None else f"?fps={options.fps:g}"
-        page.goto(f"{address}/studio/world.html{rate}")
-        page.click("#start", timeout=30_000)
-        begun = time.monotonic()
-        while int(page.get_attribute("#screen", "data-drawn") or 0) < 5:
-            if time.monotonic() - begun > 60:
-                raise CommandError(f"no frame was drawn within a minute: {page.inner_text('main')[:200]!r}")
-            page.wait_for_timeout(100)
-        page.evaluate(WATCHER)
-        until = time.monotonic() + options.seconds
-        keys = ("ArrowUp", "ArrowLeft", "ArrowRight", "ArrowDown")
-        number = 0
-        while time.monotonic() < until:
-            key = keys[number % len(keys)]
-            page.keyboard.down(key)
-            page.wait_for_timeout(1e3 * HOLD[0])
-            page.keyboard.up(key)
-            page.wait_for_timeout(1e3 * HOLD[1])
-            number += 1
-        seen: dict[str, list[float]] = page.evaluate("window.unistepSeen")
+        yield chromium.new_page(viewport={"width": 1000, "height": 800})
         chromium.close()
-    return seen
 
 
-def summary(seen: dict[str, list[float]], options: BenchOptions) -> dict[str, Any]:
+def watch(page: Any, address: str, options: BenchOptions) -> dict[str, list[float]]:
+    """Play a world; the times of frames, and from each key to its frame, in milliseconds."""
+    rate = "" if options.fps is None else f"?fps={options.fps:g}"
+    page.goto(f"{address}{rate}")
+    page.click("#start", timeout=30_000)
+    begun = time.monotonic()
+    while int(page.get_attribute("#screen", "data-drawn") or 0) < 5:
+        if time.monotonic() - begun > 60:
+            raise CommandError(f"no frame was drawn within a minute: {page.inner_text('main')[:200]!r}")
+        page.wait_for_timeout(100)
+    page.evaluate(WATCHER)
+    until = time.monotonic() + options.seconds
+    keys = ("ArrowUp", "ArrowLeft", "ArrowRight", "ArrowDown")
+    number = 0
+    while time.monotonic() < until:
+        key = keys[number % len(keys)]
+        page.keyboard.down(key)
+        page.wait_for_timeout(1e3 * HOLD[0])
+        page.keyboard.up(key)
+        page.wait_for_timeout(1e3 * HOLD[1])
+        number += 1
+    return page.evaluate("window.unistepSeen")
+
+
+def summary(seen: dict[str, list[float]], model: str) -> dict[str, Any]:
     """The figures of what was seen.
 
     Raises:
         CommandError: If nothing was.
     """
-    from unistep.evaluation.hardware import hardware
-
     frames, keys = seen["frames"], seen["keys"]
     if len(frames) < 2 or not keys:
         raise CommandError("no frame with a mark was seen; is it a world model?")
     gaps = [b - a for a, b in pairwise(frames)]
     return {
-        "model": options.model,
+        "model": model,
         "frames": len(frames),
         "fps": 1e3 * (len(frames) - 1) / (frames[-1] - frames[0]),
         "fps_p95": 1e3 / quantile(gaps, 0.95),
         "frame_ms": {f"p{100 * share:.0f}": quantile(gaps, share) for share in (0.5, 0.95, 0.99)},
         "keys": len(keys),
         "key_ms": {f"p{100 * share:.0f}": quantile(keys, share) for share in (0.5, 0.95)},
-        "hardware": hardware("cpu"),
     }
 
 
@@ -221,7 +257,5 @@ def table(figures: dict[str, Any]) -> str:
     return (
         f"{figures['model']}: {figures['frames']} frames, {figures['fps']:.1f} fps; from one to the next "
         f"{frame['p50']:.1f} ms (p95 {frame['p95']:.1f}, p99 {frame['p99']:.1f})\n"
-        f"key to picture: {key['p50']:.0f} ms (p95 {key['p95']:.0f}) over {figures['keys']} keys\n"
-        f"with the network, encoding, WebSocket, decoding and drawing in headless Chromium; "
-        f"{figures['hardware']}"
+        f"key to picture: {key['p50']:.0f} ms (p95 {key['p95']:.0f}) over {figures['keys']} keys"
     )

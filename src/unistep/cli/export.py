@@ -11,64 +11,129 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from unistep.cli.extras import require
-from unistep.cli.outputs import check_file
+from unistep.cli.outputs import check_file, check_folder
 from unistep.cli.parse import parse
 
 if TYPE_CHECKING:
     from unistep.generation.generator import Generator
+    from unistep.hub.onnx import Exported
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """Write a one-step model as an ONNX file: noise and condition in, samples out; of a stream, its step."""
+    """Write a one-step model for programs without Python: an ONNX file, or a page that a browser runs by itself."""
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A name from `unistep models`, a folder (of a model, a LoRA or a run), or owner/name on the Hugging Face hub."""
-    to: Literal["onnx"] = "onnx"
-    """The format."""
+    model: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...]")]
+    """Names from `unistep models`, folders (of a model, a LoRA or a run), or owner/name on the Hugging Face hub: one
+    for a file, one or more for a page."""
+    to: Literal["onnx", "web"] = "onnx"
+    """onnx, a file: noise and condition in, samples out; of a stream, its step. Or web, a folder of static pages."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """File to write, .onnx."""
+    """File to write, .onnx, or the page's folder."""
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
-    """How weights are stored: as they are; fp16, half the size, computed with in fp32; or int8, a quarter of the size,
-    computed with in 8 bits except at the edges of the network."""
+    """How weights are stored: as they are; fp16, half the size, computed with in fp32; or, in files, int8, a quarter of
+    the size, computed with in 8 bits except at the edges of the network."""
     num: int = 200
-    """Samples on which fp16 and int8 are compared with the model, by the feature networks that report; 0 for none."""
+    """Samples on which fp16 and int8 files are compared with the model, by the feature networks that report; 0 for
+    none."""
     threads: int = 1
     """Threads of the times that are printed."""
+    webgpu: bool = True
+    """Whether a page may use graphics cards, for which it is 28 MB larger."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Export, check, and say what was found."""
     options = parse(ExportOptions, "export", arguments)
-    path = check_file(options.out, (".onnx",))
-    require("onnx", "unistep export --to onnx")
+    if not options.model:
+        raise ValueError("give a model, such as unistep export fashion -o fashion.onnx")
     if options.num < 0 or 0 < options.num < 10:
         raise ValueError(f"--num must be 0 or at least 10, got {options.num}")
     if options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    return _to_page(options) if options.to == "web" else _to_file(options)
+
+
+def _to_file(options: ExportOptions) -> int:
+    if len(options.model) > 1:
+        raise ValueError(f"a file holds one model, got {', '.join(options.model)}; export them one by one")
+    path = check_file(options.out, (".onnx",))
+    require("onnx", "unistep export --to onnx")
     import torch
 
     from unistep.hub.load import find, load
     from unistep.hub.onnx import export_onnx
+    from unistep.hub.onnx_texts import export_texts
     from unistep.hub.save import CARD
 
     torch.set_num_threads(options.threads)
-    generator = load(options.model)
-    license = license_in(find(options.model) / CARD)
-    found = export_onnx(generator, path, options.precision, license)
+    name = next(iter(options.model))
+    generator = load(name)
+    found = export_onnx(generator, path, options.precision, license_in(find(name) / CARD))
     for what, shapes in (("input", found.inputs), ("output", found.outputs)):
-        for name, shape in shapes.items():
-            print(f"{what:<7} {name:<14} [{', '.join(map(str, shape))}]")
+        for part, shape in shapes.items():
+            print(f"{what:<7} {part:<14} [{', '.join(map(str, shape))}]")
     print(f"largest difference from PyTorch in fp32: {found.difference:.1e} of the largest value")
-    plural = "" if options.threads == 1 else "s"
-    print(
-        f"one item: {found.milliseconds:.1f} ms in ONNX Runtime, {found.eager_milliseconds:.1f} ms in PyTorch "
-        f"({options.threads} thread{plural})"
-    )
+    print(f"one item: {_times(found, options.threads)}")
     if options.precision != "fp32" and options.num:
         _compare(generator, path, options.num)
-    print(f"written to {options.out} ({path.stat().st_size / 2**20:.1f} MiB)")
+    for extra in export_texts(generator, path, options.precision):
+        print(f"written to {extra} ({_mib(extra)}): texts go in through it")
+    print(f"written to {options.out} ({_mib(path)})")
     return 0
+
+
+def _to_page(options: ExportOptions) -> int:
+    folder = check_folder(options.out)
+    if options.precision == "int8":
+        raise ValueError("browsers are slower with int8 than with fp32; give --precision fp16 for a smaller page")
+    require("onnx", "unistep export --to web")
+    from unistep.serving.offline.page import check_page, export_page
+    from unistep.serving.offline.runtime import check_npm
+
+    check_page(folder)
+    check_npm()
+    import torch
+
+    from unistep.cli.console import make_console
+    from unistep.hub.load import find, load
+    from unistep.hub.save import CARD
+
+    torch.set_num_threads(options.threads)
+    generators, licenses = {}, {}
+    for name in options.model:
+        generator = load(name)
+        if generator.name in generators:
+            raise ValueError(f"two models are called {generator.name}; a page needs names of their own")
+        generators[generator.name], licenses[generator.name] = generator, license_in(find(name) / CARD)
+    console = make_console()
+    with console.status("exporting") as status:
+        page = export_page(
+            generators,
+            folder,
+            precision=options.precision,
+            licenses=licenses,
+            webgpu=options.webgpu,
+            progress=lambda what: status.update(f"exporting {what}"),
+        )
+    for name, found in page.models.items():
+        print(f"{name}: {found.difference:.1e} from PyTorch in fp32; {_times(found, options.threads)}")
+    print(f"written to {options.out} ({page.size / 2**20:.0f} MiB, pages {', '.join(page.pages)})")
+    print(f"look at it: python -m http.server --directory {options.out}, then http://localhost:8000")
+    return 0
+
+
+def _times(found: Exported, threads: int) -> str:
+    """How long one item takes."""
+    plural = "" if threads == 1 else "s"
+    return (
+        f"{found.milliseconds:.1f} ms in ONNX Runtime, {found.eager_milliseconds:.1f} ms in PyTorch ({threads} "
+        f"thread{plural})"
+    )
+
+
+def _mib(path: Path) -> str:
+    return f"{path.stat().st_size / 2**20:.1f} MiB"
 
 
 def license_in(card: Path) -> str:

@@ -94,13 +94,13 @@ def _write(function: ModelFunction, path: Path, precision: ExportPrecision) -> N
             with quiet():
                 quantize(exact, path, [inputs], getattr(function.flow.net, "boundary_layers", ()))
         elif precision == "fp16":
-            _halve(path)
+            halve(path)
     finally:
         if exact != path:
             exact.unlink(missing_ok=True)
 
 
-def _halve(path: Path) -> None:
+def halve(path: Path) -> None:
     """Store weights in half precision; they are widened when the file is loaded."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -151,15 +151,15 @@ def _checked(function: ModelFunction, path: Path, name: Path, precision: ExportP
     inputs = function.inputs()
     with torch.inference_mode():
         session = session_of(path, torch.get_num_threads())
-        difference = 0.0
+        apart = 0.0
         for rows in (slice(None), slice(0, 1)):
             part = {key: tensor[rows] for key, tensor in inputs.items()}
             expected = as_tuple(function(*part.values()))
             found = session.run(None, arrays(part))
             for x, reference in zip(found, expected, strict=True):
-                difference = max(difference, _difference(torch.from_numpy(x), reference))
-        if precision == "fp32" and not difference <= TOLERANCE:
-            raise BackendError(f"{name} is not written: it would differ from PyTorch by {difference:.1e}")
+                apart = max(apart, difference(torch.from_numpy(x), reference))
+        if precision == "fp32" and not apart <= TOLERANCE:
+            raise BackendError(f"{name} is not written: it would differ from PyTorch by {apart:.1e}")
         one = {key: tensor[:1] for key, tensor in inputs.items()}
         times = _times([lambda: session.run(None, arrays(one)), lambda: function(*one.values())])
     sides = (session.get_inputs(), session.get_outputs())
@@ -169,7 +169,7 @@ def _checked(function: ModelFunction, path: Path, name: Path, precision: ExportP
         precision=precision,
         inputs=shapes[0],
         outputs=shapes[1],
-        difference=difference,
+        difference=apart,
         milliseconds=times[0],
         eager_milliseconds=times[1],
     )
@@ -185,7 +185,8 @@ def as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (outputs,) if isinstance(outputs, Tensor) else outputs
 
 
-def _difference(x: Tensor, expected: Tensor) -> float:
+def difference(x: Tensor, expected: Tensor) -> float:
+    """The largest difference of two tensors, relative to the largest value of the second."""
     largest = float((x - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
     return float("inf") if largest != largest else largest
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from unistep.core.condition import parse_condition
-from unistep.generation.model_config import ModelConfig
 from unistep.generation.requests import Plan, noise_of, plan_of
 from unistep.generation.saving import conditions_in_words
 from unistep.provenance import Provenance
 from unistep.serving.asked import Asked, Item
+from unistep.serving.described import chunk_seconds
 from unistep.serving.engine import Engine
 from unistep.serving.jobs import CallJob, Done, Job, LateError, SampleJob, ShownJob
 from unistep.serving.metrics import Metrics
@@ -366,9 +366,4 @@ def _in_loop(loop: asyncio.AbstractEventLoop, wake: Callable[[], object]) -> Non
             raise
 
 
-def chunk_seconds(config: ModelConfig) -> float:
-    """How long one chunk of a model's signal lasts: all of it where it does not stream."""
-    return (config.modality.seconds or 0.0) / config.codec.chunks(config.modality.shape)
-
-
-__all__ = ["Asked", "Future", "Item", "Service", "chunk_seconds"]
+__all__ = ["Asked", "Future", "Item", "Service"]

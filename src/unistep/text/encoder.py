@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from unistep import registry
 
@@ -27,6 +27,17 @@ class EncodedText:
     """Tokens that the encoder has learned a vector for."""
     total: int
     """All tokens of the text, of which ``n - 1`` have vectors."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextProgram:
+    """An encoder in two parts that other programs can have: words to numbers, and numbers to vectors."""
+
+    network: nn.Module
+    """The vectors ``[n, dim]`` of one text, for the numbers ``[n]`` of its tokens, marks included; the last, of the
+    closing mark, is left out."""
+    tokenizer: Mapping[str, Any]
+    """How a text becomes numbers, as JSON holds it; ``kind`` says by which method."""
 
 
 class TextEncoder(ABC):
@@ -52,6 +63,14 @@ class TextEncoder(ABC):
             texts: The texts, none of them empty.
             longest: Most vectors of each; those of tokens further back are left out, though the others know of them.
         """
+
+    def program(self) -> TextProgram:
+        """The encoder for other programs.
+
+        Raises:
+            ValueError: If there is none of it.
+        """
+        raise ValueError(f"the text encoder {type(self).__name__} has no form for programs without Python")
 
 
 def is_written_in(script: str, text: str) -> bool:

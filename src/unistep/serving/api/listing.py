@@ -7,13 +7,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from unistep import registry
-from unistep.core.condition import asked
 from unistep.generation.editing import tasks
 from unistep.generation.model_config import MAX_STEPS, ModelConfig
 from unistep.serving.api.errors import RESPONSES
 from unistep.serving.api.routing import service_of
-from unistep.serving.service import Service, chunk_seconds
+from unistep.serving.described import described as about
+from unistep.serving.service import Service
 
 router = APIRouter()
 
@@ -59,26 +58,8 @@ async def model(model: str, request: Request) -> dict[str, Any]:
 def described(service: Service, name: str) -> dict[str, Any]:
     """A model for programs."""
     config = service.pool.config(name)
-    modality = config.modality
-    own = {
-        "modality": modality.media,
-        "noun": modality.noun,
-        "described": modality.described,
-        "kind": config.kind,
-        "shape": list(modality.shape),
-        "steps": config.steps,
-        "max_steps": min(MAX_STEPS, service.settings.limits.steps),
-        "streams": config.context is not None,
-        "seconds": modality.seconds,
-        "rate": modality.rate,
-        "chunk_seconds": None if config.context is None else chunk_seconds(config),
-        "formats": list(modality.media_types),
-        "fields": {field: spec.schema for field, spec in asked(config.fields).items()},
-        "prompt": next((field for field, spec in asked(config.fields).items() if spec.takes_words), None),
-        "tasks": tasks_of(service, name),
-        "game": config.provenance.get("data", "").partition(":")[0] in registry.names("game"),
-        "loaded": name in service.pool.loaded,
-    }
+    steps = min(MAX_STEPS, service.settings.limits.steps)
+    own = about(config, max_steps=steps, tasks=tasks_of(service, name), loaded=name in service.pool.loaded)
     return {"id": name, "object": "model", "created": 0, "owned_by": "unistep", "unistep": own}
 
 

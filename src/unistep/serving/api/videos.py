@@ -23,10 +23,11 @@ from unistep.core.condition import asked as asked_fields
 from unistep.serving.api.errors import RESPONSES, APIError, as_api_error
 from unistep.serving.api.routing import asked_of, check_size, model_of, note, service_of, size_of, while_there, words_of
 from unistep.serving.api.schemas import VideoJob, VideoRequest
+from unistep.serving.described import chunk_seconds
 from unistep.serving.files import encode
 from unistep.serving.jobs import LateError
 from unistep.serving.reading import chunks_of
-from unistep.serving.service import Asked, Service, chunk_seconds
+from unistep.serving.service import Asked, Service
 
 router = APIRouter()
 

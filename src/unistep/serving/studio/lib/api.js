@@ -1,14 +1,9 @@
 // The server's API: requests, their errors, and sockets. Everything goes to the server that the page came from.
 
-const SERVER = new URL("../../", import.meta.url);
+import { ApiError } from "./error.js";
+import { floats } from "./pcm.js";
 
-/** What the server answered instead of a result. */
-export class ApiError extends Error {
-  constructor(status, message, { type = "", code = "", param = "", retryAfter = null } = {}) {
-    super(message);
-    Object.assign(this, { name: "ApiError", status, type, code, param, retryAfter });
-  }
-}
+const SERVER = new URL("../../", import.meta.url);
 
 /** The key, from the address (`#key=...`), then for as long as the tab lives from its session storage. */
 export const apiKey = { value: takeKey() };
@@ -113,14 +108,6 @@ export async function sound(body, signal) {
   const rate = number(response, "X-Sample-Rate");
   const samples = floats(await response.arrayBuffer());
   return { samples, rate, seed: number(response, "X-Seed"), generationMs: number(response, "X-Generation-Ms") };
-}
-
-/** 16-bit little-endian samples as floats in [-1, 1]. */
-export function floats(buffer) {
-  const view = new DataView(buffer);
-  const samples = new Float32Array(buffer.byteLength >> 1);
-  for (let index = 0; index < samples.length; index += 1) samples[index] = view.getInt16(2 * index, true) / 32768;
-  return samples;
 }
 
 /** A web socket of the server, with the key in its address, since browsers send no headers there. */

@@ -87,11 +87,8 @@ function compressed(bytes) {
 
 const short = (value) => [value & 255, value >> 8];
 
-/**
- * A GIF that repeats for ever. `frames` are ImageData of one size, `delay` is the time of each in milliseconds, and
- * `comment` is written into the file.
- */
-export function gif(frames, { delay = 80, comment = "" } = {}) {
+/** A GIF that repeats for ever. `frames` are ImageData of one size, `delay` is the time of each in milliseconds. */
+export function gif(frames, { delay = 80 } = {}) {
   const { width, height } = frames[0];
   const every = Math.max(1, Math.floor((frames.length * width * height) / SAMPLES));
   const pixels = [];
@@ -105,7 +102,6 @@ export function gif(frames, { delay = 80, comment = "" } = {}) {
   const text = (letters) => [...new TextEncoder().encode(letters)];
   const parts = [[...text("GIF89a"), ...short(width), ...short(height), 0xf7, 0, 0], table];
   parts.push([0x21, 0xff, 11, ...text("NETSCAPE2.0"), 3, 1, 0, 0, 0]);
-  if (comment) parts.push([0x21, 0xfe, Math.min(255, text(comment).length), ...text(comment).slice(0, 255), 0]);
   for (const { data } of frames) {
     parts.push([0x21, 0xf9, 4, 4, ...short(Math.max(2, Math.round(delay / 10))), 0, 0]);
     parts.push([0x2c, 0, 0, 0, 0, ...short(width), ...short(height), 0, 8], compressed(indices(data, colours, known)));

@@ -1,6 +1,7 @@
 // One place for what goes wrong: a message in plain words, and what to do about it.
 
-import { ApiError, setKey } from "./api.js";
+import { setKey } from "./api.js";
+import { ApiError } from "./error.js";
 import { h } from "./dom.js";
 
 const BUSY = [429, 503];

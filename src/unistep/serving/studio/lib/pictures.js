@@ -1,6 +1,7 @@
 // Drawing pictures: blobs to canvases in the pictures' own size, which the style sheet enlarges.
 
 import { download, h } from "./dom.js";
+import { hasPage } from "./pages.js";
 import { blobOf, dataUrl, forget, handOver, keep, keptPictures } from "./state.js";
 
 /** Draws a bitmap into a canvas, which takes its size. */
@@ -52,8 +53,9 @@ export class Shelf {
 
   item(picture) {
     const title = picture.title || picture.model;
-    const link = h("button", { type: "button", class: "bare", "aria-label": `${title}: open in the Brush`, onclick: () => toBrush(picture) });
-    link.append(h("img", { src: picture.url, alt: "", class: "picture" }));
+    const shown = h("img", { src: picture.url, alt: hasPage("brush") ? "" : title, class: "picture" });
+    const open = { type: "button", class: "bare", "aria-label": `${title}: open in the Brush`, onclick: () => toBrush(picture) };
+    const link = hasPage("brush") ? h("button", open, shown) : shown;
     const save = h("button", { type: "button", class: "small", "aria-label": `Save ${title}` }, "Save");
     save.addEventListener("click", () => download(blobOf(picture.url), fileName(picture)));
     const remove = h("button", { type: "button", class: "small", "aria-label": `Remove ${title}` }, "Remove");

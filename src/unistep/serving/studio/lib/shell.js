@@ -2,16 +2,9 @@
 
 import { byId, h } from "./dom.js";
 import { Notice } from "./notice.js";
+import { PAGES } from "./pages.js";
 import { setTaste, taste } from "./state.js";
 
-export const PAGES = [
-  ["wall", "Wall"],
-  ["brush", "Brush"],
-  ["walk", "Walk"],
-  ["piano", "Piano"],
-  ["world", "World"],
-  ["stream", "Stream"],
-];
 const THEMES = [
   ["", "System"],
   ["light", "Light"],

@@ -22,6 +22,7 @@ export function slider({ label, min, max, step = 1, value, format = String, chan
   said();
   const top = h("div", { class: "row" }, h("label", { for: id }, label), output);
   const element = h("div", { class: "control" }, top, input, hint ? h("p", { class: "hint" }, hint) : null);
+  element.hidden = min === max; // nothing to choose
   return {
     element,
     input,

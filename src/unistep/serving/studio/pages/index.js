@@ -2,7 +2,8 @@
 
 import { byId, h } from "../lib/dom.js";
 import { allModels, drawsPictures, edits, isWorld, playsHits, playsNotes, streamsSound } from "../lib/models.js";
-import { PAGES, shell } from "../lib/shell.js";
+import { PAGES } from "../lib/pages.js";
+import { shell } from "../lib/shell.js";
 
 const ABOUT = {
   wall: ["Type, and pictures answer while you do.", [drawsPictures], "emoji"],

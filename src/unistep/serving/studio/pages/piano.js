@@ -6,6 +6,7 @@ import { byId, download, h, typing } from "../lib/dom.js";
 import { fieldControls } from "../lib/fields.js";
 import { keyboard, rowNumber, strikeable } from "../lib/keyboard.js";
 import { Latency, inMs } from "../lib/latency.js";
+import { marked } from "../lib/marks.js";
 import { connectMidi, hasMidi, noteNumber } from "../lib/midi.js";
 import { allModels, chooseModel, playsHits, playsNotes } from "../lib/models.js";
 import { Recorder, recordButton } from "../lib/record.js";
@@ -170,8 +171,12 @@ byId("octave-up").addEventListener("click", () => shift(12));
 document.addEventListener("keydown", (event) => onKey(event, true));
 document.addEventListener("keyup", (event) => onKey(event, false));
 
+const save = async (file) => {
+  const model = [piano.model, drums.model].filter(Boolean).map(({ id }) => id).join(", ");
+  download(await marked(file, { model }), "unistep-piano.wav");
+};
 const record = h("button", { type: "button", id: "record" }, "Record");
-recordButton(record, recorder, () => audio().currentTime, (file) => download(file, "unistep-piano.wav"), page.say);
+recordButton(record, recorder, () => audio().currentTime, save, page.say);
 const midi = h("button", { type: "button", id: "midi", hidden: !hasMidi() }, "Connect MIDI");
 midi.addEventListener("click", () =>
   connectMidi({

@@ -1,11 +1,12 @@
 // The Stream: chunks of sound over a web socket, scheduled without gaps, under an instrument and a scale that may change.
 
-import { floats } from "../lib/api.js";
 import { audio, setRate, setVolume } from "../lib/audio.js";
 import { byId, download, h } from "../lib/dom.js";
 import { fieldControls } from "../lib/fields.js";
 import { Latency } from "../lib/latency.js";
+import { marked } from "../lib/marks.js";
 import { allModels, chooseModel, streamsSound } from "../lib/models.js";
+import { floats } from "../lib/pcm.js";
 import { Player } from "../lib/player.js";
 import { Recorder, recordButton } from "../lib/record.js";
 import { drawSchedule } from "../lib/schedule.js";
@@ -121,7 +122,8 @@ function use(chosen) {
 }
 
 byId("start").addEventListener("click", () => (session ? stop() : start()));
-recordButton(byId("record"), recorder, () => audio().currentTime, (file) => download(file, "unistep-stream.wav"), page.say);
+const save = async (file) => download(await marked(file, { model: model.id, seed: seed.value }), "unistep-stream.wav");
+recordButton(byId("record"), recorder, () => audio().currentTime, save, page.say);
 byId("settings").append(h("div", { id: "fields", class: "group" }), ...[order, seed, volume].map((control) => control.element));
 const choose = chooseModel(await allModels(page.notice), { notice: page.notice, suits: streamsSound, use, name: "stream", example: "phrases" });
 if (choose.element) byId("settings").prepend(choose.element);

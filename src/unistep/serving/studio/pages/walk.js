@@ -5,8 +5,10 @@ import { byId, download, h, painted } from "../lib/dom.js";
 import { fieldControls, textField } from "../lib/fields.js";
 import { gif } from "../lib/gif.js";
 import { Latency } from "../lib/latency.js";
+import { marked } from "../lib/marks.js";
 import { allModels, chooseModel, drawsPictures, mostSteps } from "../lib/models.js";
 import { Newest } from "../lib/newest.js";
+import { hasPage } from "../lib/pages.js";
 import { drawBitmap, pngOf, toBrush } from "../lib/pictures.js";
 import { shell, upscalingSwitch } from "../lib/shell.js";
 import { seedSlider, slider } from "../lib/sliders.js";
@@ -151,8 +153,8 @@ byId("gif").addEventListener("click", async () => {
     context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     return context.getImageData(0, 0, canvas.width, canvas.height);
   });
-  const comment = `Made by the model ${model.id} with Unistep, seeds ${from.value} to ${to.value}.`;
-  download(gif(images, { delay: 1000 / speed.value, comment }), `${model.id}-${from.value}-to-${to.value}.gif`);
+  const about = { model: model.id, seed: `${from.value}, ${to.value}`, condition: fields.condition() };
+  download(await marked(gif(images, { delay: 1000 / speed.value }), about), `${model.id}-${from.value}-to-${to.value}.gif`);
   page.say(`Saved ${images.length} pictures.`);
 });
 
@@ -173,5 +175,6 @@ byId("share").append(share.element);
 byId("settings").append(h("div", { id: "fields", class: "group" }), ...[from, to, count, speed].map((control) => control.element), upscalingSwitch());
 const choice = chooseModel(await allModels(page.notice), { notice: page.notice, suits: drawsPictures, use, name: "walk", example: "emoji" });
 if (choice.element) byId("settings").prepend(choice.element);
+byId("brush").hidden = !hasPage("brush");
 for (const id of ["play", "gif", "brush"]) byId(id).disabled = !model;
 document.body.dataset.ready = "";

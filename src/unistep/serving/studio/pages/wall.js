@@ -6,6 +6,7 @@ import { fieldControls, textField } from "../lib/fields.js";
 import { Latency, inMs } from "../lib/latency.js";
 import { allModels, chooseModel, drawsPictures, mostSteps } from "../lib/models.js";
 import { Newest } from "../lib/newest.js";
+import { hasPage } from "../lib/pages.js";
 import { Shelf, drawBitmap, fileName, toBrush } from "../lib/pictures.js";
 import { shell, upscalingSwitch } from "../lib/shell.js";
 import { seedSlider, slider } from "../lib/sliders.js";
@@ -45,7 +46,7 @@ function tile(index) {
     save.setAttribute("aria-label", `Save picture ${index + 1}`);
   };
   state.name("none yet");
-  state.element = h("figure", { class: "tile" }, button, h("figcaption", { class: "actions" }, brush, save));
+  state.element = h("figure", { class: "tile" }, button, h("figcaption", { class: "actions" }, hasPage("brush") ? brush : null, save));
   return state;
 }
 

@@ -124,6 +124,7 @@ function stop() {
 
 function show() {
   byId("start").hidden = session !== null || !model;
+  byId("start").disabled = !model;
   restart.disabled = halt.disabled = session === null;
 }
 const restart = h("button", { type: "button", onclick: start, id: "restart" }, "Restart");
@@ -137,7 +138,7 @@ function use(chosen) {
   game.element.hidden = !model.unistep.game;
   const [name, field] = Object.entries(model.unistep.fields).find(([, each]) => isAction(each));
   keys = null;
-  if (field.presets) {
+  if (Object.keys(field.presets ?? {}).length) {
     const pressed = (down, event) => act({ condition: { [name]: down.join("+") || "none" } }, event);
     keys = new HeldKeys(Object.keys(field.presets), pressed, () => session?.live ?? false);
     byId("keys").replaceChildren(...keys.buttons());

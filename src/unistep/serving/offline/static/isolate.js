@@ -1,0 +1,12 @@
+// WebAssembly has threads only in pages that are isolated from others, which takes two headers. Where the server of this
+// folder does not send them, a service worker adds them, and the page is loaded once more.
+
+window.unistepIsolated = (async () => {
+  const tried = "unistep.isolated";
+  if (window.crossOriginIsolated || !navigator.serviceWorker || sessionStorage.getItem(tried)) return;
+  await navigator.serviceWorker.register("sw.js");
+  await navigator.serviceWorker.ready;
+  sessionStorage.setItem(tried, "yes");
+  location.reload();
+  await new Promise(() => {}); // what waits for this is about to be left
+})().catch(() => {}); // not allowed here: one thread, then

@@ -1,0 +1,191 @@
+"""A page in a browser makes what Python makes, from the same seeds: pictures, numbers, worlds, and vectors of texts."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unistep.cli.bench_page import folder_served, isolated
+from unistep.core.condition import parse_condition
+from unistep.core.seeding import ItemGenerators, derived_seed, normal
+from unistep.core.text_fields import TextField
+from unistep.generation.requests import Request
+from unistep.hub.onnx_texts import export_text
+from unistep.provenance import read_file
+from unistep.text.encoder import load_text_encoder
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--renderer-process-limit=1",
+]
+TEXTS = (
+    "a smiling cat with heart-eyes",
+    "Ünïcödé, naïve CAFÉ!  tabs\tand\nlines",
+    "snowman ☃ 漢字 — “quotes” … $5+5=10 <tag>",
+    "antidisestablishmentarianism pneumonoultramicroscopicsilicovolcanoconiosis",
+    "e\u0301 zero\u200bwidth \ufffd \x07 x" + "y" * 120,
+    "don't can't 3.14 #hash @at 👍🏽 family 👨‍👩‍👧",
+)
+
+
+@pytest.fixture(scope="module")
+def tab(runnable: Path) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with folder_served(runnable) as address, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
+        page = browser.new_page()
+        page.set_default_timeout(20_000)
+        page.complaints, page.address = [], address
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: request.url.startswith((address, "blob:", "data:")) or page.complaints.append(request.url),
+        )
+        isolated(page, f"{address}/wall.html")
+        yield page
+        browser.close()
+
+
+def call(tab: Any, kind: str, body: dict[str, Any]) -> Any:
+    """What the page's worker makes of a request; blobs and arrays as bytes."""
+    return tab.evaluate(
+        """async ([kind, body]) => {
+          const { call } = await import(new URL("lib/local/client.js", location.href));
+          const text = (bytes) => btoa(bytes.reduce((all, byte) => all + String.fromCharCode(byte), ""));
+          const plain = async (each) => each.blob
+            ? { ...each, blob: text(new Uint8Array(await each.blob.arrayBuffer())) }
+            : { ...each, samples: text(new Uint8Array(each.samples.buffer)) };
+          try {
+            const found = await call(kind, body);
+            return Array.isArray(found) ? Promise.all(found.map(plain)) : plain(found);
+          } catch (error) { return { error: error.message }; }
+        }""",
+        [kind, body],
+    )
+
+
+def test_pictures_are_those_of_the_same_seeds_and_say_so(
+    tab: Any, runnable: Path, models: dict[str, Any], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    found = call(tab, "pictures", {"model": "pictures", "seed": 11, "n": 3, "condition": {"label": "b"}})
+    wanted = models["pictures"].sample(3, seed=11, steps=1, label="b")
+    for at, picture in enumerate(found):
+        path = tmp_path / f"{at}.png"
+        path.write_bytes(base64.b64decode(picture["blob"]))
+        pixels = torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1) / 127.5 - 1
+        assert float((pixels - wanted[at].clamp(-1, 1)).abs().max()) < 1 / 127  # half a level of 8 bits, and rounding
+        mark = read_file(path).mark
+        assert mark is not None
+        assert mark.generated
+        assert (mark.model, mark.seed, mark.condition) == ("pictures", str(11 + at), {"label": "b"})
+        assert mark.model_hash == json.loads((runnable / "models" / "0" / "model.json").read_text())["hash"]
+
+
+def numbers(tab: Any, body: dict[str, Any]) -> np.ndarray:
+    """The first channel of a sample as numbers, which requests for sounds give."""
+    found = call(tab, "sound", {"model": "pictures", **body})
+    return np.frombuffer(base64.b64decode(found["samples"]), dtype=np.float32)
+
+
+def test_samples_agree_and_conditions_that_are_not_given_are_those_of_the_seed(
+    tab: Any, models: dict[str, Any]
+) -> None:
+    for given in ({}, {"size": 100.0}, {"label": "c", "size": 1.0}):
+        wanted = models["pictures"].sample(seed=5, steps=1, **given)[0, 0].flatten().numpy()
+        np.testing.assert_allclose(numbers(tab, {"seed": 5, "condition": given}), wanted, atol=1e-3)
+
+
+def test_a_walk_goes_where_the_server_goes(tab: Any, models: dict[str, Any]) -> None:
+    wanted = models["pictures"].sample_requests([Request(seed=5, toward=(6, 0.3), steps=1)])[0, 0].flatten().numpy()
+    np.testing.assert_allclose(numbers(tab, {"seed": 5, "toward": {"seed": 6, "share": 0.3}}), wanted, atol=1e-3)
+
+
+def test_mistakes_are_one_line(tab: Any) -> None:
+    line = call(tab, "pictures", {"model": "pictures", "condition": {"label": "z"}})["error"]
+    assert line == "label must be one of a, b, c, got z."
+    line = call(tab, "pictures", {"model": "pictures", "condition": {"size": 1000}})["error"]
+    assert line == "size must be from 1 to 127, got 1000."
+    assert call(tab, "pictures", {"model": "nobody"})["error"].startswith(
+        "There is no model nobody here; there are pictures,"
+    )
+
+
+def test_random_numbers_are_those_of_pytorch(tab: Any) -> None:
+    found = tab.evaluate(
+        """async () => {
+          const { Generator, derivedSeed } = await import(new URL("lib/local/random.js", location.href));
+          const generator = new Generator(derivedSeed("label", 7));
+          const first = [...generator.normal(100)], number = generator.integer(1000), share = generator.uniform();
+          return { seeds: [derivedSeed("chunk", 3, 12), derivedSeed("x".repeat(300))].map(String), first, number, share,
+                   second: [...generator.normal(16)] };
+        }"""
+    )
+    assert found["seeds"] == [str(derived_seed("chunk", 3, 12)), str(derived_seed("x" * 300))]
+    generator = ItemGenerators([derived_seed("label", 7)])
+    np.testing.assert_allclose(found["first"], normal((1, 100), generator)[0].numpy(), atol=3e-6)
+    one = generator.items[0]
+    assert found["number"] == int(torch.randint(1000, (1,), generator=one))
+    assert found["share"] == pytest.approx(float(torch.rand((1,), generator=one)))
+    np.testing.assert_allclose(found["second"], normal((1, 16), generator)[0].numpy(), atol=3e-6)
+
+
+def test_a_world_is_played(tab: Any) -> None:
+    tab.goto(f"{tab.address}/world.html")
+    tab.click("#start")
+    tab.wait_for_function("Number(document.getElementById('screen').dataset.drawn) > 3")
+    tab.keyboard.down("ArrowUp")
+    tab.wait_for_function("Number(document.getElementById('screen').dataset.interaction) > 0")
+    tab.keyboard.up("ArrowUp")
+    figures = tab.evaluate("({ ...document.documentElement.dataset })")
+    assert figures["engine"].startswith("WebAssembly")
+    assert float(figures["difference"]) < 1e-3
+    tab.click("#stop")
+    assert tab.complaints == []
+
+
+def test_texts_have_the_numbers_and_vectors_that_python_gives_them(tab: Any, runnable: Path) -> None:
+    pytest.importorskip("tokenizers")
+    encoder = load_text_encoder("minilm")
+    program = encoder.program()
+    folder = runnable / "models" / "text"
+    folder.mkdir()
+    export_text(program, folder / "text.onnx")
+    (folder / "tokenizer.json").write_text(json.dumps(dict(program.tokenizer)))
+    size = (folder / "text.onnx").stat().st_size
+    field = TextField(dim=384, length=8)
+    found = tab.evaluate(
+        """async ([texts, size, length]) => {
+          const at = (path) => new URL(path, location.href);
+          const { TextEncoder } = await import(at("lib/local/texts.js"));
+          const { openRuntime } = await import(at("lib/local/runtime.js"));
+          const inputs = { text_tokens: { shape: [length, 384] }, text_mask: { shape: [length] } };
+          const text = { network: "text.onnx", tokenizer: "tokenizer.json", bytes: size };
+          const fields = { text: { tensors: ["text_tokens", "text_mask"] } };
+          const encoder = new TextEncoder({ folder: at("models/text/"), text, inputs, fields });
+          const asked = new URLSearchParams("backend=wasm");
+          await encoder.open(await openRuntime({ asked, isolated: false }), () => {});
+          const ids = texts.map((each) => encoder.tokenizer.encode(each));
+          const { text_tokens: tokens, text_mask: mask } = await encoder.encode("text", texts[0]);
+          const refused = await encoder.encode("text", "漢").catch((error) => error.message);
+          return { ids, tokens: [...tokens], mask: [...mask], refused };
+        }""",
+        [list(TEXTS), size, 8],
+    )
+    for text, ids in zip(TEXTS, found["ids"], strict=True):
+        assert ids == encoder._tokenizer.encode(text).ids, text  # type: ignore[attr-defined]
+    wanted = parse_condition({"text": field}, {"text": TEXTS[0]}, 1)["text"].tensors
+    np.testing.assert_allclose(np.array(found["tokens"]).reshape(8, 384), wanted["tokens"][0].numpy(), atol=1e-4)
+    assert [bool(value) for value in found["mask"]] == wanted["mask"][0].tolist()
