@@ -15,6 +15,9 @@ import torch
 hypothesis.settings.register_profile("any speed", deadline=None)  # a busy computer is no mistake
 hypothesis.settings.load_profile("any speed")
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # else joblib looks for programs that a test may hide
+# Some containers forbid it, and then each run compiles all tests, and each process that they start all of Unistep.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.path.insert(0, str(FilePath(__file__).parent))  # so that tests can say `from analytic import ...`
 
 # The networks are left out: a checked function would break torch.compile(fullgraph=True). objectives.base is left

@@ -23,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "training"))
 
+import numpy as np
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
@@ -35,6 +36,7 @@ from unistep.cli.main import main as cli
 from unistep.core import seeding
 from unistep.core.seeding import ShardGenerator
 from unistep.data import DataConfig, prepare
+from unistep.data.sources.fashion import FashionMnist
 from unistep.evaluation import load_features
 from unistep.evaluation.note_metrics import NoteMetrics
 from unistep.evaluation.reference import signals
@@ -50,7 +52,8 @@ COMMANDS = {
     "sample with guidance": "sample fashion-teacher -n 2 --steps 2 --guidance 1.5 --device cuda -o {folder}/guided.png",
     "sample notes": "sample notes -n 2 --instrument piano --pitch C4 --device cuda -o {folder}/notes.wav",
     "stream": "stream phrases --seconds 2 --pace fast --device cuda -o {folder}/stream.wav",
-    "evaluate": "evaluate fashion --data fashion-mnist:test --num 40 --steps 1 --batch-size 20 --device cuda",
+    "evaluate": "evaluate fashion --data npz:{folder}/real.npz --num 40 --steps 1 --batch-size 20 --device cuda "
+    "--features fashion fashion-vicreg random-convolutions:2 pixels",
 }
 
 ON_CUDA = {
@@ -150,6 +153,12 @@ def update(device: str) -> None:
     assert accumulator.compute()["pitch ↑"] == 1
 
 
+def make_real(path: Path, num: int = 100) -> None:
+    """Write a few held-out pictures of clothes as an archive: of all 10,000 features would take this device long."""
+    real = FashionMnist(split="test", downloads=path.parent)
+    np.savez(path, arr_0=real.images()[:num, ..., None], arr_1=real.labels()[:num])
+
+
 def command(line: str, folder: Path) -> None:
     """A line of the command line must succeed."""
     said = io.StringIO()
@@ -193,6 +202,7 @@ def main(device: str, folder: Path) -> None:
         found |= {f"{name}, resumed": outcome(lambda name=name: resumed(name, device, folder)) for name in METHODS}
         resolve_module.time_steps = measured
         commands |= ON_CUDA
+    make_real(folder / "real.npz")
     found |= {name: outcome(lambda line=line: command(line, folder)) for name, line in commands.items()}
     print(json.dumps(found))
 
