@@ -11,6 +11,8 @@ import pytest
 
 from cli.standins import save_standin
 from unistep.cli.main import main
+from unistep.evaluation.learned_features import VICREG
+from unistep.evaluation.vicreg import ViewRecipe
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def place(zoo, shared_cache, tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("UNISTEP_CACHE", str(shared_cache))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr("unistep.training.timing.TIMING_SECONDS", 1e-6)  # one step tells the speed
+    monkeypatch.setattr(VICREG, "recipe", ViewRecipe(channels=(4, 4), dim=8, fewest=4, most=4))  # a few steps
     monkeypatch.delenv("UNISTEP_DEBUG", raising=False)
     return work
 

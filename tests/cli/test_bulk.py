@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from io import BytesIO
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import forks
 import unistep
 from unistep.generation.bulk import Bulk, BulkPlan
 from unistep.generation.shards import read_shard
@@ -47,20 +48,30 @@ def command(zoo: Path, out: Path, *more: str) -> list[str]:
 
 def test_killed_again_and_again_it_ends_as_one_run(zoo, whole, place):
     """SIGKILL at any moment leaves whole shards and nothing that is taken for one."""
-    out, environment = place / "killed", {**os.environ, **ENVIRONMENT}
+    out, said = place / "killed", place / "said.txt"
+
+    def started() -> ForkServerProcess:
+        process = forks.process(
+            forks.command, command(zoo, out)[3:], said, {"UNISTEP_CACHE": os.environ["UNISTEP_CACHE"]}
+        )
+        process.start()
+        return process
+
     for more in (3, 5, 4):
         before = len(contents(out))
-        process = subprocess.Popen(command(zoo, out), env=environment, stdout=subprocess.DEVNULL)
+        process = started()
         deadline = time.monotonic() + 120
-        while len(contents(out)) < before + more and process.poll() is None and time.monotonic() < deadline:
+        while len(contents(out)) < before + more and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         found = contents(out)
         assert len(found) >= before + more
         assert all(content == contents(whole)[name] for name, content in found.items())
-    finished = subprocess.run(command(zoo, out), env=environment, capture_output=True, text=True, check=True)
-    assert re.search(r"samples to make in \d+ shards of .*; (1[2-9]|2\d|3\d) shards are there", finished.stdout)
+    finished = started()
+    finished.join()
+    assert finished.exitcode == 0
+    assert re.search(r"samples to make in \d+ shards of .*; (1[2-9]|2\d|3\d) shards are there", said.read_text())
     assert contents(out) == contents(whole)
     items = [item for path in sorted(out.glob("*.tar")) for item in read_shard(path)]
     assert [json.loads(item.files[".json"])["index"] for item in items] == list(range(NUM))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+import forks
 import unistep
 from contracts.condition_values import FIELDS, GIVEN, MAKE, DirectionField, Reader
 from contracts.condition_worker import NUM, gradient, objective, work
@@ -229,7 +230,12 @@ def test_a_data_set_holds_values_of_every_type(kind: str, value: Value, tmp_path
 
 
 def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(work, (str(tmp_path),), nprocs=2)
+    processes = [forks.process(work, rank, str(tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for kind in MAKE:
         whole = gradient(objective(kind), kind, slice(0, NUM))

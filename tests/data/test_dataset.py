@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import forks
 import unistep.data.arrays
 import unistep.data.building
 import unistep.data.cache
@@ -139,20 +137,23 @@ def test_numpy_reads_the_arrays_of_the_cache(folder):
     assert np.array_equal(np.load(dataset.path / "label.index.npy"), dataset.labels)
 
 
-def start(folder, cache, code="prepare(data_config(sys.argv[1], size=64), progress=False)"):
-    program = (
-        f"import sys\nfrom unistep.data import DataConfig, data_config, prepare\nds = {code}\nprint(ds.fingerprint)"
-    )
-    home = {**os.environ, "PYTHONPATH": str(Path(unistep.data.cache.__file__).parents[2]), "UNISTEP_CACHE": str(cache)}
-    return subprocess.Popen(
-        [sys.executable, "-c", program, f"folder:{folder}"], env=home, stdout=subprocess.PIPE, text=True
-    )
+def prepare_there(folder, cache, said):
+    os.environ["UNISTEP_CACHE"] = str(cache)
+    said.write_text(prepare(data_config(f"folder:{folder}", size=64), progress=False).fingerprint)
 
 
-def test_processes_that_start_together_agree(folder, cache):
-    together = [start(folder, cache) for _ in range(2)]
-    said = {process.communicate(timeout=120)[0].strip() for process in together}
-    assert [process.returncode for process in together] == [0, 0]
+def start(folder, cache, said):
+    process = forks.process(prepare_there, folder, cache, said)
+    process.start()
+    return process
+
+
+def test_processes_that_start_together_agree(folder, cache, tmp_path):
+    together = [start(folder, cache, tmp_path / f"{i}.txt") for i in range(2)]
+    for process in together:
+        process.join(120)
+    assert [process.exitcode for process in together] == [0, 0]
+    said = {(tmp_path / f"{i}.txt").read_text() for i in range(2)}
     assert said == {open_again(folder, size=64).fingerprint}
     assert len(files(cache)) == 1
 
@@ -162,12 +163,12 @@ def test_a_killed_process_leaves_nothing_that_hinders_the_next(tmp_path, cache):
     noisy(900, 900).save(tmp_path / "in" / "0.png", compress_level=0)
     for i in range(1, 40):
         (tmp_path / "in" / f"{i}.png").hardlink_to(tmp_path / "in" / "0.png")
-    process = start(tmp_path / "in", cache)
+    process = start(tmp_path / "in", cache, tmp_path / "said.txt")
     end = time.monotonic() + 60
     while not list(cache.glob("data/.*.tmp/values.npy")) and time.monotonic() < end:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.join()
     (left,) = files(cache)
     assert left.endswith(".tmp")  # it was killed in the middle
     for i in range(1, 40):

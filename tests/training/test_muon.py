@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
-from test_resume import FORKS
 from torch import Tensor, nn
 
+import forks
 from unistep.nets.unet import UNetConfig
 from unistep.training import muon
 from unistep.training.muon import QUINTIC, Muon, hidden_matrices, orthogonalise, orthogonalise_all, shares
@@ -162,7 +162,7 @@ def share(rank: int, folder: Path) -> None:
 
 
 def test_two_processes_share_the_work_and_end_as_one(tmp_path: Path) -> None:
-    processes = [FORKS.Process(target=share, args=(rank, tmp_path)) for rank in range(2)]
+    processes = [forks.process(share, rank, tmp_path) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -18,6 +17,7 @@ import pytest
 from tiny import assert_same, checkpoint, metrics, run, run_config
 from worker import attempt, do
 
+import forks
 from unistep.hub import load
 from unistep.training import checkpoint as checkpoint_module
 from unistep.training import loop
@@ -25,9 +25,6 @@ from unistep.training.log import read_metrics
 from unistep.training.run_config import RunConfig
 
 STEPS = 10
-FORKS = multiprocessing.get_context("forkserver")
-# What a run imports, its first step included, is imported once, not by every process that is killed.
-FORKS.set_forkserver_preload(["worker", "torch._dynamo", "PIL.PngImagePlugin"])
 
 
 def start(objective: str, folder: Path, out: str = "killed", **job: Any) -> ForkServerProcess:
@@ -35,7 +32,7 @@ def start(objective: str, folder: Path, out: str = "killed", **job: Any) -> Fork
     resume = (folder / out / "config.json").exists()
     changes = {"max_steps": STEPS, "checkpoint_every": "1", **job.pop("changes", {})}
     work = {"objective": objective, "out": str(folder / out), "resume": resume, "changes": changes, **job}
-    process = FORKS.Process(target=attempt, args=(work, folder, folder / f"{out}.txt"))
+    process = forks.process(attempt, work, folder, folder / f"{out}.txt")
     process.start()
     return process
 
