@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,12 +12,14 @@ from typing import Any, ClassVar
 import live
 import pytest
 import torch
+import worker
 from safetensors.torch import load_file
 from shared import shared
-from tiny import OBJECTIVES, assert_same, checkpoint, make_data, make_teacher, metrics
+from tiny import OBJECTIVES, SHALLOW, assert_same, checkpoint, make_data, make_teacher, metrics
 from torch import Tensor
 from worker import do
 
+import forks
 from tolerance import rounding
 from unistep.hub import load
 from unistep.training.parallel import World, start_world
@@ -50,22 +49,15 @@ def launch(jobs: list[dict[str, Any]], folder: Path, processes: int = 2) -> dict
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    shared |= {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    script, outs, workers = Path(__file__).with_name("worker.py"), [], []
-    with contextlib.ExitStack() as stack:
-        for rank in range(processes):
-            outs.append(folder / f"rank-{rank}.txt")
-            workers.append(
-                subprocess.Popen(
-                    [sys.executable, str(script), str(folder)],
-                    env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                    stdin=stack.enter_context((folder / "jobs.json").open()),
-                    stdout=stack.enter_context(outs[-1].open("w")),
-                    stderr=stack.enter_context(outs[-1].with_suffix(".err").open("w")),
-                )
-            )
-        codes = [worker.wait() for worker in workers]
+    shared["UNISTEP_CACHE"] = os.environ["UNISTEP_CACHE"]
+    outs, workers = [folder / f"rank-{rank}.txt" for rank in range(processes)], []
+    for rank, out in enumerate(outs):
+        ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        workers.append(forks.process(worker.work, jobs, folder, shared | ranks, out))
+        workers[-1].start()
+    for started in workers:
+        started.join()
+    codes = [started.exitcode for started in workers]
     assert codes == [0] * processes, "".join(out.with_suffix(".err").read_text() for out in outs)
     reports = [json.loads(line) for line in outs[0].read_text().splitlines()]
     return {Path(report["out"]).name: report for report in reports}
@@ -92,8 +84,8 @@ def reports(work: tuple[Path, dict[str, dict[str, Any]]]) -> dict[str, dict[str,
 def work_of_two(folder: Path) -> dict[str, dict[str, Any]]:
     """Let two processes do everything that this file looks at."""
     make_data(folder / "data.npz")
-    make_teacher(folder / "teacher")
-    jobs = []
+    make_teacher(folder / "teacher", SHALLOW)
+    jobs: list[dict[str, Any]] = []
     for objective, kind in CASES:
         out = str(folder / f"{objective}-{kind}")
         # From the teacher's weights: a fresh network's last layer is zero, and so would be most gradients.
@@ -112,7 +104,7 @@ def work_of_two(folder: Path) -> dict[str, dict[str, Any]]:
     jobs.append({"live": {}, "out": str(folder / "live")})
     jobs.append({"live": {"stop_at": 2}, "out": str(folder / "live-stopped")})
     jobs.append({"live": {"resume": True}, "out": str(folder / "live-stopped")})
-    return launch(jobs, folder)
+    return launch([{"shallow": True, **job} for job in jobs], folder)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +114,10 @@ def alone(folder: Path) -> dict[str, Path]:
     for objective in OBJECTIVES:
         out = folder / f"{objective}-alone-{os.environ.get('PYTEST_XDIST_WORKER', 'only')}"
         changes = {**PLAIN, "teacher": str(folder / "teacher")}
-        done, _ = do({"objective": objective, "out": out, "gradient": f"{out}.safetensors", "changes": changes}, folder)
+        done, _ = do(
+            {"objective": objective, "out": out, "gradient": f"{out}.safetensors", "shallow": True, "changes": changes},
+            folder,
+        )
         assert done
         outs[objective] = out
     return outs
@@ -222,7 +217,9 @@ def test_a_full_disk_of_the_main_process_stops_none(folder, reports) -> None:
 def test_one_process_goes_on_where_two_stopped(folder, reports, alone) -> None:
     """A checkpoint is whole, whoever wrote it; dropout differs by share, so it is off here."""
     changes = {**PLAIN, "teacher": str(folder / "teacher"), "parallel": "fsdp"}
-    done, text = do({"objective": "ect", "out": folder / "handed", "changes": changes, "resume": True}, folder)
+    done, text = do(
+        {"objective": "ect", "out": folder / "handed", "shallow": True, "changes": changes, "resume": True}, folder
+    )
     assert done
     assert "going on after step 2" in text
     ours, theirs = checkpoint(folder / "handed")[1], checkpoint(alone["ect"])[1]

@@ -247,7 +247,7 @@ def test_wrong_kinds_and_sizes_are_refused_before_training(tmp_path: Path) -> No
 def test_a_full_disk_loses_nothing_and_training_goes_on(tmp_path: Path) -> None:
     """The system itself refuses to write large files for a while, in a process of its own."""
     changes = {"max_steps": 8, "checkpoint_every": "1", "sample_every": "3"}
-    process = start("denoising", tmp_path, "run", changes=changes, limit=20_000, limit_steps=[3, 6])
+    process = start("denoising", tmp_path, "run", changes=changes, shallow=False, limit=20_000, limit_steps=[3, 6])
     process.join()
     assert process.exitcode == 0
     text = (tmp_path / "run.txt").read_text()

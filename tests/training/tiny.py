@@ -54,6 +54,8 @@ from unistep.training.timing import StepTime
 
 CLASSES = 3
 NETWORK = UNetConfig(widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16, num_classes=CLASSES, dropout=0.2)
+SHALLOW = replace(NETWORK, widths=(8,), blocks=(1,), middle_blocks=1)
+"""All kinds of layers in a third of the time, for what is tried with every method or in several processes."""
 IMAGES = ImageModality(size=8, channels=1)
 OBJECTIVES = {
     "denoising": DenoisingConfig(label_dropout=0.3),
@@ -120,15 +122,15 @@ def make_teacher(folder: Path, network: UNetConfig = NETWORK, kind: Kind = "deno
     return folder
 
 
-def run_config(objective: str, folder: Path, **changes: Any) -> RunConfig:
+def run_config(objective: str, folder: Path, *, network: UNetConfig = NETWORK, **changes: Any) -> RunConfig:
     """A run of ``objective`` on data (and a teacher) made in ``folder``, with ``changes`` to its defaults."""
     data, teacher = folder / "data.npz", folder / ("first" if objective == "tcm" else "teacher")
     if not data.exists():
         make_data(data)
     if not teacher.exists():
-        make_teacher(teacher, kind="consistency" if objective == "tcm" else "denoiser")
+        make_teacher(teacher, network, kind="consistency" if objective == "tcm" else "denoiser")
     kind = next(kind for kind, made in KINDS.items() if made is METHODS[objective].trains)
-    network = replace(NETWORK, second_time=kind == "flow_map" and not objective.startswith("pcm"))
+    network = replace(network, second_time=kind == "flow_map" and not objective.startswith("pcm"))
     boundary = 0.002 if objective in ("ct", "ict", "ctm", "ctm-gan", "ctm-balanced", "ctm-self") else 0.0
     path = PATHS.get(objective, VarianceExploding())
     settings: dict[str, Any] = {

@@ -1,12 +1,10 @@
 """Runs trainings in a process of its own: one of several under torchrun's variables, or one that will be killed.
 
-    python worker.py FOLDER < jobs.json
-
 Each job is a mapping of ``objective``, ``out``, ``changes`` to the tiny configuration, ``resume``, ``stop_at`` (a step
 after which the run is asked to stop), ``gradient`` (a file for the gradient of the first step), ``full_at`` (a step
-whose checkpoint finds the disk full), ``refused`` (whether a ValueError is what should happen) and ``gradient_only``
-(whether the run may end when its first gradient is known); or ``out`` and ``live``, the options of a training of live
-objects.
+whose checkpoint finds the disk full), ``refused`` (whether a ValueError is what should happen), ``gradient_only``
+(whether the run may end when its first gradient is known) and ``shallow`` (whether the network is); or ``out`` and
+``live``, the options of a training of live objects.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import pkgutil
 import resource
 import signal
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import live
 import torch
 from safetensors.torch import save_file
-from tiny import run, run_config
+from tiny import NETWORK, SHALLOW, run, run_config
 
 from unistep.training import log, loop, run_files
 from unistep.training import run as run_module
@@ -97,7 +96,7 @@ def do(job: dict[str, Any], folder: Path) -> tuple[bool, str]:
     if job.get("full_at"):
         fill_disk_at(job["full_at"])
     changes = dict(job.get("changes", {}))
-    config = run_config(job["objective"], folder)
+    config = run_config(job["objective"], folder, network=SHALLOW if job.get("shallow") else NETWORK)
     if "optimizer" in changes:
         changes["optimizer"] = OPTIMIZERS[changes["optimizer"]]
     if "dropout" in changes:
@@ -160,13 +159,19 @@ def attempt(job: dict[str, Any], folder: Path, text: Path) -> None:
     sys.exit(0 if done else 3)
 
 
-if __name__ == "__main__":
+def work(jobs: list[dict[str, Any]], folder: Path, environment: dict[str, str], out: Path) -> None:
+    """All jobs of one of several processes, with a line for each in ``out``, and what else it says beside it."""
+    os.environ.update(environment)
+    for stream, path in ((1, out), (2, out.with_suffix(".err"))):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    warnings.simplefilter("default")
     torch.set_num_threads(1)
     log._event_writer = lambda folder, start: None
+    os.fsync = lambda handle: None
     run_module.stop_world = lambda world: None  # one process group serves all jobs
-    for job in json.load(sys.stdin):
+    for job in jobs:
         try:
-            done, text = do(job, Path(sys.argv[1]))
+            done, text = do(job, folder)
         except ValueError as error:
             if not job.get("refused"):
                 raise
