@@ -62,6 +62,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:.*torch.jit.script.*:DeprecationWarning")
 
 
+FIRST = {"test_accelerator.py", "test_ray.py", "test_parallel.py", "test_every_method.py"}
+"""Files with the longest tests: at the end, one process would wait for the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests go first."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
+
+
 @pytest.fixture(params=PATHS)
 def path(request: pytest.FixtureRequest) -> Path:
     """Each of the four paths in turn."""

@@ -51,9 +51,8 @@ def test_killed_again_and_again_it_ends_as_one_run(zoo, whole, place):
     out, said = place / "killed", place / "said.txt"
 
     def started() -> ForkServerProcess:
-        process = forks.process(
-            forks.command, command(zoo, out)[3:], said, {"UNISTEP_CACHE": os.environ["UNISTEP_CACHE"]}
-        )
+        kept = {"UNISTEP_CACHE": os.environ["UNISTEP_CACHE"]}
+        process = forks.process(forks.command, command(zoo, out)[3:], kept, str(place), said, None)
         process.start()
         return process
 

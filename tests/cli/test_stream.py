@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 import soundfile
 import torch
 
+import forks
 from cli.standins import save_instrument, save_stream
 from unistep.generation.pacing import Deadlines
 from unistep.hub import load
@@ -46,12 +45,8 @@ def test_conditions_take_turns(run, phrases):
     assert np.abs(soundfile.read("a.flac")[0] - wanted[0]).max() < 1 / 32_768
 
 
-def play(phrases: Path, *words: str, **options) -> subprocess.Popen:
-    command = [sys.executable, "-m", "unistep", "stream", str(phrases), *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    # A shell's background job, such as these tests may be, ignores SIGINT, and so would what it starts.
-    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(command, **{**pipes, **options}, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def play(phrases: Path, *words: str) -> forks.Command:
+    return forks.Command(["stream", str(phrases), *words])
 
 
 def test_a_pipe_gets_samples_in_real_time(phrases):
@@ -65,12 +60,11 @@ def test_a_pipe_gets_samples_in_real_time(phrases):
 
 
 def test_a_listener_who_leaves_ends_it(phrases):
-    with play(phrases, "--pace", "fast") as process:
-        assert process.stdout is not None
-        assert len(process.stdout.read(4_096)) == 4_096
-        process.stdout.close()
-        assert process.wait(timeout=120) == 141
-        assert process.stderr is not None
+    process = play(phrases, "--pace", "fast")
+    assert len(process.stdout.read(512)) == 512
+    process.stdout.close()
+    assert process.wait(timeout=120) == 141
+    with process.stderr:
         err = process.stderr.read()
     assert b"s of sound" in err
     assert b"Traceback" not in err
@@ -106,7 +100,7 @@ def test_a_disk_that_is_full_is_named(run, phrases, place):
 def test_an_interrupted_file_is_whole(phrases, number, place):
     process = play(phrases, "--pace", "real-time", "--seconds", "600", "-o", "a.wav")
     while not any(path.stat().st_size > 1000 for path in place.glob(".a.wav*")):  # a chunk is in it
-        assert process.poll() is None
+        assert process.returncode is None
         time.sleep(0.01)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import forks
 from cli.standins import save_world
 from unistep.hub import load
 
@@ -47,11 +45,11 @@ def test_a_gif_is_written_frame_by_frame(run, world):
 
 
 def test_a_pipe_gets_raw_frames(world):
-    command = [sys.executable, "-m", "unistep", "stream", str(world), "--seconds", "0.12", "--pace", "fast"]
-    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
+    process = forks.Command(["stream", str(world), "--seconds", "0.12", "--pace", "fast"])
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
     wanted = first(world, 3)
-    found = torch.frombuffer(bytearray(done.stdout), dtype=torch.uint8).view(3, 16, 16, 3).permute(3, 0, 1, 2)
+    found = torch.frombuffer(bytearray(out), dtype=torch.uint8).view(3, 16, 16, 3).permute(3, 0, 1, 2)
     assert (found.int() - wanted.int()).abs().max() <= 1
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import diffusers
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -20,6 +21,14 @@ VE = VarianceExploding()
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
+@pytest.fixture(scope="module")
+def diffusers() -> Any:
+    """Imported by the process that runs these tests, as it takes seconds."""
+    import diffusers
+
+    return diffusers
+
+
 @pytest.fixture
 def noise() -> Tensor:
     return torch.randn(2, 1, 3, 4, generator=torch.Generator().manual_seed(1))
@@ -35,7 +44,7 @@ def ema_update(scheduler: object, net: torch.nn.Module, noise: Tensor) -> Tensor
 
 
 @pytest.mark.parametrize("steps", [4, 18])
-def test_edm_grid_and_euler(steps: int, noise: Tensor) -> None:
+def test_edm_grid_and_euler(diffusers: Any, steps: int, noise: Tensor) -> None:
     scheduler = diffusers.EDMEulerScheduler(sigma_min=0.002, sigma_max=80.0, sigma_data=0.5, rho=7.0)
     scheduler.set_timesteps(steps)
     grid = karras_grid(steps, 0.002, 80.0)
@@ -45,7 +54,7 @@ def test_edm_grid_and_euler(steps: int, noise: Tensor) -> None:
 
 
 @pytest.mark.parametrize("steps", [2, 5, 20])
-def test_dpm_solver_on_the_edm_path(steps: int, noise: Tensor) -> None:
+def test_dpm_solver_on_the_edm_path(diffusers: Any, steps: int, noise: Tensor) -> None:
     scheduler = diffusers.EDMDPMSolverMultistepScheduler(
         sigma_min=0.002, sigma_max=80.0, sigma_data=0.5, rho=7.0, solver_order=2, solver_type="midpoint"
     )
@@ -55,7 +64,7 @@ def test_dpm_solver_on_the_edm_path(steps: int, noise: Tensor) -> None:
 
 
 @pytest.mark.parametrize("steps", [3, 10])
-def test_dpm_solver_on_the_variance_preserving_path(steps: int, noise: Tensor) -> None:
+def test_dpm_solver_on_the_variance_preserving_path(diffusers: Any, steps: int, noise: Tensor) -> None:
     """Their discrete noise levels, read on our continuous path."""
     path = PATHS["vp"]
     scheduler = diffusers.DPMSolverMultistepScheduler(
@@ -72,7 +81,7 @@ def test_dpm_solver_on_the_variance_preserving_path(steps: int, noise: Tensor) -
 
 
 @pytest.mark.parametrize("solver", ["heun", "euler"])
-def test_steps_of_the_discrete_schedulers(solver: str, noise: Tensor) -> None:
+def test_steps_of_the_discrete_schedulers(diffusers: Any, solver: str, noise: Tensor) -> None:
     kind = {"heun": diffusers.HeunDiscreteScheduler, "euler": diffusers.EulerDiscreteScheduler}[solver]
     scheduler = kind(use_karras_sigmas=True)
     scheduler.set_timesteps(6)
@@ -90,7 +99,7 @@ def test_steps_of_the_discrete_schedulers(solver: str, noise: Tensor) -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.002, 0.01, 0.5, 10.0, 80.0])
-def test_consistency_scalings(sigma: float) -> None:
+def test_consistency_scalings(diffusers: Any, sigma: float) -> None:
     scheduler = diffusers.CMStochasticIterativeScheduler(num_train_timesteps=40)
     skip, out = scheduler.get_scalings_for_boundary_condition(torch.tensor([sigma], dtype=torch.float64))
     x, t = torch.full((1, 1), 1.3, dtype=torch.float64), torch.tensor([sigma], dtype=torch.float64)
@@ -100,7 +109,7 @@ def test_consistency_scalings(sigma: float) -> None:
 
 
 @pytest.mark.parametrize("indices", [[0], [0, 22], [0, 17, 39], [0, 10, 20, 30]])
-def test_consistency_sampling(indices: list[int], noise: Tensor) -> None:
+def test_consistency_sampling(diffusers: Any, indices: list[int], noise: Tensor) -> None:
     """One step and several, with the noise that is added back drawn from the same generator."""
     scheduler = diffusers.CMStochasticIterativeScheduler(num_train_timesteps=40, clip_denoised=False)
     scheduler.set_timesteps(timesteps=indices[::-1])

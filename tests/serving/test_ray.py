@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 httpx = pytest.importorskip("httpx2", reason="httpx2 is missing: pip install httpx2")
-pytest.importorskip("ray.serve", reason="Ray Serve is missing: pip install 'ray[serve]'")
 pytest.importorskip("fastapi", reason="the server is missing: pip install 'unistep[serve]'")
 
 pytestmark = pytest.mark.timeout(300)
@@ -24,6 +23,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pytest.importorskip("ray.serve", reason="Ray Serve is missing: pip install 'ray[serve]'")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("ray") / "log"

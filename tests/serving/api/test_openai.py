@@ -11,11 +11,15 @@ import pytest
 
 from running_server import GRACE, pixels, png
 
-openai = pytest.importorskip("openai", reason="OpenAI's client is not installed")
+
+@pytest.fixture(scope="module")
+def openai() -> Any:
+    """Imported by the process that runs these tests, as it takes seconds."""
+    return pytest.importorskip("openai", reason="OpenAI's client is not installed")
 
 
 @pytest.fixture(scope="module")
-def client(server) -> Any:
+def client(server, openai) -> Any:
     with openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none", timeout=GRACE) as found:
         yield found
 
@@ -65,7 +69,7 @@ def test_videos_are_waited_for(client):
     assert client.videos.delete(video.id).deleted
 
 
-def test_mistakes_are_the_clients_own_errors(client):
+def test_mistakes_are_the_clients_own_errors(openai, client):
     with pytest.raises(openai.BadRequestError, match="label must be"):
         client.images.generate(model="fashion", prompt="a cat")
     with pytest.raises(openai.NotFoundError, match="fashion"):
