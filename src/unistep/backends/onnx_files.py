@@ -132,6 +132,6 @@ def quiet() -> Iterator[None]:
 
 def _versions() -> tuple[str, ...]:
     """What a file depends on beside the weights."""
-    import onnxscript
+    from importlib.metadata import version
 
-    return (torch.__version__, onnxscript.__version__, os.name)
+    return (torch.__version__, version("onnxscript"), os.name)  # which is not imported: that takes a second

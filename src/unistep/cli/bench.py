@@ -85,6 +85,8 @@ class BenchOptions:
     """Frames a second that are asked for; the model's own without."""
     backend: str = "auto"
     """What runs the network, as in unistep serve."""
+    precision: str = "fp32"
+    """Arithmetic of the network, as in unistep serve."""
     threads: int | None = None
     """Threads of the network, as in unistep serve."""
     page: Path | None = None
@@ -169,6 +171,7 @@ def served(options: BenchOptions) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = ["serve", options.model, "--port", str(port), "--log", "none", "--backend", options.backend]
+    words += ["--precision", options.precision]
     words += [] if options.threads is None else ["--threads", str(options.threads)]
     process = subprocess.Popen([sys.executable, "-m", "unistep", *words], stdout=subprocess.DEVNULL)
     try:

@@ -37,8 +37,8 @@ class ServeOptions:
     """Port to listen at; 0 for any that is free."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Arithmetic of the network."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32"
+    """Arithmetic of the network; int8 by onnxruntime or openvino, with samples that differ a little."""
     backend: str = "auto"
     """What runs the network: eager, compiled, onnxruntime, openvino, or auto for the fastest of those that are
     installed and agree."""
@@ -126,6 +126,8 @@ def settings_of(options: ServeOptions) -> Settings:
     from unistep.cli.devices import choose_device
     from unistep.serving.settings import Limits, Settings
 
+    if options.precision == "int8" and options.backend in ("eager", "compiled"):
+        raise ValueError(f"{options.backend} does not compute in int8; onnxruntime and openvino do: --backend auto")
     keys = tuple(key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip())
     if any(len(key) < 16 for key in keys):
         raise ValueError(f"keys in {KEYS} need 16 characters or more each; python -c 'import secrets; "

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unistep.generation.model_config import ModelConfig
 from unistep.hub.load import find, load, models
@@ -112,7 +112,8 @@ class Pool:
     def load(self, name: str) -> Generator:
         """A model once more, which nobody else has."""
         settings = self._settings
-        generator = load(self.folders[name], device=settings.device, precision=settings.precision)  # type: ignore[arg-type]
+        precision: Any = "fp32" if settings.precision == "int8" else settings.precision
+        generator = load(self.folders[name], device=settings.device, precision=precision)
         generator.name = name
         return generator
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -35,6 +35,9 @@ Show = Callable[[Provenance, int, Tensor], object]
 """Called with where a sample comes from, the number of a step and the signal ``[1, *signal_shape]`` after it."""
 LARGEST_SEED = 2**53 - 1
 """Largest seed that is drawn for a client: the largest whole number that a page's JavaScript holds exactly."""
+
+if TYPE_CHECKING:
+    from unistep.generation.generator import Generator
 
 
 class Service:
@@ -76,9 +79,7 @@ class Service:
     def _prepare(self) -> None:
         try:
             for name in self.settings.models and list(self.pool.folders):
-                served = self._get(name)
-                if self.settings.backend not in ("auto", "eager"):
-                    self._accelerate(served)
+                self._get(name)
         except Exception as error:
             self.failure = error
             self.failed()
@@ -90,6 +91,8 @@ class Service:
         there = name in self.pool.loaded
         served = self.pool.get(name)
         if not there:
+            if self.settings.backend not in ("auto", "eager"):
+                self._run_by_the_named(served)
             self._call(served, "warm", partial(warm, served))
             if self.settings.backend == "auto":
                 self._trying.submit(self._try, served)
@@ -98,14 +101,28 @@ class Service:
     def _try(self, served: Served) -> None:
         """Look for a faster backend, in a thread of its own: until there is one, PyTorch answers."""
         try:
-            self._accelerate(served)
+            self._accelerate(served, self.pool.load(served.name))
+            self._call(served, "warm", partial(warm, served))
         except Exception as error:
             _log.warning("no backend was tried for %s: %s", served.name, error)
 
-    def _accelerate(self, served: Served) -> None:
-        threads = self.engine.threads
-        self.backends[served.name] = accelerate(served, self.pool.load(served.name), self.settings.backend, threads)
-        self._call(served, "warm", partial(warm, served))
+    def _run_by_the_named(self, served: Served) -> None:
+        """Let the backend that is named run a model that nobody asks for anything yet.
+
+        Raises:
+            ValueError: If it cannot, at the start; a model that is loaded later is run by PyTorch then.
+        """
+        try:
+            self._accelerate(served, served.generator)
+        except ValueError as error:
+            if not self.ready.is_set():
+                raise
+            _log.warning("%s is run by PyTorch: %s", served.name, error)
+
+    def _accelerate(self, served: Served, copy: Generator) -> None:
+        settings = self.settings
+        precision = "int8" if settings.precision == "int8" else "auto"
+        self.backends[served.name] = accelerate(served, copy, settings.backend, self.engine.threads, precision)
 
     def _call(self, served: Served, what: str, call: Callable[[], Any]) -> Any:
         """Do something in the engine's thread, in which nothing else runs then."""

@@ -57,7 +57,7 @@ class Settings:
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     precision: str = "fp32"
-    """Arithmetic of the network: fp32, bf16, or auto."""
+    """Arithmetic of the network: fp32, bf16, auto, or int8, which a backend has and PyTorch has not."""
     backend: str = "auto"
     """What runs the network: eager, or one of the others; auto tries those that are installed, once the server is
     ready, and takes the fastest whose results agree."""

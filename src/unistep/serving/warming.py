@@ -39,7 +39,7 @@ def warm(served: Served) -> None:
             latency.observe(size, time.monotonic() - begun)
 
 
-def accelerate(served: Served, copy: Generator, backend: str, threads: int) -> str:
+def accelerate(served: Served, copy: Generator, backend: str, threads: int, precision: str = "auto") -> str:
     """Let the fastest backend that agrees run a model's network; requests go on meanwhile.
 
     Args:
@@ -47,6 +47,7 @@ def accelerate(served: Served, copy: Generator, backend: str, threads: int) -> s
         copy: The same model once more, on which backends are tried.
         backend: Which, or ``auto``.
         threads: Threads of the network.
+        precision: Its arithmetic; that of the model without.
 
     Returns:
         What runs it from now on, such as ``fp32 by openvino``.
@@ -55,8 +56,8 @@ def accelerate(served: Served, copy: Generator, backend: str, threads: int) -> s
         ValueError: If the backend that is named cannot run it.
     """
     torch.set_num_threads(threads)  # of this thread, from which backends take theirs
-    precision = copy.precision
-    found = copy.accelerate(backend, "auto" if precision == "fp32" else precision)
+    own = "auto" if copy.precision == "fp32" else copy.precision
+    found = copy.accelerate(backend, own if precision == "auto" else precision)
     served.generator.map.runner = copy.map.runner
     served.generator.acceleration = found
     served.latencies.clear()

@@ -45,7 +45,7 @@ def tab(runnable: Path) -> Iterator[Any]:
     with folder_served(runnable) as address, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
         page = browser.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.complaints, page.address = [], address
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on(

@@ -28,7 +28,7 @@ def test_the_newest_text_wins(tab: Any, server: Any) -> None:
     wait_for_ground(tab, "a fox")
     page.wait_for_selector("#tiles[aria-busy=false]")
     assert page.locator("#tiles figure").count() == 6
-    assert int(page.get_attribute("#latency-all", "data-count")) >= 1
+    tab.until("Number(document.querySelector('#latency-all').dataset.count) >= 1")
     assert server.app.state.requests[-1]["prompt"] == "a fox"
     assert {"model", "prompt", "seed", "n"} <= set(server.app.state.requests[-1])
 

@@ -32,7 +32,7 @@ def test_keys_change_the_frames_and_each_frame_carries_its_mark(tab: Any, server
     page.keyboard.up("ArrowUp")
     tab.until("document.querySelector('#screen').dataset.interaction === '3'")
     assert server.app.state.interactions[-3:] == [held("gas"), held("left+gas"), held("left")]
-    assert int(page.get_attribute("#latency-key", "data-count")) >= 1
+    tab.until("Number(document.querySelector('#latency-key').dataset.count) >= 1")
     shown = page.evaluate(NUMBERS)
     for bits, lead, number in zip(
         shown["rows"], ([1, 0], [0, 1]), (shown["sequence"], shown["interaction"]), strict=True

@@ -1,6 +1,7 @@
 // Latencies as they were measured on this page: the median and the 95th percentile of the last hundred.
 
 const LAST = 100;
+const EVERY = 200; // ms between two looks of the figures, which would otherwise cost more than some frames
 
 /** The q-quantile of numbers (nearest rank), or null of none. */
 export function quantile(values, q) {
@@ -17,13 +18,14 @@ export class Latency {
   constructor(element) {
     this.element = element;
     this.values = [];
+    this.timer = 0;
     this.show();
   }
 
   add(ms) {
     this.values.push(ms);
     if (this.values.length > LAST) this.values.shift();
-    this.show();
+    this.timer ||= setTimeout(() => this.show(), EVERY);
   }
 
   clear() {
@@ -32,6 +34,8 @@ export class Latency {
   }
 
   show() {
+    clearTimeout(this.timer);
+    this.timer = 0;
     const p50 = quantile(this.values, 0.5);
     const p95 = quantile(this.values, 0.95);
     this.element.textContent = this.values.length ? `${short(p50)} / ${short(p95)} ms` : "–";

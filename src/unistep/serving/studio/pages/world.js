@@ -7,6 +7,7 @@ import { HeldKeys } from "../lib/keys.js";
 import { Latency, inMs } from "../lib/latency.js";
 import { stamp } from "../lib/marker.js";
 import { allModels, chooseModel, isAction, isWorld } from "../lib/models.js";
+import { Pace } from "../lib/pace.js";
 import { Session } from "../lib/session.js";
 import { shell, upscalingSwitch } from "../lib/shell.js";
 import { checkbox, seedSlider, select, slider } from "../lib/sliders.js";
@@ -37,8 +38,10 @@ let steps = null;
 let arrivals = [];
 let times = [];
 let waiting = new Map(); // interactions by number, with the time of their key
-let newest = null;
+let received = null; // the newest frame as it came
 let decoding = false;
+let decoded = null; // the newest picture, until it is shown
+let pace = new Pace();
 let counts = { drawn: 0, left: 0 };
 
 function begin(about) {
@@ -61,33 +64,46 @@ function chunk(about, bytes) {
   }
   arrivals = [...arrivals.slice(-1), now];
   times = times.slice(-SPAN);
-  if (newest) counts.left += 1;
-  newest = { about, bytes };
-  if (!decoding) draw();
+  if (received) counts.left += 1;
+  received = { about, bytes, arrived: now };
+  if (!decoding) decode();
 }
 
-async function draw() {
+async function decode() {
   decoding = true;
-  while (newest) {
-    const { about, bytes } = newest;
-    newest = null;
+  while (received) {
+    const { bytes, ...frame } = received;
+    received = null;
     const bitmap = await createImageBitmap(new Blob([bytes]));
-    context.imageSmoothingEnabled = document.documentElement.classList.contains("smooth");
-    context.drawImage(bitmap, 0, 0, screen.width, screen.height);
-    bitmap.close();
-    if (marker.input.checked) stamp(context, about.sequence, about.interaction);
-    counts.drawn += 1;
-    Object.assign(screen.dataset, { drawn: counts.drawn, sequence: about.sequence, interaction: about.interaction });
-    const seen = [...waiting].filter(([number]) => number <= about.interaction);
-    seen.forEach(([number]) => waiting.delete(number));
-    const now = await painted();
-    seen.forEach(([, since]) => toKey.add(now - since));
+    if (decoded) counts.left += 1;
+    else requestAnimationFrame(repaint);
+    decoded?.bitmap.close();
+    decoded = { ...frame, bitmap };
   }
   decoding = false;
-  byId("frames").textContent = `${counts.drawn} / ${counts.left}`;
+}
+
+function repaint(now) {
+  if (!decoded) return;
+  if (!pace.allows(now, decoded.arrived, period)) {
+    requestAnimationFrame(repaint);
+    return;
+  }
+  const { about, bitmap } = decoded;
+  decoded = null;
+  context.imageSmoothingEnabled = document.documentElement.classList.contains("smooth");
+  context.drawImage(bitmap, 0, 0, screen.width, screen.height);
+  bitmap.close();
+  if (marker.input.checked) stamp(context, about.sequence, about.interaction);
+  counts.drawn += 1;
+  Object.assign(screen.dataset, { drawn: counts.drawn, sequence: about.sequence, interaction: about.interaction });
+  const seen = [...waiting].filter(([number]) => number <= about.interaction);
+  seen.forEach(([number]) => waiting.delete(number));
+  if (seen.length) painted().then((then) => seen.forEach(([, since]) => toKey.add(then - since)));
 }
 
 function graph() {
+  byId("frames").textContent = counts.drawn ? `${counts.drawn} / ${counts.left}` : "–";
   const series = [
     { values: times.map((each) => each.between), colour: "accent" },
     { values: times.map((each) => each.model), colour: "strong-line" },
@@ -105,7 +121,7 @@ function start() {
   arrivals = [];
   times = [];
   waiting = new Map();
-  newest = null;
+  [received, pace] = [null, new Pace()];
   toKey.clear();
   between.clear();
   const first = { model: model.id, seed: seed.value, format: "jpeg", quality: 90, num_inference_steps: steps.value, fps: wantedRate, game: game.element.hidden ? null : game.input.value || null };
