@@ -40,6 +40,8 @@ class Limits:
     """Seconds after which a stream ends whose client says nothing."""
     jobs: int = 32
     """Videos that are made or kept at a time."""
+    jobs_per_client: int = 8
+    """Videos of one key, or of one address, that are made at a time."""
     job_seconds: float = 3600.0
     """Seconds for which a finished video is kept."""
     rate: float = 0.0

@@ -131,3 +131,29 @@ def test_a_video_is_seen_by_nobody_else_and_there_are_so_many(models):
         for job in jobs:  # which stops them
             assert server.client.delete(f"{ROUTE}/{job['id']}", headers=first).status_code == 200
         assert server.client.post(f"{ROUTE}/sync", json={"seconds": 0.04}, headers=other).status_code == 200
+
+
+def test_one_client_makes_so_many_at_a_time_and_loses_its_own_old_ones_first(models):
+    keys = ("first-key-of-the-tests", "other-key-of-the-tests")
+    bounds = limits(jobs=3, jobs_per_client=2, seconds=60.0)
+    settings = Settings(models=models, threads=1, backend="eager", keys=keys, limits=bounds)
+    first, other = ({"Authorization": f"Bearer {key}"} for key in keys)
+    with running(settings) as server:
+        short, long = {"seconds": 0.04, "model": "racing"}, {"seconds": 60, "model": "racing"}
+
+        def made(headers: dict[str, str]) -> str:
+            job = server.client.post(ROUTE, json=short, headers=headers).json()
+            while server.client.get(f"{ROUTE}/{job['id']}", headers=headers).json()["status"] != "completed":
+                time.sleep(0.02)
+            return job["id"]
+
+        kept, old = made(other), made(first)
+        busy = [server.client.post(ROUTE, json=long, headers=first).json()["id"] for _ in range(2)]
+        assert server.client.get(f"{ROUTE}/{kept}", headers=other).status_code == 200
+        assert server.client.get(f"{ROUTE}/{old}", headers=first).status_code == 404
+        refused = server.client.post(ROUTE, json=long, headers=first)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["message"] == "2 videos of yours are being made already"
+        assert int(refused.headers["retry-after"]) >= 1
+        for name in busy:
+            assert server.client.delete(f"{ROUTE}/{name}", headers=first).status_code == 200

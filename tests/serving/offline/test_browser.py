@@ -156,6 +156,13 @@ def test_a_world_is_played(tab: Any) -> None:
     assert tab.complaints == []
 
 
+def test_opened_as_a_file_it_says_how_to_open_it(tab: Any, runnable: Path) -> None:
+    other = tab.context.browser.new_page()
+    other.goto((runnable / "wall.html").as_uri())
+    assert "from a web server only: python -m http.server" in other.inner_text("main .notice")
+    other.close()
+
+
 def test_texts_have_the_numbers_and_vectors_that_python_gives_them(tab: Any, runnable: Path) -> None:
     pytest.importorskip("tokenizers")
     encoder = load_text_encoder("minilm")

@@ -127,8 +127,14 @@ class Jobs:
             APIError: If there are too many.
         """
         limits = self._service.settings.limits
-        for old in [one for one in self._jobs.values() if one.completed is not None]:
-            if time.time() - old.completed > limits.job_seconds or len(self._jobs) >= limits.jobs:  # type: ignore[operator]
+        own = sum(one.client == job.client and one.completed is None for one in self._jobs.values())
+        if own >= limits.jobs_per_client:
+            raise APIError(429, f"{own} videos of yours are being made already", code="rate_limit_exceeded", retry=5.0)
+        done = [one for one in self._jobs.values() if one.completed is not None]
+        done.sort(key=lambda one: one.client != job.client)  # whoever asks for many loses one's own first
+        for old in done:
+            expired = time.time() - (old.completed or 0.0) > limits.job_seconds
+            if expired or len(self._jobs) >= limits.jobs:
                 del self._jobs[old.id]
         if len(self._jobs) >= limits.jobs:
             raise APIError(503, f"{len(self._jobs)} videos are being made already", code="overloaded", retry=5.0)

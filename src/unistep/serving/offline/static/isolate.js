@@ -1,6 +1,16 @@
 // WebAssembly has threads only in pages that are isolated from others, which takes two headers. Where the server of this
 // folder does not send them, a service worker adds them, and the page is loaded once more.
 
+if (location.protocol === "file:") {
+  // Browsers load no modules from files, so nothing else of the page will say this.
+  addEventListener("DOMContentLoaded", () => {
+    const line = document.createElement("p");
+    line.className = "notice";
+    line.textContent = "Browsers run this page from a web server only: python -m http.server --directory THIS_FOLDER, then http://localhost:8000";
+    document.getElementById("main").prepend(line);
+  });
+}
+
 window.unistepIsolated = (async () => {
   const tried = "unistep.isolated";
   if (window.crossOriginIsolated || !navigator.serviceWorker || sessionStorage.getItem(tried)) return;

@@ -49,7 +49,9 @@ class Model {
     this.say("starting");
     this.session = await runtime.session(bytes, (session) => this.trial(session));
     const { where, milliseconds, difference } = this.session;
-    this.say(`${where}, ${milliseconds.toFixed(0)} ms, agrees to ${difference.toExponential(0)}`, { engine: where, difference, milliseconds });
+    const license = this.license ? `, licence ${this.license}` : "";
+    const figures = `${where}, ${milliseconds.toFixed(0)} ms, agrees to ${difference.toExponential(0)}`;
+    this.say(`${figures}${license}`, { engine: where, difference, milliseconds });
     return this;
   }
 
