@@ -35,7 +35,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from hostile_requests import ATTACKS, Attack, Target
+from hostile_parts import Attack, Target
+from hostile_requests import ATTACKS
 
 PATIENCE = 120.0
 """Seconds after which a connection hangs."""

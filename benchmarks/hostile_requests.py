@@ -2,69 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
-import io
 import json
-import struct
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-
-@dataclass(frozen=True, kw_only=True)
-class Attack:
-    """What is sent, and how."""
-
-    parts: tuple[bytes, ...]
-    """Sent one after the other."""
-    pause: float = 0.0
-    """Seconds between them."""
-    leaves: str = ""
-    """Whether the client goes before it is answered: ``closed``, or ``reset``."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a server has, so that half of a request can be right."""
-
-    image: str
-    sound: str
-    stream: str
-    world: str
-
-
-HUGE = "9" * 5000
-VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 1.5, -0.0, 1e308, -1e308, 5e-324, 2**31, 2**53 + 1, 2**63, -(2**63), 2**64, 10**400),
-    *(float("nan"), float("inf"), -float("inf"), "", " ", "0", "1", "-1", "nan", "null", "true", "auto", "x" * 300),
-    *(
-        "x" * 30_000,
-        "\x00",
-        "\u0000seed",
-        "\ud800",
-        "\udfff\ud800",
-        "😀" * 100,
-        "é",
-        "ﷺ" * 50,
-        "\u202e",
-        "a\u0301" * 99,
-    ),
-    *("../../etc/passwd", "/etc/passwd", "..\\..\\x", "file:///etc/passwd", "http://127.0.0.1/", "%2e%2e%2f", "~root"),
-    *("{{7*7}}", "${jndi:ldap://x}", "'; DROP TABLE", "<script>", "\r\nX-Injected: 1", "%s%n%d", "__import__('os')"),
-    *([], {}, [[]], [None], {"": None}, [1, 2, 3], [[1] * 50] * 50, ["left"] * 1000, {"a": {"b": {"c": []}}}),
-    *([0.0] * 10_000, {str(i): i for i in range(2000)}, {"label": 10**30}, {"label": [0]}, {"label": "sneaker"}),
-    *(
-        {"action": [1e308, -1e308]},
-        {"action": "left+" * 500},
-        {"pitch": -1},
-        {"pitch": "C" * 5000},
-        {"velocity": 1e300},
-    ),
-)
-"""Values of wrong types, sizes and meanings."""
+from hostile_parts import HUGE, VALUES, Attack, Target, as_json, request
+from hostile_pictures import picture
+from hostile_sockets import sockets
 
 
 def bodies(target: Target) -> dict[str, dict[str, Any]]:
@@ -90,21 +36,6 @@ def bodies(target: Target) -> dict[str, dict[str, Any]]:
         },
         "/v1/videos/sync": {"model": target.world, "seconds": 0.1, "seed": 1, "actions": ["left"]},
     }  # fmt: skip
-
-
-def request(
-    method: str, path: str, body: bytes = b"", kind: str = "application/json", headers: bytes = b"", length: Any = None
-) -> bytes:
-    """A request of which each part may be wrong."""
-    length = len(body) if length is None else length
-    lines = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n"
-    return lines.encode("utf-8", "surrogatepass") + headers + f"Content-Length: {length}\r\n\r\n".encode() + body
-
-
-def as_json(value: Any, random: Random) -> bytes:
-    """JSON, now and then in another encoding."""
-    text = json.dumps(value, ensure_ascii=random.random() < 0.5)
-    return text.encode(random.choice(["utf-8"] * 8 + ["utf-16", "utf-32"]), "surrogatepass")
 
 
 def wrong_values(random: Random, target: Target) -> Attack:
@@ -179,63 +110,6 @@ def wrong_kind(random: Random, target: Target) -> Attack:
     coding = random.choice((b"", b"", b"Content-Encoding: gzip\r\n", b"Content-Encoding: br\r\n"))
     content = gzip.compress(bytes(2_000_000)) if coding and random.random() < 0.5 else content
     return Attack(parts=(request("POST", path, content, kind, coding),))
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    """A part of a PNG file."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width: int, height: int, depth: int = 8, kind: int = 0, rows: bytes = b"", more: bytes = b"") -> bytes:
-    """A PNG file that says what it likes."""
-    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + more + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-_ROWS = zlib.compress(bytes(16_100_000), 9)
-_NOTES = chunk(b"zTXt", b"x\x00\x00" + zlib.compress(bytes(50_000_000), 9))
-_PROFILE = chunk(b"iCCP", b"x\x00\x00" + zlib.compress(bytes(50_000_000), 9))
-
-
-def _right(kind: str, mode: str, size: tuple[int, int]) -> bytes:
-    """A picture of one colour."""
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.new(mode, size).save(content, kind)
-    return content.getvalue()
-
-
-RIGHT = (
-    *(_right("PNG", mode, (28, 28)) for mode in ("L", "RGB", "RGBA", "P", "1", "LA", "I;16")),
-    *(_right("PNG", "L", size) for size in ((1, 1), (1, 4000), (4000, 1), (300, 200))),
-    *(_right("JPEG", mode, (64, 48)) for mode in ("RGB", "CMYK", "L")),
-    _right("WEBP", "RGB", (64, 48)),
-)
-"""Pictures that can be read."""
-WRONG = (
-    *(png(50_000, 50_000, rows=_ROWS), png(4_000, 4_000, rows=_ROWS), png(3_999, 3_999, depth=16, rows=_ROWS)),
-    *(png(0, 0), png(2**31 - 1, 2**31 - 1), png(28, 28, depth=3), png(28, 28, kind=9), png(28, 28, more=_NOTES)),
-    *(
-        png(28, 28, more=_PROFILE),
-        png(28, 28, rows=zlib.compress(bytes(10_000_000))),
-        b"",
-        b"x",
-        b"<svg/>",
-        b"%PDF-1.7",
-    ),
-    *(b"GIF89a" + bytes(100), b"BM" + bytes(100), b"II*\x00" + bytes(100), b"PK\x03\x04", b"RIFF" + bytes(50)),
-    *(b"RIFF\xff\xff\xff\xffWEBPVP8 " + bytes(100), b"\xff\xd8\xff\xe0" + bytes(200)),
-)
-"""Bombs, and files that only say that they are pictures."""
-
-
-def picture(random: Random) -> bytes:
-    """A file that is a picture, was one, or says that it is."""
-    content = random.choice(RIGHT)
-    at = random.randrange(2, len(content))
-    broken = (content[:at], content + bytes(1000), content[:at] + random.randbytes(4) + content[at + 4 :])
-    return random.choice((content, content, random.choice(broken), random.choice(WRONG), random.randbytes(3000)))
 
 
 OPTIONS = (
@@ -441,77 +315,6 @@ def slowly(random: Random, target: Target) -> Attack:
     return Attack(
         parts=tuple(whole[i : i + step] for i in range(0, len(whole), step)), pause=random.choice((0.0, 0.02, 0.1))
     )
-
-
-def _masked(content: bytes) -> bytes:
-    key = (b"\x01\x02\x03\x04" * (len(content) // 4 + 1))[: len(content)]
-    return (int.from_bytes(content) ^ int.from_bytes(key)).to_bytes(len(content))
-
-
-def frame(content: bytes, first: int = 0x81, masked: bool = True, length: int | None = None) -> bytes:
-    """A frame of a WebSocket of which each part may be wrong."""
-    size = len(content) if length is None else length
-    mask = 0x80 if masked else 0
-    head = bytes([first, mask | size]) if size < 126 else bytes([first, mask | 126]) + struct.pack(">H", size & 0xFFFF)
-    if size > 0xFFFF:
-        head = bytes([first, mask | 127]) + struct.pack(">Q", size)
-    key = b"\x01\x02\x03\x04" if masked else b""
-    return head + key + (_masked(content) if masked else content)
-
-
-def sockets(random: Random, target: Target) -> Attack:
-    """A WebSocket with broken frames, messages without sense, or a handshake that is none."""
-    media = random.choice(("video", "audio"))
-    key = base64.b64encode(random.randbytes(random.choice((16, 16, 16, 16, 3)))).decode()
-    version = random.choice(("13",) * 9 + ("8",))
-    query = random.choice(("", "", "?key=%ff", "?key=" + "x" * 5000))
-    lines = f"GET /v1/realtime/{media}{query} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    lines += f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: {version}\r\n\r\n"
-    start: dict[str, Any] = {"type": "session.start", "model": target.world if media == "video" else target.stream}
-    start |= {"seed": 1, "condition": {}, "format": "jpeg" if media == "video" else "pcm", "quality": 50}
-    wrong = dict(start)
-    wrong[random.choice([*start, "fps", "num_inference_steps", "colour"])] = random.choice(VALUES)
-    act = {"type": "session.interaction", random.choice(("condition", "keys", "x")): random.choice(VALUES)}
-
-    ping = {"type": "session.ping", "t": random.choice(VALUES)}
-
-    def said(value: Any) -> bytes:
-        return frame(as_json(value, random)[:60_000])
-
-    going = said(start)
-    sent = random.choice(
-        (
-            said(wrong),
-            said(wrong),
-            going + said(act),
-            going + said(act),
-            going + said(ping),
-            going + going,
-            said([]),
-            said({"type": []}),
-            frame(b"[" * 50_000),
-            frame(b"\xff\xfe\xfd"),
-            frame(b"x", 0x82),
-            frame(b"x", 0xF1),
-            frame(b"x", 0x83),
-            frame(b"x", 0x80),
-            frame(b"x" * 126, 0x89),
-            frame(b"x", masked=False),
-            frame(b"x", length=2**62),
-            frame(b"x", length=150_000) + bytes(160_000),
-            frame(b"x", 0x01) + frame(b"y", 0x01),
-            frame(b"\x03", 0x88),
-            frame(b"\x00\x01", 0x88),
-            going + b"\x81",
-            random.randbytes(300),
-            going + said({"type": "session.stop"}),
-            b"",
-            b"".join(frame(b"", 0x89) for _ in range(500)),
-            going + said(act) * 50,
-            frame(b'{"type": "session.start"', 0x01) + frame(b"}", 0x80),
-        )
-    )
-    return Attack(parts=(lines.encode(), sent), pause=0.05, leaves=random.choice(("", "closed", "reset")))
 
 
 ATTACKS: tuple[tuple[Callable[[Random, Target], Attack], int], ...] = (
