@@ -345,7 +345,7 @@ def load_plugins() -> None:
 
 def _resolved(target: str) -> Any:
     module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(sys.modules.get(module) or importlib.import_module(module), attribute)
 
 
 def _same(known: Any, value: Any) -> bool:
