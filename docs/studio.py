@@ -1,7 +1,8 @@
 """Draw `docs/images/studio/`, the studio's pages: `python docs/studio.py http://127.0.0.1:8000`.
 
 A server must run there, as by `unistep serve emoji notes drums racing phrases`. Pages are shown as they answer, with
-seeds from 0, none selected.
+seeds from 0, none selected. With a folder of `unistep export emoji racing --to web` in place of the address, those
+pages are shown, as `offline.webp`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from unistep.cli.bench_page import folder_served, isolated
 
 BROWSER = "/usr/bin/chromium"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required")
@@ -81,11 +84,35 @@ SHOWN = (
 PHONES = (("wall", wall, "light"), ("piano", piano, "dark"), ("world", world, "light"), ("stream", stream, "dark"))
 
 
+def offline(folder: Path) -> None:
+    """Show two pages that need no server, one below the other, down to the line that says what runs the models."""
+    from playwright.sync_api import sync_playwright
+
+    with folder_served(folder) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=list(ARGUMENTS))
+        pictures = []
+        for name, act, scheme in (("wall", wall, "light"), ("world", world, "dark")):
+            page = browser.new_page(viewport={"width": 1180, "height": 640}, color_scheme=scheme)
+            isolated(page, f"{address}/{name}.html")
+            act(page)
+            page.wait_for_function("document.documentElement.dataset.engine && document.querySelector('footer')")
+            page.wait_for_timeout(5000)
+            pictures.append(Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB"))
+        browser.close()
+    sheet = Image.new("RGB", (pictures[0].width, sum(one.height + 16 for one in pictures) - 16), "white")
+    for number, one in enumerate(pictures):
+        sheet.paste(one, (0, sum(each.height + 16 for each in pictures[:number])))
+    sheet.save(IMAGES / "offline.webp", quality=82)
+
+
 def main() -> None:
     """Show each page at a desk, and some on a phone."""
     from playwright.sync_api import sync_playwright
 
     address = sys.argv[1]
+    if Path(address).is_dir():
+        offline(Path(address))
+        return
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=list(ARGUMENTS))
