@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from unistep.cli.export import license_in
 
@@ -48,6 +50,44 @@ def test_mistakes_are_one_line_and_write_nothing(words: str, line: str, run: Any
     assert line in outcome.err
     assert outcome.err.count("\n") == 1
     assert list(place.iterdir()) == []
+
+
+def test_smaller_weights_are_compared_on_the_networks_that_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from unistep.cli import evaluation_data
+    from unistep.cli.export import _compare
+    from unistep.hub import load, onnx
+
+    whole = evaluation_data.data_for
+    monkeypatch.setattr(evaluation_data, "data_for", lambda model, source: replace(whole(model, source), limit=40))
+    asked: list[tuple[int, int]] = []
+
+    class Noisy(onnx.OnnxSampler):
+        """The model's own samples, or those of a file that is much worse."""
+
+        def __init__(self, generator: Any, path: Path | None = None) -> None:
+            super().__init__(generator)
+            self.name, self.file = generator.name if path is None else path.name, path
+
+        def sample(self, num: int = 1, *, seed: int = 0, batch_size: int = 64, **rest: Any) -> Any:
+            x = super().sample(num, seed=seed, batch_size=batch_size, **rest)
+            if self.file is None:
+                return x
+            asked.append((num, seed))
+            return x + 0.5 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+
+    monkeypatch.setattr(onnx, "OnnxSampler", Noisy)
+    _compare(load("fashion"), Path("fashion-int8.onnx"), 20)
+    out = capsys.readouterr().out
+    assert sum(num for num, _ in asked) >= 20
+    for network in ("fashion-vicreg", "random-convolutions:2", "pixels"):
+        table = out.partition(network)[2]
+        lines = [line for line in table.splitlines() if line.strip().startswith("fashion")][:2]
+        ours, own = (float(line.split()[2].partition("±")[0]) for line in lines)
+        assert lines[0].split()[0] == "fashion-int8.onnx", table
+        assert ours > own > 0, table
 
 
 def test_a_missing_extra_is_named(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
