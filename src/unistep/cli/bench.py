@@ -32,6 +32,10 @@ FLAGS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 """Options of the browser: nothing that asks the network."""
+FASTER = ("onnxruntime", "openvino")
+"""Packages by which a server finds a faster backend after it is ready."""
+PATIENCE = 180
+"""Seconds in which it finds one."""
 HOLD = (0.25, 0.45)
 """Seconds for which a key is held, and seconds between two presses."""
 WATCHER = """
@@ -184,6 +188,13 @@ def served(options: BenchOptions) -> Iterator[str]:
                 raise CommandError("the server was not ready within two minutes")
             time.sleep(0.1)
         print(f"ready after {time.monotonic() - begun:.1f} s", flush=True)
+        if options.backend == "auto" and any(importlib.util.find_spec(name) for name in FASTER):
+            print("waiting for the fastest backend", flush=True)
+            while options.model not in (found := _state(address).get("backends", {})):
+                if time.monotonic() - begun > PATIENCE or process.poll() is not None:
+                    break
+                time.sleep(0.2)
+            print(f"{options.model} is run in {found.get(options.model, 'fp32 by PyTorch')}", flush=True)
         yield address
     finally:
         process.terminate()
@@ -191,11 +202,16 @@ def served(options: BenchOptions) -> Iterator[str]:
 
 
 def _ready(address: str) -> bool:
+    return _state(address).get("status") == "ready"
+
+
+def _state(address: str) -> dict[str, Any]:
+    """What the server says of itself; nothing while it does not answer."""
     try:
         with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+            return json.load(answer)
+    except (OSError, ValueError):
+        return {}
 
 
 @contextmanager
