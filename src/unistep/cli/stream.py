@@ -38,8 +38,8 @@ class StreamOptions(MarkingOptions, BackendOptions):
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A name from `unistep models`, a folder of a model or of a run, or owner/name on the Hugging Face hub."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])] = PIPE
-    """`-` for raw values on standard output, for a player to read: samples (s16le), or pixels (rgb24 or gray); or a file,
-    .wav, .flac or .ogg of audio, .mp4, .webm or .gif of video."""
+    """`-` for raw values on standard output, for a player to read: samples (s16le), or pixels (rgb24 or gray); or a
+    file, .wav, .flac or .ogg of audio, .mp4, .webm or .gif of video."""
     seconds: float | None = None
     """How long, rounded up to whole chunks; without, as long as --actions, or without end to a pipe and a minute to a
     file."""
