@@ -345,7 +345,8 @@ def load_plugins() -> None:
 
 def _resolved(target: str) -> Any:
     module, _, attribute = target.partition(":")
-    return getattr(sys.modules.get(module) or importlib.import_module(module), attribute)
+    known = sys.modules.get(module)  # perhaps half of it, while another thread imports it
+    return getattr(known if hasattr(known, attribute) else importlib.import_module(module), attribute)
 
 
 def _same(known: Any, value: Any) -> bool:

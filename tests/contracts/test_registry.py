@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,3 +142,25 @@ def test_unions_come_from_the_registry() -> None:
         from_plain(Holder, {"objective": "ect"})
     with pytest.raises(ValueError, match="objective: ECTConfig has no key 'taget'; did you mean 'target'"):
         from_plain(Holder, {"objective": {"type": "ect", "taget": "data"}})
+
+
+def test_a_module_that_another_thread_imports_is_waited_for(tmp_path, monkeypatch):
+    begun, gate = threading.Event(), threading.Event()
+    monkeypatch.setattr(registry, "half_imported", (begun, gate), raising=False)
+    (tmp_path / "half_imported.py").write_text(
+        "from unistep.registry import half_imported\nhalf_imported[0].set()\nhalf_imported[1].wait(60)\nVALUE = 5\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(registry._resolved("half_imported:VALUE"))) for _ in range(2)
+    ]
+    threads[0].start()
+    assert begun.wait(60)
+    threads[1].start()
+    threads[1].join(0.1)
+    gate.set()
+    for one in threads:
+        one.join(60)
+    del sys.modules["half_imported"]
+    assert found == [5, 5]

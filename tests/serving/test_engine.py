@@ -275,6 +275,47 @@ def test_streams_go_before_requests(stage, sounds):
     assert here.order[0][1].number == 0
 
 
+def test_what_is_made_as_fast_as_it_can_be_makes_no_batch_smaller(stage, sounds):
+    here = stage()
+    jobs = [here.job(seed) for seed in range(4)]
+    here.served.latency(jobs[0].kind).observe(1, 0.01)
+    release = here.hold()
+    for job in jobs:
+        job.submitted -= 10.0
+    streams = [here.stream(sounds, seed) for seed in (100, 200)]
+    streams[1].plan_key = "another"  # so that one of the two is due at any time
+    here.engine.submit_all(jobs)
+    for one in streams:
+        here.engine.open(one)
+    release()
+    assert [job.future.result(GRACE).batch for job in jobs] == [4] * 4
+
+
+def test_a_stream_whose_next_chunk_is_ages_away_stops_nothing(stage, sounds):
+    here = stage()
+    stream = here.stream(sounds, seconds=1e300)
+    here.engine.open(stream)
+    until(lambda: here.order)
+    here.engine.nudge()
+    job = here.noted("following")
+    here.engine.submit(job)
+    job.future.result(GRACE)
+    assert here.engine.alive
+
+
+def test_there_is_always_room_for_the_servers_own_work(stage):
+    here = stage(queue=1)
+    release = here.hold()
+    first, second, own = here.noted("first"), here.noted("second"), here.noted("own")
+    here.engine.submit(first)
+    with pytest.raises(BusyError):
+        here.engine.submit(second)
+    here.engine.submit_all([own], own=True)
+    release()
+    own.future.result(GRACE)
+    assert here.order == ["first", "own"]
+
+
 def test_neither_streams_nor_requests_starve(stage, sounds):
     here = stage(batch=1)
     release = here.hold()

@@ -105,6 +105,21 @@ def test_an_input_takes_back_the_chunk_that_nobody_took(world):
     assert stream.dropped == 1
 
 
+def test_many_inputs_make_a_chunk_that_nobody_took_anew_only_so_often(world, clock):
+    stream = begun(world, seconds=1.0)
+    step_together([stream])
+    stream.take()
+    clock.time = 101.0
+    step_together([stream])
+    for _ in range(1000):
+        stream.interact({"action": "left"})
+        assert stream.due == 101.25
+    clock.time = 101.25
+    step_together([stream])
+    assert stream.dropped == 1
+    assert stream.take().interaction == 1000
+
+
 def test_nothing_waits_behind_a_chunk_that_waits(world, clock):
     stream = begun(world)
     assert stream.ready
@@ -149,6 +164,15 @@ def test_a_game_has_a_chunk_each_period_and_makes_up_for_nothing(world, clock):
     step_together([stream])
     stream.take()
     assert stream.due == 103.25
+
+
+def test_what_has_no_time_to_be_kept_is_never_late(world, clock):
+    stream = begun(world, seconds=0.0)
+    for _ in range(3):
+        clock.time += 5.0
+        state, _, number = stream.snapshot()
+        assert not stream.offer(state, torch.zeros(1), clock.time - 1.0, (state, {}, number)).late
+        stream.take()
 
 
 def test_a_chunk_that_takes_longer_than_it_lasts_is_late(world, clock, monkeypatch):

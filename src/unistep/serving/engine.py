@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 PATIENCE = 0.1
 """Seconds that requests may wait for streams before one batch of them goes first."""
+LONGEST_WAIT = 60.0
+"""Seconds after which the thread looks again, however far away the next stream is."""
 EARLY = 0.0005
 """Seconds before it is due in which a stream may be stepped: shorter waits are not worth the thread's sleep."""
 
@@ -95,8 +97,12 @@ class Engine:
         """
         self.submit_all([job])
 
-    def submit_all(self, jobs: Sequence[Job]) -> None:
+    def submit_all(self, jobs: Sequence[Job], *, own: bool = False) -> None:
         """Queue the jobs of one request, or none of them.
+
+        Args:
+            jobs: The jobs.
+            own: Whether they are the server's own, for which there is always room.
 
         Raises:
             BusyError: As :meth:`submit`.
@@ -105,7 +111,7 @@ class Engine:
             if self._draining:
                 raise BusyError("the server is stopping", 1.0)
             waiting = self.waiting_seconds()
-            if len(self._queue) + len(jobs) > max(self._limits.queue, len(jobs) if not self._queue else 0):
+            if not own and len(self._queue) + len(jobs) > max(self._limits.queue, len(jobs) if not self._queue else 0):
                 self._metrics.refused.labels("queue").inc()
                 raise BusyError(f"{len(self._queue)} items wait already", max(waiting, 1.0))
             ends = time.monotonic() + waiting + _seconds(jobs)
@@ -185,18 +191,20 @@ class Engine:
                 ready = [stream for stream in self._streams if stream.ready]
                 due = [stream for stream in ready if stream.due <= now + EARLY]
                 oldest = self._queue[0].submitted if self._queue else now
-                if due and (self._requests_last or now - oldest < PATIENCE):
+                # Those that are made as fast as they can be, such as videos, have no time to be kept: they take turns.
+                patience = PATIENCE if any(stream.seconds for stream in due) else 0.0
+                if due and (self._requests_last or not self._queue or now - oldest < patience):
                     self._requests_last = False
                     due.sort(key=lambda stream: stream.due)
                     return [stream for stream in due if stream.key == due[0].key][: self._limits.batch], []
-                upcoming = min((stream.due for stream in ready), default=None)
+                upcoming = min((stream.due for stream in ready if stream.seconds), default=None)
                 if self._queue:
                     batch = self._take(now, None if upcoming is None else upcoming - now)
                     if batch:
                         self._requests_last = True
                         return [], batch
                     continue
-                self._wake.wait(None if upcoming is None else max(upcoming - now, EARLY))
+                self._wake.wait(None if upcoming is None else min(max(upcoming - now, EARLY), LONGEST_WAIT))
 
     def _take(self, now: float, slack: float | None) -> list[Job]:
         """The next batch: the oldest job and those that agree with it; jobs that are too late leave the queue."""

@@ -76,6 +76,8 @@ class Pool:
             self.folders[name] = folder
         self.configs = {name: read_json(ModelConfig, path / CONFIG) for name, path in self.folders.items()}
         """Description of each model."""
+        self.hashes: dict[str, str] = {}
+        """SHA-256 of the weights of each model that was ever loaded."""
         self._loaded: dict[str, Served] = {}
         self._lock, self._changing = Lock(), Lock()
 
@@ -122,6 +124,7 @@ class Pool:
 
         generator = self.load(name)
         served = Served(name=name, generator=generator, model_hash=model_hash(generator))
+        self.hashes[name] = served.model_hash
         self._make_room(served.bytes)
         with self._lock:
             self._loaded[name] = served

@@ -60,6 +60,8 @@ class Service:
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="unistep-prepare")
         self._trying = ThreadPoolExecutor(1, thread_name_prefix="unistep-try")
         self._encoding = ThreadPoolExecutor(2, thread_name_prefix="unistep-encode")
+        self._untried: set[str] = set()
+        self._closing = False
         self.ready = threading.Event()
         """Whether the models that were named are loaded and warm."""
         self.failure: Exception | None = None
@@ -81,6 +83,8 @@ class Service:
             for name in self.settings.models and list(self.pool.folders):
                 self._get(name)
         except Exception as error:
+            if self._closing:
+                return  # it was stopped before it was ready, which is no failure
             self.failure = error
             self.failed()
         else:
@@ -94,12 +98,17 @@ class Service:
             if self.settings.backend not in ("auto", "eager"):
                 self._run_by_the_named(served)
             self._call(served, "warm", partial(warm, served))
-            if self.settings.backend == "auto":
-                self._trying.submit(self._try, served)
+            if self.settings.backend == "auto" and name not in self._untried:
+                self._untried.add(name)
+                self._trying.submit(self._try, name)
         return served
 
-    def _try(self, served: Served) -> None:
+    def _try(self, name: str) -> None:
         """Look for a faster backend, in a thread of its own: until there is one, PyTorch answers."""
+        self._untried.discard(name)
+        served = self.pool.loaded.get(name)
+        if served is None:
+            return  # it was dropped before its turn
         try:
             self._accelerate(served, self.pool.load(served.name))
             self._call(served, "warm", partial(warm, served))
@@ -134,13 +143,14 @@ class Service:
             return torch.zeros(0)
 
         job = CallJob(served=served, deadline=float("inf"), what=what, steps=0, items=1, call=run)
-        self.engine.submit(job)
+        self.engine.submit_all([job], own=True)
         job.future.result()
         served.latencies.pop(job.kind, None)
         return kept[0]
 
     def close(self) -> None:
         """Let what was asked for end, then stop."""
+        self._closing = True
         self.engine.close(self.settings.limits.drain)
         for pool in (self._preparing, self._trying, self._encoding):
             pool.shutdown(wait=False, cancel_futures=True)
@@ -219,7 +229,7 @@ class Service:
         parsed = parse_condition(generator.config.fields, given, len(seeds))
         full = generator.completed(parsed, seeds)
         noise_of(generator, seeds[:1], [asked.toward])  # is it a walk?
-        origin = self._origin(served, seeds, conditions_in_words(generator, seeds, given, full))
+        origin = self._origin(served.name, seeds, conditions_in_words(generator, seeds, given, full))
         jobs: list[SampleJob] = []
         for row, seed in enumerate(seeds):
             kind = SampleJob if show is None else partial(ShownJob, show=partial(show, origin.item(row)), at=at)
@@ -265,12 +275,13 @@ class Service:
         return list(range(first, first + asked.items))
 
     def origin(self, model: str, seed: int) -> Provenance:
-        """Where a stream of a loaded model comes from, whose condition changes."""
-        return self._origin(self.pool.get(model), [seed], [{}])
+        """Where a stream of a model that was loaded comes from, whose condition changes."""
+        return self._origin(model, [seed], [{}])
 
-    def _origin(self, served: Served, seeds: Sequence[int], words: Sequence[Mapping[str, str | float]]) -> Provenance:
+    def _origin(self, model: str, seeds: Sequence[int], words: Sequence[Mapping[str, str | float]]) -> Provenance:
+        # The hash is known also of a model that was dropped: nothing is loaded in the event loop's thread.
         return Provenance(
-            model=served.name, model_hash=served.model_hash, seeds=tuple(seeds), conditions=tuple(map(dict, words))
+            model=model, model_hash=self.pool.hashes[model], seeds=tuple(seeds), conditions=tuple(map(dict, words))
         )
 
     async def work(
@@ -305,7 +316,7 @@ class Service:
             call = partial(prepare(served), seeds, condition)
             job = CallJob(served=served, deadline=deadline, what=what, steps=steps, items=asked.items, call=call)
             plain = {name: value for name, value in condition.items() if isinstance(value, str | int | float)}
-            return job, self._origin(served, seeds, [plain] * len(seeds))
+            return job, self._origin(served.name, seeds, [plain] * len(seeds))
 
         job, provenance = await self._prepared(prepared, deadline)
         (done,) = await self._done([job])

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from unistep.serving.pool import Served
 
 
+AGAIN = 0.25
+"""Share of its period after which a chunk that nobody took may be made anew, however many inputs a client sends."""
 Snapshot = tuple[StreamState, dict[str, Any], int]
 """What a chunk is made from: where the stream stands, the condition, and the number of the newest input."""
 
@@ -84,6 +86,8 @@ class LiveStream:
     _waiting: Chunk | None = None
     _number: int = 0
     _start: float = 0.0
+    _begun: float = 0.0
+    _again: float = 0.0
     _lock: Lock = field(default_factory=Lock)
 
     @property
@@ -94,7 +98,7 @@ class LiveStream:
     @property
     def due(self) -> float:
         """When the engine may make the next chunk, by :func:`time.monotonic`."""
-        return self._start + (self._number - self.ahead) * self.seconds
+        return max(self._start + (self._number - self.ahead) * self.seconds, self._again)
 
     @property
     def ready(self) -> bool:
@@ -110,6 +114,7 @@ class LiveStream:
                 self.state, self._number = self._waiting.before, self._number - 1
                 self._waiting = None
                 self.dropped += 1
+                self._again = self._begun + self.seconds * AGAIN
 
     def take(self) -> Chunk | None:
         """The chunk that waits, if there is one."""
@@ -145,7 +150,7 @@ class LiveStream:
                 before=before,
                 condition=condition,
             )
-            self.state, self._number, self._waiting = after, self._number + 1, chunk
+            self.state, self._number, self._waiting, self._begun = after, self._number + 1, chunk, begun
         self.wake()
         return chunk
 
@@ -156,7 +161,7 @@ class LiveStream:
         is made ahead is played when the one before it ends.
         """
         played = self._number * self.seconds
-        if self._number == 0:
+        if self._number == 0 or not self.seconds:
             self._start = now if self.ahead else begun
             return False
         if self.ahead:

@@ -117,3 +117,9 @@ def test_a_mistake_is_named(server, route, body, part):
     assert answer.status_code == 400, answer.text
     assert part in answer.json()["error"]["message"]
     assert server.service.engine.streams == 0
+
+
+def test_nothing_cannot_be_said(server):
+    answer = server.client.post(SPEECH, json={"model": "notes", "input": " \n"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "input"

@@ -11,7 +11,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from running_server import GRACE, limits, running, until
-from unistep.serving.api.guard import Buckets, Keys, Window, client_of, key_of
+from unistep.serving.api.guard import Keys, client_of, key_of
+from unistep.serving.api.limiting import Buckets, Window
 from unistep.serving.settings import Settings
 
 KEY, OTHER = "first-key-of-the-tests", "other-key-of-the-tests"
@@ -73,9 +74,18 @@ def test_limits_are_those_of_a_key_or_of_an_address():
     assert client_of(keyed, False) == client_of(scope(), False) == "address:10.0.0.1"
 
 
+def test_a_network_of_ipv6_is_one_client():
+    def of(address):
+        return client_of({**scope(), "client": (address, 5)}, False)
+
+    assert of("2001:db8:1:2::1") == of("2001:db8:1:2:ffff::9") != of("2001:db8:1:3::1")
+    assert of("::ffff:10.0.0.1") == of("10.0.0.1") != of("::ffff:10.0.0.2")
+    assert of("fe80::1%eth0") == of("fe80::2%eth0")
+
+
 def test_a_bucket_fills_with_time(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("unistep.serving.api.guard.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("unistep.serving.api.limiting.time.monotonic", lambda: now[0])
     buckets = Buckets(6.0)
     assert [buckets.take("a") for _ in range(3)] == [0, 0, 0]
     assert buckets.take("a") == pytest.approx(10.0)
@@ -211,6 +221,33 @@ def test_a_body_that_takes_too_long(models):
         answer = raw(server, HEAD + b"Connection: close\r\nContent-Length: 10\r\n\r\n{")
         assert answer.split()[1] == b"408"
         assert b"too_slow" in answer
+
+
+def test_clients_that_are_slow_take_nobodys_place(models):
+    settings = Settings(models=models[:1], threads=1, backend="eager", limits=limits(queue=1))
+    with running(settings) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(HEAD + b"Content-Length: 10\r\n\r\n{")
+        until(lambda: server.server.server_state.tasks)
+        assert server.client.post(IMAGES, json={"seed": 1}).status_code == 200
+
+
+def test_there_is_memory_for_so_many_bodies_at_a_time(models, monkeypatch):
+    monkeypatch.setattr("unistep.serving.api.guard.BODIES", 1)
+    with running(Settings(models=models[:1], threads=1, backend="eager", limits=limits(body=1000))) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as slow:
+            slow.sendall(HEAD + b"Content-Length: 1000\r\n\r\n" + b" " * 900)
+            body = b'{"seed": 1}' + b" " * 200
+            until(lambda: server.client.post(IMAGES, content=body).status_code == 503)
+            answer = server.client.post(IMAGES, content=body)
+            assert answer.json()["error"]["code"] == "overloaded"
+            assert answer.headers["retry-after"] == "1"
+        headers = {"Content-Type": "application/json"}
+        until(lambda: server.client.post(IMAGES, content=body, headers=headers).status_code == 200)
+
+
+def test_only_forms_may_be_as_large_as_pictures(server):
+    answer = server.client.post(IMAGES, json={"condition": {"label": [[]] * 1_000_000}})
+    assert answer.status_code == 413
 
 
 def test_headers_have_an_end(server):

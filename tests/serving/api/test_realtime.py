@@ -130,6 +130,7 @@ START = {"type": "session.start"}
         ("video", [{"type": "session.stop"}], "session.start"),
         ("video", [{"type": "session.start", "speed": 1}], "speed"),
         ("video", [{"type": "session.start", "fps": 0}], "fps"),
+        ("video", [{"type": "session.start", "fps": 1e-300}], "fps"),
         ("video", [{"type": "session.start", "seed": -1}], "seed"),
         ("video", [{"type": "session.start", "model": "phrases"}], "use racing"),
         ("video", [{"type": "session.start", "model": "fashion"}], "use racing"),

@@ -71,6 +71,8 @@ async def speech(body: SpeechRequest, request: Request) -> Response:
         raise APIError(400, f"{model} has no voices", param="voice", code="unsupported")
     said = worded[-1]
     parts = [body.input] if config.fields[said].schema["kind"] == "text" else body.input.split()
+    if not parts:
+        raise APIError(400, "input has no words", param="input", code="missing")
     if len(parts) * chunk_seconds(config) > service.settings.limits.seconds:
         raise APIError(400, f"input is too long: {len(parts)} sounds", param="input", code="too_long")
     conditions: list[Mapping[str, Any]] = [{**voice, said: part} for part in parts]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import json
 import logging
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from unistep.serving.api.errors import APIError
+from unistep.serving.api.limiting import Buckets, Window
 from unistep.serving.metrics import Metrics
 from unistep.serving.settings import Settings
 
@@ -40,76 +41,10 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 """Headers of every answer."""
-CLIENTS = 10_000
-"""Clients whose rate is remembered."""
-
-
-class Buckets:
-    """A token bucket for each client: so many requests a minute, half of them at once at most.
-
-    Args:
-        rate: Requests a minute; 0 for any number.
-    """
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate / 60.0
-        self._most = max(1.0, rate / 2)
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, client: str) -> float:
-        """Take a token.
-
-        Args:
-            client: Whose.
-
-        Returns:
-            0, or the seconds until there is one.
-        """
-        if self._rate <= 0:
-            return 0.0
-        now = time.monotonic()
-        left, since = self._left.pop(client, (self._most, now))
-        left = min(self._most, left + (now - since) * self._rate)
-        wait = 0.0 if left >= 1 else (1 - left) / self._rate
-        self._left[client] = (left if wait else left - 1, now)
-        while len(self._left) > CLIENTS:
-            self._left.popitem(last=False)
-        return wait
-
-
-class Window:
-    """How many requests may be inside at a time: fewer once answers take long, more while they do not.
-
-    What waits inside costs time that those who are answered need; so it is refused before anything is read of it.
-
-    Args:
-        most: Requests at most.
-        seconds: In which each must be answered.
-    """
-
-    LEAST = 8
-
-    def __init__(self, most: int, seconds: float) -> None:
-        self._most, self._seconds = float(most), seconds
-        self.size = float(most)
-        """Requests that may be inside."""
-        self.inside = 0
-        """Requests that are."""
-
-    def enter(self) -> bool:
-        """Whether another may come in."""
-        if self.inside >= self.size:
-            return False
-        self.inside += 1
-        return True
-
-    def leave(self, seconds: float) -> None:
-        """Note that one was answered, and after how long."""
-        if seconds > self._seconds / 2:
-            self.size = max(min(self.size, self.inside) * 0.97, self.LEAST)
-        elif self.inside > 0.8 * self.size:
-            self.size = min(self.size + 0.5, self._most)
-        self.inside -= 1
+WORDS = 2_000_000
+"""Bytes of a body that is no form with files: reading JSON takes the event loop's time, and many times its memory."""
+BODIES = 32
+"""Largest bodies for which there is memory at a time."""
 
 
 class Keys:
@@ -153,7 +88,16 @@ def client_of(scope: Message, keyed: bool) -> str:
     key = key_of(scope) if keyed else None
     if key:
         return "key:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return "address:" + str((scope.get("client") or ("unknown",))[0])
+    return "address:" + _network(str((scope.get("client") or ("unknown",))[0]))
+
+
+def _network(address: str) -> str:
+    """An address; of IPv6, the network of 64 bits that belongs to one client, who may have any address in it."""
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
 class Guard:
@@ -169,6 +113,7 @@ class Guard:
         self._app, self._settings, self._limits, self._metrics = app, settings, settings.limits, metrics
         self._keys, self._buckets = Keys(settings.keys), Buckets(settings.limits.rate)
         self._window = Window(settings.limits.queue, settings.limits.timeout)
+        self._held = 0  # bytes of the bodies of all requests
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -184,19 +129,47 @@ class Guard:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        if scope["method"] != "POST" or scope["path"].startswith("/v1/videos"):  # which wait for as long as they take
-            await self._serve(scope, receive, send)
+        if self._is_counted(scope) and self._window.full:
+            await self._refuse(self._busy(), scope, receive, send)
+            return
+        await self._serve(scope, receive, send)
+
+    def _is_counted(self, scope: Message) -> bool:
+        """Whether a request needs a place in the window: not videos, which wait for as long as they take."""
+        return scope["method"] == "POST" and not scope["path"].startswith("/v1/videos")
+
+    def _busy(self) -> APIError:
+        self._metrics.refused.labels("door").inc()
+        return APIError(503, "the server is too busy to answer in time", code="overloaded", retry=1.0)
+
+    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Let the application answer a request whose body is there, inside the window until it begins to.
+
+        Raises:
+            APIError: If the window is full.
+        """
+        if not self._is_counted(scope):
+            await self._app(scope, receive, send)
             return
         if not self._window.enter():
-            self._metrics.refused.labels("door").inc()
-            busy = APIError(503, "the server is too busy to answer in time", code="overloaded", retry=1.0)
-            await self._refuse(busy, scope, receive, send)
-            return
-        begun = time.monotonic()
+            raise self._busy()
+        begun, inside = time.monotonic(), True
+
+        def leave() -> None:
+            nonlocal inside
+            if inside:
+                inside = False
+                self._window.leave(time.monotonic() - begun)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                leave()
+            await send(message)
+
         try:
-            await self._serve(scope, receive, send)
+            await self._app(scope, receive, sending)
         finally:
-            self._window.leave(time.monotonic() - begun)
+            leave()
 
     def _check(self, scope: Message) -> None:
         """Raise unless the request may come in.
@@ -261,16 +234,24 @@ class Guard:
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         begun, noted = time.monotonic(), {"status": 500}
         sending = self._with_headers(scope, send, noted)
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if self._held + size > BODIES * self._limits.body:
+                raise APIError(503, "the server has too much to read", code="overloaded", retry=1.0)
+            held, self._held = held + size, self._held + size
+
         try:
-            body = await self._body(scope, receive)
-        except APIError as error:
-            await error.response()(scope, receive, sending)
-        else:
+            body = await self._body(scope, receive, hold)
             if body is None:
                 noted["status"] = 499  # the client has left
                 return
-            await self._app(scope, _replayed(body, receive), sending)
+            await self._answer(scope, _replayed(body, receive), sending)
+        except APIError as error:
+            await error.response()(scope, receive, sending)
         finally:
+            self._held -= held
             took = time.monotonic() - begun
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route, str(noted["status"])).inc()
@@ -292,14 +273,20 @@ class Guard:
                     )
                 )
 
-    async def _body(self, scope: Message, receive: Receive) -> bytes | None:
+    async def _body(self, scope: Message, receive: Receive, hold: Callable[[int], None]) -> bytes | None:
         """The whole body of a request, as far as it may have one; ``None`` where the client leaves first.
 
+        Args:
+            scope: The request.
+            receive: Its messages.
+            hold: Called with the size of each part.
+
         Raises:
-            APIError: If it is too large, or takes too long.
+            APIError: If it is too large, takes too long, or there is no memory for it.
         """
-        most = self._limits.body
         headers = dict(scope["headers"])
+        is_form = headers.get(b"content-type", b"").startswith(b"multipart/form-data")
+        most = self._limits.body if is_form else min(self._limits.body, WORDS)
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or len(length) > 18 or int(length) > most:
             raise APIError(413, f"a body of at most {most:,} bytes is read", code="too_large")
@@ -313,6 +300,7 @@ class Guard:
                     if message["type"] == "http.disconnect":
                         return None
                     parts.append(message.get("body", b""))
+                    hold(len(parts[-1]))
                     size += len(parts[-1])
                     if size > most:
                         raise APIError(413, f"a body of at most {most:,} bytes is read", code="too_large")

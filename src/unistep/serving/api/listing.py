@@ -17,10 +17,11 @@ from unistep.serving.service import Service
 router = APIRouter()
 
 
-@router.get("/health")
-async def health() -> dict[str, str]:
-    """Whether the server runs."""
-    return {"status": "ok"}
+@router.get("/health", responses={503: RESPONSES[503]}, response_model=None)
+async def health(request: Request) -> Response:
+    """Whether the server runs; one whose engine has stopped is to be started again."""
+    alive = service_of(request).engine.alive
+    return JSONResponse({"status": "ok" if alive else "stopped"}, 200 if alive else 503)
 
 
 @router.get("/readyz", responses={503: RESPONSES[503]}, response_model=None)

@@ -55,7 +55,7 @@ class Start(Body):
     """Of jpeg and webp."""
     condition: Condition = Field(default_factory=dict)
     """First values of the model's fields."""
-    fps: float | None = Field(default=None, gt=0, le=240)
+    fps: float | None = Field(default=None, ge=0.1, le=240)
     """Frames a second; the model's own without."""
     game: Literal["start", "beside"] | None = None
     """Of a world: go on from the first frame of the game that its data comes from, and show the game on the left,
