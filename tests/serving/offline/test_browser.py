@@ -1,10 +1,10 @@
-"""A page in a browser makes what Python makes, from the same seeds: pictures, numbers, worlds, and vectors of texts."""
+"""A page in a browser makes what Python makes, from the same seeds, and says in a line what it cannot."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,92 @@ def test_opened_as_a_file_it_says_how_to_open_it(tab: Any, runnable: Path) -> No
     other.close()
 
 
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+BROKEN: tuple[tuple[str, Callable[[Path], None], str], ...] = (
+    ("models/models.json", _cut, "/models/models.json is not complete: copy the whole folder."),
+    ("models/1/model.json", Path.unlink, "/models/1/model.json is missing: copy the whole folder."),
+    ("models/0/check.bin", Path.unlink, "/models/0/check.bin is missing: copy the whole folder."),
+    ("models/0/model.onnx", _cut, "/models/0/model.onnx is shorter than the page expects: copy the whole folder."),
+    ("ort/ort.wasm.min.mjs", Path.unlink, "ort/ort.wasm.min.mjs is missing: copy the whole folder."),
+    (
+        "ort/ort-wasm-simd-threaded.wasm",
+        _cut,
+        "ONNX Runtime does not start: a file of ort/ is damaged, or memory is short.",
+    ),
+)
+"""Files in the order in which a page needs them, what happens to them, and what the page says."""
+
+
+def test_what_is_broken_is_named_and_can_be_tried_again(tab: Any, runnable: Path) -> None:
+    whole = {name: (runnable / name).read_bytes() for name, _, _ in BROKEN}
+    try:
+        for name, damage, _ in BROKEN:
+            damage(runnable / name)
+        page = tab.context.browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{tab.address}/wall.html?model=pictures")
+        for name, _, line in BROKEN:
+            page.locator("#notice p", has_text=line).wait_for()
+            (runnable / name).write_bytes(whole[name])
+            page.get_by_role("button", name="Try again").click()
+        page.wait_for_selector("#tiles[aria-busy=false]")
+        assert page.locator("#notice").is_hidden()
+        assert "pictures: WebAssembly" in page.inner_text("#engine")
+        page.close()
+    finally:
+        for name, content in whole.items():
+            (runnable / name).write_bytes(content)
+
+
+def test_an_export_without_webgpu_runs_where_there_is_a_graphics_card(tab: Any) -> None:
+    page = tab.context.browser.new_page()
+    page.goto(f"{tab.address}/wall.html?backend=webgpu")
+    page.wait_for_selector("#tiles[aria-busy=false]", timeout=60_000)
+    assert "pictures: WebAssembly" in page.inner_text("#engine")
+    page.close()
+
+
+@pytest.fixture
+def plain(tab: Any) -> Any:
+    """A tab of a browser that allows neither storage nor service workers."""
+    context = tab.context.browser.new_context(service_workers="block")
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.add_init_script(
+        """for (const name of ["sessionStorage", "localStorage"])
+          Object.defineProperty(window, name, { get() { throw new DOMException("forbidden", "SecurityError"); } });"""
+    )
+    yield page
+    context.close()
+
+
+def test_a_model_that_is_on_its_way_holds_up_no_other(tab: Any, plain: Any) -> None:
+    held: list[Any] = []
+    plain.context.route("**/models/0/model.onnx", lambda route: held.append(route))  # Playwright marks the function
+    plain.goto(f"{tab.address}/world.html")
+    plain.wait_for_selector("body[data-ready]")
+    plain.evaluate(
+        """async () => {
+          const { call } = await import(new URL("lib/local/client.js", location.href));
+          const answered = (name) => () => (document.body.dataset[name] = "");
+          const controller = new AbortController();
+          call("pictures", { model: "pictures" }, controller.signal).catch(answered("dropped"));
+          controller.abort();
+          call("pictures", { model: "pictures" }).then(answered("late"));
+        }"""
+    )
+    plain.click("#start")
+    plain.wait_for_function("Number(document.getElementById('screen').dataset.drawn) > 1")
+    assert plain.evaluate("'dropped' in document.body.dataset && !('late' in document.body.dataset)")
+    assert "1 thread," in plain.inner_text("#engine")
+    assert len(held) == 1
+    held[0].continue_()
+    plain.wait_for_selector("body[data-late]")
+
+
 def test_texts_have_the_numbers_and_vectors_that_python_gives_them(tab: Any, runnable: Path) -> None:
     pytest.importorskip("tokenizers")
     encoder = load_text_encoder("minilm")
@@ -183,14 +269,19 @@ def test_texts_have_the_numbers_and_vectors_that_python_gives_them(tab: Any, run
           const fields = { text: { tensors: ["text_tokens", "text_mask"] } };
           const encoder = new TextEncoder({ folder: at("models/text/"), text, inputs, fields });
           const asked = new URLSearchParams("backend=wasm");
-          await encoder.open(await openRuntime({ asked, isolated: false }), () => {});
+          await encoder.open(await openRuntime({ asked, isolated: false }), await encoder.fetch(() => {}));
           const ids = texts.map((each) => encoder.tokenizer.encode(each));
           const { text_tokens: tokens, text_mask: mask } = await encoder.encode("text", texts[0]);
-          const refused = await encoder.encode("text", "漢").catch((error) => error.message);
+          const said = (text) => encoder.encode("text", text).catch((error) => error.message);
+          const refused = [await said("ꙮ"), await said("cat ".repeat(300))];
           return { ids, tokens: [...tokens], mask: [...mask], refused };
         }""",
         [list(TEXTS), size, 8],
     )
+    assert found["refused"] == [
+        "text has no word that the model knows: ꙮ",
+        "text must have at most 1,000 characters, got 1,200: cat cat cat cat cat cat cat ca…",
+    ]
     for text, ids in zip(TEXTS, found["ids"], strict=True):
         assert ids == encoder._tokenizer.encode(text).ids, text  # type: ignore[attr-defined]
     wanted = parse_condition({"text": field}, {"text": TEXTS[0]}, 1)["text"].tensors

@@ -96,6 +96,18 @@ def test_a_busy_server_is_tried_again(tab: Any, server: Any, status: int, wait: 
     tab.complaints.clear()
 
 
+def test_newer_text_does_not_wait_for_what_failed(tab: Any, server: Any) -> None:
+    page = tab.open("wall.html")
+    page.wait_for_selector("#tiles[aria-busy=false]")
+    server.app.state.failures.append((429, 600))
+    page.fill("#prompt", "too early")
+    page.wait_for_selector("#notice:has-text('busy')")
+    page.fill("#prompt", "newer")
+    wait_for_ground(tab, "newer")
+    assert page.locator("#notice").is_hidden()
+    tab.complaints.clear()
+
+
 def test_the_key_comes_from_the_address_or_is_asked_for(tab: Any, second_tab: Any, start_server: Any) -> None:
     locked = start_server(key="secret").address
     page = tab.open("wall.html#key=secret", locked)

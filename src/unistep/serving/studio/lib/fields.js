@@ -8,7 +8,8 @@ const ANY = "";
 const capital = (name) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
 
 function labelControl(name, field, changed) {
-  const choices = [[ANY, "any"], ...field.names.map((each) => [each, each])];
+  const values = field.names.length ? field.names : field.numbers.map(String);
+  const choices = [[ANY, "any"], ...values.map((each) => [each, each])];
   const build = choices.length <= MOST_CHIPS ? choice : select;
   let value = ANY;
   const { element } = build({
@@ -58,7 +59,7 @@ function vectorControl(name, field, changed) {
 function textControl(name, changed) {
   const input = h("input", { type: "text", id: `field-${name}`, autocomplete: "off", spellcheck: false });
   input.addEventListener("input", changed);
-  return { element: h("div", { class: "control" }, h("label", { for: input.id }, capital(name)), input), value: () => input.value || undefined };
+  return { element: h("div", { class: "control" }, h("label", { for: input.id }, capital(name)), input), value: () => input.value.trim() || undefined };
 }
 
 /** Whether a model takes text, and in which field. */

@@ -4,7 +4,7 @@ const OVERDUE = 1000; // ms after which what is on its way is aborted for someth
 
 export class Newest {
   constructor(notice) {
-    Object.assign(this, { notice, controller: null, running: null, waiting: null, took: 0 });
+    Object.assign(this, { notice, controller: null, running: null, waiting: null, failing: false, took: 0 });
   }
 
   /** Aborts what runs and drops what waits. */
@@ -33,7 +33,11 @@ export class Newest {
         this.notice.clear();
         return result;
       } catch (error) {
-        if (signal.aborted || !(await this.notice.failed(error, signal))) return undefined;
+        if (signal.aborted || this.waiting) return undefined; // newer work may fare better
+        this.failing = true;
+        const again = await this.notice.failed(error, signal);
+        this.failing = false;
+        if (!again) return undefined;
       }
     }
   }
@@ -45,7 +49,7 @@ export class Newest {
    */
   latest(work) {
     this.drop();
-    if (this.busy && performance.now() - this.running.since < Math.max(OVERDUE, 3 * this.took)) {
+    if (this.busy && !this.failing && performance.now() - this.running.since < Math.max(OVERDUE, 3 * this.took)) {
       return new Promise((resolve) => (this.waiting = { work, resolve }));
     }
     return this.follow(work);

@@ -4,9 +4,10 @@
 const PREFIX = "unistep.";
 const MOST_KEPT = 48;
 
+/** `storage` is the name of one, since even asking for it fails where it is forbidden. */
 function read(storage, name, otherwise) {
   try {
-    const text = storage.getItem(PREFIX + name);
+    const text = window[storage].getItem(PREFIX + name);
     return text === null ? otherwise : JSON.parse(text);
   } catch {
     return otherwise;
@@ -15,18 +16,18 @@ function read(storage, name, otherwise) {
 
 function write(storage, name, value) {
   try {
-    if (value === undefined || value === null) storage.removeItem(PREFIX + name);
-    else storage.setItem(PREFIX + name, JSON.stringify(value));
+    if (value === undefined || value === null) window[storage].removeItem(PREFIX + name);
+    else window[storage].setItem(PREFIX + name, JSON.stringify(value));
     return true;
   } catch {
     return false; // full, or forbidden
   }
 }
 
-export const remembered = (name, otherwise = null) => read(sessionStorage, name, otherwise);
-export const remember = (name, value) => write(sessionStorage, name, value);
-export const taste = (name, otherwise = null) => read(localStorage, name, otherwise);
-export const setTaste = (name, value) => write(localStorage, name, value);
+export const remembered = (name, otherwise = null) => read("sessionStorage", name, otherwise);
+export const remember = (name, value) => write("sessionStorage", name, value);
+export const taste = (name, otherwise = null) => read("localStorage", name, otherwise);
+export const setTaste = (name, value) => write("localStorage", name, value);
 
 /** A blob as a data URL, which session storage can hold. */
 export function dataUrl(blob) {

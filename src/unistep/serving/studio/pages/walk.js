@@ -163,6 +163,7 @@ byId("brush").addEventListener("click", async () => {
 });
 
 function use(chosen) {
+  looking.stop(); // what another model makes is not waited for
   model = chosen;
   fields = fieldControls(model, changed);
   steps = slider({ label: "Steps", min: 1, max: mostSteps(model), value: model.unistep.steps, change: (_, event) => changed(event) });

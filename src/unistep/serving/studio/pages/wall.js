@@ -57,12 +57,12 @@ function layOut() {
   tiles.dataset.count = number.value;
 }
 
-async function put(state, { blob, seed: drawn }, title, signal) {
+async function put(state, { blob, seed: drawn }, about, signal) {
   const bitmap = await createImageBitmap(blob);
   if (signal.aborted) return; // a newer picture may be there already
   drawBitmap(state.canvas, bitmap);
-  Object.assign(state, { blob, about: { model: model.id, title, seed: drawn } });
-  state.name(`${title || model.id}, seed ${drawn}`);
+  Object.assign(state, { blob, about: { ...about, seed: drawn } });
+  state.name(`${about.title || about.model}, seed ${drawn}`);
 }
 
 function request() {
@@ -71,18 +71,18 @@ function request() {
   if (Object.keys(condition).length) body.condition = condition;
   if (textField(model) && prompt.value.trim()) body.prompt = prompt.value.trim();
   const title = [body.prompt, ...Object.values(condition).filter((value) => typeof value === "string")].filter(Boolean).join(", ");
-  return { body, title };
+  return { body, about: { model: model.id, title } };
 }
 
 /** The pictures after the first, in batches that are short for this model on this machine. */
-async function others(body, { generationMs }, title, signal) {
+async function others(body, { generationMs }, about, signal) {
   const size = Math.max(1, Math.floor(PATIENCE / (generationMs || PATIENCE)));
   for (let done = 1; done < number.value && !signal.aborted; ) {
     const count = Math.min(size, number.value - done);
     const next = { ...body, seed: body.seed + done };
     const found = count === 1 ? [await image(next, signal)] : await images({ ...next, n: count }, signal);
     if (signal.aborted) return;
-    await Promise.all(found.map((each, index) => put(wall[done + index], each, title, signal)));
+    await Promise.all(found.map((each, index) => put(wall[done + index], each, about, signal)));
     done += count;
   }
 }
@@ -91,14 +91,14 @@ async function others(body, { generationMs }, title, signal) {
 async function answer(since) {
   if (!model) return;
   layOut();
-  const { body, title } = request();
+  const { body, about } = request();
   const count = number.value;
   remember("wall", { prompt: prompt.value, number: count, seed: seed.value });
   tiles.setAttribute("aria-busy", "true");
   following.stop();
   const picture = await newest.latest(async (signal) => {
     const found = await image(body, signal);
-    await put(wall[0], found, title, signal);
+    await put(wall[0], found, about, signal);
     return found;
   });
   if (!picture) return;
@@ -106,16 +106,17 @@ async function answer(since) {
   painted().then((now) => first.add(now - since));
   if (newest.busy) return; // there is newer input, which comes first
   const done = await following.run(async (signal) => {
-    await others(body, picture, title, signal);
+    await others(body, picture, about, signal);
     return true;
   });
   if (!done) return;
   painted().then((now) => all.add(now - since));
   tiles.setAttribute("aria-busy", "false");
-  page.say(`${count} ${count === 1 ? "picture" : "pictures"}${title ? ` of ${title}` : ""}, seed ${body.seed}.`);
+  page.say(`${count} ${count === 1 ? "picture" : "pictures"}${about.title ? ` of ${about.title}` : ""}, seed ${body.seed}.`);
 }
 
 function use(chosen) {
+  newest.stop(); // what another model makes is not waited for
   model = chosen;
   const text = textField(model);
   byId("prompt-row").hidden = !text;

@@ -23,10 +23,26 @@ function say(model, text) {
   line.textContent = words(known);
 }
 
+/** Gives up the worker, and all that it was asked for; the next call starts another. */
+function lost(message) {
+  worker?.terminate();
+  worker = null;
+  const given = [...waiting.values()];
+  const open = [...streams.values()];
+  waiting.clear();
+  streams.clear();
+  given.forEach(({ reject }) => reject(new ApiError(500, message)));
+  open.forEach((on) => on({ about: { type: "error", error: { message } } }));
+}
+
 function received({ data }) {
   if (data.status) {
     say(data.status.model, data.status.text);
     Object.assign(document.documentElement.dataset, data.status.figures ?? {});
+    return;
+  }
+  if (data.fatal) {
+    lost(data.error ?? data.message.about.error.message);
     return;
   }
   if (data.stream) {
@@ -45,9 +61,8 @@ async function started() {
     worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     worker.onmessage = received;
     worker.onerror = (event) => {
-      const error = new ApiError(500, event.message || "This browser cannot run the models: it has no module workers.");
-      waiting.forEach(({ reject }) => reject(error));
-      waiting.clear();
+      event.preventDefault();
+      lost(event.message || "The models cannot be run: this browser has no module workers, or a file of the page is missing.");
     };
     worker.postMessage({ kind: "begin", search: location.search, isolated: window.crossOriginIsolated });
   }
@@ -77,10 +92,13 @@ export function stream(on) {
   const id = count;
   streams.set(id, on);
   return {
-    send: async (body) => (await started()).postMessage({ kind: "stream", id, body }),
-    close: async () => {
+    send: async (body) => {
+      const to = await started();
+      if (streams.has(id)) to.postMessage({ kind: "stream", id, body });
+    },
+    close: () => {
       streams.delete(id);
-      (await started()).postMessage({ kind: "stream", id, body: { type: "session.stop" } });
+      worker?.postMessage({ kind: "stream", id, body: { type: "session.stop" } });
     },
   };
 }

@@ -7,6 +7,7 @@ export class LocalSocket {
     this.readyState = WebSocket.CONNECTING;
     this.stream = stream((message) => this.received(message));
     queueMicrotask(() => {
+      if (this.readyState !== WebSocket.CONNECTING) return; // closed at once
       this.readyState = WebSocket.OPEN;
       this.onopen?.();
     });
@@ -26,11 +27,11 @@ export class LocalSocket {
   ended(code) {
     if (this.readyState === WebSocket.CLOSED) return;
     this.readyState = WebSocket.CLOSED;
+    this.stream.close();
     this.onclose?.({ code });
   }
 
   close() {
-    this.stream.close();
     this.ended(1000);
   }
 }

@@ -51,7 +51,7 @@ export class Stream {
     this.condition = { ...asked.condition };
     this.interactions = 0;
     this.model = null;
-    this.due = 0;
+    this.due = Infinity; // until its model is here
   }
 
   interact({ type, condition = {} }) {

@@ -1,8 +1,9 @@
 // Texts: to numbers by WordPiece with BERT's rules, and from these to vectors by the encoder's network.
 
-import { download } from "./models.js";
+import { download, json } from "./fetched.js";
 
 const MOST_KEPT = 200;
+const LONGEST = 1000; // characters, as in Python
 const CHINESE = /[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b820}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
 const NO_TEXT = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Cn}\ufffd]/gu;
 const PUNCTUATION = /([!-/:-@[-`{-~]|\p{P})/u;
@@ -52,11 +53,16 @@ export class TextEncoder {
     this.kept = new Map();
   }
 
-  async open(runtime, progress) {
+  /** Brings the files. */
+  async fetch(progress) {
     const { folder, text } = this.model;
-    const response = await fetch(new URL(text.tokenizer, folder));
-    this.tokenizer = new Tokenizer(await response.json());
-    const bytes = await download(new URL(text.network, folder), text.bytes, progress);
+    const rules = await json(new URL(text.tokenizer, folder));
+    return { rules, bytes: await download(new URL(text.network, folder), text.bytes, progress) };
+  }
+
+  /** Makes a session of them. */
+  async open(runtime, { rules, bytes }) {
+    this.tokenizer = new Tokenizer(rules);
     this.session = await runtime.session(bytes);
   }
 
@@ -64,9 +70,14 @@ export class TextEncoder {
   async encode(name, text) {
     const known = this.kept.get(text);
     if (known) return known;
+    const letters = [...text];
+    if (letters.length > LONGEST) {
+      const most = `${name} must have at most ${LONGEST.toLocaleString("en")} characters`;
+      throw new Error(`${most}, got ${letters.length.toLocaleString("en")}: ${letters.slice(0, 30).join("")}…`);
+    }
     const ids = this.tokenizer.encode(text);
     const { unknown, longest } = this.tokenizer;
-    if (ids.slice(1, -1).every((id) => id === unknown)) throw new Error(`${name} has no word that the model knows: ${text.slice(0, 60)}`);
+    if (ids.slice(1, -1).every((id) => id === unknown)) throw new Error(`${name} has no word that the model knows: ${letters.slice(0, 60).join("")}`);
     const numbers = [...ids.slice(0, Math.min(ids.length, longest) - 1), ids.at(-1)];
     const feeds = { ids: { type: "int64", data: BigInt64Array.from(numbers, BigInt), dims: [numbers.length] } };
     const { vectors } = await this.session.run(feeds);
