@@ -49,7 +49,10 @@ def onnx_file(net: nn.Module, calls: Sequence[Call], folder: Path, *, int8: bool
     rounded = folder / f"{form}-8bit.onnx"
     if not rounded.is_file():
         with replacing(rounded) as temporary, quiet():
-            quantize(exact, temporary, [call.tensors() for call in calls], getattr(net, "boundary_layers", ()))
+            try:
+                quantize(exact, temporary, [call.tensors() for call in calls], getattr(net, "boundary_layers", ()))
+            except Exception as error:  # the library has errors of any kind, also for a file that is damaged
+                raise BackendError(f"the network cannot be had in 8 bits: {_line(error)}") from error
     return rounded
 
 
@@ -82,7 +85,7 @@ def export(
                 program, dynamo=True, verbose=False, input_names=list(inputs), output_names=list(outputs)
             )
     except Exception as error:  # exporters have errors of any kind
-        raise BackendError(f"the network cannot be exported to ONNX: {str(error).strip().splitlines()[0]}") from error
+        raise BackendError(f"the network cannot be exported to ONNX: {_line(error)}") from error
     _name_axes(made.model, axes, rows)
     for node in made.model.graph:  # places in source files of this computer, among others
         for key in [key for key in node.metadata_props if key != SCOPES]:
@@ -135,3 +138,8 @@ def _versions() -> tuple[str, ...]:
     from importlib.metadata import version
 
     return (torch.__version__, version("onnxscript"), os.name)  # which is not imported: that takes a second
+
+
+def _line(error: Exception) -> str:
+    """The first line of what an error says; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

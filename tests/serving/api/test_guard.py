@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from running_server import GRACE, limits, running, until
+from unistep.backends.onnx_files import quiet
 from unistep.serving.api.guard import Keys, client_of, key_of
 from unistep.serving.api.limiting import Buckets, Window
 from unistep.serving.settings import Settings
@@ -265,6 +266,13 @@ def test_each_request_is_a_line_of_the_log_without_what_was_asked(server, caplog
     assert (line["route"], line["status"], line["model"], line["n"]) == (IMAGES, 200, "fashion", 1)
     assert line["bytes"] == len(answer.content)
     assert "sneaker" not in caplog.text
+
+
+def test_requests_are_logged_also_while_a_backend_is_tried(server, caplog):
+    with caplog.at_level(logging.INFO, "unistep.access"), quiet():
+        server.client.get("/health")
+        until(lambda: caplog.records)
+    assert json.loads(caplog.records[-1].getMessage())["route"] == "/health"
 
 
 def test_requests_are_counted_by_route_and_status(server):

@@ -256,22 +256,20 @@ class Guard:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route, str(noted["status"])).inc()
             self._metrics.answered.labels(route).observe(took)
-            if log.isEnabledFor(logging.INFO):
-                log.info(
-                    json.dumps(
-                        {
-                            "time": round(time.time(), 3),
-                            "request": scope["state"].get("request"),
-                            "client": scope["state"]["client"],
-                            "method": scope["method"],
-                            "route": route,
-                            "status": noted["status"],
-                            "bytes": noted.get("bytes", 0),
-                            "ms": round(1e3 * took, 2),
-                            **scope["state"].get("noted", {}),
-                        }
-                    )
-                )
+            if log.getEffectiveLevel() <= logging.INFO:
+                line = {
+                    "time": round(time.time(), 3),
+                    "request": scope["state"].get("request"),
+                    "client": scope["state"]["client"],
+                    "method": scope["method"],
+                    "route": route,
+                    "status": noted["status"],
+                    "bytes": noted.get("bytes", 0),
+                    "ms": round(1e3 * took, 2),
+                    **scope["state"].get("noted", {}),
+                }
+                # By hand: while a backend is tried, what exporters log is kept from everywhere by logging.disable.
+                log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, json.dumps(line), (), None))
 
     async def _body(self, scope: Message, receive: Receive, hold: Callable[[int], None]) -> bytes | None:
         """The whole body of a request, as far as it may have one; ``None`` where the client leaves first.
