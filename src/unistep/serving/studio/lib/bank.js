@@ -50,7 +50,7 @@ export class Bank {
   /** Makes sounds beforehand, one after the other, in their order; `progress(ready, of)` after each. */
   prefetch(all, progress = () => {}) {
     const bodies = [...new Map(all.map((body) => [Bank.name(body), body])).values()];
-    this.wanted = bodies.filter((body) => !this.sounds.has(Bank.name(body)));
+    this.wanted = bodies.filter((body) => !this.has(body)); // those on their way are waited for, too
     this.generation += 1;
     const generation = this.generation;
     const count = () => progress(bodies.filter((body) => this.has(body)).length, bodies.length);
