@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from browsers import browser
 from unistep.cli.bench_page import folder_served, isolated
 from unistep.core.condition import parse_condition
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
@@ -40,11 +41,8 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def tab(runnable: Path) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with folder_served(runnable) as address, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
-        page = browser.new_page()
+    with folder_served(runnable) as address, browser((*FLAGS, "--autoplay-policy=no-user-gesture-required")) as found:
+        page = found.new_page()
         page.set_default_timeout(60_000)
         page.complaints, page.address = [], address
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
@@ -54,7 +52,7 @@ def tab(runnable: Path) -> Iterator[Any]:
         )
         isolated(page, f"{address}/wall.html")
         yield page
-        browser.close()
+        page.close()
 
 
 def call(tab: Any, kind: str, body: dict[str, Any]) -> Any:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from browsers import browser as shared_browser
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -79,12 +81,8 @@ def browser() -> Iterator[Any]:
     """One browser for all pages; it ends with the package, since its event loop would disturb other tests."""
     if reason := missing():
         pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
-        yield browser
-        browser.close()
+    with shared_browser(ARGUMENTS) as found:
+        yield found
 
 
 class Tab:
