@@ -37,11 +37,11 @@ class Model {
     Object.assign(this, about);
     this.texts = about.text ? new Encoder(this) : null;
     this.forget();
-    this.ready = once(() => this.told(() => this.open()));
+    this.ready = once(() => this.reported(() => this.open()));
   }
 
   forget() {
-    this.files = once(() => this.told(() => this.fetch()));
+    this.files = once(() => this.reported(() => this.fetch()));
   }
 
   /** Brings what sessions are made of, where there is none yet. */
@@ -54,7 +54,7 @@ class Model {
   }
 
   /** What `work()` promises; a failure is said at the foot of the page, too. */
-  async told(work) {
+  async reported(work) {
     try {
       return await work();
     } catch (error) {
