@@ -17,7 +17,7 @@ import torch
 import unistep
 from unistep import registry
 from unistep.cli.main import main
-from unistep.core.condition import Label, Scalar, Signal, Tokens
+from unistep.core.condition import Label, Scalar, Signal, Tokens, Vector
 from unistep.core.flowmap import ConsistencyModel
 from unistep.core.path import VarianceExploding
 from unistep.generation.model_config import ModelConfig
@@ -214,3 +214,18 @@ def test_a_wider_network_begins_as_the_one_it_starts_from(base: UNetConfig, wide
     }
     with torch.no_grad():
         torch.testing.assert_close(ours(x, t, t - 1, told | new), theirs(x, t, None, told), rtol=0, atol=1e-6)
+
+
+def test_a_world_of_other_controls_begins_as_its_start_is_without_any() -> None:
+    torch.manual_seed(0)
+    base, other = unet(vectors={"action": 3}), unet(vectors={"action": 4})
+    theirs = base.build().eval()
+    for p in theirs.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    assert other.differences(base) and other.differences(other.renumbered(base)) == []
+    ours = other.build().eval()
+    other.start_from(ours, theirs.state_dict(), base)
+    x, t = torch.randn(2, 1, 8, 8), torch.linspace(-1, 1, 2)
+    with torch.no_grad():
+        found = ours(x, t, None, {"action": Vector(torch.randn(2, 4))})
+        torch.testing.assert_close(found, theirs(x, t, None, {}), rtol=0, atol=1e-6)

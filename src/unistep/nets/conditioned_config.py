@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from unistep.nets.config import NetworkConfig, TimeProblem
@@ -177,20 +178,22 @@ class ConditionedConfig(NetworkConfig):
         )
 
     def renumbered(self, theirs: NetworkConfig) -> NetworkConfig:
-        """``theirs`` with as many classes of each kind as this one, where both have some."""
+        """``theirs`` with as many classes of each kind as this one, and vectors as long, where both have some."""
         if not isinstance(theirs, type(self)):
             return theirs
         return replace(
             theirs,
             num_classes=theirs.num_classes and (self.num_classes or theirs.num_classes),
             vocabularies={name: self.vocabularies.get(name, size) for name, size in theirs.vocabularies.items()},
+            vectors={name: self.vectors.get(name, size) for name, size in theirs.vectors.items()},
         )
 
     def start_from(self, net: nn.Module, weights: Mapping[str, Tensor], theirs: NetworkConfig) -> None:
         """Load weights of a network ``theirs``; what it does not have begins without effect.
 
         New embeddings of labels and of the second time are zero, as those of scalars are from the start. Where there
-        are other classes than ``theirs``, each begins at the embedding of no class.
+        are other classes than ``theirs``, each begins at the embedding of no class; a vector of another length begins
+        without effect.
         """
         from unistep.nets.conditioned import ConditionedNetwork  # which imports this module for its types
 
@@ -201,6 +204,8 @@ class ConditionedConfig(NetworkConfig):
         for name, value in known.items():
             if value.shape != fresh[name].shape and name.endswith("table.weight"):  # other classes
                 known[name] = value[-1:].expand_as(fresh[name]).clone()
+            elif value.shape != fresh[name].shape and name.startswith("vectors."):  # other controls
+                known[name] = torch.zeros_like(fresh[name])
         net.load_state_dict(fresh | known)
         silent: list[nn.Module] = []
         if net.label is not None and not theirs.num_classes:
