@@ -222,7 +222,8 @@ def test_a_world_of_other_controls_begins_as_its_start_is_without_any() -> None:
     theirs = base.build().eval()
     for p in theirs.parameters():
         p.data += 0.1 * torch.randn_like(p)
-    assert other.differences(base) and other.differences(other.renumbered(base)) == []
+    assert other.differences(base)
+    assert other.differences(other.renumbered(base)) == []
     ours = other.build().eval()
     other.start_from(ours, theirs.state_dict(), base)
     x, t = torch.randn(2, 1, 8, 8), torch.linspace(-1, 1, 2)
