@@ -11,6 +11,7 @@ from PIL import Image
 import unistep
 from cli.standins import save_stream, save_world
 from provenance.certificates import make_certificates
+from unistep.provenance import Provenance
 
 
 def pixels(path) -> np.ndarray:
@@ -115,3 +116,8 @@ def test_bad_files_are_one_line(run, place):
     for words in ("verify missing.png", "verify empty", "verify broken.png", "verify"):
         outcome = run(words)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1), words
+
+
+def test_a_mark_does_not_say_where_on_a_computer_a_model_lies():
+    provenance = Provenance(model="/home/somebody/runs/mine, fashion, owner/name, runs/mine", model_hash="")
+    assert provenance.mark.model == "mine, fashion, owner/name, runs/mine"

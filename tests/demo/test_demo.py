@@ -21,7 +21,7 @@ from unistep.demo.show import DemoConfig, _written, run_demo
 from unistep.demo.tune import clear, native
 from unistep.hub.load import load
 from unistep.modalities.image import ImageModality
-from unistep.provenance import read_file
+from unistep.provenance import read_content, read_file
 
 VOID = {"meta", "img", "br"}
 
@@ -33,6 +33,7 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.pictures: list[Image.Image] = []
+        self.makers: list[str] = []
         self.links: list[str] = []
         self.words = ""
         self.feed(text)
@@ -45,7 +46,10 @@ class Page(HTMLParser):
         if tag == "img":
             assert values["alt"]
             data = (values["src"] or "").removeprefix("data:image/png;base64,")
-            picture = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+            content = base64.b64decode(data, validate=True)
+            mark = read_content(content).mark
+            self.makers.append("" if mark is None else mark.model)
+            picture = Image.open(io.BytesIO(content))
             picture.load()
             assert (str(picture.width), str(picture.height)) == (values["width"], values["height"])
             self.pictures.append(picture)
@@ -114,6 +118,9 @@ def test_the_page_stands_alone_and_tells_the_measured_figures(demo):
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     assert not re.search(r"https?://|url\(|@import|<script|\$\w", text)
     assert len(page.pictures) >= 6 + 1 + 2 + 4 + 2 + 1
+    unmarked = [number for number, maker in enumerate(page.makers) if not maker]
+    assert len(unmarked) == 1  # the noise; no model made it
+    assert {"writer", "one", "many"} <= set(page.makers)
     words = " ".join(page.words.split())
     for part in (
         "Santa Claus, light skin tone",

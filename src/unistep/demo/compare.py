@@ -14,6 +14,8 @@ from torch import Tensor
 from unistep.core.condition import LabelField
 from unistep.core.seeding import ItemGenerators, normal
 from unistep.generation.generator import Generator
+from unistep.generation.saving import provenance_of
+from unistep.provenance import Provenance
 
 REPEATS = 5
 """Runs of a fast sampler whose median time is stated."""
@@ -33,6 +35,8 @@ class Shot:
     """Network calls for each sample."""
     seconds: float
     """Time for all of them, after a warm-up and without loading."""
+    made_by: Provenance
+    """The model."""
 
 
 def class_names(generator: Generator) -> tuple[str, ...]:
@@ -66,7 +70,13 @@ def shoot(generator: Generator, count: int, steps: int, seed: int, *, repeats: i
         began = time.perf_counter()
         pictures = generator.sample(count, steps=steps, seed=seed, batch_size=count, **given)
         times.append(time.perf_counter() - began)
-    return Shot(pictures=pictures, steps=steps, calls=generator.network_calls(steps), seconds=statistics.median(times))
+    return Shot(
+        pictures=pictures,
+        steps=steps,
+        calls=generator.network_calls(steps),
+        seconds=statistics.median(times),
+        made_by=provenance_of(generator),
+    )
 
 
 def walk(generator: Generator, count: int, seed: int, steps: Sequence[int] = STEPS) -> tuple[Tensor, list[Shot]]:

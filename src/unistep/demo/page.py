@@ -16,6 +16,7 @@ from unistep.demo.compare import Shot
 from unistep.demo.tune import Tuning
 from unistep.demo.written import Written
 from unistep.modalities.image import ImageModality
+from unistep.provenance import Provenance, mark_content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +95,11 @@ def mosaic(pictures: Tensor, columns: int, gap: int = 2) -> Image.Image:
     return sheet
 
 
-def embed(image: Image.Image, words: str, *, kind: str = "") -> str:
-    """An ``<img>`` with the picture inside."""
+def embed(image: Image.Image, words: str, made_by: Provenance | None, *, kind: str = "") -> str:
+    """An ``<img>`` with the picture inside, which says what model made it, if one did."""
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
-    data = base64.b64encode(file.getvalue()).decode()
+    data = base64.b64encode(mark_content(file.getvalue(), ".png", made_by)).decode()
     return (
         f'<img class="plate {kind}" alt="{html.escape(words)}" width="{image.width}" height="{image.height}" '
         f'src="data:image/png;base64,{data}">'
@@ -117,21 +118,26 @@ def render(story: Story) -> str:
         "torch": html.escape(story.torch),
         "parameters": f"{story.parameters / 1e6:.1f} million",
         "written": _written(story.written),
-        "hero": embed(mosaic(story.hero.pictures, 24), "Pictures of clothes, each made in one step", kind="hero"),
+        "hero": embed(
+            mosaic(story.hero.pictures, 24),
+            "Pictures of clothes, each made in one step",
+            story.hero.made_by,
+            kind="hero",
+        ),
         "hero_count": str(len(story.hero.pictures)),
         "hero_time": duration(story.hero.seconds),
         "ratio": times_faster(story.ratio),
         "count": str(len(student.pictures)),
-        "student": embed(mosaic(student.pictures, 6), "Samples of the one-step model"),
+        "student": embed(mosaic(student.pictures, 6), "Samples of the one-step model", student.made_by),
         "student_time": duration(student.seconds),
-        "teacher": embed(mosaic(teacher.pictures, 6), "Samples of its teacher"),
+        "teacher": embed(mosaic(teacher.pictures, 6), "Samples of its teacher", teacher.made_by),
         "teacher_time": duration(teacher.seconds),
         "teacher_steps": str(teacher.steps),
         "teacher_calls": str(teacher.calls),
         "classes": html.escape(_listed(story.names)),
         "walk": _walk(story),
-        "before": embed(mosaic(tuning.before, 5), "Before: the teacher's weights asked for one step"),
-        "after": embed(mosaic(tuning.after, 5), "After: the student in one step"),
+        "before": embed(mosaic(tuning.before, 5), "Before: the teacher's weights asked for one step", tuning.teacher),
+        "after": embed(mosaic(tuning.after, 5), "After: the student in one step", tuning.student),
         "film": _film(tuning),
         "tuning_time": duration(tuning.seconds),
         "tuning_steps": f"{tuning.steps:,}",
@@ -149,7 +155,7 @@ def _written(written: Written | None) -> str:
     if written is None:
         return ""
     figures = "\n".join(
-        f"<figure>{embed(mosaic(pictures, 2), text)}<figcaption>{html.escape(text)}</figcaption></figure>"
+        _figure(embed(mosaic(pictures, 2), text, written.made_by), html.escape(text))
         for text, pictures in zip(written.texts, written.pictures, strict=True)
     )
     return (
@@ -158,26 +164,30 @@ def _written(written: Written | None) -> str:
     )
 
 
+def _figure(picture: str, words: str) -> str:
+    return f"<figure>{picture}<figcaption>{words}</figcaption></figure>"
+
+
 def _listed(names: tuple[str, ...]) -> str:
     return f"In reading order, over and over: {', '.join(names)}." if names else ""
 
 
 def _walk(story: Story) -> str:
     count = len(story.noise)
-    rows = [("noise", "where every sample starts", story.noise)]
+    rows: list[tuple[str, str, Tensor, Provenance | None]] = [("noise", "where every sample starts", story.noise, None)]
     for shot in story.walk:
         unit = "step" if shot.steps == 1 else "steps"
-        rows.append((f"{shot.steps} {unit}", duration(shot.seconds), shot.pictures))
+        rows.append((f"{shot.steps} {unit}", duration(shot.seconds), shot.pictures, shot.made_by))
     return "\n".join(
         f'<div class="row"><div class="key"><b>{title}</b><span>{detail}</span></div>'
-        f"{embed(mosaic(pictures, count), title)}</div>"
-        for title, detail, pictures in rows
+        f"{embed(mosaic(pictures, count), title, made_by)}</div>"
+        for title, detail, pictures, made_by in rows
     )
 
 
 def _film(tuning: Tuning) -> str:
     return "\n".join(
-        f"<figure>{embed(frame, f'Samples after {step} steps')}<figcaption>step {step:,}</figcaption></figure>"
+        _figure(embed(frame, f"Samples after {step} steps", tuning.student), f"step {step:,}")
         for step, frame in tuning.frames
     )
 

@@ -13,8 +13,10 @@ from torch import Tensor
 from unistep.data import DataConfig
 from unistep.demo.compare import labels_for
 from unistep.generation.generator import Generator
+from unistep.generation.saving import provenance_of
 from unistep.hub.load import load
 from unistep.objectives.ect import ECTConfig
+from unistep.provenance import Provenance
 from unistep.recipes import recipe as recipe_of
 from unistep.training.log import read_metrics
 from unistep.training.pace import PLANS
@@ -48,6 +50,10 @@ class Tuning:
     """Pictures shown to the network, repeats counted."""
     seconds: float
     """Time of the training."""
+    teacher: Provenance
+    """The model that ``before`` is of."""
+    student: Provenance
+    """The model that the others are of."""
 
 
 def tuning_config(teacher: str, network_of: Generator, seconds: float, seed: int) -> RunConfig:
@@ -111,6 +117,8 @@ def tune(teacher: str, folder: Path, *, seconds: float, seed: int, count: int, c
         steps=rows[-1]["step"] if rows else 0,
         images=int(rows[-1]["images"]) if rows else 0,
         seconds=float(rows[-1]["seconds"]) if rows else 0.0,
+        teacher=provenance_of(start),
+        student=provenance_of(student),
     )
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from unistep.core.condition import TextField
 from unistep.generation.generator import Generator
+from unistep.generation.saving import provenance_of
+from unistep.provenance import Provenance
 
 TEXTS = (
     "woman firefighter, medium-dark skin tone",
@@ -40,6 +42,8 @@ class Written:
     """Samples in [-1, 1]."""
     seconds: float
     """Time of one sample by itself, after a warm-up, with its text encoded already."""
+    made_by: Provenance
+    """The model."""
 
 
 def write(generator: Generator, seed: int, texts: Sequence[str] = TEXTS, each: int = EACH) -> Written:
@@ -66,4 +70,9 @@ def write(generator: Generator, seed: int, texts: Sequence[str] = TEXTS, each: i
         began = time.perf_counter()
         generator.sample(1, seed=seed, **known[0])
         times.append(time.perf_counter() - began)
-    return Written(texts=tuple(texts), pictures=torch.stack(pictures), seconds=statistics.median(times))
+    return Written(
+        texts=tuple(texts),
+        pictures=torch.stack(pictures),
+        seconds=statistics.median(times),
+        made_by=provenance_of(generator),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -71,17 +72,25 @@ class Provenance:
 
     @property
     def mark(self) -> Mark:
-        """What a file of the whole batch says: of the conditions those parts that all samples share."""
+        """What a file of the whole batch says: of the conditions those parts that all samples share.
+
+        Of a model in a folder it says the folder's name, and not where on somebody's computer it lies.
+        """
         first, *others = self.conditions or ({},)
         shared = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
         return Mark(
             source_type=self.source_type,
             software=f"{PROGRAM} {program_version()}".strip(),
-            model=self.model,
+            model=published_name(self.model),
             model_hash=self.model_hash,
             seed=seeds_text(self.seeds),
             condition=shared,
         )
+
+
+def published_name(names: str) -> str:
+    """Names of models, ``a, b``, without the paths of those that are named by an absolute one."""
+    return ", ".join(PurePath(one).name if PurePath(one).is_absolute() else one for one in names.split(", "))
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
