@@ -2,8 +2,10 @@ r"""How well a model edits in 1, 2, 4 and 8 calls, beside its teacher in 20 and 
 
     python benchmarks/editing.py fashion --json FILE
     python benchmarks/editing.py fashion --tune
+    python benchmarks/editing.py notes --student --named
 
-Clean held-out items are degraded and restored without their labels or texts. PSNR and SSIM are means over them; the
+Clean held-out items are degraded and restored without their labels or texts, with ``--named`` with all that the data
+says of them. PSNR and SSIM are means over them; the
 feature distance is :math:`E\|\varphi(\hat x) - \varphi(x)\| / E\|\varphi(x) - \varphi(x')\|` on a network that nothing
 was selected by; consistency is the largest :math:`|A\hat x - y|`; seconds are those of the processor, for each item.
 
@@ -26,7 +28,8 @@ from restoration_baselines import bicubic, ddrm, dps, membrane, straight_line
 from torch import Tensor
 
 import unistep
-from unistep.data import data_config, prepare
+from unistep.data import Dataset, data_config, prepare
+from unistep.editing.operators import Everything
 from unistep.editing.task import EditOptions, Restoration
 from unistep.evaluation import load_features
 from unistep.evaluation.hardware import hardware
@@ -73,6 +76,8 @@ class Subject:
     options: dict[str, Any] = field(default_factory=dict)
     given: tuple[str, ...] = ()
     """Conditions that the model is given from the data, such as what a player did."""
+    streams: bool = False
+    """Whether clips have another length than the model's."""
 
 
 def of_mask(task: Any, y: Tensor, x: Tensor) -> Tensor:
@@ -126,13 +131,19 @@ SUBJECTS = {
     "fashion": Subject("fashion-mnist:test", "fashion-vicreg", (INPAINT, UPSCALE, DEBLUR, DENOISE), 96, 24),
     "emoji": Subject("emoji:test", "emoji-vicreg", (COLORIZE, UPSCALE, INPAINT, DENOISE), 24, 4, 24, (0.5, 2.0)),
     "notes": Subject("notes:test", "notes-vicreg", (GAP, EXTEND, NOISE), 24, 4, 12, (0.5, 2.0)),
-    "racing": Subject("racing:test", "random-convolutions", (COLORIZE, FILL, PREDICT), 6, 0, 4, given=("action",)),
+    "racing": Subject(
+        "racing:test", "random-convolutions", (COLORIZE, FILL, PREDICT), 6, 0, 4, given=("action",), streams=True
+    ),
 }
+
+
+def prepared(subject: Subject) -> Dataset:
+    return prepare(data_config(subject.data), progress=False)
 
 
 def items(subject: Subject) -> tuple[Tensor, Tensor, Any, dict[str, Any]]:
     """Those that parameters are chosen on, others to report on, what they are, and what the latter are given."""
-    data = prepare(data_config(subject.data), progress=False)
+    data = prepared(subject)
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
     chosen = rows[: subject.tuning + subject.num]
     stored, condition = data.batch(chosen, None)
@@ -194,7 +205,7 @@ def measure(
     """All rows of one case, or those of the teacher with the solvers of editing."""
     known, x, modality, given = items(subject)
     student = unistep.load(name, precision=precision)
-    task = make_task(student, case.task, EditOptions(**case.options), shape=x.shape[1:] if subject.given else None)
+    task = make_task(student, case.task, EditOptions(**case.options), shape=x.shape[1:] if subject.streams else None)
     seeds = [SEED + i for i in range(len(x))]
     y = task.noisy(task.degraded(x), seeds)
     few = known[:8]
@@ -217,31 +228,33 @@ def measure(
             add(solver, steps, lambda s=solver, n=steps: student.edit(task, y, steps=n, solver=s, seed=SEED, **given))
     if only:
         return rows
-    if not isinstance(task, Restoration):
-        add("teacher, one call", 1, lambda: teacher.edit(task, y, steps=1, seed=SEED))
-        for steps in (20, 100):
-            add("teacher, same solver", steps, lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED))
-        return rows
     codec, denoise = teacher.codec, denoiser_of(teacher)
+    restores = isinstance(task, Restoration)
 
     def through(method: Any, seen: Tensor, steps: int, **free: float) -> Tensor:
         generator = torch.Generator().manual_seed(SEED)
         noise = torch.randn((len(seen), *teacher.shape), generator=generator)
-        operator = _InCode(task.operator(len(seen)), codec)
-        measured = task.measured(seen)
+        operator = _InCode(task.operator(len(seen)) if restores else Everything(), codec)
+        measured = task.measured(seen) if restores else seen
+        if not restores:
+            free["sigma_y"] = case.options["sigma"] * operator.scale
         return codec.decode(method(denoise, operator, measured, noise, steps, generator, **free))
 
     direct = modality.shape == teacher.shape
+    if not restores:
+        add("teacher, one call", 1, lambda: teacher.edit(task, y, steps=1, seed=SEED))
+        for steps in (20, 100):
+            add("teacher, same solver", steps, lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED))
     if direct:
         with torch.no_grad():
             eta = best_of((0.5, 0.85, 1.0), lambda v: through(ddrm, y_few, 20, eta=v), few)
             for steps in (20, 100):
                 part = y if steps == 20 else y[: 2 * subject.few]
                 add(f"DDRM, eta {eta:g}", steps, lambda n=steps, p=part: through(ddrm, p, n, eta=eta))
-    else:
+    elif restores:
         add("teacher, replacement", 20, lambda: teacher.edit(task, y, steps=20, solver="replacement", seed=SEED))
         add("teacher, replacement", 100, lambda: teacher.edit(task, y, steps=100, solver="replacement", seed=SEED))
-    if guidance and direct:
+    if guidance and direct and restores:
         size = best_of(subject.guided, lambda v: through(dps, y_few[:4], 100, step_size=v), few[:4])
         add(f"DPS, step {size:g}", 100, lambda: through(dps, y[: subject.few], 100, step_size=size))
     return rows
@@ -252,13 +265,13 @@ class _InCode:
 
     def __init__(self, operator: Any, codec: Any) -> None:
         self._operator = operator
-        self._scale = float(codec.encode(torch.ones(1, *codec.signal_shape)).mean())
+        self.scale = float(codec.encode(torch.ones(1, *codec.signal_shape)).mean())
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
-        return self._operator.A(x / self._scale)
+        return self._operator.A(x / self.scale)
 
     def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
-        return self._operator.A_dagger(y) * self._scale
+        return self._operator.A_dagger(y) * self.scale
 
 
 def tune(name: str, subject: Subject, cases: Sequence[Case], steps: Sequence[int], rounds: int, precision: str) -> None:
@@ -284,6 +297,7 @@ def main() -> None:
     parser.add_argument("--tuning", type=int, help="number of items to tune on, fewer than usual")
     parser.add_argument("--teacher", action="store_true", help="tune, or measure, the solvers with the teacher alone")
     parser.add_argument("--student", action="store_true", help="measure neither DDRM nor DPS")
+    parser.add_argument("--named", action="store_true", help="give the model the conditions of the data")
     parser.add_argument("--no-dps", action="store_true")
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"), help="bf16 needs units for it")
     parser.add_argument("--json", type=Path)
@@ -294,6 +308,10 @@ def main() -> None:
         subject = SUBJECTS[name]
         fewer = {"num": args.items, "few": args.items, "tuning": args.tuning}
         subject = replace(subject, **{what: min(n, getattr(subject, what)) for what, n in fewer.items() if n})
+        if args.named:
+            subject = replace(
+                subject, given=tuple(unistep.load(name).config.fields.keys() & prepared(subject).fields.keys())
+            )
         cases = [case for case in subject.cases if not args.tasks or case.task in args.tasks]
         if args.tune:
             tune(f"{name}-teacher" if args.teacher else name, subject, cases, args.steps, args.rounds, args.precision)
