@@ -245,8 +245,9 @@ def odd_paths(random: Random, target: Target) -> Attack:
 
 def odd_http(random: Random, target: Target) -> Attack:
     """What is hardly HTTP."""
-    post = b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    get = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    rest = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    post = b"POST /v1/images/generations" + rest + b"Content-Type: application/json\r\n"
+    get = b"GET /health" + rest
     body = json.dumps({"model": target.image}).encode()
     size = str(len(body)).encode()
     chunked, sized = post + b"Transfer-Encoding: chunked\r\n\r\n", post + b"Content-Length: "

@@ -32,7 +32,9 @@ def sockets(random: Random, target: Target) -> Attack:
     key = base64.b64encode(random.randbytes(random.choice((16, 16, 16, 16, 3)))).decode()
     version = random.choice(("13",) * 9 + ("8",))
     query = random.choice(("", "", "?key=%ff", "?key=" + "x" * 5000))
-    lines = f"GET /v1/realtime/{media}{query} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    lines = (
+        f"GET /v1/realtime/{media}{query} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    )
     lines += f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: {version}\r\n\r\n"
     start: dict[str, Any] = {"type": "session.start", "model": target.world if media == "video" else target.stream}
     start |= {"seed": 1, "condition": {}, "format": "jpeg" if media == "video" else "pcm", "quality": 50}

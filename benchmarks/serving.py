@@ -125,9 +125,8 @@ class Seen:
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: dict[str, Any]) -> int:
     """One request over a connection that is kept; its status."""
     content = json.dumps(body).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    )
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(content)}\r\n\r\n"
     writer.write(head.encode() + content)
     answer = await reader.readuntil(b"\r\n\r\n")
     lines = answer.decode().lower().split("\r\n")
@@ -208,7 +207,9 @@ class Server:
             await asyncio.sleep(0.2)
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                writer.write(f"GET {READY[self.kind]} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                writer.write(
+                    f"GET {READY[self.kind]} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+                )
                 if b" 200 " in await reader.readline():
                     return
             except OSError:

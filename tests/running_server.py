@@ -9,19 +9,21 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
+import torch
 from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
 from cli.standins import save_instrument, save_standin, save_stream, save_world
 from unistep.serving.api.app import create_app
 from unistep.serving.api.listening import server_of
+from unistep.serving.jobs import OWN, CallJob
 from unistep.serving.service import Service
 from unistep.serving.settings import Limits, Settings
 
@@ -97,6 +99,22 @@ def until(true: Any) -> None:
     while not true():
         assert time.monotonic() < end, "it never was so"
         time.sleep(0.005)
+
+
+def held(server: Running) -> Callable[[], None]:
+    """Keep a server's network busy until the result is called."""
+    served, entered, gate = server.service.pool.get("fashion"), threading.Event(), threading.Event()
+
+    def wait(stop: Callable[[], bool]) -> torch.Tensor:
+        del stop
+        entered.set()
+        assert gate.wait(GRACE)
+        return torch.zeros(1)
+
+    job = CallJob(served=served, deadline=float("inf"), client=OWN, what="test", steps=1, items=1, call=wait)
+    server.service.engine.submit(job)
+    assert entered.wait(GRACE)
+    return gate.set
 
 
 def say(live: ClientConnection, kind: str, **more: Any) -> None:

@@ -40,6 +40,7 @@ OPTIONS = {
         "--threads",
         "--queue",
         "--rate",
+        "--allow-host",
         "--origins",
         "--unmarked",
         "--log",

@@ -16,7 +16,7 @@ from running_server import GRACE, until
 from tolerance import rounding
 from unistep.generation.requests import CancelledError, plan_of
 from unistep.serving.engine import Engine
-from unistep.serving.jobs import BusyError, CallJob, LateError, SampleJob
+from unistep.serving.jobs import BusyError, CallJob, LateError, SampleJob, ShareError
 from unistep.serving.metrics import Metrics
 from unistep.serving.pool import Served
 from unistep.serving.settings import Limits
@@ -156,6 +156,49 @@ def test_a_full_queue_takes_nothing_more_and_no_half_of_a_request(stage):
     assert here.metrics.registry.get_sample_value("unistep_refused_total", {"reason": "queue"}) == 1
 
 
+def test_one_client_cannot_keep_another_waiting(stage):
+    here = stage(queue=8)
+    release = here.hold()
+    greedy = [here.noted(("greedy", number)) for number in range(8)]
+    for job in greedy:
+        job.client = "greedy"
+        here.engine.submit(job)
+    more = here.noted("more")
+    more.client = "greedy"
+    with pytest.raises(BusyError, match="8 items wait already") as full:
+        here.engine.submit(more)
+    assert not isinstance(full.value, ShareError)
+    honest = here.noted("honest")
+    honest.client = "honest"
+    here.engine.submit(honest)  # though the other one has all places
+    with pytest.raises(ShareError, match="8 of your requests are here already"):
+        here.engine.submit(more)
+    release()
+    greedy[-1].future.result(GRACE)
+    assert here.order.index("honest") <= 1
+    assert here.metrics.registry.get_sample_value("unistep_refused_total", {"reason": "share"}) == 1
+
+
+def test_whoever_comes_later_is_not_refused_for_what_others_have_waiting(stage):
+    here = stage(queue=100)
+    release = here.hold()
+    first = here.job(0)
+    here.served.latency(first.kind).observe(1, 10.0)  # each of them takes ten seconds
+    for number in range(8):
+        job = here.job(number, steps=1, seconds=1000.0)
+        job.client = "greedy"
+        here.engine.submit(job)
+    late = here.job(9, seconds=50.0)
+    late.client = "greedy"
+    with pytest.raises(BusyError, match="too busy"):
+        here.engine.submit(late)
+    honest = here.job(9, seconds=50.0)
+    honest.client = "honest"
+    here.engine.submit(honest)
+    release()
+    assert honest.future.result(GRACE)
+
+
 def test_one_request_may_be_larger_than_the_queue(stage):
     here = stage(queue=1)
     jobs = [here.job(seed) for seed in range(3)]
@@ -169,7 +212,7 @@ def test_what_is_late_is_never_begun(stage):
     late, well = here.noted("late"), here.noted("well")
     late.deadline = time.monotonic()
     here.engine.submit_all([well])
-    here.engine._queue.appendleft(late)  # it was in time when it came
+    here.engine._queue.add([late])  # it was in time when it came
     release()
     with pytest.raises(LateError, match="not done within"):
         late.future.result(GRACE)

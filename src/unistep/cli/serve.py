@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -62,6 +63,9 @@ class ServeOptions:
     """Live streams at most."""
     rate: float = 0.0
     """Requests a minute of one key or address; 0 for any number."""
+    allow_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A name under which the server answers, such as that of a proxy before it; may be given several times. At a
+    loopback address it answers as localhost and by that address alone, elsewhere under any name without."""
     origins: tuple[str, ...] = ()
     """Origins of other pages that may ask, such as https://example.org."""
     unmarked: bool = False
@@ -112,6 +116,9 @@ def check(options: ServeOptions) -> None:
         raise ValueError(f"--memory must be a number of GiB above 0, got {options.memory:g}")
     if not 0 <= options.rate < math.inf:
         raise ValueError(f"--rate must be a number of at least 0, got {options.rate:g}")
+    for name in options.allow_host:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*", name):
+            raise ValueError(f"--allow-host is a name such as example.org, without http:// and port, got {name!r}")
     for origin in options.origins:
         if not origin.startswith(("http://", "https://")) or origin.endswith("/"):
             raise ValueError(f"--origins are such as https://example.org, without a path, got {origin!r}")
@@ -124,6 +131,7 @@ def settings_of(options: ServeOptions) -> Settings:
         ValueError: If keys were given that are none.
     """
     from unistep.cli.devices import choose_device
+    from unistep.serving.hosts import hosts_of
     from unistep.serving.settings import Limits, Settings
 
     if options.precision == "int8" and options.backend in ("eager", "compiled"):
@@ -143,6 +151,7 @@ def settings_of(options: ServeOptions) -> Settings:
         backend=options.backend,
         memory=0 if options.memory is None else int(options.memory * 2**30),
         keys=keys,
+        hosts=hosts_of(options.host, options.allow_host),
         origins=options.origins,
         marked=not options.unmarked,
         log_prompts=options.log == "prompts",
@@ -164,6 +173,7 @@ def listen(options: ServeOptions, settings: Settings, begun: Callable[[str], obj
     """
     from unistep.serving.api.app import create_app
     from unistep.serving.api.listening import server_of
+    from unistep.serving.hosts import is_loopback
     from unistep.serving.service import Service
 
     service = Service(settings)
@@ -176,7 +186,7 @@ def listen(options: ServeOptions, settings: Settings, begun: Callable[[str], obj
     host, port = listening.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     log_to_stderr(options.log)
-    if options.host not in ("127.0.0.1", "localhost", "::1") and not settings.keys:
+    if not is_loopback(options.host) and not settings.keys:
         print(f"anyone who reaches {options.host} may use this server; set {KEYS} to ask for keys", file=sys.stderr)
     print(f"http://{host}:{port}/studio/   API: http://{host}:{port}/v1   Ctrl-C stops", flush=True)
     if begun is not None:

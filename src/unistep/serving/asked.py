@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from unistep.provenance import Provenance
+from unistep.serving.caller import Caller
 from unistep.serving.jobs import Done
 
 
@@ -28,6 +29,8 @@ class Asked:
     """Guidance weight."""
     condition: Mapping[str, Any] | None = None
     """Values of the model's fields, as JSON holds them."""
+    caller: Caller = Caller()
+    """Who asks."""
     toward: tuple[int, float] | None = None
     """Another seed and a share, as :attr:`unistep.generation.requests.Request.toward`."""
 

@@ -6,16 +6,16 @@ import logging
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from unistep.generation.requests import CancelledError
-from unistep.serving.jobs import BusyError, Done, Job, LateError
+from unistep.serving.jobs import OWN, BusyError, Done, Job, LateError, ShareError
 from unistep.serving.metrics import Metrics
 from unistep.serving.settings import Limits
 from unistep.serving.streams import LiveStream, step_together
+from unistep.serving.turns import Turns, seconds_of
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ EARLY = 0.0005
 class Engine:
     """Runs whatever is asked for, in one thread, so that nothing else ever waits for a network.
 
-    A batch is what waits in the queue and agrees; nothing waits for a batch to fill. Streams go before requests, whose
-    batches are no longer than the time until the next stream is due.
+    A batch is what waits in the queue and agrees; nothing waits for a batch to fill. Clients take turns. Streams go
+    before requests, whose batches are no longer than the time until the next stream is due.
 
     Args:
         limits: Sizes of queue and batches.
@@ -43,7 +43,7 @@ class Engine:
         self._limits, self._metrics = limits, metrics
         self.threads = threads or max(1, (os.cpu_count() or 1) - 1)
         """Threads of the network on a CPU."""
-        self._queue: deque[Job] = deque()
+        self._queue = Turns()
         self._streams: list[LiveStream] = []
         self._wake = threading.Condition()
         self._stopping = self._draining = False
@@ -76,8 +76,7 @@ class Engine:
             while (self._queue or self._busy_until) and time.monotonic() < until:
                 self._wake.wait(0.05)
             self._stopping = True
-            left, streams = list(self._queue), list(self._streams)
-            self._queue.clear()
+            left, streams = self._queue.clear(), list(self._streams)
             self._wake.notify_all()
         for job in left:
             _fail(job, BusyError("the server is stopping", 1.0))
@@ -110,23 +109,45 @@ class Engine:
         with self._wake:
             if self._draining:
                 raise BusyError("the server is stopping", 1.0)
-            waiting = self.waiting_seconds()
-            if not own and len(self._queue) + len(jobs) > max(self._limits.queue, len(jobs) if not self._queue else 0):
-                self._metrics.refused.labels("queue").inc()
-                raise BusyError(f"{len(self._queue)} items wait already", max(waiting, 1.0))
-            ends = time.monotonic() + waiting + _seconds(jobs)
+            for job in jobs:
+                job.client = OWN if own else job.client
+            self._queue.assign(jobs)
+            before = self._queue.before(jobs[-1].turn)
+            waiting = seconds_of(before) + self._busy_seconds()
+            if not own:
+                self._check_room(jobs, max(waiting, 1.0))
+            ends = time.monotonic() + seconds_of([*before, *jobs]) + self._busy_seconds()
             # With nothing before it, a job is tried whatever it took before: only so a slow machine's recovery is seen.
             if waiting > 0 and ends > min(job.deadline for job in jobs):
                 self._metrics.refused.labels("deadline").inc()
                 raise BusyError("the server is too busy to answer in time", max(waiting, 1.0))
-            self._queue.extend(jobs)
+            self._queue.add(jobs)
             self._metrics.depth.set(len(self._queue))
             self._wake.notify_all()
+
+    def _check_room(self, jobs: Sequence[Job], seconds: float) -> None:
+        """Raise unless the client may have so many more jobs wait.
+
+        Raises:
+            BusyError: If the queue is full, or the client has its part of it.
+        """
+        shares, client, size = self._queue.shares, jobs[0].client, sum(job.size for job in jobs)
+        if shares.has_room(client, size, self._limits.queue):
+            return
+        if shares.others(client) and shares.held(client):
+            self._metrics.refused.labels("share").inc()
+            raise ShareError(shares.held(client), seconds)
+        self._metrics.refused.labels("queue").inc()
+        raise BusyError(f"{len(self._queue)} items wait already", seconds)
+
+    def _busy_seconds(self) -> float:
+        """Seconds until the batch that is under way is done, as far as known."""
+        return max(self._busy_until - time.monotonic(), 0.0)
 
     def waiting_seconds(self) -> float:
         """Seconds until all that is queued is done, as far as known; streams not counted."""
         with self._wake:
-            return _seconds(self._queue) + max(self._busy_until - time.monotonic(), 0.0)
+            return seconds_of(self._queue) + self._busy_seconds()
 
     def open(self, stream: LiveStream) -> None:
         """Begin to make the chunks of a stream.
@@ -183,14 +204,15 @@ class Engine:
         """What to do now: streams to step, or a batch; neither where the engine stops."""
         with self._wake:
             while True:
+                self._busy_until = 0.0
                 if self._stopping:
                     return [], []
                 now = time.monotonic()
-                self._busy_until = 0.0
                 self._wake.notify_all()  # whoever waits for the queue to drain
                 ready = [stream for stream in self._streams if stream.ready]
                 due = [stream for stream in ready if stream.due <= now + EARLY]
-                oldest = self._queue[0].submitted if self._queue else now
+                first = self._queue.first
+                oldest = now if first is None else first.submitted
                 # Those that are made as fast as they can be, such as videos, have no time to be kept: they take turns.
                 patience = PATIENCE if any(stream.seconds for stream in due) else 0.0
                 if due and (self._requests_last or not self._queue or now - oldest < patience):
@@ -207,26 +229,32 @@ class Engine:
                 self._wake.wait(None if upcoming is None else min(max(upcoming - now, EARLY), LONGEST_WAIT))
 
     def _take(self, now: float, slack: float | None) -> list[Job]:
-        """The next batch: the oldest job and those that agree with it; jobs that are too late leave the queue."""
-        while self._queue and (not self._wanted(self._queue[0], now)):
-            self._queue.popleft()
-        if not self._queue:
-            self._metrics.depth.set(0)
-            return []
-        first = self._queue[0]
-        latency = first.served.latency(first.kind)
-        seconds = self._limits.batch_seconds if slack is None else max(min(self._limits.batch_seconds, slack), 0.0)
-        most = latency.largest(seconds, self._limits.batch)
-        batch, others, key = [], deque(), first.key
+        """The next batch: the job whose turn it is and those that agree with it; late ones leave the queue."""
+        batch: list[Job] = []
+        gone: list[Job] = []
+        most = 1
         for job in self._queue:
-            if job.key != key or len(batch) >= most:
-                others.append(job)
-            elif self._wanted(job, now):
-                batch.append(job)
-        self._queue = others
-        self._metrics.depth.set(len(others))
-        self._busy_until = now + latency.predict(sum(job.size for job in batch))
+            if batch and job.key != batch[0].key:
+                continue
+            if not self._wanted(job, now):
+                gone.append(job)
+                continue
+            if not batch:
+                most = self._most(job, slack)
+            batch.append(job)
+            if len(batch) >= most:
+                break
+        self._queue.remove([*gone, *batch])
+        self._metrics.depth.set(len(self._queue))
+        if batch:
+            latency = batch[0].served.latency(batch[0].kind)
+            self._busy_until = now + latency.predict(sum(job.size for job in batch))
         return batch
+
+    def _most(self, job: Job, slack: float | None) -> int:
+        """How many jobs like this one go together, where the next stream is due after so many seconds."""
+        seconds = self._limits.batch_seconds if slack is None else max(min(self._limits.batch_seconds, slack), 0.0)
+        return job.served.latency(job.kind).largest(seconds, self._limits.batch)
 
     def _wanted(self, job: Job, now: float) -> bool:
         """Whether a job is still to be done; it has its error where it cannot be in time."""
@@ -294,16 +322,6 @@ class Engine:
             self.end(streams[0])
             return
         self._metrics.chunks(streams[0].served.name, chunks, time.monotonic() - begun)
-
-
-def _seconds(jobs: Iterable[Job]) -> float:
-    """Seconds of all jobs, those of one key in one batch, as far as known."""
-    groups: dict[Hashable, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(job.key, []).append(job)
-    return sum(
-        group[0].served.latency(group[0].kind).predict(sum(job.size for job in group)) for group in groups.values()
-    )
 
 
 def _fail(job: Job, error: Exception) -> None:

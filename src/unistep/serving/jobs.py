@@ -29,6 +29,17 @@ class BusyError(RuntimeError):
         self.seconds = seconds
 
 
+OWN = "unistep"
+"""Client of the server's own work, for which there is always room."""
+
+
+class ShareError(BusyError):
+    """A client has its part of the places already, and others want theirs."""
+
+    def __init__(self, held: int, seconds: float) -> None:
+        super().__init__(f"{held} of your requests are here already, and others want their turn", seconds)
+
+
 class LateError(RuntimeError):
     """The deadline of a request is over."""
 
@@ -55,6 +66,10 @@ class Job(ABC):
     """The model."""
     deadline: float
     """When the answer must be there, by :func:`time.monotonic`."""
+    client: str = ""
+    """Who asked: clients take turns."""
+    turn: float = 0.0
+    """When its turn is, in seconds of network that each client has had; see :class:`unistep.serving.turns.Turns`."""
     future: Future[Done] = field(default_factory=Future)
     """The answer."""
     submitted: float = field(default_factory=time.monotonic)
@@ -201,4 +216,4 @@ class CallJob(Job):
         return [job.call(stop) for job in batch]
 
 
-__all__ = ["BusyError", "CallJob", "CancelledError", "Done", "Job", "LateError", "SampleJob", "ShownJob"]
+__all__ = ["BusyError", "CallJob", "CancelledError", "Done", "Job", "LateError", "SampleJob", "ShareError", "ShownJob"]

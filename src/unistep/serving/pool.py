@@ -111,6 +111,18 @@ class Pool:
         found.used = time.monotonic()
         return found
 
+    def find(self, name: str) -> Served | None:
+        """A model that is in memory, which counts as asked for; ``None`` for others."""
+        found = self._loaded.get(name)
+        if found is not None:
+            found.used = time.monotonic()
+        return found
+
+    def drop(self, name: str) -> None:
+        """Forget a model that is in memory."""
+        with self._lock:
+            self._loaded.pop(name, None)
+
     def load(self, name: str) -> Generator:
         """A model once more, which nobody else has."""
         settings = self._settings
@@ -138,7 +150,7 @@ class Pool:
             if not idle:
                 return
             with self._lock:
-                del self._loaded[min(idle, key=lambda one: one.used).name]
+                self._loaded.pop(min(idle, key=lambda one: one.used).name, None)
 
 
 def _is_quick(folder: Path) -> bool:

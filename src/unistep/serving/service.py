@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from unistep.core.condition import parse_condition
@@ -23,21 +21,16 @@ from unistep.serving.asked import Asked, Item
 from unistep.serving.described import chunk_seconds
 from unistep.serving.engine import Engine
 from unistep.serving.jobs import CallJob, Done, Job, LateError, SampleJob, ShownJob
+from unistep.serving.loading import Loader
 from unistep.serving.metrics import Metrics
 from unistep.serving.pool import Pool, Served
 from unistep.serving.settings import Settings
 from unistep.serving.streams import LiveStream, game_of
-from unistep.serving.warming import accelerate, warm
-
-_log = logging.getLogger(__name__)
 
 Show = Callable[[Provenance, int, Tensor], object]
 """Called with where a sample comes from, the number of a step and the signal ``[1, *signal_shape]`` after it."""
 LARGEST_SEED = 2**53 - 1
 """Largest seed that is drawn for a client: the largest whole number that a page's JavaScript holds exactly."""
-
-if TYPE_CHECKING:
-    from unistep.generation.generator import Generator
 
 
 class Service:
@@ -56,11 +49,10 @@ class Service:
         self.metrics = metrics or Metrics()
         self.pool = Pool(settings)
         self.engine = Engine(settings.limits, self.metrics, settings.threads)
+        self.loader = Loader(settings, self.pool, self.engine)
         # Text encoders and files are read by one thread, so that they do not take the network's cores from it.
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="unistep-prepare")
-        self._trying = ThreadPoolExecutor(1, thread_name_prefix="unistep-try")
         self._encoding = ThreadPoolExecutor(2, thread_name_prefix="unistep-encode")
-        self._untried: set[str] = set()
         self._closing = False
         self.ready = threading.Event()
         """Whether the models that were named are loaded and warm."""
@@ -70,89 +62,26 @@ class Service:
         """Called in that case."""
         self.tasks: dict[str, list[str]] = {}
         """The tasks of editing that each model has, once somebody has asked."""
-        self.backends: dict[str, str] = {}
-        """What runs the network of each model, where it is not PyTorch itself."""
 
     def start(self) -> None:
         """Start the engine; load and warm the models in the background. Once is enough."""
         if self.engine.start():
-            self._preparing.submit(self._prepare)
+            self.loader.begin(list(self.pool.folders) if self.settings.models else [], self._began)
 
-    def _prepare(self) -> None:
-        try:
-            for name in self.settings.models and list(self.pool.folders):
-                self._get(name)
-        except Exception as error:
-            if self._closing:
-                return  # it was stopped before it was ready, which is no failure
-            self.failure = error
-            self.failed()
-        else:
+    def _began(self, failure: Exception | None) -> None:
+        """Note that the models that were named are there, or why they will never be."""
+        if failure is None:
             self.ready.set()
-
-    def _get(self, name: str) -> Served:
-        """A model that is loaded and warm; in the thread that prepares."""
-        there = name in self.pool.loaded
-        served = self.pool.get(name)
-        if not there:
-            if self.settings.backend not in ("auto", "eager"):
-                self._run_by_the_named(served)
-            self._call(served, "warm", partial(warm, served))
-            if self.settings.backend == "auto" and name not in self._untried:
-                self._untried.add(name)
-                self._trying.submit(self._try, name)
-        return served
-
-    def _try(self, name: str) -> None:
-        """Look for a faster backend, in a thread of its own: until there is one, PyTorch answers."""
-        self._untried.discard(name)
-        served = self.pool.loaded.get(name)
-        if served is None:
-            return  # it was dropped before its turn
-        try:
-            self._accelerate(served, self.pool.load(served.name))
-            self._call(served, "warm", partial(warm, served))
-        except Exception as error:
-            _log.warning("no backend was tried for %s: %s", served.name, error)
-
-    def _run_by_the_named(self, served: Served) -> None:
-        """Let the backend that is named run a model that nobody asks for anything yet.
-
-        Raises:
-            ValueError: If it cannot, at the start; a model that is loaded later is run by PyTorch then.
-        """
-        try:
-            self._accelerate(served, served.generator)
-        except ValueError as error:
-            if not self.ready.is_set():
-                raise
-            _log.warning("%s is run by PyTorch: %s", served.name, error)
-
-    def _accelerate(self, served: Served, copy: Generator) -> None:
-        settings = self.settings
-        precision = "int8" if settings.precision == "int8" else "auto"
-        self.backends[served.name] = accelerate(served, copy, settings.backend, self.engine.threads, precision)
-
-    def _call(self, served: Served, what: str, call: Callable[[], Any]) -> Any:
-        """Do something in the engine's thread, in which nothing else runs then."""
-        kept: list[Any] = []
-
-        def run(stop: Callable[[], bool]) -> Tensor:
-            del stop
-            kept.append(call())
-            return torch.zeros(0)
-
-        job = CallJob(served=served, deadline=float("inf"), what=what, steps=0, items=1, call=run)
-        self.engine.submit_all([job], own=True)
-        job.future.result()
-        served.latencies.pop(job.kind, None)
-        return kept[0]
+        elif not self._closing:  # one that was stopped before it was ready has not failed
+            self.failure = failure
+            self.failed()
 
     def close(self) -> None:
         """Let what was asked for end, then stop."""
         self._closing = True
         self.engine.close(self.settings.limits.drain)
-        for pool in (self._preparing, self._trying, self._encoding):
+        self.loader.close()
+        for pool in (self._preparing, self._encoding):
             pool.shutdown(wait=False, cancel_futures=True)
 
     # What clients ask for.
@@ -174,8 +103,7 @@ class Service:
             LateError: If it takes too long.
         """
         deadline = self._deadline(deadline)
-        prepared = await self._prepared(partial(self._jobs, asked, deadline, show, at), deadline)
-        jobs, provenance = prepared
+        jobs, provenance = await self._prepared(asked, partial(self._jobs, asked, deadline, show, at), deadline)
         done = await self._done(jobs)
         return [
             Item(signal=one.signals[0], provenance=provenance.item(number), done=one) for number, one in enumerate(done)
@@ -184,12 +112,13 @@ class Service:
     def _deadline(self, wanted: float | None) -> float:
         return time.monotonic() + self.settings.limits.timeout if wanted is None else wanted
 
-    async def _prepared(self, prepare: Callable[[], Any], deadline: float) -> Any:
-        """What the preparing thread makes of a request, within its time."""
+    async def _prepared(self, asked: Asked, prepare: Callable[[Served], Any], deadline: float) -> Any:
+        """What the preparing thread makes of a request with its model, within its time."""
+        served = await self.loader.get(asked.model, asked.caller, deadline)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None if deadline == float("inf") else max(deadline - time.monotonic(), 0.0)):
-                return await loop.run_in_executor(self._preparing, prepare)
+                return await loop.run_in_executor(self._preparing, prepare, served)
         except TimeoutError:
             raise LateError("not begun in time") from None
 
@@ -218,10 +147,9 @@ class Service:
         return found
 
     def _jobs(
-        self, asked: Asked, deadline: float, show: Show | None, at: Collection[int] = ()
+        self, asked: Asked, deadline: float, show: Show | None, at: Collection[int], served: Served
     ) -> tuple[list[SampleJob], Provenance]:
         """The jobs of a request, and where their samples will come from; in the preparing thread."""
-        served = self._get(asked.model)
         generator = served.generator
         seeds = self._seeds(asked)
         condition = self.condition(asked.model, asked.condition)
@@ -237,6 +165,7 @@ class Service:
                 kind(
                     served=served,
                     deadline=deadline,
+                    client=asked.caller.name,
                     seed=seed,
                     plan=plan,
                     condition={name: value.select([row]) for name, value in full.items()},
@@ -260,10 +189,10 @@ class Service:
             LateError: If it takes too long.
         """
 
-        def prepared() -> None:
-            self._plan(self._get(asked.model), asked, self.condition(asked.model, asked.condition))
+        def prepared(served: Served) -> None:
+            self._plan(served, asked, self.condition(asked.model, asked.condition))
 
-        await self._prepared(prepared, self._deadline(None))
+        await self._prepared(asked, prepared, self._deadline(None))
 
     def seed_of(self, asked: Asked) -> int:
         """The seed of the first item that is asked for, drawn where none is given."""
@@ -309,16 +238,18 @@ class Service:
         """
         deadline = self._deadline(deadline)
 
-        def prepared() -> tuple[CallJob, Provenance]:
-            served = self._get(asked.model)
+        def prepared(served: Served) -> tuple[CallJob, Provenance]:
             seeds = self._seeds(asked)
             condition = self.condition(asked.model, asked.condition)
             call = partial(prepare(served), seeds, condition)
-            job = CallJob(served=served, deadline=deadline, what=what, steps=steps, items=asked.items, call=call)
+            client = asked.caller.name
+            job = CallJob(
+                served=served, deadline=deadline, client=client, what=what, steps=steps, items=asked.items, call=call
+            )
             plain = {name: value for name, value in condition.items() if isinstance(value, str | int | float)}
             return job, self._origin(served.name, seeds, [plain] * len(seeds))
 
-        job, provenance = await self._prepared(prepared, deadline)
+        job, provenance = await self._prepared(asked, prepared, deadline)
         (done,) = await self._done([job])
         return [
             Item(signal=signal, provenance=provenance.item(number), done=done)
@@ -355,8 +286,7 @@ class Service:
         """
         loop = asyncio.get_running_loop()
 
-        def prepared() -> LiveStream:
-            served = self._get(asked.model)
+        def prepared(served: Served) -> LiveStream:
             generator = served.generator
             (seed,) = self._seeds(asked)
             condition = self.condition(asked.model, asked.condition)
@@ -380,7 +310,7 @@ class Service:
                 script=known,
             )
 
-        stream = await self._prepared(prepared, self._deadline(None))
+        stream = await self._prepared(asked, prepared, self._deadline(None))
         self.engine.open(stream)
         return stream
 

@@ -69,6 +69,8 @@ class Settings:
     """Bytes that the weights of all loaded models may take, of which the longest unused are dropped; 0 for any."""
     keys: tuple[str, ...] = ()
     """API keys; anyone may ask without."""
+    hosts: tuple[str, ...] = ()
+    """Names under which it answers, as ``Host`` headers have them but for ports; any without."""
     origins: tuple[str, ...] = ()
     """Other origins whose pages may ask, such as https://example.org; none without."""
     marked: bool = True

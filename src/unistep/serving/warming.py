@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from unistep.generation.requests import Watch, plan_of
+from unistep.generation.requests import Plan, Watch, plan_of
 
 if TYPE_CHECKING:
+    from unistep.core.values import Value
     from unistep.generation.generator import Generator
     from unistep.serving.pool import Served
 
@@ -17,8 +20,8 @@ SIZES = (1, 1, 1, 2, 4)
 """Batches that are tried; the first of all is not timed."""
 
 
-def warm(served: Served) -> None:
-    """Call a model until it is as fast as it will be, and note how long batches take.
+def warming(served: Served) -> Iterator[Callable[[], object]]:
+    """Calls of a model until it is as fast as it will be, which note how long batches take.
 
     Args:
         served: The model.
@@ -28,15 +31,18 @@ def warm(served: Served) -> None:
     if generator.config.context is not None:
         session = generator.session()
         for _ in range(3):
-            session.step(session.start([0]))
+            yield lambda: session.step(session.start([0]))
         return
-    latency = served.latency(plan.key)
     for number, size in enumerate(SIZES):
         seeds = list(range(size))
-        begun = time.monotonic()
-        generator.batch(seeds, plan, generator.completed({}, seeds), Watch(1))
-        if number:
-            latency.observe(size, time.monotonic() - begun)
+        yield partial(_timed, served, plan, seeds, generator.completed({}, seeds), noted=number > 0)
+
+
+def _timed(served: Served, plan: Plan, seeds: list[int], condition: Mapping[str, Value], *, noted: bool) -> None:
+    begun = time.monotonic()
+    served.generator.batch(seeds, plan, condition, Watch(1))
+    if noted:
+        served.latency(plan.key).observe(len(seeds), time.monotonic() - begun)
 
 
 def accelerate(served: Served, copy: Generator, backend: str, threads: int, precision: str = "auto") -> str:

@@ -13,7 +13,8 @@ from websockets.exceptions import InvalidStatus
 from running_server import GRACE, limits, running, until
 from unistep.backends.onnx_files import quiet
 from unistep.serving.api.guard import Keys, client_of, key_of
-from unistep.serving.api.limiting import Buckets, Window
+from unistep.serving.api.limiting import Buckets, Place, Window
+from unistep.serving.hosts import hosts_of
 from unistep.serving.settings import Settings
 
 KEY, OTHER = "first-key-of-the-tests", "other-key-of-the-tests"
@@ -295,16 +296,78 @@ def test_pages_from_elsewhere_may_look_and_not_ask(server):
     assert server.client.get("/health", headers={"Origin": "https://evil.example"}).status_code == 200
 
 
+@pytest.fixture(scope="module")
+def at_loopback(models):
+    with running(Settings(models=models, threads=1, backend="eager", hosts=hosts_of("127.0.0.1", ()))) as server:
+        yield server
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "localhost.evil.example", "", "10.0.0.1"])
+def test_a_page_that_calls_itself_by_another_name_is_not_answered(at_loopback, host):
+    host = host.format(port=at_loopback.port)
+    headers = {"Host": host, "Origin": f"http://{host}"}  # one origin, as the browser sees it
+    for answer in (
+        at_loopback.client.get("/v1/models", headers=headers),
+        at_loopback.client.get("/studio/", headers=headers),
+        at_loopback.client.post(IMAGES, json={"seed": 1}, headers=headers),
+    ):
+        assert answer.status_code == 421
+        assert answer.json()["error"]["message"] == f"this server does not answer as {host!r}; see --allow-host"
+        assert answer.json()["error"]["code"] == "host_refused"
+    live = raw(at_loopback, UPGRADE % host.encode())
+    assert live.startswith(b"HTTP/1.1 403")
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:{port}", "127.0.0.1:1", "[::1]:{port}", "LOCALHOST"])
+def test_a_server_of_this_machine_answers_by_its_own_names(at_loopback, host):
+    host = host.format(port=at_loopback.port)
+    assert at_loopback.client.get("/v1/models", headers={"Host": host}).status_code == 200
+    with socket.create_connection(("127.0.0.1", at_loopback.port), timeout=GRACE) as connection:
+        connection.sendall(UPGRADE % host.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 101")
+
+
+UPGRADE = (
+    b"GET /v1/realtime/video HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+def test_without_names_any_will_do(server):
+    assert server.client.get("/v1/models", headers={"Host": "anything.example"}).status_code == 200
+
+
 def test_fewer_may_come_in_while_answers_take_long_and_more_again():
     window = Window(40, 1.0)
-    assert all(window.enter() for _ in range(40))
-    assert not window.enter()
+
+    def fill():
+        while window.has_room("a"):
+            window.shares.take("a")
+
+    fill()
+    assert window.inside == 40
     for _ in range(40):
-        window.leave(0.9)
+        window.leave("a", 0.9)
     shrunk = window.size
     assert Window.LEAST <= shrunk < 20
     for _ in range(200):
-        while window.enter():
-            pass
-        window.leave(0.01)
+        fill()
+        window.leave("a", 0.01)
     assert window.size == 40
+
+
+def test_a_request_that_waits_for_something_else_has_no_place():
+    window = Window(1, 1.0)
+    place = Place(window, "a")
+    assert not window.has_room("a")
+    with place.aside():
+        assert window.has_room("a")
+        other = Place(window, "a")
+    assert window.inside == 2  # whoever was inside comes in again
+    place.leave()
+    place.leave()
+    other.leave()
+    assert window.inside == 0
+    with place.aside():
+        assert window.inside == 0
+    assert window.inside == 0

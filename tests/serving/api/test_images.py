@@ -190,6 +190,7 @@ def test_requests_at_the_same_time_go_together(server):
     for thread in threads:
         thread.start()
     until(lambda: server.service.engine.depth == 4)
+    served.latencies.clear()  # however slow this machine is just now
     gate.set()
     for thread in threads:
         thread.join()

@@ -10,26 +10,8 @@ import threading
 import time
 
 import httpx2
-import torch
 
-from running_server import GRACE, until
-from unistep.serving.jobs import CallJob
-
-
-def held(server):
-    """Keep the server's network busy until the result is called."""
-    served, entered, gate = server.service.pool.get("fashion"), threading.Event(), threading.Event()
-
-    def wait(stop):
-        del stop
-        entered.set()
-        assert gate.wait(GRACE)
-        return torch.zeros(1)
-
-    job = CallJob(served=served, deadline=float("inf"), what="test", steps=1, items=1, call=wait)
-    server.service.engine.submit(job)
-    assert entered.wait(GRACE)
-    return gate.set
+from running_server import GRACE, held, until
 
 
 def test_nothing_is_made_for_a_client_that_has_left(server):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unistep.core.condition import asked as asked_fields
 from unistep.serving.api.errors import RESPONSES, APIError
-from unistep.serving.api.routing import asked_of, model_of, note, placed, service_of, while_there, words_of
+from unistep.serving.api.routing import asked_of, caller_of, model_of, note, placed, service_of, while_there, words_of
 from unistep.serving.api.schemas import SoundRequest, SpeechRequest
 from unistep.serving.described import chunk_seconds
 from unistep.serving.files import encode, pcm, wav_header
@@ -44,7 +44,7 @@ async def generate(body: SoundRequest, request: Request) -> Response:
     condition = words_of(service, model, body.prompt, body.condition)
     note(request, model=model, **({"prompt": body.prompt} if service.settings.log_prompts else {}))
     config = service.pool.config(model)
-    asked = asked_of(service, body, model, condition)
+    asked = asked_of(request, body, model, condition)
     length = _seconds(service, model, body.seconds)
     if config.context is None:
         (item,) = await while_there(request, service.sample(asked))
@@ -80,12 +80,12 @@ async def speech(body: SpeechRequest, request: Request) -> Response:
         service.condition(model, one)
     note(request, model=model, n=len(parts), **({"prompt": body.input} if service.settings.log_prompts else {}))
     if config.context is not None:
-        asked = Asked(model=model, seed=body.seed)
+        asked = Asked(model=model, seed=body.seed, caller=caller_of(request))
         return await _streamed(request, service, asked, len(parts), conditions, body.response_format, chunked=True)
-    seed = body.seed
+    seed, caller = body.seed, caller_of(request)
     signals, items = [], []
     for number, one in enumerate(conditions):
-        wanted = Asked(model=model, seed=None if seed is None else seed + number, condition=one)
+        wanted = Asked(model=model, seed=None if seed is None else seed + number, condition=one, caller=caller)
         items += await while_there(request, service.sample(wanted))
         signals.append(items[-1].signal)
     return await _whole(service, items[0], torch.cat(signals, dim=-1), body.response_format)

@@ -20,7 +20,7 @@ from unistep.editing.task import OPTIONS, EditOptions, Task
 from unistep.generation.editing import STEPS, make_task, tasks
 from unistep.serving.api.errors import APIError
 from unistep.serving.api.images import RAW, answer
-from unistep.serving.api.routing import check_count, model_of, note, service_of, while_there, words_of
+from unistep.serving.api.routing import caller_of, check_count, model_of, note, service_of, while_there, words_of
 from unistep.serving.api.schemas import SEED
 from unistep.serving.pool import Served
 from unistep.serving.service import Asked, Service
@@ -88,7 +88,9 @@ async def edits(
     steps = STEPS if num_inference_steps is None else num_inference_steps
     if steps > service.settings.limits.steps:
         raise APIError(400, f"at most {service.settings.limits.steps} steps, got {steps}", param="num_inference_steps")
-    asked = Asked(model=name, items=n, seed=seed, steps=steps, guidance=guidance_scale, condition=given)
+    asked = Asked(
+        model=name, items=n, seed=seed, steps=steps, guidance=guidance_scale, condition=given, caller=caller_of(request)
+    )
 
     def prepare(served: Served) -> Callable[[Sequence[int], Mapping[str, Any], Callable[[], bool]], Tensor]:
         work, signals = read_inputs(service, served, which, chosen, contents, cover)

@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
 from unistep.files import DiskError
-from unistep.serving.jobs import BusyError, LateError
+from unistep.serving.jobs import BusyError, LateError, ShareError
+from unistep.serving.loading import BrokenModelError
 from unistep.serving.pool import UnknownModelError
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ KINDS = {
     405: "invalid_request_error",
     408: "timeout_error",
     413: "invalid_request_error",
+    421: "invalid_request_error",
     422: "invalid_request_error",
     429: "rate_limit_error",
     499: "client_closed_error",
@@ -106,8 +108,12 @@ def as_api_error(error: BaseException) -> APIError:
     text = " ".join(str(error).split())[:1000]
     if isinstance(error, UnknownModelError):
         return APIError(404, text, param="model", code="model_not_found")
+    if isinstance(error, ShareError):
+        return APIError(429, text, code="too_many_at_once", retry=error.seconds)
     if isinstance(error, BusyError):
         return APIError(503, text, code="overloaded", retry=error.seconds)
+    if isinstance(error, BrokenModelError):
+        return APIError(503, text, param="model", code="model_unavailable", retry=error.seconds)
     if isinstance(error, LateError):
         return APIError(504, text, code="deadline_exceeded", retry=1.0)
     if isinstance(error, ModuleNotFoundError):
@@ -123,7 +129,7 @@ def as_api_error(error: BaseException) -> APIError:
 
 RESPONSES: Mapping[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": KINDS[status].replace("_", " ")}
-    for status in (400, 401, 403, 404, 408, 413, 429, 503, 504)
+    for status in (400, 401, 403, 404, 408, 413, 421, 429, 503, 504)
 }
 """The errors of a route, for its documentation."""
 
@@ -168,6 +174,7 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    for kind in (APIError, ValueError, BusyError, LateError, ModuleNotFoundError, DiskError, OSError, MemoryError):
+    kinds = (APIError, ValueError, BusyError, LateError, BrokenModelError, ModuleNotFoundError)
+    for kind in (*kinds, DiskError, OSError, MemoryError):
         app.add_exception_handler(kind, known)
     app.add_exception_handler(Exception, known)

@@ -13,8 +13,11 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from unistep.serving.api.errors import APIError
-from unistep.serving.api.limiting import Buckets, Window
+from unistep.serving.api.errors import APIError, as_api_error
+from unistep.serving.api.limiting import Buckets, Place, Window
+from unistep.serving.caller import Caller
+from unistep.serving.hosts import host_name
+from unistep.serving.jobs import ShareError
 from unistep.serving.metrics import Metrics
 from unistep.serving.settings import Settings
 
@@ -120,7 +123,8 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        scope.setdefault("state", {})["client"] = client_of(scope, bool(self._settings.keys))
+        client = client_of(scope, bool(self._settings.keys))
+        scope.setdefault("state", {}).update(client=client, caller=Caller(name=client))
         try:
             self._check(scope)
         except APIError as error:
@@ -129,8 +133,8 @@ class Guard:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        if self._is_counted(scope) and self._window.full:
-            await self._refuse(self._busy(), scope, receive, send)
+        if self._is_counted(scope) and not self._window.has_room(client):
+            await self._refuse(self._busy(client), scope, receive, send)
             return
         await self._serve(scope, receive, send)
 
@@ -138,7 +142,11 @@ class Guard:
         """Whether a request needs a place in the window: not videos, which wait for as long as they take."""
         return scope["method"] == "POST" and not scope["path"].startswith("/v1/videos")
 
-    def _busy(self) -> APIError:
+    def _busy(self, client: str) -> APIError:
+        held = self._window.shares.held(client)
+        if held and self._window.shares.others(client):
+            self._metrics.refused.labels("share").inc()
+            return as_api_error(ShareError(held, 1.0))
         self._metrics.refused.labels("door").inc()
         return APIError(503, "the server is too busy to answer in time", code="overloaded", retry=1.0)
 
@@ -151,33 +159,32 @@ class Guard:
         if not self._is_counted(scope):
             await self._app(scope, receive, send)
             return
-        if not self._window.enter():
-            raise self._busy()
-        begun, inside = time.monotonic(), True
-
-        def leave() -> None:
-            nonlocal inside
-            if inside:
-                inside = False
-                self._window.leave(time.monotonic() - begun)
+        client = scope["state"]["client"]
+        if not self._window.has_room(client):
+            raise self._busy(client)
+        place = Place(self._window, client)
+        scope["state"]["caller"] = Caller(name=client, aside=place.aside)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                leave()
+                place.leave()
             await send(message)
 
         try:
             await self._app(scope, receive, sending)
         finally:
-            leave()
+            place.leave()
 
     def _check(self, scope: Message) -> None:
         """Raise unless the request may come in.
 
         Raises:
-            APIError: If it has no key that opens, or comes too often.
+            APIError: If it means another host, has no key that opens, or comes too often.
         """
         path = scope["path"]
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        if self._settings.hosts and host_name(host) not in self._settings.hosts:
+            raise APIError(421, f"this server does not answer as {host[:60]!r}; see --allow-host", code="host_refused")
         if self._is_foreign(scope):
             raise APIError(403, "pages of this origin may not ask here; see --origins", code="origin_refused")
         if path in OPEN or path == "/" or path.startswith("/studio"):
@@ -204,7 +211,7 @@ class Guard:
             await send(
                 {
                     "type": "websocket.close",
-                    "code": 1008 if error.status in (401, 403) else 1013,
+                    "code": 1008 if error.status in (401, 403, 421) else 1013,
                     "reason": error.message,
                 }
             )

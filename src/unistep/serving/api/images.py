@@ -56,7 +56,7 @@ async def generations(body: ImageRequest, request: Request) -> Response:
     condition = words_of(service, model, body.prompt, body.condition)
     note(request, model=model, n=body.n, **({"prompt": body.prompt} if service.settings.log_prompts else {}))
     toward = None if body.toward is None else (body.toward.seed, body.toward.share)
-    asked = asked_of(service, body, model, condition, items=body.n, toward=toward)
+    asked = asked_of(request, body, model, condition, items=body.n, toward=toward)
     if body.stream:
         return await _events(request, service, asked, body)
     items = await while_there(request, service.sample(asked))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from unistep.serving.shares import Shares
 
 CLIENTS = 10_000
 """Clients whose rate is remembered."""
@@ -46,7 +50,8 @@ class Window:
     """How many requests may be inside at a time: fewer once answers take long, more while they do not.
 
     What waits inside costs time that those who are answered need; so it is refused before anything is read of it. A
-    request is inside from the end of its body to the beginning of its answer: slow clients take nobody's place.
+    request is inside from the end of its body to the beginning of its answer: slow clients take nobody's place. The
+    places are shared by those who are inside.
 
     Args:
         most: Requests at most.
@@ -59,25 +64,56 @@ class Window:
         self._most, self._seconds = float(most), seconds
         self.size = float(most)
         """Requests that may be inside."""
-        self.inside = 0
-        """Requests that are."""
+        self.shares = Shares()
+        """Requests of each client that are."""
 
     @property
-    def full(self) -> bool:
-        """Whether nobody else may come in."""
-        return self.inside >= self.size
+    def inside(self) -> int:
+        """Requests that are inside."""
+        return self.shares.total
 
-    def enter(self) -> bool:
-        """Whether another may come in."""
-        if self.full:
-            return False
-        self.inside += 1
-        return True
+    def has_room(self, client: str) -> bool:
+        """Whether a client may come in once more."""
+        return self.shares.has_room(client, 1, self.size)
 
-    def leave(self, seconds: float) -> None:
-        """Note that one was answered, and after how long."""
+    def leave(self, client: str, seconds: float) -> None:
+        """Note that a request was answered, and after how long."""
         if seconds > self._seconds / 2:
             self.size = max(min(self.size, self.inside) * 0.97, self.LEAST)
-        elif self.inside > 0.8 * self.size:
+        elif self.inside > 0.8 * self.size or self.shares.held(client) > 0.8 * self.size / self.shares.clients:
             self.size = min(self.size + 0.5, self._most)
-        self.inside -= 1
+        self.shares.give(client)
+
+
+class Place:
+    """The place of one request in a window, from when it is made until it leaves.
+
+    Args:
+        window: The window.
+        client: Whose request it is.
+    """
+
+    def __init__(self, window: Window, client: str) -> None:
+        self._window, self._client = window, client
+        self._begun, self._inside = time.monotonic(), True
+        window.shares.take(client)
+
+    def leave(self) -> None:
+        """Leave; once is enough."""
+        if self._inside:
+            self._inside = False
+            self._window.leave(self._client, time.monotonic() - self._begun)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let others have the place for as long as the request waits for something other than the network."""
+        if not self._inside:
+            yield
+            return
+        self._inside = False
+        self._window.shares.give(self._client)
+        try:
+            yield
+        finally:
+            self._begun, self._inside = time.monotonic(), True
+            self._window.shares.take(self._client)

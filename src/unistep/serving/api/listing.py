@@ -32,7 +32,7 @@ async def ready(request: Request) -> Response:
         return JSONResponse({"status": "failed"}, 503)
     if not service.ready.is_set():
         return JSONResponse({"status": "warming"}, 503, headers={"Retry-After": "1"})
-    return JSONResponse({"status": "ready", "loaded": sorted(service.pool.loaded), "backends": service.backends})
+    return JSONResponse({"status": "ready", "loaded": sorted(service.pool.loaded), "backends": service.loader.backends})
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
@@ -21,7 +22,7 @@ from unistep.core.condition import asked as asked_fields
 from unistep.generation.keys import key_bindings
 from unistep.generation.play import GAP, side_by_side
 from unistep.serving.api.errors import APIError, as_api_error
-from unistep.serving.api.routing import model_of, service_of
+from unistep.serving.api.routing import caller_of, model_of, service_of
 from unistep.serving.api.schemas import Body, Condition, Name, Seed
 from unistep.serving.files import PICTURES, frame_bytes, pcm
 from unistep.serving.reading import Reader
@@ -221,10 +222,10 @@ class Session:
         condition = start.condition
         asked = Asked(
             model=model, seed=start.seed, steps=start.num_inference_steps, guidance=start.guidance_scale,
-            condition=condition,
+            condition=condition, caller=caller_of(self._socket),
         )  # fmt: skip
         seed = service.seed_of(asked)
-        asked = Asked(model=model, seed=seed, steps=asked.steps, guidance=asked.guidance, condition=condition)
+        asked = replace(asked, seed=seed)
         rate = output.rate if start.fps is None else start.fps
         seconds = None if output.pictures is None else 1.0 / rate
         game = start.game is not None

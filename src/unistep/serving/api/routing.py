@@ -11,6 +11,7 @@ from fastapi import Request
 
 from unistep.core.condition import asked
 from unistep.serving.api.errors import APIError
+from unistep.serving.caller import Caller
 from unistep.serving.service import Asked, Service
 
 if TYPE_CHECKING:
@@ -76,11 +77,16 @@ def words_of(service: Service, model: str, text: str, condition: Mapping[str, An
     return {**condition, free[0]: text}
 
 
-def asked_of(service: Service, body: Sampling, model: str, condition: Mapping[str, Any], **more: Any) -> Asked:
+def caller_of(request: Any) -> Caller:
+    """Who sends a request."""
+    return request.scope["state"]["caller"]
+
+
+def asked_of(request: Any, body: Sampling, model: str, condition: Mapping[str, Any], **more: Any) -> Asked:
     """What a body asks for."""
     return Asked(
         model=model, seed=body.seed, steps=body.num_inference_steps, guidance=body.guidance_scale, condition=condition,
-        **more,
+        caller=caller_of(request), **more,
     )  # fmt: skip
 
 

@@ -230,7 +230,7 @@ def _job(service: Service, body: VideoRequest, request: Request) -> Job:
     condition = words_of(service, model, body.prompt, body.condition)
     service.condition(model, condition)
     note(request, model=model, **({"prompt": body.prompt} if service.settings.log_prompts else {}))
-    asked, conditions = asked_of(service, body, model, condition), []
+    asked, conditions = asked_of(request, body, model, condition), []
     asked = replace(asked, seed=service.seed_of(asked))
     own = config.modality.seconds or 0.0
     length = own if body.seconds is None else body.seconds
