@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,11 +75,14 @@ def test_equivalent_items():
 def test_it_says_yes_where_synthetic_items_are_good_and_no_where_they_are_wrong():
     """The two real items of a class are of the other one, so that whatever is right must come from synthetic ones."""
     real, test = classed(*stripes(4, 0, noise=0.3, swapped=True)), classed(*stripes(100, 1, noise=0.3))
-    good = measure(real, test, synthesis(*stripes(16, 2, noise=0.3)), QUICK)
+    good = measure(real, test, synthesis(*stripes(16, 2, noise=0.3)), replace(QUICK, seeds=8))
     assert good.helps
     assert good.best == "+4x"
     assert good.recommendation.startswith("yes: +4x synthetic items help")
     assert good.gains["+4x"].value > 0.2
+    assert good.baseline == max(("classical", "real"), key=lambda name: good.accuracy[name].value)
+    gain = good.accuracy["+4x"].value - good.accuracy[good.baseline].value
+    assert good.gains["+4x"].value == pytest.approx(gain)
     real = classed(*stripes(4, 0, noise=0.3))
     wrong = measure(real, test, synthesis(*stripes(16, 2, noise=0.3, swapped=True)), QUICK)
     assert not wrong.helps
@@ -88,6 +92,16 @@ def test_it_says_yes_where_synthetic_items_are_good_and_no_where_they_are_wrong(
     assert good.per_class["real"].keys() == {"upright", "lying"}
     mean = np.mean(list(good.per_class["classical"].values()))
     assert mean == pytest.approx(good.accuracy["classical"].value)
+
+
+def test_gains_are_over_real_items_alone_where_classical_augmentation_harms(monkeypatch):
+    monkeypatch.setattr(ImageModality, "random_view", lambda self, x, generator: torch.zeros_like(x))
+    real, test = classed(*stripes(64, 0, noise=0.3)), classed(*stripes(100, 1, noise=0.3))
+    found = measure(real, test, synthesis(*stripes(256, 2, noise=0.3)), QUICK)  # which is augmented as well
+    assert found.accuracy["real"].value > 0.8
+    assert found.baseline == "real"
+    assert "over real items alone" in found.recommendation
+    assert found.recommendation.startswith("no: synthetic items harm at every multiple")
 
 
 def test_it_says_no_where_nothing_is_there_to_find():

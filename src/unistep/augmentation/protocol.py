@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from unistep.augmentation.classes import ClassedData
 from unistep.augmentation.classifier import ClassifierOptions, Pool, is_right, train_classifier
 from unistep.augmentation.synthetic import Synthesis
 
-REAL, CLASSICAL, HALF = "real", "classical", "half"
-"""Arms without synthetic items: the real ones, with classical augmentation, and half of them with it."""
+REAL, CLASSICAL = "real", "classical"
+"""Arms without synthetic items: the real ones, and with classical augmentation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,9 @@ class Measurement:
     per_class: Mapping[str, Mapping[str, float]]
     """The same for each class, by arm and class."""
     gains: Mapping[str, Gain]
-    """Gain over classical augmentation for each multiple, at a confidence that holds for all of them at once."""
+    """Gain over ``baseline`` for each multiple, at a confidence that holds for all of them at once."""
+    baseline: str
+    """The better arm without synthetic items: classical augmentation may well harm small classifiers."""
     equivalent: float | None
     """How many real items in all would help as much as the best multiple; ``None`` where it does not help, or more real
     items do not."""
@@ -104,7 +105,8 @@ class Measurement:
     def recommendation(self) -> str:
         """What to do, in one line."""
         best, gain = self.best, self.gains[self.best]
-        said = f"{100 * gain.value:+.2f} points, from {100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
+        over = "real items alone" if self.baseline == REAL else "classical augmentation"
+        said = f"{100 * gain.value:+.2f} points over {over}, from {100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
         if self.helps:
             return f"yes: {best} synthetic items help ({said})"
         if all(other.high < 0 for other in self.gains.values()):
@@ -130,34 +132,38 @@ def measure(
     """
     modality, classes = real.dataset.modality, len(real.names)
     pool, tested = pool_of(real), pool_of(test)
-    arms: dict[str, Pool] = {REAL: pool, CLASSICAL: pool, HALF: _half(real)}
-    for multiple in options.multiples:
-        arms[f"+{multiple:g}x"] = joined(pool, _taken(real, synthetic, multiple))
-    right: dict[str, list[Tensor]] = {name: [] for name in arms}
-    total = len(arms) * options.seeds
-    for seed in range(options.seeds):
-        for number, (name, items) in enumerate(arms.items(), start=1):
-            model = train_classifier(items, modality, classes, options.classifier, seed=seed, augment=name != REAL)
-            right[name].append(is_right(model, tested, options.classifier))
-            callback((seed * len(arms) + number) / total)
-    found = {name: torch.stack(each).double().numpy() for name, each in right.items()}
-    shown = [name for name in arms if name != HALF]
+    made = {f"+{multiple:g}x": joined(pool, _taken(real, synthetic, multiple)) for multiple in options.multiples}
+    total, done = (3 + len(made)) * options.seeds, 0
+
+    def right(items: Pool, *, augment: bool) -> np.ndarray:
+        """Which test items the classifiers of all seeds classify rightly, ``[seed, item]``."""
+        nonlocal done
+        found = []
+        for seed in range(options.seeds):
+            model = train_classifier(items, modality, classes, options.classifier, seed=seed, augment=augment)
+            found.append(is_right(model, tested, options.classifier))
+            done += 1
+            callback(done / total)
+        return torch.stack(found).double().numpy()
+
+    found = {name: right(items, augment=name != REAL) for name, items in {REAL: pool, CLASSICAL: pool, **made}.items()}
+    baseline = max((CLASSICAL, REAL), key=lambda name: found[name].mean())
+    half = right(_half(real), augment=baseline != REAL)
     several = 1 - (1 - options.confidence) / len(options.multiples)  # Bonferroni: the best of several is chosen
-    gains = {
-        name: interval(found[name] - found[CLASSICAL], several) for name in arms if name not in (REAL, CLASSICAL, HALF)
-    }
+    gains = {name: interval(found[name] - found[baseline], several) for name in made}
     best = max(gain.value for gain in gains.values())
     return Measurement(
         each=min(real.counts.values()),
         real=len(real),
         test=len(test),
-        accuracy={name: interval(found[name], options.confidence) for name in shown},
+        accuracy={name: interval(each, options.confidence) for name, each in found.items()},
         per_class={
-            name: {test.names[one]: float(found[name][:, test.index == one].mean()) for one in test.present}
-            for name in shown
+            name: {test.names[one]: float(each[:, test.index == one].mean()) for one in test.present}
+            for name, each in found.items()
         },
         gains=gains,
-        equivalent=equivalent_items(best, float(found[CLASSICAL].mean() - found[HALF].mean()), len(real)),
+        baseline=baseline,
+        equivalent=equivalent_items(best, float(found[baseline].mean() - half.mean()), len(real)),
     )
 
 

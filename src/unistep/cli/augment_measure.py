@@ -154,9 +154,9 @@ def text_of(found: list[Measurement], notes: list[dict[str, Any]], protocol: Pro
             "",
             f"{protocol.seeds} classifiers of each kind, {settings.steps} steps of {settings.batch_size} items, tested "
             f"on {last.test:,} items that neither they nor, where it was trained here, the generator saw. `+1x` has "
-            "classical augmentation and one synthetic item for each real one. Gains are over classical augmentation, "
-            "with intervals that hold for all multiples at once. Equivalent extra real items are extrapolated from "
-            f"what the second half of the real ones gave. {where}.",
+            "classical augmentation and one synthetic item for each real one. Gains are over the better of real items "
+            "alone and classical augmentation, with intervals that hold for all multiples at once. Equivalent extra "
+            f"real items are extrapolated from what the second half of the real ones gave. {where}.",
             "",
         ]
     )
