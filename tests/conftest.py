@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ CHECKED = [
     "unistep.objectives.ctm",
     "unistep.objectives.tcm",
 ]
+gc.disable()  # until all is imported; see `pytest_collection_finish`
 jaxtyping.install_import_hook(CHECKED, "checked.typecheck")
 
 from analytic import PATHS  # noqa: E402
@@ -64,6 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 FIRST = {"test_accelerator.py", "test_ray.py", "test_parallel.py", "test_every_method.py"}
 """Files with the longest tests: at the end, one process would wait for the other."""
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported by now lasts: looking through all of it for garbage takes half a second each time."""
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ plain data of other former shapes in a class method ``migrated``.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 from collections.abc import Callable, Mapping
@@ -37,6 +38,12 @@ def _structure_value(value: Any, hint: Any, name: str) -> Any:
         raise ValueError(f"{name}: {error}") from None
 
 
+@functools.cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    """The types of a dataclass's fields, which take longer to find than its values take to read."""
+    return get_type_hints(kind)
+
+
 def _structure_dataclass(data: Any, kind: type) -> Any:
     """Build a dataclass from a mapping, naming the unknown or badly typed key."""
     if not isinstance(data, Mapping):
@@ -45,7 +52,7 @@ def _structure_dataclass(data: Any, kind: type) -> Any:
     fields = {field.name for field in dataclasses.fields(kind)}
     former: Mapping[str, str] = getattr(kind, "FORMER_KEYS", {})
     data = {former.get(str(key), key): value for key, value in data.items()}
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     for key in data:
         if key not in fields:
             raise ValueError(f"{kind.__name__} has no key {key!r}; {nearest(str(key), list(fields))}")

@@ -19,6 +19,30 @@ def test_the_distance_is_the_frechet_distance() -> None:
     assert found.value == pytest.approx(frechet_distance(real, fake), rel=1e-9)
 
 
+@pytest.mark.parametrize("num", [2, 5, 12, 13, 40])
+def test_the_distance_of_items_is_that_of_their_moments(num: int) -> None:
+    reference = FrechetReference(Moments.of(normal(300, 12, 0)))
+    x = normal(num, 12, 1, 0.2)
+    moments = Moments.of(x)
+    # The root of an eigenvalue that is nothing is that of the rounding of the largest one.
+    noise = 12 * (12 * torch.finfo(torch.float64).eps * float(moments.covariance.trace())) ** 0.5
+    assert reference.distance_of_items(x) == pytest.approx(
+        reference.distance(moments.mean, moments.covariance), abs=2 * noise
+    )
+
+
+def test_the_halves_of_few_items_are_those_of_their_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = FrechetReference(Moments.of(normal(300, 12, 0)))
+    x = normal(12, 12, 1, 0.2)
+    few = resampled(x, reference)
+    monkeypatch.setattr(
+        FrechetReference, "distance_of_items", lambda self, x: self.distance(x.mean(dim=0), Moments.of(x).covariance)
+    )
+    plain = resampled(x, reference)
+    assert len(few.halves) == 48
+    torch.testing.assert_close(few.halves, plain.halves, rtol=0, atol=1e-5)
+
+
 def test_the_interval_of_a_shift_is_that_of_its_mean() -> None:
     # |mean|^2 with mean ~ N(shift, I / n) has deviation 2 |shift| / sqrt(n) where the shift is far larger than that;
     # the covariance's share is of the order dim / n smaller. The spread over 48 halves is itself known to 1 / sqrt(31).

@@ -64,6 +64,18 @@ class FrechetReference:
         inner = torch.linalg.eigvalsh(self._root @ covariance @ self._root).clamp_min(0).sqrt().sum()
         return max(float((mean - self.mean).square().sum() + self._trace + covariance.trace() - 2 * inner), 0.0)
 
+    def distance_of_items(self, x: Float[Tensor, "n dim"]) -> float:
+        r"""The Fréchet distance of the Gaussian of two or more items, in less time where they are fewer than features.
+
+        The eigenvalues of :math:`A A^\top` and :math:`A^\top A` that are not zero are the same, and of
+        :math:`A = (x - \bar x)\,\Sigma^{1/2}` one is as large as the items are many, the other as the features.
+        """
+        mean = x.mean(dim=0)
+        apart = (x - mean) / math.sqrt(len(x) - 1)
+        scaled = apart @ self._root
+        inner = torch.linalg.eigvalsh(scaled @ scaled.T).clamp_min(0).sqrt().sum()
+        return max(float((mean - self.mean).square().sum() + self._trace + apart.square().sum() - 2 * inner), 0.0)
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +123,12 @@ def resampled(features: Features, reference: FrechetReference) -> Resampled:
     # Items of data sets may be in the order of their classes; the same order for all rows keeps pairs together.
     x = x[torch.randperm(len(x), generator=generator)] - moments.mean
     parts = x.tensor_split(blocks)
+    if len(x) < 2 * x.shape[1]:  # fewer items in a half than features
+        taken = (
+            torch.cat([parts[i] for i in chosen.tolist()]) for chosen in random_halves(blocks, generator) if len(chosen)
+        )
+        halves = [reference.distance_of_items(half + moments.mean) for half in taken if len(half) > 1]
+        return Resampled(value=value, halves=torch.tensor(halves, dtype=torch.float64))
     sizes = torch.tensor([len(part) for part in parts], dtype=torch.float64)
     sums = torch.stack([part.sum(dim=0) for part in parts])
     products = torch.stack([part.T @ part for part in parts])

@@ -111,6 +111,19 @@ def load(
     return Generator(model, config, str(name if lora is None else lora), codec).to(place, precision)
 
 
+def load_config(name: str | Path) -> ModelConfig:
+    """The configuration of a model, for which only an adapter (LoRA) needs weights: those of its base.
+
+    Args:
+        name: A name of the zoo, a folder, or ``owner/name`` on the Hugging Face hub.
+
+    Raises:
+        ValueError: If there is no such model, or its configuration is corrupt.
+    """
+    config = read_json(ModelConfig, find(name) / CONFIG)
+    return config if config.adapter is None else load(name).config
+
+
 def _whole(folder: Path, config: ModelConfig) -> Map:
     """The map of a model whose folder holds all of its weights."""
     weights = read_weights(folder / WEIGHTS)

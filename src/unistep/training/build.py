@@ -16,7 +16,7 @@ from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import KINDS, ModelConfig
-from unistep.hub.load import load
+from unistep.hub.load import load, load_config
 from unistep.objectives.base import Materials, Objective, ObjectiveConfig
 from unistep.precision import resolve_precision, set_memory_layout
 from unistep.serialization import to_plain
@@ -100,14 +100,14 @@ def keep_conditions(model: ModelConfig, init: str | None, teacher: str | None) -
     """
     network = model.network
     if init is not None:
-        start = load(init).config
+        start = load_config(init)
         network = network.keeping(start.network)
         if start.kind == model.kind != "denoiser" and start.modality == model.modality:
             # What is null unless it is given, such as a text, can still be given, and so can a guidance weight.
             kept = {name: spec for name, spec in start.fields.items() if not spec.drawn or name == GUIDANCE}
             model = replace(model, fields={**{n: s for n, s in kept.items() if n not in model.fields}, **model.fields})
     if teacher is not None:
-        known = load(teacher).config
+        known = load_config(teacher)
         network = network.keeping(known.network, besides=known.fields)
     return replace(model, network=network)
 
@@ -193,7 +193,7 @@ def continued(config: RunConfig) -> RunConfig:
     require_start(config)
     if not config.objective.continues or config.init is None:
         return config
-    found, objective = load(config.init).config, config.objective
+    found, objective = load_config(config.init), config.objective
     kept = issubclass(KINDS[found.kind], (objective.trains, *objective.also_trains))
     kind = found.kind if kept else next(kind for kind, made in KINDS.items() if made is objective.trains)
     guidance = {name: field for name, field in found.fields.items() if name == GUIDANCE}

@@ -15,7 +15,7 @@ from unistep.data.encoded import encode_dataset
 from unistep.data.rehearsal import RehearsingDataset
 from unistep.data.weighted import WeightedDataset
 from unistep.generation.generator import Generator
-from unistep.hub.load import load, models
+from unistep.hub.load import load_config, models
 from unistep.modalities.base import Modality
 from unistep.nets.config import NetworkConfig
 from unistep.training.budget import parse_amount
@@ -170,7 +170,7 @@ class _Resolver:
         known = config.init or teacher_of(config, self.session.out)
         if known is not None:
             self.reasons["network"] = f"that of {known}, whose weights training starts from"
-            network = load(known).config.network.with_second_time(second)
+            network = load_config(known).network.with_second_time(second)
             return replace(config, model=replace(config.model, network=network))
         measured: list[tuple[NetworkConfig, StepTime]] = []
 
