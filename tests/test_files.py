@@ -71,6 +71,25 @@ def test_a_file_that_cannot_be_opened_is_not_missing(tmp_path: Path, monkeypatch
         check_readable(tmp_path)
 
 
+def test_processes_of_one_number_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of two containers that share a volume, which count their processes from 1."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with replacing(tmp_path / "x.txt") as first:
+        first.write_text("first")
+        with replacing(tmp_path / "x.txt") as second:
+            second.write_text("second")
+        assert (tmp_path / "x.txt").read_text() == "second"
+        assert first.read_text() == "first"
+    assert (tmp_path / "x.txt").read_text() == "first"
+    with replacing_folder(tmp_path / "model") as one:
+        (one / "weights").write_text("one")
+        with replacing_folder(tmp_path / "model") as two:
+            (two / "weights").write_text("two")
+        assert (one / "weights").read_text() == "one"
+    assert (tmp_path / "model" / "weights").read_text() == "one"
+    assert {path.name for path in tmp_path.iterdir()} == {"x.txt", "model"}
+
+
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
     target = tmp_path / "model"
     with replacing_folder(target) as part:
@@ -147,5 +166,9 @@ def test_removing_and_leftovers(tmp_path: Path) -> None:
     (tmp_path / ".config.json.12.tmp.json").touch()
     (tmp_path / ".keep").touch()
     (tmp_path / "x.tmp").touch()
+    os.utime(tmp_path / ".x.12.tmp", (0, 0))
+    remove_leftovers(tmp_path, 1000.0)
+    assert not (tmp_path / ".x.12.tmp").exists()
+    assert (tmp_path / ".x.12.old.tmp").exists()
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".keep", "x.tmp"}

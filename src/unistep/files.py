@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,6 +81,11 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def _beside(path: Path, ending: str) -> Path:
+    """A hidden name that nobody else has: processes of two containers may share a volume and have one number."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{ending}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``; it takes its place when the block ends well, and vanishes when it does not.
@@ -86,7 +93,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         ValueError: If the place cannot be written to, naming it and the reason; a :class:`DiskError` on a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    temporary = _beside(path, f"tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -113,8 +120,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: What writing raised, after the temporary folder was removed; ``path`` is then as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _beside(path, "tmp")
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -134,8 +140,7 @@ def remove_folder(path: Path, by: Callable[[], object] = lambda: None) -> None:
         path: The folder; it need not exist.
         by: Called between its leaving and its deletion, to put another in its place; if that fails, it comes back.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = _beside(path, "old.tmp")
     existed = path.exists()
     if existed:
         path.rename(aside)
@@ -148,10 +153,19 @@ def remove_folder(path: Path, by: Callable[[], object] = lambda: None) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes left half-written in ``folder``; nobody may be writing there."""
+def remove_leftovers(folder: Path, seconds: float = 0.0) -> None:
+    """Delete what killed processes left half-written.
+
+    Args:
+        folder: Where; nobody may be writing there, but for what is younger.
+        seconds: How old it must be.
+    """
+    before = time.time() - seconds
     for left in folder.glob(".*.tmp*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process has removed it, or finished it
+            if left.stat().st_mtime > before:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()

@@ -18,16 +18,18 @@ from torch import Tensor, nn
 from unistep.backends.base import BackendError
 from unistep.backends.call import BATCH, Call, TensorNetwork
 from unistep.backends.quantize import SCOPES, quantize
-from unistep.files import replacing
+from unistep.files import remove_leftovers, replacing, write_text
 
 LONGEST = 65_536
 """Upper end of the sizes of varying axes that are promised to the exporter."""
+ABANDONED = 86_400.0
+"""Seconds after which a file that is half-written belongs to a process that was killed."""
 OUTPUT = "out"
 """Name of what an exported network returns."""
 
 
 def onnx_file(net: nn.Module, calls: Sequence[Call], folder: Path, *, int8: bool = False) -> Path:
-    """The file of a network for calls of one form; made where it is not in the cache.
+    """The file of a network for calls of one form; made where it is not in the cache, or is damaged there.
 
     Args:
         net: The network.
@@ -41,19 +43,45 @@ def onnx_file(net: nn.Module, calls: Sequence[Call], folder: Path, *, int8: bool
     """
     form = hashlib.blake2b(repr((calls[0].form, _versions())).encode(), digest_size=8).hexdigest()
     exact = folder / f"{form}.onnx"
-    if not exact.is_file():
+    if not _is_intact(exact):
+        remove_leftovers(folder, ABANDONED)
         with replacing(exact) as temporary:
             export(TensorNetwork(net, calls[0]), calls[0].tensors(), calls[0].axes(), temporary)
+        _seal(exact)
     if not int8:
         return exact
     rounded = folder / f"{form}-8bit.onnx"
-    if not rounded.is_file():
+    if not _is_intact(rounded):
         with replacing(rounded) as temporary, quiet():
             try:
                 quantize(exact, temporary, [call.tensors() for call in calls], getattr(net, "boundary_layers", ()))
-            except Exception as error:  # the library has errors of any kind, also for a file that is damaged
+            except Exception as error:  # the library has errors of any kind
                 raise BackendError(f"the network cannot be had in 8 bits: {_line(error)}") from error
+        _seal(rounded)
     return rounded
+
+
+def _sum_of(path: Path) -> Path:
+    """Where the check sum of a file of the cache is."""
+    return path.with_name(f"{path.name}.blake2b")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _seal(path: Path) -> None:
+    """Note what a file is like that was made, for :func:`_is_intact`."""
+    write_text(_sum_of(path), _digest(path))
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether a file is in the cache, and is as it was made."""
+    try:
+        return _sum_of(path).read_text(encoding="utf-8") == _digest(path)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def export(

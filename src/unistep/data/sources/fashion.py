@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
-import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from unistep.data.options import DataConfig
 from unistep.data.sources.base import Item, Source, SourceManifest
 from unistep.data.sources.image_items import array_image
 from unistep.data.sources.limits import evenly_spaced
+from unistep.files import replacing
 from unistep.modalities.base import Modality
 from unistep.modalities.feature_roles import FeatureRoles
 from unistep.modalities.image_options import ImageOptions
@@ -165,12 +165,10 @@ class FashionMnist(Source):
                 "split (fashion-mnist:test), which is bundled"
             ) from error
         try:
-            downloaded.mkdir(parents=True, exist_ok=True)
-            unfinished = downloaded / f"{name}.gz.{os.getpid()}.tmp"
-            unfinished.write_bytes(content)
-            unfinished.replace(downloaded / f"{name}.gz")
-        except OSError as error:  # the data is here all the same; only the next start must download again
-            _log.warning("the download of %s cannot be kept in %s: %s", name, downloaded, error.strerror)
+            with replacing(downloaded / f"{name}.gz") as unfinished:
+                unfinished.write_bytes(content)
+        except ValueError as error:  # the data is here all the same; only the next start must download again
+            _log.warning("a download is not kept: %s", error)
         return unpacked
 
 
