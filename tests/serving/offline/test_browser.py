@@ -128,7 +128,8 @@ def test_random_numbers_are_those_of_pytorch(tab: Any) -> None:
           const generator = new Generator(derivedSeed("label", 7));
           const first = [...generator.normal(100)], number = generator.integer(1000), share = generator.uniform();
           return { seeds: [derivedSeed("chunk", 3, 12), derivedSeed("x".repeat(300))].map(String), first, number, share,
-                   second: [...generator.normal(16)] };
+                   second: [...generator.normal(16)],
+                   few: [1, 15, 20, 2].map((count) => [...generator.normal(count)]) };
         }"""
     )
     assert found["seeds"] == [str(derived_seed("chunk", 3, 12)), str(derived_seed("x" * 300))]
@@ -138,6 +139,9 @@ def test_random_numbers_are_those_of_pytorch(tab: Any) -> None:
     assert found["number"] == int(torch.randint(1000, (1,), generator=one))
     assert found["share"] == pytest.approx(float(torch.rand((1,), generator=one)))
     np.testing.assert_allclose(found["second"], normal((1, 16), generator)[0].numpy(), atol=3e-6)
+    for numbers_found in found["few"]:  # PyTorch draws fewer than 16 in another way
+        wanted = normal((1, len(numbers_found)), generator)[0].numpy()
+        np.testing.assert_allclose(numbers_found, wanted, atol=3e-6)
 
 
 def test_a_world_is_played(tab: Any) -> None:
@@ -152,6 +156,26 @@ def test_a_world_is_played(tab: Any) -> None:
     assert float(figures["difference"]) < 1e-3
     tab.click("#stop")
     assert tab.complaints == []
+
+
+WORKERS = "navigator.serviceWorker.getRegistrations().then((found) => found.length)"
+
+
+@pytest.mark.parametrize("other", ["another.html", "gone.html"])
+def test_what_isolates_a_page_ends_once_something_else_is_at_its_address(tab: Any, runnable: Path, other: str) -> None:
+    context = tab.context.browser.new_context()
+    page = context.new_page()
+    isolated(page, f"{tab.address}/wall.html")
+    assert page.evaluate(WORKERS) == 1
+    another = runnable / "another.html"
+    another.write_text("<!doctype html><title>Another</title><p>Another page.")
+    try:
+        page.goto(f"{tab.address}/{other}")
+        assert not page.evaluate("window.crossOriginIsolated")
+        page.wait_for_function(f"{WORKERS}.then((count) => count === 0)")
+    finally:
+        another.unlink()
+        context.close()
 
 
 def test_opened_as_a_file_it_says_how_to_open_it(tab: Any, runnable: Path) -> None:

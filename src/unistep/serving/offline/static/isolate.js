@@ -14,7 +14,7 @@ if (location.protocol === "file:") {
 window.unistepIsolated = (async () => {
   const tried = "unistep.isolated";
   if (window.crossOriginIsolated || !navigator.serviceWorker || sessionStorage.getItem(tried)) return;
-  await navigator.serviceWorker.register("sw.js");
+  await navigator.serviceWorker.register("sw.js", { scope: "./", updateViaCache: "none" });
   await navigator.serviceWorker.ready;
   sessionStorage.setItem(tried, "yes");
   location.reload();

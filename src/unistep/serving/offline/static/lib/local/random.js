@@ -20,6 +20,7 @@ export class Generator {
       this.state[i] = Math.imul(1812433253, before ^ (before >>> 30)) + i;
     }
     this.at = SIZE;
+    this.spare = null;
   }
 
   refill() {
@@ -52,9 +53,26 @@ export class Generator {
     return this.bits() % high;
   }
 
-  /** Standard normal numbers, 16 or more, by Box and Muller's method on blocks as PyTorch has them. */
+  /** A number in [0, 1) in double precision: 53 of 64 bits, of which the first 32 are the upper ones. */
+  precise() {
+    const upper = this.bits() & 0x1fffff;
+    return (upper * 2 ** 32 + this.bits()) / 2 ** 53;
+  }
+
+  /** A standard normal number, one of two that are made together; the other is the next. */
+  single() {
+    const { spare } = this;
+    this.spare = null;
+    if (spare !== null) return spare;
+    const angle = 2 * Math.PI * this.precise();
+    const radius = Math.sqrt(-2 * Math.log1p(-this.precise()));
+    this.spare = radius * Math.sin(angle);
+    return radius * Math.cos(angle);
+  }
+
+  /** Standard normal numbers by Box and Muller's method: on blocks, or in double precision below one, as PyTorch has them. */
   normal(count) {
-    if (count < BLOCK) throw new RangeError(`PyTorch draws ${count} normal numbers in another way`);
+    if (count < BLOCK) return Float32Array.from({ length: count }, () => this.single());
     const x = new Float32Array(count);
     for (let i = 0; i < count; i += 1) x[i] = this.uniform();
     for (let start = 0; start + BLOCK <= count; start += BLOCK) paired(x, start);
