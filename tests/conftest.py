@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path as FilePath
+from typing import Any
 
 import hypothesis
 import jaxtyping
@@ -90,6 +91,30 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """Tests neither read what a person has cached nor add to it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNISTEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _operators_are_parsed_once() -> Iterator[None]:
+    """The exporter to ONNX parses the sources of all its operators each time, the most of what a small network takes."""
+    export, parsed = torch.onnx.export, dict[object, Any]()
+
+    def parsing_once(*args: Any, **options: Any) -> Any:
+        from onnxscript._internal.values import TracedOnnxFunction
+
+        parse = TracedOnnxFunction.function_ir.fget
+        if parse.__module__ != __name__:
+
+            def function_ir(self: object) -> Any:
+                if self not in parsed:
+                    parsed[self] = parse(self)
+                return parsed[self]
+
+            TracedOnnxFunction.function_ir = property(function_ir)
+        return export(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", parsing_once)
         yield
 
 
