@@ -96,7 +96,7 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 @pytest.fixture(scope="session", autouse=True)
 def _operators_are_parsed_once() -> Iterator[None]:
-    """The exporter to ONNX parses the sources of all its operators each time, the most of what a small network takes."""
+    """The exporter to ONNX parses the sources of all its operators each time, longer than a small network takes."""
     export, parsed = torch.onnx.export, dict[object, Any]()
 
     def parsing_once(*args: Any, **options: Any) -> Any:
