@@ -334,6 +334,50 @@ def test_what_is_made_as_fast_as_it_can_be_makes_no_batch_smaller(stage, sounds)
     assert [job.future.result(GRACE).batch for job in jobs] == [4] * 4
 
 
+def test_a_batch_is_no_longer_than_until_the_next_chunk_also_of_one_that_was_not_taken_yet(stage, sounds):
+    here = stage(batch_seconds=1000.0)
+    stream = here.stream(sounds, seconds=25.0)
+    stream.wake = lambda: None  # its client is about to take the first chunk
+    here.engine.open(stream)
+    until(lambda: not stream.ready)
+    release = here.hold()
+    jobs = [here.job(seed) for seed in range(4)]
+    here.served.latency(jobs[0].kind).observe(1, 10.0)
+    here.engine.submit_all(jobs)
+    release()
+    assert jobs[0].future.result(GRACE).batch == 2
+
+
+def test_what_does_not_fit_before_a_chunk_waits_for_it(pictures, sounds, monkeypatch):
+    monkeypatch.setattr("unistep.serving.engine.PATIENCE", GRACE)
+    metrics = Metrics()
+    here = Stage(Engine(Limits(), metrics, threads=1), metrics, pictures)  # whose thread does not run
+    pictures.latencies.clear()
+    stream = here.stream(sounds, seconds=0.5)
+    stream._start, stream._number = time.monotonic(), 1
+    here.engine.open(stream)
+    job = here.job()
+    here.served.latency(job.kind).observe(1, 10.0)
+    here.engine.submit(job)
+    assert here.engine._next() == ([stream], [])
+    here.engine.end(stream)
+    assert here.engine._next() == ([], [job])
+
+
+def test_a_client_that_takes_nothing_makes_no_batch_smaller(stage, sounds):
+    here = stage()
+    stream = here.stream(sounds, seconds=0.001)
+    stream.wake = lambda: None
+    here.engine.open(stream)
+    until(lambda: not stream.ready and stream.due < time.monotonic())
+    release = here.hold()
+    jobs = [here.job(seed) for seed in range(4)]
+    here.served.latency(jobs[0].kind).observe(1, 0.01)
+    here.engine.submit_all(jobs)
+    release()
+    assert [job.future.result(GRACE).batch for job in jobs] == [4] * 4
+
+
 def test_a_stream_whose_next_chunk_is_ages_away_stops_nothing(stage, sounds):
     here = stage()
     stream = here.stream(sounds, seconds=1e300)

@@ -219,14 +219,26 @@ class Engine:
                     self._requests_last = False
                     due.sort(key=lambda stream: stream.due)
                     return [stream for stream in due if stream.key == due[0].key][: self._limits.batch], []
-                upcoming = min((stream.due for stream in ready if stream.seconds), default=None)
-                if self._queue:
-                    batch = self._take(now, None if upcoming is None else upcoming - now)
+                upcoming = self._upcoming(now)
+                slack = None if upcoming is None else upcoming - now
+                # What does not fit before the next stream waits for it, but no longer than requests wait for streams.
+                fits = first is None or slack is None or first.cost() <= slack or now - oldest >= PATIENCE
+                if self._queue and fits:
+                    batch = self._take(now, slack)
                     if batch:
                         self._requests_last = True
                         return [], batch
                     continue
-                self._wake.wait(None if upcoming is None else min(max(upcoming - now, EARLY), LONGEST_WAIT))
+                if slack is not None and not fits:
+                    slack = min(slack, oldest + PATIENCE - now)
+                self._wake.wait(None if slack is None else min(max(slack, EARLY), LONGEST_WAIT))
+
+    def _upcoming(self, now: float) -> float | None:
+        """When the next stream is due that is played at a rate, also one that its client is about to take a chunk of."""
+        return min(
+            (one.due for one in self._streams if one.seconds and (one.ready or (not one.ended and one.due > now))),
+            default=None,
+        )
 
     def _take(self, now: float, slack: float | None) -> list[Job]:
         """The next batch: the job whose turn it is and those that agree with it; late ones leave the queue."""

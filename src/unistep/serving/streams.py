@@ -103,7 +103,12 @@ class LiveStream:
     @property
     def ready(self) -> bool:
         """Whether it may have another chunk, but for the time."""
-        return not self.closed and self.error is None and self._waiting is None
+        return not self.ended and self._waiting is None
+
+    @property
+    def ended(self) -> bool:
+        """Whether there will be no more chunks."""
+        return self.closed or self.error is not None
 
     def interact(self, condition: Mapping[str, Any]) -> None:
         """Take a client's input; the newest counts, and what waits to be taken is made anew."""
