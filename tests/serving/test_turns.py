@@ -9,7 +9,7 @@ import torch
 
 from unistep.serving.jobs import OWN, CallJob
 from unistep.serving.latency import Latency
-from unistep.serving.turns import Turns, seconds_of
+from unistep.serving.turns import Turns
 
 
 def job(client: str, seconds: float = 1.0, what: str = "work") -> CallJob:
@@ -77,8 +77,21 @@ def test_seconds_until_a_turn_are_of_those_before_it():
     add(turns, *(job("greedy") for _ in range(50)))
     late = job("honest")
     turns.assign([late])
-    assert seconds_of(turns.before(late.turn)) <= 2.0
-    assert seconds_of(turns) >= 49.0
+    assert turns.before(late.turn).seconds <= 2.0
+    assert turns.before(late.turn + 1000.0).seconds == turns.seconds == 50.0
+
+
+def test_seconds_follow_what_waits():
+    turns = Turns()
+    together = [job("a") for _ in range(4)]
+    add(turns, *together)
+    assert turns.seconds == 4.0  # each by itself
+    for one in together[:3]:
+        turns.remove([one])
+    assert turns.seconds == 1.0
+    groups = turns.before(1000.0)
+    groups.add(job("b"))
+    assert (groups.seconds, turns.seconds) == (2.0, 1.0)
 
 
 def test_places_are_counted_but_for_the_servers_own():

@@ -15,7 +15,7 @@ from unistep.serving.jobs import OWN, BusyError, Done, Job, LateError, ShareErro
 from unistep.serving.metrics import Metrics
 from unistep.serving.settings import Limits
 from unistep.serving.streams import LiveStream, step_together
-from unistep.serving.turns import Turns, seconds_of
+from unistep.serving.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -113,10 +113,12 @@ class Engine:
                 job.client = OWN if own else job.client
             self._queue.assign(jobs)
             before = self._queue.before(jobs[-1].turn)
-            waiting = seconds_of(before) + self._busy_seconds()
+            waiting = before.seconds + self._busy_seconds()
             if not own:
                 self._check_room(jobs, max(waiting, 1.0))
-            ends = time.monotonic() + seconds_of([*before, *jobs]) + self._busy_seconds()
+            for job in jobs:
+                before.add(job)
+            ends = time.monotonic() + before.seconds + self._busy_seconds()
             # With nothing before it, a job is tried whatever it took before: only so a slow machine's recovery is seen.
             if waiting > 0 and ends > min(job.deadline for job in jobs):
                 self._metrics.refused.labels("deadline").inc()
@@ -147,7 +149,7 @@ class Engine:
     def waiting_seconds(self) -> float:
         """Seconds until all that is queued is done, as far as known; streams not counted."""
         with self._wake:
-            return seconds_of(self._queue) + self._busy_seconds()
+            return self._queue.seconds + self._busy_seconds()
 
     def open(self, stream: LiveStream) -> None:
         """Begin to make the chunks of a stream.
@@ -234,7 +236,7 @@ class Engine:
                 self._wake.wait(None if slack is None else min(max(slack, EARLY), LONGEST_WAIT))
 
     def _upcoming(self, now: float) -> float | None:
-        """When the next stream is due that is played at a rate, also one that its client is about to take a chunk of."""
+        """When the next stream is due that is played at a rate, also one whose last chunk is about to be taken."""
         return min(
             (one.due for one in self._streams if one.seconds and (one.ready or (not one.ended and one.due > now))),
             default=None,

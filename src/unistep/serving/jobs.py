@@ -70,6 +70,8 @@ class Job(ABC):
     """Who asked: clients take turns."""
     turn: float = 0.0
     """When its turn is, in seconds of network that each client has had; see :class:`unistep.serving.turns.Turns`."""
+    turn_end: float = 0.0
+    """When the next one of its client may be."""
     future: Future[Done] = field(default_factory=Future)
     """The answer."""
     submitted: float = field(default_factory=time.monotonic)

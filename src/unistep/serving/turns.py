@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ class Turns:
         self._jobs: list[Job] = []
         self._ends: dict[str, float] = {}
         self._now = 0.0
+        self._groups = Groups()
         self.shares = Shares()
         """Items of each client that wait."""
 
@@ -59,17 +60,20 @@ class Turns:
         ends: dict[str, float] = {}
         for job in jobs:
             job.turn = max(self._now, ends.get(job.client, self._ends.get(job.client, 0.0)))
-            ends[job.client] = job.turn + _weight(job)
+            job.turn_end = ends[job.client] = job.turn + max(job.cost(), LEAST * job.size)
 
-    def before(self, turn: float) -> list[Job]:
+    def before(self, turn: float) -> Groups:
         """Those that wait for a turn no later than this one."""
-        return [job for job in self._jobs if job.turn <= turn]
+        if not self._jobs or self._jobs[-1].turn <= turn:
+            return self._groups.copy()  # of all, as where there is one client: nothing is counted again
+        return Groups(self._jobs[: bisect_right(self._jobs, turn, key=_turn)])
 
     def add(self, jobs: Sequence[Job]) -> None:
         """Let jobs wait that have their turns."""
         for job in jobs:
             insort(self._jobs, job, key=_turn)
-            self._ends[job.client] = max(self._ends.get(job.client, 0.0), job.turn + _weight(job))
+            self._ends[job.client] = max(self._ends.get(job.client, 0.0), job.turn_end)
+            self._groups.add(job)
             if job.client != OWN:
                 self.shares.take(job.client, job.size)
 
@@ -77,6 +81,7 @@ class Turns:
         """Take jobs out, whose turn it is."""
         gone = {id(job) for job in jobs}
         for job in jobs:
+            self._groups.remove(job)
             if job.client != OWN:
                 self.shares.give(job.client, job.size)
         self._now = max(self._now, min((job.turn for job in jobs), default=0.0))
@@ -86,17 +91,44 @@ class Turns:
         elif len(self._ends) > 2 * len(self._jobs):
             self._ends = {client: end for client, end in self._ends.items() if end > self._now}
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of all jobs, as far as known."""
+        return self._groups.seconds
 
-def _weight(job: Job) -> float:
-    return max(job.cost(), LEAST * job.size)
 
+class Groups:
+    """How many items there are of each key, and so how long jobs take, those of one key in one batch.
 
-def seconds_of(jobs: Iterable[Job]) -> float:
-    """Seconds of jobs, those of one key in one batch, as far as known."""
-    sizes: dict[Hashable, int] = {}
-    of: dict[Hashable, Job] = {}
-    for job in jobs:
+    Args:
+        jobs: The jobs.
+    """
+
+    def __init__(self, jobs: Iterable[Job] = ()) -> None:
+        self._groups: dict[Hashable, tuple[Job, int]] = {}
+        for job in jobs:
+            self.add(job)
+
+    def add(self, job: Job) -> None:
+        """Count a job."""
         key = job.key
-        sizes[key] = sizes.get(key, 0) + job.size
-        of[key] = job
-    return math.fsum(job.served.latency(job.kind).predict(sizes[key]) for key, job in of.items())
+        found = self._groups.get(key)
+        self._groups[key] = (job, job.size) if found is None else (found[0], found[1] + job.size)
+
+    def remove(self, job: Job) -> None:
+        """Count a job no more."""
+        key = job.key
+        one, size = self._groups.pop(key)
+        if size > job.size:
+            self._groups[key] = (one, size - job.size)
+
+    def copy(self) -> Groups:
+        """The same, to add others to."""
+        found = Groups()
+        found._groups = dict(self._groups)
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all of them, as far as known."""
+        return math.fsum(job.served.latency(job.kind).predict(size) for job, size in self._groups.values())

@@ -11,10 +11,11 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from unistep.serving.api.errors import APIError, as_api_error
-from unistep.serving.api.limiting import Buckets, Place, Window
+from unistep.serving.api.limiting import CLIENTS, Buckets, Place, Window
 from unistep.serving.caller import Caller
 from unistep.serving.hosts import host_name
 from unistep.serving.jobs import ShareError
@@ -94,6 +95,7 @@ def client_of(scope: Message, keyed: bool) -> str:
     return "address:" + _network(str((scope.get("client") or ("unknown",))[0]))
 
 
+@lru_cache(CLIENTS)
 def _network(address: str) -> str:
     """An address; of IPv6, the network of 64 bits that belongs to one client, who may have any address in it."""
     try:
