@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
-from tiny import METHODS, SHALLOW, assert_same, run_config, steady
+from tiny import METHODS, assert_same, run_config, steady
 from torch.utils.cpp_extension import load as build
 
 from unistep import precision
@@ -112,7 +112,7 @@ def draw_on_processor() -> None:
 
 def method(name: str, device: str, folder: Path) -> None:
     """Two steps, a stop, and then two more must lead to the weights of four steps on the processor."""
-    config = run_config(name, folder, network=SHALLOW, sample_every="2")
+    config = run_config(name, folder, sample_every="2")
     model = replace(config.model, network=replace(config.model.network, dropout=0.0))  # each device draws its own
     config = replace(config, model=model, max_steps=4)
     outs = {place: folder / f"{name}-{place[:3]}" for place in (device, "cpu")}
@@ -140,7 +140,7 @@ def quietly(config: RunConfig, out: Path, device: str, *, resume: bool = False) 
 
 def resumed(name: str, device: str, folder: Path) -> None:
     """A run that goes on from an early checkpoint must end with the bits of one that was never interrupted."""
-    config = run_config(name, folder, network=SHALLOW, max_steps=6, checkpoint_every="2", keep=10)
+    config = run_config(name, folder, max_steps=6, checkpoint_every="2", keep=10)
     whole, again = (folder / f"{name}-{which}" for which in ("whole", "again"))
     quietly(config, whole, device)
     shutil.copytree(whole, again)

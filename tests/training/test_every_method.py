@@ -13,7 +13,6 @@ from test_parallel import PLAIN, largest_difference, launch
 from tiny import (
     METHODS,
     OBJECTIVES,
-    SHALLOW,
     assert_same,
     checkpoint,
     make_data,
@@ -40,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where all runs of this file lie."""
     folder = tmp_path_factory.mktemp("methods")
     make_data(folder / "data.npz")
-    make_teacher(folder / "teacher", SHALLOW)
-    make_teacher(folder / "first", SHALLOW, kind="consistency")
+    make_teacher(folder / "teacher")
+    make_teacher(folder / "first", kind="consistency")
     os.environ["UNISTEP_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
     return folder
 
@@ -58,7 +57,6 @@ def job(name: str, out: Path, **changes: Any) -> dict[str, Any]:
         "out": str(out),
         "gradient": f"{out}.safetensors",
         "gradient_only": only,
-        "shallow": True,
     }
     return {**work, "changes": settings}
 
@@ -88,7 +86,7 @@ def test_two_processes_have_the_gradient_of_one(name: str, folder: Path, reports
 def test_a_stopped_run_goes_on_to_the_last_bit(name: str, folder: Path) -> None:
     """With dropout, in the middle of the curriculum, warm-up, averaged target and learned weight."""
     whole, stopped = folder / f"{name}-whole", folder / f"{name}-stopped"
-    config = run_config(name, folder, network=SHALLOW, max_steps=4, checkpoint_every="2")
+    config = run_config(name, folder, max_steps=4, checkpoint_every="2")
     assert run(config, whole)[0]
     shutil.copytree(whole, stopped)
     shutil.rmtree(stopped / "checkpoints" / "00000004")
@@ -118,7 +116,7 @@ def test_a_discriminator_learns_at_a_rate_of_its_own_and_is_not_shipped(folder: 
     for optimizer in ("muon", "adam", "radam"):
         out = folder / f"rates-{optimizer}"
         changes = {"max_steps": 2, "optimizer": optimizer}
-        assert do({"objective": "ctm-gan", "out": out, "shallow": True, "changes": changes}, folder)[0]
+        assert do({"objective": "ctm-gan", "out": out, "changes": changes}, folder)[0]
         state = checkpoint(out)[1]
         names = [name for name in state["weights"] if name.startswith("adversary.")]
         assert len(names) > 10

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from safetensors.torch import load_file
-from tiny import assert_same, checkpoint, run_config, steady
+from tiny import DEEP, assert_same, checkpoint, run_config, steady
 from worker import stop_after
 
 from unistep.objectives.fd import FDConfig
@@ -34,16 +34,39 @@ def _small(monkeypatch) -> None:
     monkeypatch.setattr(finish_module, "SELECTION", SelectionConfig(every=2, samples=8, patience=0))
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the data is, and the run that several tests go on from."""
+    return tmp_path_factory.mktemp("finish")
+
+
 @pytest.fixture
-def config(tmp_path: Path) -> RunConfig:
-    """Three steps of a teacher, four of its student, three of post-training."""
-    return replace(run_config("ect", tmp_path), teacher=None, max_steps=10, teacher_share=0.3, finish_share=0.3)
+def config(place: Path) -> RunConfig:
+    """Three steps of a teacher, four of its student, three of post-training that make it better."""
+    return replace(
+        run_config("ect", place, network=DEEP), teacher=None, max_steps=10, teacher_share=0.3, finish_share=0.3
+    )
 
 
 def staged(config: RunConfig, out: Path, **options) -> tuple[bool, str]:
     text = io.StringIO()
     done = train(config, out, device="cpu", console=Console(file=text, width=200), **options)
     return done, text.getvalue()
+
+
+@pytest.fixture
+def whole(config: RunConfig, place: Path) -> Path:
+    """That run to its end, made for the first test that needs it, which only looks at it."""
+    out = place / "whole"
+    if not out.exists():
+        assert staged(config, out)[0]
+    return out
+
+
+@pytest.fixture
+def out(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it to go on from."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
 def test_the_model_of_a_run_is_the_finished_one(config: RunConfig, tmp_path: Path) -> None:
@@ -74,8 +97,9 @@ def _models(out: Path) -> tuple[Path, Path, Path]:
 
 
 @pytest.mark.parametrize("at", [2, 5, 8])
-def test_a_stop_in_any_stage_is_gone_on_from(at: int, config: RunConfig, tmp_path: Path, monkeypatch) -> None:
-    staged(config, tmp_path / "whole")
+def test_a_stop_in_any_stage_is_gone_on_from(
+    at: int, config: RunConfig, whole: Path, tmp_path: Path, monkeypatch
+) -> None:
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "_one_step", Loop._one_step)
@@ -90,14 +114,12 @@ def test_a_stop_in_any_stage_is_gone_on_from(at: int, config: RunConfig, tmp_pat
     done, text = staged(config, tmp_path / "moved", resume=True)
     assert done, text
     for stage in ("", "finish"):
-        assert_same(tmp_path / "moved" / stage, tmp_path / "whole" / stage)
-    one, other = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("moved", "whole"))
+        assert_same(tmp_path / "moved" / stage, whole / stage)
+    one, other = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "moved", whole))
     assert all(one[name].equal(other[name]) for name in one)
 
 
-def test_a_finished_run_that_is_taken_up_again_stays_as_it_is(config: RunConfig, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    staged(config, out)
+def test_a_finished_run_that_is_taken_up_again_stays_as_it_is(config: RunConfig, out: Path) -> None:
     before = load_file(out / "model" / "model.safetensors")
     done, text = staged(config, out, resume=True)
     assert done
@@ -106,9 +128,7 @@ def test_a_finished_run_that_is_taken_up_again_stays_as_it_is(config: RunConfig,
     assert all(after[name].equal(before[name]) for name in before)
 
 
-def test_a_student_that_went_on_is_post_trained_anew(config: RunConfig, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    staged(config, out)
+def test_a_student_that_went_on_is_post_trained_anew(config: RunConfig, out: Path) -> None:
     start = (out / "finish" / "start" / "model.safetensors").read_bytes()
     assert staged(replace(config, max_steps=20), out, resume=True)[0]
     assert checkpoint(out)[0] == 11  # 0.7 of 20, without the teacher's three
@@ -150,9 +170,7 @@ def test_shares_that_leave_nothing_for_the_student_are_refused(config: RunConfig
         replace(config, finish_share=0.7)
 
 
-def test_a_finish_without_a_checkpoint_begins_anew(config: RunConfig, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    staged(config, out)
+def test_a_finish_without_a_checkpoint_begins_anew(config: RunConfig, out: Path) -> None:
     shutil.rmtree(out / "finish" / "checkpoints")
     assert staged(config, out, resume=True)[0]
     assert checkpoint(out / "finish")[0] == 3

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import CLASSES, IMAGES, NETWORK, assert_same, make_data, metrics, run, run_config
+from tiny import CLASSES, DEEP, IMAGES, NETWORK, assert_same, make_data, metrics, run, run_config
 
 from unistep.core.condition import LabelField, TokensField
 from unistep.data import DataConfig
@@ -130,8 +130,8 @@ def _after(steps: int):
 
 def test_an_adapter_of_another_model_is_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
     other = make_base(tmp_path / "other", seed=2)
-    smaller = make_base(tmp_path / "smaller", network=replace(NETWORK, widths=(8,), blocks=(1,), dropout=0.0))
-    for base in (other, smaller):
+    larger = make_base(tmp_path / "larger", network=replace(DEEP, dropout=0.0))
+    for base in (other, larger):
         message = rf"the LoRA in .* was made for .*base \(\w{{8}}\.\.\.\), not for {base} \(\w{{8}}\.\.\.\)"
         with pytest.raises(ValueError, match=message) as caught:
             load(base, lora=trained / "run")

@@ -15,7 +15,7 @@ import torch
 import worker
 from safetensors.torch import load_file
 from shared import shared
-from tiny import OBJECTIVES, SHALLOW, assert_same, checkpoint, make_data, make_teacher, metrics
+from tiny import OBJECTIVES, assert_same, checkpoint, make_data, make_teacher, metrics
 from torch import Tensor
 from worker import do
 
@@ -84,7 +84,7 @@ def reports(work: tuple[Path, dict[str, dict[str, Any]]]) -> dict[str, dict[str,
 def work_of_two(folder: Path) -> dict[str, dict[str, Any]]:
     """Let two processes do everything that this file looks at."""
     make_data(folder / "data.npz")
-    make_teacher(folder / "teacher", SHALLOW)
+    make_teacher(folder / "teacher")
     jobs: list[dict[str, Any]] = []
     for objective, kind in CASES:
         out = str(folder / f"{objective}-{kind}")
@@ -104,7 +104,7 @@ def work_of_two(folder: Path) -> dict[str, dict[str, Any]]:
     jobs.append({"live": {}, "out": str(folder / "live")})
     jobs.append({"live": {"stop_at": 2}, "out": str(folder / "live-stopped")})
     jobs.append({"live": {"resume": True}, "out": str(folder / "live-stopped")})
-    return launch([{"shallow": True, **job} for job in jobs], folder)
+    return launch(jobs, folder)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def alone(folder: Path) -> dict[str, Path]:
         out = folder / f"{objective}-alone-{os.environ.get('PYTEST_XDIST_WORKER', 'only')}"
         changes = {**PLAIN, "teacher": str(folder / "teacher")}
         done, _ = do(
-            {"objective": objective, "out": out, "gradient": f"{out}.safetensors", "shallow": True, "changes": changes},
+            {"objective": objective, "out": out, "gradient": f"{out}.safetensors", "changes": changes},
             folder,
         )
         assert done
@@ -217,9 +217,7 @@ def test_a_full_disk_of_the_main_process_stops_none(folder, reports) -> None:
 def test_one_process_goes_on_where_two_stopped(folder, reports, alone) -> None:
     """A checkpoint is whole, whoever wrote it; dropout differs by share, so it is off here."""
     changes = {**PLAIN, "teacher": str(folder / "teacher"), "parallel": "fsdp"}
-    done, text = do(
-        {"objective": "ect", "out": folder / "handed", "shallow": True, "changes": changes, "resume": True}, folder
-    )
+    done, text = do({"objective": "ect", "out": folder / "handed", "changes": changes, "resume": True}, folder)
     assert done
     assert "going on after step 2" in text
     ours, theirs = checkpoint(folder / "handed")[1], checkpoint(alone["ect"])[1]

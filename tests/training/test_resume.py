@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import SHALLOW, assert_same, checkpoint, metrics, run, run_config
+from tiny import assert_same, checkpoint, metrics, run, run_config
 from worker import attempt, do
 
 import forks
@@ -36,7 +36,6 @@ def start(objective: str, folder: Path, out: str = "killed", **job: Any) -> Fork
         "out": str(folder / out),
         "resume": resume,
         "changes": changes,
-        "shallow": True,
         **job,
     }
     process = forks.process(attempt, work, folder, folder / f"{out}.txt")
@@ -46,7 +45,7 @@ def start(objective: str, folder: Path, out: str = "killed", **job: Any) -> Fork
 
 def config(objective: str, folder: Path, **changes: Any) -> RunConfig:
     """A run of so many steps."""
-    return run_config(objective, folder, network=SHALLOW, max_steps=STEPS, **changes)
+    return run_config(objective, folder, max_steps=STEPS, **changes)
 
 
 def newest(out: Path) -> int:
@@ -174,9 +173,7 @@ def test_ctrl_c_and_a_polite_kill_save_and_leave(number: signal.Signals, whole: 
 def stopped(objective: str, folder: Path, out: str, step: int) -> Path:
     """A run that was asked to stop after ``step``, with a line of the log for every step."""
     changes = {"max_steps": STEPS, "checkpoint_every": "1"}
-    done, _ = do(
-        {"objective": objective, "out": folder / out, "stop_at": step, "shallow": True, "changes": changes}, folder
-    )
+    done, _ = do({"objective": objective, "out": folder / out, "stop_at": step, "changes": changes}, folder)
     assert not done
     return folder / out
 

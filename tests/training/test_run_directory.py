@@ -17,7 +17,7 @@ from filelock import FileLock
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from test_resume import start
-from tiny import assert_same, checkpoint, make_data, metrics, run, run_config
+from tiny import DEEP, assert_same, checkpoint, make_data, metrics, run, run_config
 from worker import do
 
 from unistep import files
@@ -57,7 +57,7 @@ def test_a_run_is_not_overwritten(begun: Path) -> None:
 def test_another_run_does_not_go_on(begun: Path) -> None:
     c, out = config(begun), begun / "run"
     dropped = replace(c.model, network=replace(c.model.network, dropout=0.5))
-    wider = replace(c.model, network=replace(c.model.network, widths=(8, 32)))
+    wider = replace(c.model, network=replace(c.model.network, widths=(32,)))
     for changed, message in (
         (run_config("ct", begun, max_steps=6), r"recipe: 'tiny-denoising' -> 'tiny-ct'"),
         (replace(c, batch_size=16), r"batch_size: 8 -> 16"),
@@ -221,16 +221,16 @@ def test_a_missing_teacher_or_one_that_does_not_fit(tmp_path: Path) -> None:
     c = run_config("cd", tmp_path)
     with pytest.raises(ValueError, match="there is no model 'nowhere'"):
         run(replace(c, teacher="nowhere"), tmp_path / "a")
-    wider = replace(c.model, network=replace(c.model.network, widths=(8, 32)))
+    wider = replace(c.model, network=replace(c.model.network, widths=(32,)))
     with pytest.raises(
-        ValueError, match=r"does not fit this data and network: it has widths \(8, 16\) instead of \(8, 32\)"
+        ValueError, match=r"does not fit this data and network: it has widths \(8,\) instead of \(32,\)"
     ):
         run(replace(c, model=wider), tmp_path / "c")
     assert not [out for out in "ac" if (tmp_path / out).exists()]  # nothing half-begun is left
 
 
 def test_wrong_kinds_and_sizes_are_refused_before_training(tmp_path: Path) -> None:
-    c = run_config("denoising", tmp_path)
+    c = run_config("denoising", tmp_path, network=DEEP)
     with pytest.raises(ValueError, match="DenoisingConfig trains a model of kind 'denoiser'"):
         run(replace(c, model=replace(c.model, kind="consistency")), tmp_path / "a")
     with pytest.raises(ValueError, match="ECTConfig trains a model of kind 'consistency'"):
@@ -247,7 +247,7 @@ def test_wrong_kinds_and_sizes_are_refused_before_training(tmp_path: Path) -> No
 def test_a_full_disk_loses_nothing_and_training_goes_on(tmp_path: Path) -> None:
     """The system itself refuses to write large files for a while, in a process of its own."""
     changes = {"max_steps": 8, "checkpoint_every": "1", "sample_every": "3"}
-    process = start("denoising", tmp_path, "run", changes=changes, shallow=False, limit=20_000, limit_steps=[3, 6])
+    process = start("denoising", tmp_path, "run", changes=changes, deep=True, limit=20_000, limit_steps=[3, 6])
     process.join()
     assert process.exitcode == 0
     text = (tmp_path / "run.txt").read_text()
@@ -255,7 +255,7 @@ def test_a_full_disk_loses_nothing_and_training_goes_on(tmp_path: Path) -> None:
         assert f"checkpoint of step {step} not written: " in text
     assert "that of step 2 is whole; training goes on" in text
     assert "checkpoint of step 6 not written" not in text
-    done, _ = run(replace(config(tmp_path), max_steps=8), tmp_path / "whole")
+    done, _ = run(replace(config(tmp_path, network=DEEP), max_steps=8), tmp_path / "whole")
     assert done
     assert_same(tmp_path / "run", tmp_path / "whole")
     assert len(metrics(tmp_path / "run")) == 8

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import NETWORK, OBJECTIVES, assert_same, checkpoint, metrics, run, run_config
+from tiny import OBJECTIVES, assert_same, checkpoint, metrics, run, run_config
 from torch import Tensor
 
 from tolerance import rounding
@@ -207,8 +207,6 @@ def test_a_compiled_run_trains_and_saves_plain_names(tmp_path: Path, monkeypatch
     compile_ = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_(self, backend="eager"))
     config = run_config("denoising", tmp_path, max_steps=2, compile=True, checkpoint_every="100")
-    network = replace(NETWORK, widths=(8,), blocks=(1,), middle_blocks=1)  # tracing takes a second for each ten layers
-    config = replace(config, model=replace(config.model, network=network))
     done, _ = run(config, tmp_path / "compiled")
     assert done
     run(replace(config, compile=False), tmp_path / "plain")

@@ -53,9 +53,9 @@ from unistep.training.run_config import RunConfig
 from unistep.training.timing import StepTime
 
 CLASSES = 3
-NETWORK = UNetConfig(widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16, num_classes=CLASSES, dropout=0.2)
-SHALLOW = replace(NETWORK, widths=(8,), blocks=(1,), middle_blocks=1)
-"""All kinds of layers in a third of the time, for what is tried with every method or in several processes."""
+DEEP = UNetConfig(widths=(8, 16), blocks=(1, 1), embedding_dim=16, head_dim=16, num_classes=CLASSES, dropout=0.2)
+NETWORK = replace(DEEP, widths=(8,), blocks=(1,), middle_blocks=1)
+"""All kinds of layers in a third of the time."""
 IMAGES = ImageModality(size=8, channels=1)
 OBJECTIVES = {
     "denoising": DenoisingConfig(label_dropout=0.3),

@@ -3,7 +3,7 @@
 Each job is a mapping of ``objective``, ``out``, ``changes`` to the tiny configuration, ``resume``, ``stop_at`` (a step
 after which the run is asked to stop), ``gradient`` (a file for the gradient of the first step), ``full_at`` (a step
 whose checkpoint finds the disk full), ``refused`` (whether a ValueError is what should happen), ``gradient_only``
-(whether the run may end when its first gradient is known) and ``shallow`` (whether the network is); or ``out`` and
+(whether the run may end when its first gradient is known) and ``deep`` (whether the network is); or ``out`` and
 ``live``, the options of a training of live objects.
 """
 
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import live
 import torch
 from safetensors.torch import save_file
-from tiny import NETWORK, SHALLOW, run, run_config
+from tiny import DEEP, NETWORK, run, run_config
 
 from unistep.training import log, loop, run_files
 from unistep.training import run as run_module
@@ -96,7 +96,7 @@ def do(job: dict[str, Any], folder: Path) -> tuple[bool, str]:
     if job.get("full_at"):
         fill_disk_at(job["full_at"])
     changes = dict(job.get("changes", {}))
-    config = run_config(job["objective"], folder, network=SHALLOW if job.get("shallow") else NETWORK)
+    config = run_config(job["objective"], folder, network=DEEP if job.get("deep") else NETWORK)
     if "optimizer" in changes:
         changes["optimizer"] = OPTIMIZERS[changes["optimizer"]]
     if "dropout" in changes:
