@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import run, run_config, steady
+from tiny import DEEP, run, run_config, steady
 from torch import Tensor, nn
 
 from unistep.core.timesteps import RatioCurriculum
@@ -58,7 +58,7 @@ def test_what_rounding_does_is_not_held_against_the_compiler(
 
     # So near to each other the two answers of a consistency loss differ by less than they are rounded.
     near = ECTConfig(curriculum=RatioCurriculum(q=1e5, stages=1))
-    config = run_config("ect", tmp_path, max_steps=1, compile=True, precision=precision)
+    config = run_config("ect", tmp_path, network=DEEP, max_steps=1, compile=True, precision=precision)
     config = replace(config, objective=near)
     monkeypatch.setattr(nn.Module, "compile", round_otherwise)
     with nullcontext() if precision == "bf16" else pytest.raises(ValueError, match="gives another gradient"):
