@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -13,7 +15,9 @@ import pytest
 import unistep
 from running_server import GRACE, limits, running
 from unistep.provenance import read_content
-from unistep.serving.settings import Settings
+from unistep.serving.api import videos
+from unistep.serving.ray_app import Videos
+from unistep.serving.settings import Limits, Settings
 
 ROUTE = "/v1/videos"
 
@@ -157,3 +161,39 @@ def test_one_client_makes_so_many_at_a_time_and_loses_its_own_old_ones_first(mod
         assert int(refused.headers["retry-after"]) >= 1
         for name in busy:
             assert server.client.delete(f"{ROUTE}/{name}", headers=first).status_code == 200
+
+
+def test_a_video_is_known_to_every_replica_before_its_client_is_answered(monkeypatch):
+    class Far:
+        """What is said over a network that takes its time."""
+
+        def __init__(self) -> None:
+            self.videos = Videos()
+
+        async def put(self, *said: Any) -> bool:
+            await asyncio.sleep(0.05)
+            return self.videos.put(*said)
+
+        async def get(self, name: str) -> Any:
+            return self.videos.get(name)
+
+        async def remove(self, name: str) -> None:
+            self.videos.remove(name)
+
+    async def make(service: Any, job: Any) -> bytes:
+        return await asyncio.Event().wait() and b""
+
+    monkeypatch.setattr(videos, "made", make)
+    service: Any = SimpleNamespace(settings=SimpleNamespace(limits=Limits()))
+    asked: Any = SimpleNamespace(model="racing", seed=5)
+
+    async def both() -> None:
+        board = Far()
+        one, other = (videos.Jobs(service, board) for _ in range(2))
+        job = videos.Job(asked=asked, conditions=(), seconds=1.0, size="16x16", format="mp4", client="me")
+        await one.add(job)
+        body, _ = await other.get(job.id, "me")
+        assert body["status"] == "queued"
+        await one.remove(job.id, "me")
+
+    asyncio.run(both())

@@ -120,8 +120,8 @@ class Jobs:
         self._service, self._board = service, board
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
-    def add(self, job: Job) -> None:
-        """Begin a job.
+    async def add(self, job: Job) -> None:
+        """Begin a job; once this returns, every replica knows of it.
 
         Raises:
             APIError: If there are too many.
@@ -140,6 +140,8 @@ class Jobs:
             raise APIError(503, f"{len(self._jobs)} videos are being made already", code="overloaded", retry=5.0)
         self._jobs[job.id] = job
         job.task = asyncio.create_task(self._make(job))
+        if self._board is not None:
+            await self._board.put(job.id, job.client, job.body, None)
 
     async def _make(self, job: Job) -> None:
         telling = None if self._board is None else asyncio.create_task(self._tell(job, self._board))
@@ -311,7 +313,7 @@ async def create(body: Annotated[VideoRequest, Depends(body_of)], request: Reque
     """Begin to make a video."""
     job = _job(service_of(request), body, request)
     await service_of(request).check(job.asked)
-    jobs(request).add(job)
+    await jobs(request).add(job)
     return JSONResponse(job.body)
 
 
