@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from unistep.core.condition import LabelField, ScalarField
@@ -147,6 +147,7 @@ def put(data: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 @settings(max_examples=200)
 @given(place=st.sampled_from(places(PLAIN)), value=JSON)
+@example(place=("model", "network", "vocabularies"), value={"\n": None})
 def test_anything_in_any_place_is_read_or_refused_in_one_line(place: tuple[Any, ...], value: Any) -> None:
     """Never another error, never something that is written back differently."""
     changed = put(PLAIN, place, value)

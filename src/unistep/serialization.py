@@ -35,7 +35,7 @@ def _structure_value(value: Any, hint: Any, name: str) -> Any:
     try:
         return _converter.structure(value, hint)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{name if name.isprintable() else repr(name)}: {error}") from None
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loops import finish
 from running_server import GRACE, running, until
 from unistep.serving.asked import Asked
 from unistep.serving.caller import Caller
@@ -72,7 +73,7 @@ def test_a_model_that_is_loaded_keeps_nobody_else_waiting(service_of):
         found = await asyncio.gather(*waits)
         assert [items[0].seed for items in found] == [1, 2]
 
-    asyncio.run(both())
+    finish(both())
     assert gate.loads == 1
 
 
@@ -94,7 +95,7 @@ def test_a_load_goes_on_though_clients_leave_or_cannot_wait(service_of):
         (item,) = await staying
         assert item.seed == 2
 
-    asyncio.run(three())
+    finish(three())
     assert gate.loads == 1
 
 
@@ -118,7 +119,7 @@ def test_a_model_that_cannot_be_loaded_is_the_error_of_those_who_asked_for_it(se
         with pytest.raises(BrokenModelError):
             await service.sample(Asked(model="notes"))
 
-    asyncio.run(several())
+    finish(several())
     assert gate.loads == 1  # it is not tried at each request
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     monkeypatch.setattr("unistep.serving.loading.AGAIN", 0.0)
@@ -151,7 +152,7 @@ def test_requests_for_models_leave_room_for_others(service_of):
         gate.open.set()
         await asyncio.gather(*waits)
 
-    asyncio.run(many())
+    finish(many())
     assert inside[2:] == ["comes back", "comes back"]
 
 
@@ -177,7 +178,7 @@ def test_a_model_that_makes_room_for_another_still_answers_who_asked_before(serv
         assert (await fashion)[0].seed == 4
         assert len(await waits) == 1
 
-    asyncio.run(both())
+    finish(both())
 
 
 def hold(service: Service) -> Callable[[], None]:
@@ -227,7 +228,7 @@ def test_a_model_is_warmed_up_between_the_batches_of_others(service_of, monkeypa
         await fashion
         await asyncio.wrap_future(loading)
 
-    asyncio.run(both())
+    finish(both())
     assert waiting[0] == 1
     assert waiting[-1] == 0
     assert len(waiting) == 3

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import unistep
+from loops import finish
 from running_server import GRACE, limits, running
 from unistep.provenance import read_content
 from unistep.serving.api import videos
@@ -196,4 +197,4 @@ def test_a_video_is_known_to_every_replica_before_its_client_is_answered(monkeyp
         assert body["status"] == "queued"
         await one.remove(job.id, "me")
 
-    asyncio.run(both())
+    finish(both())
