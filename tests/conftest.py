@@ -100,17 +100,19 @@ def _operators_are_parsed_once() -> Iterator[None]:
     export, parsed = torch.onnx.export, dict[object, Any]()
 
     def parsing_once(*args: Any, **options: Any) -> Any:
-        from onnxscript._internal.values import TracedOnnxFunction
+        from onnxscript._internal import values
 
-        parse = TracedOnnxFunction.function_ir.fget
-        if parse.__module__ != __name__:
+        # Not a public name: where another version has none such, exports take as long as they take.
+        traced: Any = getattr(values, "TracedOnnxFunction", None)
+        parse = getattr(getattr(traced, "function_ir", None), "fget", None)
+        if parse is not None and parse.__module__ != __name__:
 
             def function_ir(self: object) -> Any:
                 if self not in parsed:
                     parsed[self] = parse(self)
                 return parsed[self]
 
-            TracedOnnxFunction.function_ir = property(function_ir)
+            traced.function_ir = property(function_ir)
         return export(*args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
