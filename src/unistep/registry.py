@@ -155,6 +155,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "scales": "unistep.evaluation.feature_loading:scales",
         "details": "unistep.evaluation.feature_loading:details",
         "random-convolutions": "unistep.evaluation.feature_loading:random_convolutions",
+        "denoiser": "unistep.evaluation.denoiser_features:denoiser",
         "inception": "unistep.evaluation.foreign_features:inception",
         "dinov2": "unistep.evaluation.foreign_features:dinov2",
         "torchscript": "unistep.evaluation.foreign_features:torchscript",

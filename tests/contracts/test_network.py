@@ -310,3 +310,34 @@ def test_frames_of_the_past_that_lie_where_the_signal_does_are_a_second_input(
         out = net(x, t, None, {"context": other})
         assert not torch.allclose(out[0], base[0], atol=1e-4)
         assert torch.equal(out[2], base[2])
+
+
+@every_network
+def test_stages_are_maps_of_each_item(name: str, options: dict[str, Any]) -> None:
+    config = config_of(name, options)
+    net: Any = trained(config)
+    if not hasattr(net, "stages"):
+        assert name == "perceptron"  # which has no maps
+        return
+    x, t, _, condition = inputs()
+    given = taken(config, condition)
+
+    def maps(x: Tensor, t: Tensor, given: dict[str, Any]) -> list[Tensor]:
+        outputs: list[Tensor] = []
+        stages = net.stages()
+        handles = [
+            stage.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for stage in stages
+        ]
+        with torch.no_grad():
+            net(x, t, None, given)
+        for handle in handles:
+            handle.remove()
+        assert 0 < len(outputs) == len(stages) < 10
+        return [net.stage_map(output, len(x)) for output in outputs]
+
+    found = maps(x, t, given)
+    second = maps(x[1:2], t[1:2], {key: value.select(slice(1, 2)) for key, value in given.items()})
+    for batch, item in zip(found, second, strict=True):
+        assert batch.dim() > 2
+        assert batch.shape[0] == 3
+        torch.testing.assert_close(batch[1:2], item, rtol=1e-3, atol=1e-4)

@@ -51,6 +51,7 @@ def load_features(
             - ``scales``: its means over grids of several scales on such directions;
             - ``details``: how strong its details of several sizes are, with places;
             - ``random-convolutions`` or ``random-convolutions:SEED``: three layers of random filters, with places;
+            - ``denoiser:MODEL``: the maps inside of a model of such signals, best of a teacher;
             - ``spectrum``: levels of the frequency bands of a sound on 64 fixed random directions;
             - ``inception:FILE``: InceptionV3 with weights that you supply, either StyleGAN's TorchScript file or the
               weights of torch-fidelity (which must then be installed);

@@ -15,7 +15,8 @@ from unistep.evaluation.conv_trunk import in_rows
 from unistep.evaluation.features import StagedNetwork
 
 _Function = Callable[..., Tensor]
-_GRIDS: tuple[_Function, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+GRIDS: tuple[_Function, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+"""Means over a grid of places, by the number of axes less one."""
 MAPS: dict[int, tuple[_Function, _Function, _Function]] = {
     2: (F.conv2d, F.avg_pool2d, F.adaptive_avg_pool2d),
     3: (F.conv3d, F.avg_pool3d, F.adaptive_avg_pool3d),
@@ -48,7 +49,7 @@ class ScaleFeatures(nn.Module):
     def forward(self, signals: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
         """Features of signals in [-1, 1]."""
         x = signals.float()
-        scales = [_GRIDS[self._dims - 1](x, grid) for grid in self._grids]
+        scales = [GRIDS[self._dims - 1](x, grid) for grid in self._grids]
         # A mean of n values varies less than a value: each scale counts as much as its variance does.
         found = [v.flatten(1) @ self.get_buffer(f"directions_{i}") for i, v in enumerate([*scales, x])]
         return torch.cat(found, dim=1)

@@ -158,6 +158,15 @@ class ConditionedNetwork(nn.Module, Generic[C]):
             ValueError: If the channels or the spatial sizes do not fit the network.
         """
 
+    @abstractmethod
+    def stages(self) -> list[nn.Module]:
+        """The modules whose outputs are features of the signal, in the order in which they run, fewer than ten."""
+
+    def stage_map(self, output: Tensor, batch_size: int) -> Tensor:
+        """What one of the :meth:`stages` made of ``batch_size`` items, as ``[b, channels, *places]``."""
+        del batch_size
+        return output
+
     def check_shape(self, x: Tensor) -> None:
         """Refuse a signal that does not fit the network.
 

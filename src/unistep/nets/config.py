@@ -21,13 +21,15 @@ class NetworkConfig(ABC):
     one that is left out is the null condition. It must run under :func:`torch.func.jvp`, ``torch.compile`` and export,
     and its output should start at zero.
 
-    The module may have three attributes more:
+    The module may have more:
 
     - ``config``, this configuration, so that a generator made of the module can be saved;
     - ``boundary_layers``, names of the submodules (embeddings, input and output projections) that optimizers for hidden
       matrices leave alone;
     - a method ``embed_time(c_noise) -> [b, features]``, whose slope is checked before a run that differentiates the
-      network in time.
+      network in time;
+    - ``stages() -> list of modules`` whose outputs are features of the signal, in the order in which they run, and
+      ``stage_map(output, batch_size) -> [b, channels, *places]``, for objectives and evaluations that compare features.
     """
 
     REGISTRY_KIND: ClassVar[str] = "network"

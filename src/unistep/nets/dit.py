@@ -87,3 +87,13 @@ class DiT(ConditionedNetwork[DiTConfig]):
             out = out + self.gated_skip(h) * patches
         out = depth_to_space(out.transpose(1, 2).reshape(folded.shape), config.patch)
         return out[..., config.context :] if config.context else out  # FSDP2 warns of views
+
+    def stages(self) -> list[nn.Module]:
+        """Four of the blocks at most, evenly spaced, the last one among them."""
+        depth = len(self.blocks)
+        return [self.blocks[i] for i in sorted({max(0, depth * part // 4 - 1) for part in (1, 2, 3, 4)})]
+
+    def stage_map(self, output: Tensor, batch_size: int) -> Tensor:
+        """Patches one after the other, as places of one axis."""
+        del batch_size
+        return output.transpose(1, 2)

@@ -157,6 +157,15 @@ class SpaceTimeUNet(ConditionedNetwork[SpaceTimeUNetConfig]):
         out = depth_to_space(out, config.patch)
         return out.view(b, frames, channels, *space).transpose(1, 2)
 
+    def stages(self) -> list[nn.Module]:
+        """The last block of each resolution on the way down, of the middle, and of each on the way up."""
+        up = [stage["blocks"] for stage in self.up]  # type: ignore[index]
+        return [blocks[-1] for blocks in (*self.down, self.middle, *up) if len(blocks)]  # type: ignore[index, arg-type]
+
+    def stage_map(self, output: Tensor, batch_size: int) -> Tensor:
+        """Frames, which are items of a batch on the way, as the first axis of places."""
+        return output.unflatten(0, (batch_size, -1)).transpose(1, 2)
+
     def _halved(self, h: Tensor, frames: int) -> Tensor:
         h = halve(h)
         if not self.config.halve_time:

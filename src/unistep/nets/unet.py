@@ -189,6 +189,11 @@ class UNet(ConditionedNetwork[UNetConfig]):
         beside = config.context + config.margin
         return out[..., config.context : out.shape[-1] - config.margin] if beside else out  # FSDP2 warns of views
 
+    def stages(self) -> list[nn.Module]:
+        """The last block of each resolution on the way down, of the middle, and of each on the way up."""
+        up = [stage["blocks"] for stage in self.up]  # type: ignore[index]
+        return [blocks[-1][0] for blocks in (*self.down, self.middle, *up) if len(blocks)]  # type: ignore[index, arg-type]
+
     def _attend(self, place: str, h: Tensor, tokens: tuple[Tensor, Tensor] | None) -> Tensor:
         """``h`` after its positions have attended to the tokens, where there are any."""
         if tokens is None or place not in self.cross_attention:
