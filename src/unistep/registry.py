@@ -147,6 +147,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "fashion-vicreg": "unistep.evaluation.feature_loading:shipped_fashion_vicreg",
         "notes-vicreg": "unistep.evaluation.feature_loading:shipped_notes_vicreg",
         "moving-fashion": "unistep.evaluation.feature_loading:shipped_moving_fashion",
+        "moving-fashion-vicreg": "unistep.evaluation.feature_loading:shipped_moving_fashion_vicreg",
         "emoji-text": "unistep.evaluation.feature_loading:shipped_emoji_text",
         "emoji-vicreg": "unistep.evaluation.feature_loading:shipped_emoji_vicreg",
         "vicreg": "unistep.evaluation.learned_features:VICREG",

@@ -64,3 +64,16 @@ def test_what_a_clip_holds_is_what_is_drawn() -> None:
         assert (first[row : row + 28, column : column + 28] == 255).all()
         assert 2 <= math.hypot(*each.velocity) <= 5
     assert behind != front
+
+
+def test_the_shipped_network_without_labels_finds_a_clip_by_another_view() -> None:
+    from unistep.evaluation import load_features
+    from unistep.hub import load
+
+    garments = load("fashion").sample(20, seed=0)[:, 0].add(1).mul(127.5).round().byte().numpy()
+    model = load("moving-fashion").config.modality
+    scenes = torch.stack([torch.as_tensor(draw_clip(garments, "test", i, 16)) for i in range(12)])
+    clips = torch.nn.functional.avg_pool2d(scenes.float(), 2).div(127.5).sub(1)[:, None]
+    network = load_features("moving-fashion-vicreg", model)
+    views = model.random_view(clips, torch.Generator().manual_seed(0))
+    assert torch.cdist(network(clips), network(views)).argmin(dim=1).tolist() == list(range(12))

@@ -44,7 +44,8 @@ def load_features(
             - ``fashion``: the shipped network for 28x28 grey images;
             - ``notes``: the shipped network for notes of one second at 16 kHz;
             - ``fashion-vicreg``, ``notes-vicreg``: shipped networks of the same data that learned without labels;
-            - ``moving-fashion``: a shipped network over time and space for its clips;
+            - ``moving-fashion``, ``moving-fashion-vicreg``: networks over time and space for its clips, with and
+              without labels;
             - ``emoji-text``, ``emoji-vicreg``: shipped networks for emoji of 64 pixels, with and without texts;
             - ``vicreg``: the same for any data, learned from ``data`` in some minutes and kept in the cache;
             - ``pixels``: the values of a signal on 64 fixed random directions;
@@ -131,6 +132,12 @@ def shipped_moving_fashion(rest: str, modality: Modality) -> FeatureNetwork:
     """The shipped network for clips of moving-fashion, which says what moves and how."""
     del rest, modality
     return load_saved(_SHIPPED / "moving-fashion-v1")
+
+
+def shipped_moving_fashion_vicreg(rest: str, modality: Modality) -> FeatureNetwork:
+    """The shipped network for clips of moving-fashion that learned without labels."""
+    del rest, modality
+    return load_saved(_SHIPPED / "moving-fashion-vicreg-v1")
 
 
 def shipped_emoji_text(rest: str, modality: Modality) -> FeatureNetwork:

@@ -32,7 +32,7 @@ SPEED = (2.0, 5.0)
 LICENCE = "MIT (Fashion-MNIST, Zalando SE; set in motion by Unistep)"
 """Of the items, which the clips are made of."""
 
-REPORTING = ("moving-fashion", "vicreg", "random-convolutions:2")
+REPORTING = ("moving-fashion", "moving-fashion-vicreg", "random-convolutions:2")
 """Feature networks of published figures: one that knows classes and velocities, one that learned without labels, and
 one that learned nothing."""
 
