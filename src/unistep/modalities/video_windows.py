@@ -115,15 +115,27 @@ def read_clip(
     """
     if not 0 <= start < float("inf"):
         raise ValueError(f"a clip begins at 0 seconds or later, got {start:g}")
+    try:
+        clip, losses = _read_clip(path, options, start, size, ahead=True)
+    except UnusableVideoError:
+        losses = None
+    if losses is None or losses.packets:  # once more with errors in their order, so that no more than they is lost
+        clip, losses = _read_clip(path, options, start, size, ahead=False)
+    return clip, tuple(losses.notes)
+
+
+def _read_clip(
+    path: Path, options: VideoOptions, start: float, size: FrameSize | None, *, ahead: bool
+) -> tuple[np.ndarray, Losses]:
     fps, losses = rate_of(options), Losses()
-    with opened(path) as video:
+    with opened(path, ahead=ahead) as video:
         seconds = video.seconds if video.stated and start else None
         if seconds is not None and start >= seconds:
             raise UnusableVideoError(f"lasts {float(seconds):.2f} s; a clip cannot begin at {start:g} s")
         begin = (video.start or 0) * video.time_base + Fraction(start).limit_denominator(1_000_000)
         times = FrameTimes(start=begin, fps=fps, count=options.length, time_base=video.time_base)
         pixels = list(_pixels(video, times, size or frame_size(options), losses, seek=start > 0))
-    return np.ascontiguousarray(np.stack(pixels, axis=1)), tuple(losses.notes)
+    return np.ascontiguousarray(np.stack(pixels, axis=1)), losses
 
 
 def duration(path: Path) -> float:
