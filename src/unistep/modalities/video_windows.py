@@ -117,10 +117,11 @@ def read_clip(
         raise ValueError(f"a clip begins at 0 seconds or later, got {start:g}")
     try:
         clip, losses = _read_clip(path, options, start, size, ahead=True)
+        if not losses.packets:
+            return clip, tuple(losses.notes)
     except UnusableVideoError:
-        losses = None
-    if losses is None or losses.packets:  # once more with errors in their order, so that no more than they is lost
-        clip, losses = _read_clip(path, options, start, size, ahead=False)
+        pass  # what is wrong is said below, where errors come in their order, and no more than they is lost
+    clip, losses = _read_clip(path, options, start, size, ahead=False)
     return clip, tuple(losses.notes)
 
 
