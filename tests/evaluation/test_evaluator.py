@@ -17,7 +17,7 @@ from torch import Tensor
 from unistep.evaluation import Report, Setting, evaluate, load_features, quick_fd, reference_statistics, save_plot
 from unistep.evaluation import reference as reference_module
 from unistep.evaluation.features import FeatureNetwork
-from unistep.evaluation.reference import reference_path
+from unistep.evaluation.reference import reference_path, shown_statistics
 from unistep.modalities.image import ImageModality
 
 SHAPE = (1, 6, 6)
@@ -410,6 +410,17 @@ def test_statistics_are_those_of_all_images_and_kept(network: FeatureNetwork, mo
     assert torch.equal(again.moments.covariance, first.moments.covariance)
     assert torch.equal(again.subset, first.subset)
     assert again.moments.count == 700
+
+
+def test_a_terminal_shows_how_far_the_data_is_while_it_is_looked_at(network: FeatureNetwork) -> None:
+    data = _pictures(300, 3)
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    found = shown_statistics(data, network, console=console)
+    assert f"data on {network.name}" in console.file.getvalue()
+    assert "300/300" in console.file.getvalue()
+    console.file = io.StringIO()
+    assert torch.equal(shown_statistics(data, network, console=console).subset, found.subset)
+    assert "data on" not in console.file.getvalue()
 
 
 def test_the_subset_is_bounded_random_and_fixed(network: FeatureNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,12 @@ from torch import Tensor
 from unistep.data.cache import cache_root
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.metrics import Moments
+from unistep.evaluation.progress import display, line
 from unistep.files import replacing
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from unistep.modalities.base import Modality
 
 Progress = Callable[[int], None]
@@ -126,6 +129,14 @@ def reference_statistics(
         except (OSError, ValueError) as error:  # costs time at the next start, and not the result
             _log.warning("reference statistics were not kept: %s", error)
     return statistics
+
+
+def shown_statistics(data: Examples, network: FeatureNetwork, *, console: Console | None = None) -> ReferenceStatistics:
+    """:func:`reference_statistics` with a bar on a terminal, as a slow network takes minutes for a large data set."""
+    computed = not reference_path(data, network).is_file()
+    noun = f"{data.modality.noun}s"
+    with display(computed, console) as bar, line(bar, f"data on {network.name}", len(data), noun) as advance:
+        return reference_statistics(data, network, progress=advance)
 
 
 def subset_indices(count: int) -> Int[Tensor, " m"]:

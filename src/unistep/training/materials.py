@@ -15,7 +15,7 @@ from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.features import FeatureNetwork
-from unistep.evaluation.reference import reference_statistics, subset_indices
+from unistep.evaluation.reference import reference_statistics, shown_statistics, subset_indices
 from unistep.evaluation.roles import feature_roles
 from unistep.modalities.base import Modality
 from unistep.nets.discriminator import DiscriminatorConfig
@@ -99,7 +99,7 @@ class RunMaterials:
         for name in names:
             network = load_features(name, modality)
             network.check_shape(modality.shape)
-            self._world.run_on_rank_zero(lambda network=network: reference_statistics(data, network) and None)
+            self._world.run_on_rank_zero(lambda network=network: shown_statistics(data, network) and None)
             statistics = reference_statistics(data, network)
             made.append(
                 Representation(

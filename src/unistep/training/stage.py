@@ -15,7 +15,7 @@ from unistep.data import Dataset, prepare
 from unistep.data.summary import with_article
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
-from unistep.evaluation.reference import reference_statistics
+from unistep.evaluation.reference import reference_statistics, shown_statistics
 from unistep.evaluation.roles import feature_roles, selection_features
 from unistep.generation.generator import Generator
 from unistep.hub.load import load
@@ -238,7 +238,7 @@ def _selection(resolved: ResolvedRun) -> Selection | None:
         return Selection(config, *stream_distance(name, data, examples, student, config.samples, world.device))
     network = load_features(config.features, data=data) if config.features else selection_features(data)
     network.check_shape(data.modality.shape)
-    world.run_on_rank_zero(lambda: reference_statistics(data, network) and None)
+    world.run_on_rank_zero(lambda: shown_statistics(data, network) and None)
     real = reference_statistics(data, network).moments
     generator = Generator(resolved.parts.objective.student, model, codec=resolved.parts.train_step.examples.codec)
     steps = 18 if model.kind == "denoiser" else model.steps
