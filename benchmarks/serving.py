@@ -4,9 +4,9 @@
     python benchmarks/serving.py --overload --jitter    # also goodput at twice the capacity, and a stream's jitter
 
 All three serve the same model in the same process layout (one thread of the network, fp32, PNG in base 64) and are
-asked by the same client: plain sockets in one process, with connections that are kept. They take turns, forth and back,
-so that what else the machine does falls on all of them. LitServe is set as its documentation proposes: batches of up
-to 32, 5 ms of waiting. Needs ``litserve`` for its row.
+asked by the same clients: plain sockets in one process of their own (`asking.py`), with connections that are kept. They
+take turns, forth and back, so that what else the machine does falls on all of them. LitServe is set as its
+documentation proposes: batches of up to 32, 5 ms of waiting. Needs ``litserve`` for its row.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ import asyncio
 import base64
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+from asking import Seen, closed_loop, open_loop
 
 from unistep.evaluation.hardware import hardware
 
@@ -35,6 +34,12 @@ except ImportError:
     LitAPI = object
 
 PATHS = {"unistep": "/v1/images/generations", "litserve": "/predict", "fastapi": "/predict"}
+WITHIN = 1.0
+"""Seconds that an answer may take where servers are asked for too much."""
+CLIENTS = 24
+"""Clients that ask for as much as a server answers at most."""
+TURNS = 4
+"""Turns of as many as it answers and of too many."""
 READY = {"unistep": "/readyz", "litserve": "/health", "fastapi": "/health"}
 
 
@@ -105,88 +110,6 @@ class API(LitAPI):  # at the top of a module, since LitServe starts processes th
         return {"b64_json": base64.b64encode(self.generator.encode(x, "png")).decode()}
 
 
-@dataclass
-class Seen:
-    """What clients saw."""
-
-    seconds: list[float] = field(default_factory=list)
-    """Of each answer."""
-    statuses: Counter[int] = field(default_factory=Counter)
-    """How often each."""
-    took: float = 0.0
-    """Of the whole."""
-
-    def quantile(self, share: float) -> float:
-        """A quantile of the answers' milliseconds."""
-        found = sorted(self.seconds)
-        return 1e3 * found[round(share * (len(found) - 1))] if found else float("nan")
-
-
-async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: dict[str, Any]) -> int:
-    """One request over a connection that is kept; its status."""
-    content = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    head += f"Content-Length: {len(content)}\r\n\r\n"
-    writer.write(head.encode() + content)
-    answer = await reader.readuntil(b"\r\n\r\n")
-    lines = answer.decode().lower().split("\r\n")
-    length = next(int(line.partition(":")[2]) for line in lines if line.startswith("content-length"))
-    await reader.readexactly(length)
-    return int(lines[0].split()[1])
-
-
-async def closed_loop(port: int, path: str, body: dict[str, Any], clients: int, seconds: float) -> Seen:
-    """Clients that ask again as soon as they have an answer."""
-    seen, stop = Seen(), time.perf_counter() + seconds
-
-    async def client(number: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        count = 0
-        while time.perf_counter() < stop:
-            begun = time.perf_counter()
-            status = await ask(reader, writer, path, {**body, "seed": 100_000 * number + count})
-            seen.statuses[status] += 1
-            if status == 200:
-                seen.seconds.append(time.perf_counter() - begun)
-            count += 1
-        writer.close()
-
-    begun = time.perf_counter()
-    await asyncio.gather(*(client(number) for number in range(clients)))
-    seen.took = time.perf_counter() - begun
-    return seen
-
-
-async def open_loop(port: int, path: str, body: dict[str, Any], rate: float, seconds: float, wait: float) -> Seen:
-    """Requests that come at a rate, whatever became of those before; each client waits so long and no longer."""
-    seen, free = Seen(), []
-
-    async def one(number: int) -> None:
-        begun = time.perf_counter()
-        try:
-            async with asyncio.timeout(wait):
-                connection = free.pop() if free else await asyncio.open_connection("127.0.0.1", port)
-                status = await ask(*connection, path, {**body, "seed": number})
-        except (TimeoutError, OSError, asyncio.IncompleteReadError):
-            seen.statuses[0] += 1
-            return
-        free.append(connection)
-        seen.statuses[status] += 1
-        if status == 200:
-            seen.seconds.append(time.perf_counter() - begun)
-
-    rng, tasks, begun, number = random.Random(0), [], time.perf_counter(), 0
-    due = begun
-    while due < begun + seconds:
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        tasks.append(asyncio.create_task(one(number)))
-        number += 1
-        due += rng.expovariate(rate)
-    seen.took = time.perf_counter() - begun
-    await asyncio.gather(*tasks)
-    return seen
-
-
 class Server:
     """A server in a process of its own."""
 
@@ -225,7 +148,7 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
-def throughput(options: argparse.Namespace) -> dict[tuple[str, int], Seen]:
+def throughput(options: argparse.Namespace) -> None:
     """Every server under every number of clients, forth and back."""
     found: dict[tuple[str, int], Seen] = {}
     for kind in (*options.servers, *reversed(options.servers)):
@@ -233,34 +156,42 @@ def throughput(options: argparse.Namespace) -> dict[tuple[str, int], Seen]:
         asyncio.run(closed_loop(server.port, server.path, server.body, 4, 2.0))
         for clients in options.clients:
             seen = asyncio.run(closed_loop(server.port, server.path, server.body, clients, options.seconds / 2))
-            total = found.setdefault((kind, clients), Seen())
-            total.seconds += seen.seconds
-            total.statuses.update(seen.statuses)
-            total.took += seen.took
+            found.setdefault((kind, clients), Seen()).add(seen)
         server.stop()
     print("| server | clients | requests/s | p50 ms | p95 ms | p99 ms | answers |")
     print("|---|---:|---:|---:|---:|---:|---|")
     for (kind, clients), seen in sorted(found.items(), key=lambda one: (one[0][1], options.servers.index(one[0][0]))):
         figures = " | ".join(f"{seen.quantile(share):.1f}" for share in (0.5, 0.95, 0.99))
         print(f"| {kind} | {clients} | {len(seen.seconds) / seen.took:.1f} | {figures} | {dict(seen.statuses)} |")
-    return found
 
 
-def overload(options: argparse.Namespace, capacity: float) -> None:
-    """Goodput at once and twice the capacity, with a second to answer."""
-    print("\n| server | asked/s | goodput/s | p95 ms | late or refused |\n|---|---:|---:|---:|---|")
+def overload(options: argparse.Namespace) -> None:
+    """Goodput at 0.8 times and twice what each server answers at most, with a second for each answer.
+
+    How many it answers at most, of clients that wait for their answers, is measured anew before each of several turns.
+    All answers of that are counted, and of the others those in time.
+    """
+    print(f"\nWith {WITHIN:g} s for each answer, of clients that ask at a rate, whatever became of those before:\n")
+    print("| server | most/s | asked/s | goodput/s | of the most | p95 ms | late | others | clients' core |")
+    print("|---|---:|---:|---:|---:|---:|---:|---|---:|")
     for kind in options.servers:
-        server = Server(kind, options.model, options.backend, timeout=1.0)
-        asyncio.run(closed_loop(server.port, server.path, server.body, 8, 2.0))
+        server = Server(kind, options.model, options.backend, timeout=WITHIN)
+        ask = (server.port, server.path, server.body)
+        asyncio.run(closed_loop(*ask, 8, 2.0))
         for factor in (0.8, 2.0):
-            rate = factor * capacity
-            seen = asyncio.run(open_loop(server.port, server.path, server.body, rate, options.seconds, 5.0))
-            good = sum(seconds <= 1.0 for seconds in seen.seconds)
-            others = {status: count for status, count in seen.statuses.items() if status != 200}
-            others["late"] = len(seen.seconds) - good
-            print(
-                f"| {kind} | {rate:.0f} | {good / seen.took:.1f} | {seen.quantile(0.95):.0f} | {others} |", flush=True
-            )
+            most, asked, rates = Seen(), Seen(), 0.0
+            for _ in range(TURNS):
+                seen = asyncio.run(closed_loop(*ask, CLIENTS, options.seconds / TURNS))
+                rate = factor * len(seen.seconds) / seen.took
+                most.add(seen)
+                asked.add(asyncio.run(open_loop(*ask, rate, options.seconds / TURNS)))
+                rates += rate / TURNS
+            good = sum(seconds <= WITHIN for seconds in asked.seconds) / asked.took
+            best = len(most.seconds) / most.took
+            late = sum(seconds > WITHIN for seconds in asked.seconds)
+            others = {status: count for status, count in sorted(asked.statuses.items()) if status != 200}
+            figures = f"{best:.1f} | {rates:.0f} | {good:.1f} | {good / best:.2f} | {asked.quantile(0.95):.0f}"
+            print(f"| {kind} | {figures} | {late} | {others} | {asked.cpu / asked.took:.2f} |", flush=True)
         server.stop()
 
 
@@ -303,7 +234,7 @@ def main() -> None:
     parser.add_argument("--backend", default="eager")
     parser.add_argument("--timeout", type=float, default=30.0)
     parser.add_argument("--servers", nargs="+", choices=list(PATHS), default=list(PATHS))
-    parser.add_argument("--clients", nargs="+", type=int, default=[1, 8, 32, 128])
+    parser.add_argument("--clients", nargs="*", type=int, default=[1, 8, 32, 128])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--overload", action="store_true")
     parser.add_argument("--jitter", action="store_true")
@@ -312,10 +243,10 @@ def main() -> None:
         serve(options.server, options.model, options.port, options.backend, options.timeout)
         return
     print(f"{hardware('cpu')}; {options.model}, {options.backend}; {time.strftime('%Y-%m-%d')}\n", flush=True)
-    found = throughput(options)
+    if options.clients:
+        throughput(options)
     if options.overload:
-        best = max(len(seen.seconds) / seen.took for (kind, _), seen in found.items() if kind == options.servers[0])
-        overload(options, best)
+        overload(options)
     if options.jitter:
         jitter(options)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -322,3 +324,18 @@ def test_a_server_does_not_begin_whose_model_is_broken(models):
     service.loader._loading.shutdown(wait=True)
     assert not service.ready.is_set()
     service.close()
+
+
+def test_a_model_is_out_of_the_collectors_sight_and_freed_where_it_is_dropped(models):
+    with running(Settings(models=models[:1], threads=1, backend="eager")) as server:
+        server.client.post("/v1/images/generations", json={"model": "fashion", "seed": 1})
+        network = server.service.pool.get("fashion").generator.map
+        assert gc.get_freeze_count() > 0
+        assert all(one is not network for one in gc.get_objects())
+        kept, network = weakref.ref(network), None
+        gc.disable()
+        try:
+            server.service.pool.drop("fashion")
+            until(lambda: kept() is None)
+        finally:
+            gc.enable()

@@ -12,7 +12,7 @@ EXTRAS = {
     "video": ("av",),
     "ray": ("ray", "pyarrow", "pandas"),
     "c2pa": ("c2pa", "cryptography"),
-    "serve": ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client"),
+    "serve": ("fastapi", "uvicorn", "httptools", "websockets", "python_multipart", "prometheus_client"),
     "racing": ("gymnasium",),
     "doom": ("vizdoom",),
     "onnx": ("onnxruntime", "onnx", "onnxscript"),

@@ -201,6 +201,7 @@ class Engine:
                 self._sample(batch)
             else:
                 return
+            del streams, batch  # else what was done last would be kept, and its model, until there is more to do
 
     def _next(self) -> tuple[list[LiveStream], list[Job]]:
         """What to do now: streams to step, or a batch; neither where the engine stops."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unistep.serving.caller import Caller
 from unistep.serving.jobs import BusyError, CallJob
-from unistep.serving.warming import accelerate, warming
+from unistep.serving.warming import accelerate, freeze, warming
 
 if TYPE_CHECKING:
     from unistep.generation.generator import Generator
@@ -82,6 +82,7 @@ class Loader:
 
         def loaded() -> None:
             if not any(one.cancelled() or one.exception() for one in coming):
+                freeze()
                 self._began.set()
                 then(None)
 
@@ -169,6 +170,8 @@ class Loader:
         except BaseException:
             self._pool.drop(name)  # else the next request would find one that is not warm
             raise
+        if self._began.is_set():
+            freeze()
         if self._settings.backend == "auto" and name not in self._untried:
             self._untried.add(name)
             self._trying.submit(self._try, name)
@@ -183,6 +186,7 @@ class Loader:
         try:
             self._accelerate(served, self._pool.load(served.name))
             self._warm(served)
+            freeze()
         except Exception as error:
             _log.warning("no backend was tried for %s: %s", served.name, error)
 

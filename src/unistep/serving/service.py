@@ -102,15 +102,19 @@ class Service:
             BusyError: If there is no room.
             LateError: If it takes too long.
         """
-        deadline = self._deadline(deadline)
+        deadline = self._deadline(asked, deadline)
         jobs, provenance = await self._prepared(asked, partial(self._jobs, asked, deadline, show, at), deadline)
         done = await self._done(jobs)
+        asked.caller.done()
         return [
             Item(signal=one.signals[0], provenance=provenance.item(number), done=one) for number, one in enumerate(done)
         ]
 
-    def _deadline(self, wanted: float | None) -> float:
-        return time.monotonic() + self.settings.limits.timeout if wanted is None else wanted
+    def _deadline(self, asked: Asked, wanted: float | None = None) -> float:
+        """When the network must be done: as is wanted, or as the answer's own time says."""
+        if wanted is not None:
+            return wanted
+        return min(asked.caller.deadline, time.monotonic() + self.settings.limits.timeout)
 
     async def _prepared(self, asked: Asked, prepare: Callable[[Served], Any], deadline: float) -> Any:
         """What the preparing thread makes of a request with its model, within its time."""
@@ -192,7 +196,7 @@ class Service:
         def prepared(served: Served) -> None:
             self._plan(served, asked, self.condition(asked.model, asked.condition))
 
-        await self._prepared(asked, prepared, self._deadline(None))
+        await self._prepared(asked, prepared, self._deadline(asked))
 
     def seed_of(self, asked: Asked) -> int:
         """The seed of the first item that is asked for, drawn where none is given."""
@@ -236,7 +240,7 @@ class Service:
             BusyError: If there is no room.
             LateError: If it takes too long.
         """
-        deadline = self._deadline(deadline)
+        deadline = self._deadline(asked, deadline)
 
         def prepared(served: Served) -> tuple[CallJob, Provenance]:
             seeds = self._seeds(asked)
@@ -251,6 +255,7 @@ class Service:
 
         job, provenance = await self._prepared(asked, prepared, deadline)
         (done,) = await self._done([job])
+        asked.caller.done()
         return [
             Item(signal=signal, provenance=provenance.item(number), done=done)
             for number, signal in enumerate(done.signals)
@@ -310,7 +315,7 @@ class Service:
                 script=known,
             )
 
-        stream = await self._prepared(asked, prepared, self._deadline(None))
+        stream = await self._prepared(asked, prepared, self._deadline(asked))
         self.engine.open(stream)
         return stream
 

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from running_server import GRACE, limits, running, until
 from unistep.backends.onnx_files import quiet
-from unistep.serving.api.guard import Keys, client_of, key_of
+from unistep.serving.api.door import Keys, client_of, key_of
 from unistep.serving.api.limiting import Buckets, Place, Window
 from unistep.serving.hosts import hosts_of
 from unistep.serving.settings import Settings
@@ -253,9 +253,36 @@ def test_only_forms_may_be_as_large_as_pictures(server):
 
 
 def test_headers_have_an_end(server):
-    answer = raw(server, b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-Long: " + b"x" * 200_000 + b"\r\n\r\n")
+    for sent in (b"X-Long: " + b"x" * 200_000, b"X: 1\r\n" * 20_000):
+        answer = raw(server, b"GET /health HTTP/1.1\r\nHost: x\r\n" + sent + b"\r\n\r\n")
+        assert answer.split()[1] == b"400"
+    answer = raw(server, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Long: ", b"x" * 200_000)
     assert answer.split()[1] == b"400"
     assert server.client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /health HTTP/1.1\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nHost: y\r\n",
+        b"GET /health HTTP/1.0\r\nHost: x\r\nHost: y\r\n",
+        b"GET /health HTTP/2.0\r\nHost: x\r\n",
+        b"GET /health HTTP/1.1\r\nHost : x\r\n",
+        b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        b"BREW /health HTTP/1.1\r\nHost: x\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused(server, head):
+    assert raw(server, head + b"\r\n").startswith(b"HTTP/1.1 400")
+    assert raw(server, b"GET /health HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
+def test_requests_of_one_connection_are_answered_in_turn(server):
+    sent = b"".join(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in (b"/health", b"/nothing", b"/health"))
+    answer = raw(server, sent + UPGRADE % b"x" + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b" 101 " not in answer  # what is upgraded belongs to nobody else
 
 
 def test_each_request_is_a_line_of_the_log_without_what_was_asked(server, caplog):
@@ -337,23 +364,137 @@ def test_without_names_any_will_do(server):
     assert server.client.get("/v1/models", headers={"Host": "anything.example"}).status_code == 200
 
 
-def test_fewer_may_come_in_while_answers_take_long_and_more_again():
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test moves."""
+    now = [100.0]
+    monkeypatch.setattr("unistep.serving.api.limiting.time.monotonic", lambda: now[0])
+    return now
+
+
+def fill(window: Window) -> None:
+    while window.has_room("a"):
+        window.shares.take("a")
+
+
+def test_fewer_may_come_in_while_answers_take_long_and_more_again(clock):
     window = Window(40, 1.0)
-
-    def fill():
-        while window.has_room("a"):
-            window.shares.take("a")
-
-    fill()
+    fill(window)
     assert window.inside == 40
-    for _ in range(40):
+    for _ in range(6):
+        clock[0] += 1.0
         window.leave("a", 0.9)
     shrunk = window.size
     assert Window.LEAST <= shrunk < 20
     for _ in range(200):
-        fill()
+        fill(window)
         window.leave("a", 0.01)
     assert window.size == 40
+
+
+def test_answers_of_one_batch_make_a_window_smaller_once(clock):
+    window = Window(40, 1.0)
+    fill(window)
+    window.leave("a", 0.9)
+    once = window.size
+    assert once < 40
+    clock[0] += 0.5
+    for _ in range(20):
+        window.leave("a", 0.9)  # these were inside before it was made smaller, too
+    assert window.size == once
+    clock[0] += 0.5
+    window.leave("a", 0.9)
+    assert window.size < once
+
+
+def test_time_is_left_for_what_comes_after_the_network(clock):
+    window = Window(40, 1.0)
+    assert window.after == 0
+    for _ in range(100):
+        place = Place(window, "a")
+        place.done()
+        clock[0] += 0.1
+        place.leave()
+    assert window.after == pytest.approx(0.2, rel=0.02)
+    for _ in range(100):
+        place = Place(window, "a")
+        place.done()
+        clock[0] += 5.0
+        place.leave()
+    assert window.after == 0.5  # the network has half of the time at least
+    place = Place(window, "a")
+    clock[0] += 0.3
+    place.leave()  # what was answered without the network says nothing of it
+    assert window.after == 0.5
+
+
+def test_an_answer_is_late_only_where_the_network_was_to_be_in_time(clock):
+    place = Place(Window(40, 1.0), "a")
+    assert place.deadline == 101.0
+    clock[0] += 2.0
+    assert not place.is_late  # such as a long sound, which has no deadline
+    place.done()
+    assert place.is_late
+
+
+def test_a_file_that_is_written_too_late_is_no_answer(server, monkeypatch):
+    before = server.metric("unistep_deadline_misses_total")
+    monkeypatch.setattr(Place, "is_late", property(lambda place: place._done is not None))
+    answer = server.client.post(IMAGES, json={"model": "fashion", "seed": 1})
+    assert answer.status_code == 504
+    assert answer.json()["error"]["code"] == "deadline_exceeded"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert server.metric("unistep_deadline_misses_total") == before + 1
+    assert server.client.post(IMAGES, json={"n": 0}).status_code == 400
+    monkeypatch.undo()
+    assert server.client.post(IMAGES, json={"model": "fashion", "seed": 1}).status_code == 200
+
+
+@pytest.fixture
+def full(guarded):
+    """A server that has no room for more."""
+    shares = guarded.app.state.door.window.shares
+    shares.take("others", 10_000)
+    yield guarded
+    shares.give("others", 10_000)
+
+
+def test_where_there_is_no_room_a_request_is_refused_before_it_is_looked_at(full):
+    before = full.metric("unistep_requests_total", route="refused", status="503")
+    quick = full.client.post(IMAGES, content=b"no JSON")
+    assert quick.status_code == 503
+    assert quick.json()["error"]["type"] == "overloaded_error"
+    assert quick.headers["retry-after"] == "1"
+    # A page of another origin has its headers; all others are the same, and so is the body.
+    page = full.client.post(IMAGES, content=b"no JSON", headers={"Origin": "https://example.org",
+                                                                "Authorization": f"Bearer {OTHER}"})  # fmt: skip
+    assert page.status_code in (429, 503)
+    assert page.headers["access-control-allow-origin"] == "https://example.org"
+    if page.status_code == 503:
+        assert page.content == quick.content
+    own = {"access-control-allow-origin", "access-control-expose-headers", "vary", "date"}
+    assert set(quick.headers) - own == set(page.headers) - own
+    assert full.client.get("/health").status_code == 200
+    assert full.client.post("/v1/videos/x").status_code == 401  # videos wait for as long as they take
+    until(lambda: full.metric("unistep_requests_total", route="refused", status="503") > before)
+
+
+def test_a_connection_goes_on_after_a_refusal(full):
+    body = b'{"seed": 1}'
+    refused = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    last = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = raw(full, refused + refused, refused + last)
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"503", b"503", b"503", b"200"]
+    ids = [line for line in answer.split(b"\r\n") if line.startswith(b"x-request-id")]
+    assert len(set(ids)) == 4
+    answer = raw(full, refused.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"connection: close" in answer
+
+
+def test_a_refused_body_is_not_waited_for(full):
+    answer = raw(full, HEAD + b"Content-Length: 1000\r\n\r\n{", b" " * 10)
+    assert answer.startswith(b"HTTP/1.1 503")  # and the connection ends, as `raw` waits for
 
 
 def test_a_request_that_waits_for_something_else_has_no_place():

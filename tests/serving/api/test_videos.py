@@ -17,6 +17,7 @@ from loops import finish
 from running_server import GRACE, limits, running
 from unistep.provenance import read_content
 from unistep.serving.api import videos
+from unistep.serving.api.errors import APIError
 from unistep.serving.ray_app import Videos
 from unistep.serving.settings import Limits, Settings
 
@@ -164,37 +165,71 @@ def test_one_client_makes_so_many_at_a_time_and_loses_its_own_old_ones_first(mod
             assert server.client.delete(f"{ROUTE}/{name}", headers=first).status_code == 200
 
 
-def test_a_video_is_known_to_every_replica_before_its_client_is_answered(monkeypatch):
-    class Far:
-        """What is said over a network that takes its time."""
+class Far:
+    """What is said over a network that takes its time."""
 
-        def __init__(self) -> None:
-            self.videos = Videos()
+    def __init__(self) -> None:
+        self.videos = Videos()
 
-        async def put(self, *said: Any) -> bool:
-            await asyncio.sleep(0.05)
-            return self.videos.put(*said)
+    async def put(self, *said: Any) -> bool:
+        await asyncio.sleep(0.05)
+        return self.videos.put(*said)
 
-        async def get(self, name: str) -> Any:
-            return self.videos.get(name)
+    async def get(self, name: str) -> Any:
+        return self.videos.get(name)
 
-        async def remove(self, name: str) -> None:
-            self.videos.remove(name)
+    async def remove(self, name: str) -> None:
+        self.videos.remove(name)
 
+
+@pytest.fixture
+def replicas():
+    """Videos of two replicas, and a video to make."""
+    config = SimpleNamespace(modality=SimpleNamespace(media_types={"mp4": "video/mp4"}))
+    pool = SimpleNamespace(config=lambda name: config)
+    service: Any = SimpleNamespace(settings=SimpleNamespace(limits=Limits()), pool=pool)
+    asked: Any = SimpleNamespace(model="racing", seed=5)
+
+    def made() -> tuple[videos.Jobs, videos.Jobs, videos.Job]:
+        board = Far()
+        job = videos.Job(asked=asked, conditions=(), seconds=1.0, size="16x16", format="mp4", client="me")
+        return videos.Jobs(service, board), videos.Jobs(service, board), job
+
+    return made
+
+
+def test_a_video_is_known_to_every_replica_before_its_client_is_answered(replicas, monkeypatch):
     async def make(service: Any, job: Any) -> bytes:
         return await asyncio.Event().wait() and b""
 
     monkeypatch.setattr(videos, "made", make)
-    service: Any = SimpleNamespace(settings=SimpleNamespace(limits=Limits()))
-    asked: Any = SimpleNamespace(model="racing", seed=5)
 
     async def both() -> None:
-        board = Far()
-        one, other = (videos.Jobs(service, board) for _ in range(2))
-        job = videos.Job(asked=asked, conditions=(), seconds=1.0, size="16x16", format="mp4", client="me")
+        one, other, job = replicas()
         await one.add(job)
         body, _ = await other.get(job.id, "me")
         assert body["status"] == "queued"
         await one.remove(job.id, "me")
+
+    finish(both())
+
+
+def test_a_finished_video_that_one_replica_forgets_is_forgotten_by_all(replicas, monkeypatch):
+    async def make(service: Any, job: Any) -> bytes:
+        return b"file"
+
+    monkeypatch.setattr(videos, "made", make)
+
+    async def both() -> None:
+        one, other, job = replicas()
+        await one.add(job)
+        await job.task
+        for replica in (one, other):
+            body, content = await replica.get(job.id, "me")
+            assert (body["status"], content) == ("completed", (b"file", "video/mp4"))
+        await other.remove(job.id, "me")
+        for replica in (one, other):
+            with pytest.raises(APIError):
+                await replica.get(job.id, "me")
 
     finish(both())

@@ -17,6 +17,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from unistep.serving.api import audio, edits, errors, images, listing, realtime, videos
+from unistep.serving.api.door import Door
 from unistep.serving.api.guard import Guard
 from unistep.serving.service import Service
 from unistep.serving.settings import Settings
@@ -79,7 +80,8 @@ def create_app(settings: Settings, service: Service | None = None, board: videos
 
     if STUDIO.is_dir():
         app.mount("/studio", StaticFiles(directory=STUDIO, html=True), name="studio")
-    app.add_middleware(Guard, settings=settings, metrics=service.metrics)
+    app.state.door = Door(settings, service.metrics)
+    app.add_middleware(Guard, door=app.state.door, limits=settings.limits, metrics=service.metrics)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.origins), allow_methods=["GET", "POST", "DELETE"],

@@ -11,6 +11,12 @@ from unistep.serving.shares import Shares
 
 CLIENTS = 10_000
 """Clients whose rate is remembered."""
+CUT = 0.85
+"""Share of a window that is left once answers take long."""
+GROWTH = 4.0
+"""How many more may be inside after as many quick answers as there are places."""
+MEMORY = 0.95
+"""Share of its weight that what was seen keeps with each answer."""
 
 
 class Buckets:
@@ -59,6 +65,8 @@ class Window:
     """
 
     LEAST = 8
+    MARGIN = 2.0
+    """How many times as long as it takes on average is left for what comes after the network."""
 
     def __init__(self, most: int, seconds: float) -> None:
         self._most, self._seconds = float(most), seconds
@@ -66,6 +74,22 @@ class Window:
         """Requests that may be inside."""
         self.shares = Shares()
         """Requests of each client that are."""
+        self._cut = float("-inf")
+        self._after = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """In which each request must be answered."""
+        return self._seconds
+
+    @property
+    def after(self) -> float:
+        """Seconds to leave for what comes after the network: files, and the event loop."""
+        return min(self.MARGIN * self._after, self._seconds / 2)
+
+    def note_after(self, seconds: float) -> None:
+        """Take into account how long an answer took after the network."""
+        self._after = MEMORY * self._after + (1 - MEMORY) * seconds
 
     @property
     def inside(self) -> int:
@@ -78,10 +102,13 @@ class Window:
 
     def leave(self, client: str, seconds: float) -> None:
         """Note that a request was answered, and after how long."""
+        now = time.monotonic()
         if seconds > self._seconds / 2:
-            self.size = max(min(self.size, self.inside) * 0.97, self.LEAST)
+            if now - seconds >= self._cut:  # whoever was inside before says nothing of the size since
+                self.size = max(min(self.size, self.inside) * CUT, self.LEAST)
+                self._cut = now
         elif self.inside > 0.8 * self.size or self.shares.held(client) > 0.8 * self.size / self.shares.clients:
-            self.size = min(self.size + 0.5, self._most)
+            self.size = min(self.size + GROWTH / self.size, self._most)
         self.shares.give(client)
 
 
@@ -96,13 +123,28 @@ class Place:
     def __init__(self, window: Window, client: str) -> None:
         self._window, self._client = window, client
         self._begun, self._inside = time.monotonic(), True
+        self._done: float | None = None
+        self.deadline = self._begun + window.seconds
+        """When the answer must be there."""
         window.shares.take(client)
+
+    def done(self) -> None:
+        """Note that the network is done with it."""
+        self._done = time.monotonic()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the network was in time, and the answer is not."""
+        return self._done is not None and time.monotonic() > self.deadline
 
     def leave(self) -> None:
         """Leave; once is enough."""
         if self._inside:
             self._inside = False
-            self._window.leave(self._client, time.monotonic() - self._begun)
+            now = time.monotonic()
+            if self._done is not None:
+                self._window.note_after(now - self._done)
+            self._window.leave(self._client, now - self._begun)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -174,9 +174,10 @@ class Jobs:
         Raises:
             APIError: If this client has no such video.
         """
-        job = self._jobs.get(name)
-        found = None if job is None else (job.client, job.body, self.file(job))
-        if found is None and self._board is not None:
+        if self._board is None:
+            job = self._jobs.get(name)
+            found = None if job is None else (job.client, job.body, self.file(job))
+        else:  # also of one's own: another replica may have been asked to forget it
             found = await self._board.get(name)
         if found is None or found[0] != client:
             raise APIError(404, f"there is no video {name[:40]!r}", param="video_id", code="not_found")
