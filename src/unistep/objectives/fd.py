@@ -37,7 +37,8 @@ class FDConfig(GuidanceRangeConfig):
 
     representations: tuple[str, ...] = ()
     """Feature networks that are trained on, by the names that ``unistep evaluate --features`` takes; without, those
-    that suit the signal. A network that is trained on no longer measures quality: select and report on others."""
+    that suit the signal. ``denoiser:TEACHER``, the maps inside of a teacher, sees what others miss. A network that is
+    trained on no longer measures quality: select and report on others."""
     population: int = 1024
     """Samples whose moments are compared with the data's, of which a batch is the newest share; more than features."""
     times: tuple[float, ...] = ()

@@ -108,7 +108,9 @@ def fd() -> RunConfig:
     """
     method = post_training.fd()
     objective = FDConfig(
-        representations=("fashion", "scales", "random-convolutions", "details"), population=2048, times=(0.89,)
+        representations=("fashion", "scales", "random-convolutions", "details", "denoiser:fashion-teacher"),
+        population=2048,
+        times=(0.89,),
     )
     watched = replace(method.selection, every=50, samples=4000, features="random-convolutions:1")
     own = replace(method, objective=objective, selection=watched, batch_size=512, budget="10m")
