@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from unistep.devices import find_device
+from unistep.devices import device_of, find_device
 from unistep.hub import load
 
 
@@ -38,3 +39,13 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch) -> None:
     assert find_device("cuda") == torch.device("cuda")
     with pytest.raises(ValueError, match="device cuda:1 was asked for, and PyTorch sees 1 GPU; use cpu"):
         find_device("cuda:1")
+
+
+def test_a_modules_device_is_that_of_its_first_parameter():
+    inner = nn.Sequential(nn.ReLU(), nn.Linear(2, 2, bias=False, device="meta"))
+    deep = nn.Sequential(nn.Identity(), inner, nn.Linear(1, 1))
+    assert device_of(deep) == next(deep.parameters()).device == torch.device("meta")
+    deep.register_parameter("none", None)
+    deep.register_parameter("own", nn.Parameter(torch.zeros(1)))
+    assert device_of(deep) == next(deep.parameters()).device == torch.device("cpu")
+    assert device_of(nn.Sequential(nn.Identity())) == torch.empty(0).device

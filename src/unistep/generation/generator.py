@@ -28,6 +28,7 @@ from unistep.core.condition import (
 from unistep.core.flowmap import Map
 from unistep.core.seeding import ItemGenerators, normal
 from unistep.core.solvers import Solver, network_calls
+from unistep.devices import device_of
 from unistep.generation import acceleration, editing, streaming
 from unistep.generation.grids import KeptTimes
 from unistep.generation.live import describe
@@ -100,8 +101,6 @@ class Generator:
         self.name = name
         self.precision: Precision = "fp32"
         self.acceleration: Acceleration | None = None
-        # What each call needs again: a weight that says where they all are, and the usual sampling times.
-        self._weight = next(self.map.parameters(), torch.empty(0))
         self._times = KeptTimes(config)
         self.codec.to(self.device)
 
@@ -138,7 +137,7 @@ class Generator:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.map.parameters(), self._weight).device  # those of a module that was moved may be others
+        return device_of(self.map)
 
     def to(self, device: str | torch.device, precision: WantedPrecision | None = None) -> Generator:
         """Move the weights, and choose the arithmetic of the network, which PyTorch runs; returns itself.
