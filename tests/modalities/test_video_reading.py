@@ -219,20 +219,6 @@ def test_corrupt_packets_are_skipped_and_counted(tmp_path, ending):
         assert found[-8:] == sound[-8:]  # the next key frame mends it
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv"])
-def test_a_clip_of_a_damaged_file_loses_no_more_than_the_damage(tmp_path, ending):
-    """Several frames are decoded at once until one fails; then each in its turn."""
-    frames = noisy(60)
-    path = write_video(tmp_path / f"a.{ending}", frames)
-    whole, _ = windows.read_clip(path, options(frames=60))
-    clip, notes = windows.read_clip(damage(path), options(frames=60))
-    alone, _ = windows._read_clip(path, options(frames=60), 0.0, None, ahead=False)
-    assert any(note.endswith("skipped") for note in notes)
-    assert (clip == alone).all()
-    assert (clip[:, :20] == whole[:, :20]).all()
-    assert (clip[:, -8:] == whole[:, -8:]).all()
-
-
 def test_what_is_damaged_throughout_is_refused(tmp_path):
     path = write_video(tmp_path / "a.mp4", noisy(30))
     content = path.read_bytes()

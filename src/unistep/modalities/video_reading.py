@@ -131,13 +131,8 @@ def libraries() -> Any:
 
 
 @contextmanager
-def opened(file: Path, *, ahead: bool = False) -> Iterator[OpenVideo]:
+def opened(file: Path) -> Iterator[OpenVideo]:
     """A video file for the block; what fails in it is the file's fault.
-
-    Args:
-        file: The file.
-        ahead: Whether several frames are decoded at once, where there are cores for them. That is quicker, but errors
-            come out of order: after a damaged packet what follows its next key frame may be lost, too.
 
     The first stream of pictures is taken that is no cover of a sound. Decoding uses all processors.
 
@@ -165,7 +160,9 @@ def opened(file: Path, *, ahead: bool = False) -> Iterator[OpenVideo]:
             if container.format.name.startswith(_NO_VIDEOS) or container.format.name.endswith("_pipe"):
                 raise UnusableVideoError("not a video", recognised=False)
             stream = _pictures(container)
-            stream.thread_type = "AUTO" if ahead else "SLICE"
+            # Several frames at once would be quicker, but their errors come out of order: after a damaged packet what
+            # follows its next key frame was lost, too.
+            stream.thread_type = "SLICE"
             stream.codec_context.options = _STRICT
             yield OpenVideo(container=container, stream=stream)
         except UnusableFileError:

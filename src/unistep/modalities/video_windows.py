@@ -115,28 +115,15 @@ def read_clip(
     """
     if not 0 <= start < float("inf"):
         raise ValueError(f"a clip begins at 0 seconds or later, got {start:g}")
-    try:
-        clip, losses = _read_clip(path, options, start, size, ahead=True)
-        if not losses.packets:
-            return clip, tuple(losses.notes)
-    except UnusableVideoError:
-        pass  # what is wrong is said below, where errors come in their order, and no more than they is lost
-    clip, losses = _read_clip(path, options, start, size, ahead=False)
-    return clip, tuple(losses.notes)
-
-
-def _read_clip(
-    path: Path, options: VideoOptions, start: float, size: FrameSize | None, *, ahead: bool
-) -> tuple[np.ndarray, Losses]:
     fps, losses = rate_of(options), Losses()
-    with opened(path, ahead=ahead) as video:
+    with opened(path) as video:
         seconds = video.seconds if video.stated and start else None
         if seconds is not None and start >= seconds:
             raise UnusableVideoError(f"lasts {float(seconds):.2f} s; a clip cannot begin at {start:g} s")
         begin = (video.start or 0) * video.time_base + Fraction(start).limit_denominator(1_000_000)
         times = FrameTimes(start=begin, fps=fps, count=options.length, time_base=video.time_base)
         pixels = list(_pixels(video, times, size or frame_size(options), losses, seek=start > 0))
-    return np.ascontiguousarray(np.stack(pixels, axis=1)), losses
+    return np.ascontiguousarray(np.stack(pixels, axis=1)), tuple(losses.notes)
 
 
 def duration(path: Path) -> float:

@@ -103,9 +103,9 @@ def fd() -> RunConfig:
     Data: Fashion-MNIST, 60,000 images.
     Needs a teacher: no, but a trained model to go on with; the shipped model fashion by default, which had it already.
     Hardware: one core of a CPU with AMX, bfloat16.
-    Time: half an hour, of which the maps of the data are some minutes, once; without those of the teacher, 400 steps took
-        the student of `fashion/ect` most of the way, and 50 with them brought what the log of experiments shows.
-    Expected: from that student a third of its distance on `fashion-vicreg`, half on `random-convolutions:2` and `pixels`.
+    Time: half an hour, of which the maps of the data are some minutes, once; without those of the teacher, 400 steps
+        took the student of `fashion/ect` most of the way, and 50 with them brought what the log of experiments shows.
+    Expected: from that student, a third of its distance on `fashion-vicreg`, half on the other two that report.
     """
     method = post_training.fd()
     objective = FDConfig(
