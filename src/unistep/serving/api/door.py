@@ -128,6 +128,7 @@ class Door:
         self._metrics.requests.labels("refused", str(error.status)).inc()
 
     def busy(self, client: str) -> APIError:
+        """Why there is no room for a client, which is counted: its own share of the queue is full, or all of it is."""
         held = self.window.shares.held(client)
         if held and self.window.shares.others(client):
             self._metrics.refused.labels("share").inc()
