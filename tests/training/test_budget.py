@@ -106,6 +106,13 @@ def test_intervals_in_steps_images_and_time(monkeypatch) -> None:
     now += 30
     assert time.due(2)
     assert not time.due(3)
+    time.took(6)  # so that drawing takes at most a tenth of a run
+    now += 59
+    assert not time.due(4)
+    now += 1
+    assert time.due(5)
+    steps.took(6)
+    assert steps.due(25)  # who counts in steps gets them
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ class Loop:
                 wanted = [sample.due(self.step), self.health.streak == 0 and checkpoint.due(self.step)]
                 sampling, saving = self.world.from_rank_zero([float(flag) for flag in wanted])
                 if sampling and not self.over:
-                    self._sample(display)
+                    sample.took(self._sample(display))
                 # Several processes stop together, as the next step's exchange says; one need not wait for it.
                 if gradient.stop or (self.world.size == 1 and self.stop.asked()):
                     break
@@ -369,12 +369,12 @@ class Loop:
         finally:
             ema.swap()
 
-    def _sample(self, display: Display) -> None:
-        """Write samples of the averaged weights, always of the same seeds."""
+    def _sample(self, display: Display) -> float:
+        """Write samples of the averaged weights, always of the same seeds; returns the seconds that took."""
         if self.draw is None or self.files is None or self.modality is None:
-            return
+            return 0.0
         if self.options.parallel == "ddp" and not self.world.is_rank_zero:
-            return
+            return 0.0
         began = pace_module.now()
         with self.averaged():
             x = self.draw()
@@ -383,4 +383,6 @@ class Loop:
         problem = self._try(lambda: files.samples(x, modality, self.step)) if self.world.is_rank_zero else ""
         if problem:
             display.warn(f"samples of step {self.step} not written: {problem}; training goes on")
-        self._reserve = max(self._reserve, pace_module.now() - began)
+        seconds = pace_module.now() - began
+        self._reserve = max(self._reserve, seconds)
+        return seconds

@@ -36,7 +36,7 @@ class LoopOptions:
     checkpoint_every: str = "5m"
     """Time or optimizer steps between checkpoints."""
     sample_every: str = "1m"
-    """Time or optimizer steps between sample grids."""
+    """Time or optimizer steps between sample grids; a time grows where drawing one takes more than a tenth of it."""
     keep: int = 2
     """Number of checkpoints that stay."""
     max_bad_steps: int = 20
