@@ -15,6 +15,7 @@ from unistep.codecs.identity import IdentityConfig
 from unistep.core.condition import GUIDANCE, Condition, LabelField, ScalarField
 from unistep.core.path import LinearFlow
 from unistep.data import DataConfig, prepare
+from unistep.evaluation.denoiser_features import DenoiserFeatures
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
 from unistep.evaluation.reference import subset_indices
@@ -68,6 +69,25 @@ def test_representations_have_the_moments_of_the_data_and_of_its_classes(folder:
         materials.representations(["pixel"])
     with pytest.raises(ValueError, match="representations need data"):
         RunMaterials(config).representations(["pixels"])
+
+
+def test_the_maps_inside_of_a_teacher_are_compared_with_those_of_some_items(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr("unistep.training.materials.ITEMS", 12)
+    data = prepare(DataConfig(source=f"npz:{folder / 'data.npz'}"))
+    codec = IdentityConfig().build(data.modality.shape)
+    materials = RunMaterials(run_config("fd", folder), data, examples=Examples(data.modality, codec))
+    teacher = load(folder / "teacher").map
+    named, maps = materials.representations(["pixels"], by_class=True, teacher=teacher)
+    assert (named.name, maps.name) == ("pixels", "teacher")
+    stored, _ = data.batch([i * len(data) // 12 for i in range(12)])
+    signals = data.modality.to_signal(stored)
+    expected = DenoiserFeatures(teacher, codec, data.modality.shape)(signals).double()
+    assert torch.allclose(maps.mean, expected.mean(dim=0), atol=1e-5)
+    assert isinstance(maps.features, torch.nn.Module)
+    assert torch.allclose(maps.features(signals).double(), expected, atol=1e-4)
+    assert maps.class_means["label"].shape[1] == expected.shape[1]
+    teacher.net = torch.nn.Identity()  # a network of one's own that does not say where its maps are
+    assert [r.name for r in materials.representations(["pixels"], teacher=teacher)] == ["pixels"]
 
 
 def test_a_class_that_no_item_of_the_subset_has_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

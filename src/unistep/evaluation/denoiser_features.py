@@ -128,9 +128,18 @@ def denoiser(name: str, modality: Modality) -> FeatureNetwork:
             f"{', in chunks' if generator.config.context else ''}, and features are wanted of signals of shape "
             f"{'x'.join(map(str, modality.shape))}; name a model of such signals"
         )
+    shown = Path(name).name if Path(name).is_dir() else name  # a label goes into cards, and no one else has the folder
     try:
-        network = DenoiserFeatures(generator.map, generator.codec, modality.shape)
+        return features_inside(generator.map, generator.codec, modality, f"denoiser:{shown}")
     except ValueError as error:
         raise ValueError(f"denoiser:{name}: {error}") from None
-    shown = Path(name).name if Path(name).is_dir() else name  # a label goes into cards, and no one else has the folder
-    return FeatureNetwork(network, name=f"denoiser:{shown}", version="1", shape=modality.shape)
+
+
+def features_inside(model: Map, codec: Codec, modality: Modality, name: str) -> FeatureNetwork:
+    """The maps inside of a model as a feature network of a name.
+
+    Raises:
+        ValueError: If the model's network does not say which of its maps are features.
+    """
+    network = DenoiserFeatures(model, codec, modality.shape)
+    return FeatureNetwork(network, name=name, version="1", shape=modality.shape)

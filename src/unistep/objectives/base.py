@@ -142,12 +142,16 @@ class Materials(Protocol):
         """
         ...
 
-    def representations(self, names: Sequence[str], *, by_class: bool = False) -> Sequence[Representation]:
+    def representations(
+        self, names: Sequence[str], *, by_class: bool = False, teacher: Map | None = None
+    ) -> Sequence[Representation]:
         """Frozen feature networks of what the student makes, with the moments of the run's data.
 
         Args:
             names: Names of feature networks; those that suit the signal where there are none.
             by_class: Whether they need the mean of each class.
+            teacher: A denoiser whose maps inside are features, too, where its network names them and it makes whole
+                signals rather than chunks of streams.
 
         Raises:
             ValueError: If there is no such network, or it does not take such signals.

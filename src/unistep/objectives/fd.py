@@ -37,8 +37,9 @@ class FDConfig(GuidanceRangeConfig):
 
     representations: tuple[str, ...] = ()
     """Feature networks that are trained on, by the names that ``unistep evaluate --features`` takes; without, those
-    that suit the signal. ``denoiser:TEACHER``, the maps inside of a teacher, sees what others miss. A network that is
-    trained on no longer measures quality: select and report on others."""
+    that suit the signal. The maps inside of the run's teacher are trained on as well, where one is named; they see what
+    others miss, as ``denoiser:MODEL`` does. A network that is trained on no longer measures quality: select and report
+    on others."""
     population: int = 1024
     """Samples whose moments are compared with the data's, of which a batch is the newest share; more than features."""
     times: tuple[float, ...] = ()
@@ -77,7 +78,7 @@ class FDConfig(GuidanceRangeConfig):
         representations: Sequence[Representation] = (),
         examples: Examples | None = None,
     ) -> FrechetObjective:
-        """The objective in some representations; it uses no teacher.
+        """The objective in some representations; it uses no teacher beside them.
 
         Raises:
             ValueError: If there is no representation, or the student is a denoiser.
@@ -86,8 +87,14 @@ class FDConfig(GuidanceRangeConfig):
         return FrechetObjective(student, representations, self, examples)
 
     def build_in_run(self, student: Map, teacher: Denoiser | None, materials: Materials) -> FrechetObjective:
-        """The objective in the representations that the options name, with the moments of the run's data."""
-        found = materials.representations(self.representations, by_class=self.conditional > 0)
+        """The objective in the representations that the options name, with the moments of the run's data.
+
+        Args:
+            student: The map to train.
+            teacher: A denoiser whose maps inside are trained on as well; without, the named networks alone.
+            materials: What the run can give.
+        """
+        found = materials.representations(self.representations, by_class=self.conditional > 0, teacher=teacher)
         # Without weights in training, a model that takes them would unlearn what they do.
         weights = materials.guidance_range if self.guidance_range is None else self.guidance_range
         return replace(self, guidance_range=weights).build(student, teacher, found, materials.examples)

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from unistep.codecs.base import Codec
 from unistep.core.condition import GUIDANCE, Condition, LabelField, ScalarField
+from unistep.core.flowmap import Map
 from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
+from unistep.data.tensors import Subset
+from unistep.evaluation.denoiser_features import Staged, features_inside
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.reference import reference_statistics, shown_statistics, subset_indices
@@ -78,10 +81,13 @@ class RunMaterials:
         torch.manual_seed(derived_seed(self._config.seed, "discriminator"))
         return DiscriminatorConfig(widths=widths).fitted(model.codec.shape(model.modality.shape), model.fields).build()
 
-    def representations(self, names: Sequence[str], *, by_class: bool = False) -> list[Representation]:
+    def representations(
+        self, names: Sequence[str], *, by_class: bool = False, teacher: Map | None = None
+    ) -> list[Representation]:
         """Feature networks with the moments of the data; see :class:`~unistep.objectives.base.Materials`.
 
-        Of a model of streams they are of chunks, and of chunks with the past before them.
+        Of a model of streams they are of chunks, and of chunks with the past before them. The maps inside of a teacher
+        are compared with those of some thousand items, spread over the data: it is slow beside feature networks.
 
         Raises:
             ValueError: If there is no such network, or it takes other signals.
@@ -95,19 +101,26 @@ class RunMaterials:
             real = self.examples(min(len(data), ITEMS))
             classes = label_classes(data.fields) if by_class else {}
             return stream_representations(names, modality, examples, real, classes)
-        made = []
+        found: list[tuple[str, FeatureNetwork, Dataset]] = []
         for name in names:
             network = load_features(name, modality)
             network.check_shape(modality.shape)
-            self._world.run_on_rank_zero(lambda network=network: shown_statistics(data, network) and None)
-            statistics = reference_statistics(data, network)
+            found.append((name, network, data))
+        if teacher is not None and isinstance(teacher.net, Staged):
+            count = min(len(data), ITEMS)
+            some = Subset(data, [i * len(data) // count for i in range(count)])
+            found.append(("teacher", features_inside(teacher, codec, modality, "teacher"), some))
+        made = []
+        for name, network, real in found:
+            self._world.run_on_rank_zero(lambda network=network, real=real: shown_statistics(real, network) and None)
+            statistics = reference_statistics(real, network)
             made.append(
                 Representation(
                     name=name,
                     features=DecodedFeatures(codec, modality, network),
                     mean=statistics.moments.mean,
                     covariance=statistics.moments.covariance,
-                    class_means=_class_means(data, statistics.subset) if by_class else {},
+                    class_means=_class_means(real, statistics.subset) if by_class else {},
                 )
             )
         return made
