@@ -54,7 +54,7 @@ class DenoiserFeatures(StagedNetwork):
         model: The denoiser, whose network names its ``stages``.
         codec: What lies between signals and what the denoiser sees.
         shape: Shape of one signal.
-        dim: Largest number of features of each map.
+        dim: Largest number of features of all maps, and a fifth of it the largest of each.
         grid: Places along each axis that a map is averaged over.
 
     Raises:
@@ -65,7 +65,7 @@ class DenoiserFeatures(StagedNetwork):
         division.
     """
 
-    def __init__(self, model: Map, codec: Codec, shape: tuple[int, ...], dim: int = 96, grid: int = 2) -> None:
+    def __init__(self, model: Map, codec: Codec, shape: tuple[int, ...], dim: int = 480, grid: int = 2) -> None:
         super().__init__()
         if not isinstance(model.net, Staged):
             raise ValueError("its network does not name its stages, as a U-Net and a DiT do")
@@ -73,9 +73,10 @@ class DenoiserFeatures(StagedNetwork):
         self.eval().requires_grad_(False)
         with torch.no_grad():
             maps = self.maps(torch.zeros(1, *shape))
+        each = dim // max(5, len(maps))  # so that a deep network has no more, and a population of samples has moments
         for i, x in enumerate(maps):
             size = x.shape[1] * math.prod(min(grid, n) for n in x.shape[2:])
-            self.register_buffer(f"directions_{i}", directions(size, dim, seed=i), persistent=False)
+            self.register_buffer(f"directions_{i}", directions(size, each, seed=i), persistent=False)
 
     def maps(self, signals: Float[Tensor, "b *shape"]) -> list[Float[Tensor, "b c *places"]]:
         """The maps that leave the network's stages, in their order, each place of unit mean square."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from unistep.training import pace as pace_module
 from unistep.training.budget import Amount, parse_amount
 
-
 SHARE = 0.1
 """Most of the time that what is done every so many seconds may take."""
 
