@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,7 @@ def _small(monkeypatch) -> None:
     monkeypatch.setattr(resolve_module, "time_steps", steady(100))
     monkeypatch.setattr(finish_module, "FEWEST", 10)
     monkeypatch.setattr(finish_module, "BATCH_SIZE", 8)
-    monkeypatch.setattr(finish_module, "OBJECTIVE", FDConfig(representations=("pixels",), population=640))
+    monkeypatch.setattr(finish_module, "OBJECTIVE", FDConfig(representations=("pixels",), population=96))
     monkeypatch.setattr(finish_module, "SELECTION", SelectionConfig(every=2, samples=8, patience=0))
 
 
@@ -81,14 +80,6 @@ def test_the_model_of_a_run_is_the_finished_one(config: RunConfig, tmp_path: Pat
     last = read_json(RunConfig, out / "finish" / "config.json")
     assert type(last.objective).__name__ == "FDConfig"
     assert last.finish_share == 0
-    assert last.teacher == "run:../teacher/model"  # wherever the run is moved
-    trained = [
-        k
-        for row in (out / "finish" / "metrics.jsonl").read_text().splitlines()
-        for k in json.loads(row)
-        if k.startswith("fd/")
-    ]
-    assert {"fd/pixels", "fd/teacher"} <= set(trained)
     assert "model before post-training" in text
     assert text.count("made: a model") == 1
 

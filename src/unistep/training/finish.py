@@ -19,7 +19,7 @@ from unistep.training.checkpoint import checkpoints
 from unistep.training.ema import PowerEMA
 from unistep.training.optim import AdamConfig, Schedule
 from unistep.training.run_config import RunConfig
-from unistep.training.run_paths import FINISH_FOLDER, START_FOLDER, TEACHER_FOLDER, WHOLE_TEACHER
+from unistep.training.run_paths import FINISH_FOLDER, START_FOLDER
 from unistep.training.selection import SelectionConfig
 from unistep.weights import read_weights, weights_hash
 
@@ -66,7 +66,7 @@ def share_of(config: RunConfig, items: int | None = None) -> float:
 
 
 def finish_config(config: RunConfig, out: Path, share: float, processes: int = 1) -> RunConfig:
-    """The run that post-trains the student of ``config`` in ``out``, also on the maps inside of its teacher.
+    """The run that post-trains the student of ``config`` in ``out``.
 
     Args:
         config: The whole run.
@@ -85,7 +85,8 @@ def finish_config(config: RunConfig, out: Path, share: float, processes: int = 1
         batch_size=-(-BATCH_SIZE // processes) * processes,
         accumulation=1,
         auto=(),
-        teacher=_denoiser(config, out),
+        # Maps inside of it see more, but take twice as long; a student of minutes gains more from as many more steps.
+        teacher=None,
         init=str(out / FINISH_FOLDER / START_FOLDER),
         rehearsal=0.0,
         start_report=0,
@@ -95,13 +96,6 @@ def finish_config(config: RunConfig, out: Path, share: float, processes: int = 1
         return replace(last, max_steps=max(1, round(config.max_steps * share)))
     amount = parse_amount(config.budget, "budget")
     return last if amount.unit == "seconds" else replace(last, budget=f"{amount.value * share / 1e3:.3f}k")
-
-
-def _denoiser(config: RunConfig, out: Path) -> str | None:
-    """The teacher of a run, where it is a denoiser: maps inside of one see what feature networks miss."""
-    if (out / TEACHER_FOLDER / "model").is_dir():
-        return WHOLE_TEACHER
-    return config.teacher if config.objective.teacher_kind is Denoiser else None
 
 
 def hold_start(out: Path) -> None:

@@ -14,22 +14,13 @@ TEACHER_FOLDER = "teacher"
 """Where, inside a run's folder, the teacher's own run lies."""
 FINISH_FOLDER, START_FOLDER = "finish", "start"
 """Where the run that post-trains the student lies, and in its folder the student that it starts from."""
-_INSIDE = "run:"
-OWN_TEACHER = f"{_INSIDE}{TEACHER_FOLDER}/model"
+OWN_TEACHER = f"run:{TEACHER_FOLDER}/model"
 """How a configuration names the teacher in the run's own folder, wherever that folder is."""
-WHOLE_TEACHER = f"{_INSIDE}../{TEACHER_FOLDER}/model"
-"""How the configuration of a stage names the teacher in the folder of the whole run."""
 
 
 def teacher_of(config: RunConfig, out: Path) -> str | None:
     """The name that the run's teacher is loaded by; that in the run's own folder is one of a path."""
-    name = config.teacher
-    return name if name is None or not has_own_teacher(config) else str(out / name.removeprefix(_INSIDE))
-
-
-def has_own_teacher(config: RunConfig) -> bool:
-    """Whether the teacher lies in the folder of the run, or of the run that this is a stage of."""
-    return config.teacher is not None and config.teacher.startswith(_INSIDE)
+    return str(_own_model(out)) if config.teacher == OWN_TEACHER else config.teacher
 
 
 def with_own_teacher(config: RunConfig, out: Path) -> RunConfig:

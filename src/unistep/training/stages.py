@@ -15,7 +15,7 @@ from unistep.training.checkpoint import newest_progress
 from unistep.training.optim import MuonConfig, Schedule
 from unistep.training.run_config import RunConfig
 from unistep.training.run_directory import CONFIG
-from unistep.training.run_paths import OWN_TEACHER, has_own_teacher
+from unistep.training.run_paths import OWN_TEACHER
 
 
 def needs_own_teacher(config: RunConfig) -> bool:
@@ -54,7 +54,7 @@ def like_stream(config: RunConfig) -> RunConfig:
 
     Codec, context and network are then theirs: a method trains what it is given.
     """
-    named = config.init if config.teacher is None or has_own_teacher(config) else config.teacher
+    named = config.init if config.teacher in (None, OWN_TEACHER) else config.teacher
     if named is None or config.model.context is not None:
         return config
     known = read_json(ModelConfig, find(named) / CONFIG)
