@@ -1,4 +1,4 @@
-"""Draw the gallery, `docs/gallery.md` with its images, from the shipped models: `make gallery`."""
+"""Draw the gallery, `docs/gallery.md` with its images, and the README's picture: `make gallery`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,17 @@ DRIVE = 400
 """Frames of the drive."""
 COLUMNS = {"emoji": 6, "fashion": 10, "fashion-teacher": 10}
 """Samples in a row, where each column is a class."""
+
+
+def draw_first_picture(target: Path) -> None:
+    """The picture of the README: clothes in one step, and below them the teacher's from the same noise."""
+    names, labels = ("fashion", "fashion-teacher"), list(range(10))
+    student, teacher = (unistep.load(name) for name in names)
+    rows = [
+        ("one step", student.sample(10, steps=1, label=labels)),
+        ("teacher, 35 calls", teacher.sample(10, steps=18, solver="heun", guidance=1.2, label=labels)),
+    ]
+    student.modality.contact_sheet(rows).save(target)
 
 
 def draw_drive(images: Path) -> list[str]:
@@ -107,6 +118,7 @@ def main() -> None:
         lines += ["", f"## {name}", "", f"{caption} [Card]({card}).", "", f"![{name}](images/gallery/{name}.png)"]
         if (images / f"{name}.gif").exists():
             lines += ["", f"![{name}, moving](images/gallery/{name}.gif)"]
+    draw_first_picture(DOCS / "images" / "one-step.png")
     lines += draw_drive(images)
     (DOCS / "gallery.md").write_text("\n".join(lines) + "\n")
 
