@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -95,6 +95,37 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _speeds_are_measured_once() -> Iterator[None]:
+    """Speeds are never asserted: one step tells that of a training, and one call that of a backend."""
+    from unistep.backends import trial
+    from unistep.training import timing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "TIMING_SECONDS", 1e-6)
+        patch.setattr(trial, "SECONDS", 0.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def event_writer() -> Iterator[Callable[..., Any]]:
+    """Runs go without TensorBoard's files, which cost more than so few steps; what would write them."""
+    from unistep.training import log
+
+    written = log._event_writer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "_event_writer", lambda folder, start: None)
+        yield written
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_sync() -> Iterator[None]:
+    """No test cuts the power: what is written need not reach the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _operators_are_parsed_once() -> Iterator[None]:
     """The exporter to ONNX parses the sources of all its operators each time, longer than a small network takes."""
     export, parsed = torch.onnx.export, dict[object, Any]()
@@ -128,5 +159,5 @@ def generator() -> torch.Generator:
 
 @pytest.fixture(autouse=True)
 def _global_seed() -> None:
-    """Weights of networks come from the global random state."""
-    torch.manual_seed(0)
+    """Weights of networks come from the global random state: the processor's alone, whose seed costs a microsecond."""
+    torch.default_generator.manual_seed(0)

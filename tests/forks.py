@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["worker", "unistep.cli.main", "unistep.cli.sample", "torch._dynamo", "PIL.PngImagePlugin"]
-)
+FORKS.set_forkserver_preload(["preloaded"])
 WORKERS = str(Path(__file__).parent / "training")
 
 

@@ -17,6 +17,8 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
+from unistep.data.sources.fashion import FashionMnist
+
 ROOT = Path(__file__).parent.parent
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))) if page.is_file()]
 FENCE = re.compile(r"^```python[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -94,6 +96,15 @@ def docs_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("docs-cache")
 
 
+@pytest.fixture
+def _few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled pictures are the first thousand, as the features of all take longer than what an example shows."""
+    for name in ("images", "labels"):
+        whole = getattr(FashionMnist, name)
+        monkeypatch.setattr(FashionMnist, name, lambda self, whole=whole: whole(self)[:1000])
+
+
+@pytest.mark.usefixtures("_few_pictures")
 @pytest.mark.parametrize(
     "example", [pytest.param(example, id=example.name) for page in PAGES for example in examples(page)]
 )

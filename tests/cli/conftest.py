@@ -48,7 +48,6 @@ def place(zoo, shared_cache, tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(importlib.import_module("unistep.hub.load"), "ZOO", zoo)
     monkeypatch.setenv("UNISTEP_CACHE", str(shared_cache))
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("unistep.training.timing.TIMING_SECONDS", 1e-6)  # one step tells the speed
     monkeypatch.setattr(VICREG, "recipe", ViewRecipe(channels=(4, 4), dim=8, fewest=4, most=4))  # a few steps
     monkeypatch.delenv("UNISTEP_DEBUG", raising=False)
     return work

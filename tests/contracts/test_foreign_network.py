@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+import forks
 import unistep
 from unistep import registry
 from unistep.cli.main import main
@@ -42,8 +41,6 @@ def _plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.syspath_prepend(str(ELSEWHERE))
         patch.setattr(registry, "_plugins_loaded", False)
         patch.setenv("UNISTEP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        source = str(Path(unistep.__file__).parents[1])
-        patch.setenv("PYTHONPATH", os.pathsep.join((source, str(ELSEWHERE))))
         yield
 
 
@@ -114,10 +111,9 @@ def test_it_is_saved_loaded_and_sampled_by_folder(trained: Path, tmp_path: Path)
 def test_it_is_used_from_the_command_line(trained: Path, tmp_path: Path) -> None:
     data = make_data(tmp_path / "data.npz", 80)
     words = ["sample", trained, "-n", "2", "--label", "1", "-o", tmp_path / "out.png"]
-    done = subprocess.run(
-        [sys.executable, "-m", "unistep", *map(str, words)], capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
+    process = forks.Command([str(word) for word in words])  # which has not looked for plugins
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err.decode()
     assert (tmp_path / "out.png").is_file()
     assert main(["info", str(trained)]) == 0
     assert main(["evaluate", str(trained), "--data", f"npz:{data}", "--num", "64", "--features", "pixels"]) == 0
@@ -131,14 +127,13 @@ def test_a_recipe_takes_it_by_name(tmp_path: Path) -> None:
 
 
 def test_without_its_package_the_model_is_refused_in_one_line(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(unistep.__file__).parents[1]))
-    done = subprocess.run(
-        [sys.executable, "-m", "unistep", "sample", str(trained)], capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 2
-    assert "unknown network 'perceptron'" in done.stderr
-    assert "plugin" in done.stderr
-    assert done.stderr.count("\n") == 1
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(ELSEWHERE)])
+    process = forks.Command(["sample", str(trained)])
+    err = process.communicate(timeout=200)[1].decode()
+    assert process.returncode == 2
+    assert "unknown network 'perceptron'" in err
+    assert "plugin" in err
+    assert err.count("\n") == 1
 
 
 def test_it_starts_from_weights_of_its_kind_only(trained: Path, tmp_path: Path) -> None:

@@ -4,59 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from cli.standins import save_instrument
 from contracts.test_sessions import world
-from unistep.core.condition import LabelField
-from unistep.core.flowmap import ConsistencyModel
-from unistep.core.path import VarianceExploding
-from unistep.generation.generator import Generator
+from exports import exported_once, pictures
 from unistep.hub import load
 from unistep.hub.functions import function_of
-from unistep.modalities.image import ImageModality
-from unistep.nets.unet import UNetConfig
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from unistep.hub.onnx import OnnxSampler, export, export_onnx  # noqa: E402
+from unistep.hub.onnx import OnnxSampler, export_onnx  # noqa: E402
 
 
-def pictures() -> Generator:
-    """A model of pictures with random weights, large enough that some are stored in half precision."""
-    torch.manual_seed(0)
-    net = UNetConfig(widths=(16,), blocks=(1,), middle_blocks=1, head_dim=8, embedding_dim=32, num_classes=3).build()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    flow = ConsistencyModel(net, VarianceExploding())
-    fields = {"label": LabelField(size=3, names=("a", "b", "c"))}
-    return Generator(flow, name="pictures", modality=ImageModality(size=8, channels=1), fields=fields)
+@pytest.fixture(autouse=True)
+def _exported_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's file is the same in each precision, and in the tests of the page, but for what is done with it."""
+    monkeypatch.setattr("unistep.hub.onnx.export", exported_once(tmp_path_factory))
 
 
-def test_pictures_in_three_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generator, made = pictures(), []
-
-    def once(*arguments: Any) -> None:
-        """Export the first time; it is the same file each time."""
-        if not made:
-            export(*arguments)
-            made.append(arguments[3].read_bytes())
-        arguments[3].write_bytes(made[0])
-
-    monkeypatch.setattr("unistep.hub.onnx.export", once)
+def test_pictures_in_three_precisions(tmp_path: Path) -> None:
+    generator = pictures()
     wanted = generator.sample(5, seed=2)
     sizes, errors = {}, {}
     for precision in ("fp32", "fp16", "int8"):
         path = tmp_path / f"{precision}.onnx"
         found = export_onnx(generator, path, precision, "mit")
-        assert found.inputs == {"noise": ["batch", 1, 8, 8], "label": ["batch"]}
-        assert found.outputs["sample"][1:] == [1, 8, 8]
+        assert found.inputs == {"noise": ["batch", 3, 8, 8], "label": ["batch"], "size": ["batch"]}
+        assert found.outputs["sample"][1:] == [3, 8, 8]
         assert found.milliseconds > 0
         sizes[precision] = path.stat().st_size
         errors[precision] = float((OnnxSampler(generator, path).sample(5, seed=2, batch_size=3) - wanted).abs().max())

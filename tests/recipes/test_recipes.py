@@ -20,7 +20,6 @@ from unistep.hub import load, save
 from unistep.modalities.video_options import VideoOptions
 from unistep.objectives import DriftingConfig, FDConfig, IMMConfig
 from unistep.recipes import Method, facts, find_recipe, methods, recipe, recipes, reproductions
-from unistep.training import log, timing
 from unistep.training.run import train
 from unistep.training.run_config import RunConfig
 from video_files import counting, write_video
@@ -204,8 +203,6 @@ def _small(config: RunConfig) -> RunConfig:
 
 def _train(config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
     """Train it, after a teacher where it needs one, and sample; returns the shape of a sample."""
-    monkeypatch.setattr(timing, "TIMING_SECONDS", 1e-6)
-    monkeypatch.setattr(log, "_event_writer", lambda folder, start: None)
     monkeypatch.setenv("UNISTEP_CACHE", str(folder / "cache"))
     if config.objective.starts_from_teacher or config.teacher is not None or config.recipe == "tcm":
         config = replace(config, teacher=str(_teacher(config, folder / "teacher")))

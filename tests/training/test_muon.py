@@ -201,6 +201,11 @@ def test_polynomials_of_the_gram_matrix_are_the_iterations(shape: tuple[int, int
     torch.testing.assert_close(orthogonalise(matrices.float()).double(), wanted, rtol=0, atol=atol)
 
 
+def product(x: Tensor, y: Tensor) -> Tensor:
+    """A matrix product, in bfloat16 with sums in float32 as hardware has it: PyTorch's own takes ten times as long."""
+    return x @ y if x.dtype == torch.float64 else (x.float() @ y.float()).to(x.dtype)
+
+
 @pytest.mark.parametrize("shape", [(24, 192), (128, 1152)])
 @pytest.mark.parametrize("leading", [2, 8])
 def test_in_bfloat16_nothing_is_raised_above_what_the_polynomials_reach(leading: int, shape: tuple[int, int]) -> None:
@@ -218,8 +223,8 @@ def test_in_bfloat16_nothing_is_raised_above_what_the_polynomials_reach(leading:
     exact, rounded = (m / m.norm(dim=(1, 2), keepdim=True) for m in (matrices.double(), matrices))
     for _ in range(5):
         exact, rounded = (
-            a * x + (b * gram + c * gram @ gram) @ x
-            for x, gram in ((exact, exact @ exact.mT), (rounded, rounded @ rounded.mT))
+            a * x + product(b * gram + product(c * gram, gram), x)
+            for x, gram in ((exact, product(exact, exact.mT)), (rounded, product(rounded, rounded.mT)))
         )
     errors = [(each.double() - exact).norm() for each in (found, rounded)]
     assert errors[0] < 1.5 * errors[1]

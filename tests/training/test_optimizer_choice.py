@@ -198,6 +198,7 @@ def test_gradient_and_optimizer_are_timed_apart_and_leave_no_trace(tmp_path: Pat
     monkeypatch.setattr(TrainStep, "gradient", gradient)
     monkeypatch.setattr(RunOptimizer, "step", step)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(timing, "TIMING_SECONDS", 1.0)  # a few steps, for a mean
     config = run_config("ect", tmp_path)
     parts = resolve(config, stage_data(config)).parts
     before = {name: value.clone() for name, value in parts.objective.state_dict().items()}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
 import httpx2
 
+import forks
 from running_server import GRACE, held, until
 
 
@@ -53,38 +52,23 @@ def test_half_a_body_is_no_defect(server, caplog):
 
 def test_a_signal_lets_what_was_asked_for_end(models):
     """SIGTERM while a request is worked on: it is answered, and nothing is said."""
-    command = [
-        sys.executable,
-        "-m",
-        "unistep",
-        "serve",
-        models[0],
-        "--port",
-        "0",
-        "--threads",
-        "1",
-        "--backend",
-        "eager",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            address = server.stdout.readline().split()[0].removesuffix("/studio/")
-            with httpx2.Client(base_url=address, timeout=GRACE) as client:
-                until(lambda: client.get("/readyz").status_code == 200)
-                long = {"model": "fashion", "n": 16, "num_inference_steps": 64, "seed": 0}
-                answers = []
-                asking = threading.Thread(
-                    target=lambda: answers.append(client.post("/v1/images/generations", json=long))
-                )
-                asking.start()
-                until(lambda: b"unistep_batch_size_count" in client.get("/metrics").content)
-                time.sleep(0.2)  # it is on its way
-                server.send_signal(signal.SIGTERM)
-                asking.join(GRACE)
-            out, err = server.communicate(timeout=GRACE)
-        finally:
-            server.kill()
+    words = ["serve", models[0], "--port", "0", "--threads", "1", "--backend", "eager"]
+    server = forks.Command(words)
+    try:
+        address = server.stdout.readline().decode().split()[0].removesuffix("/studio/")
+        with httpx2.Client(base_url=address, timeout=GRACE) as client:
+            until(lambda: client.get("/readyz").status_code == 200)
+            long = {"model": "fashion", "n": 16, "num_inference_steps": 64, "seed": 0}
+            answers = []
+            asking = threading.Thread(target=lambda: answers.append(client.post("/v1/images/generations", json=long)))
+            asking.start()
+            until(lambda: b"unistep_batch_size_count" in client.get("/metrics").content)
+            time.sleep(0.2)  # it is on its way
+            server.send_signal(signal.SIGTERM)
+            asking.join(GRACE)
+        out, err = (said.decode() for said in server.communicate(timeout=GRACE))
+    finally:
+        server.process.kill()
     assert [answer.status_code for answer in answers] == [200], err
     assert len(answers[0].json()["data"]) == 16
     assert server.returncode in (0, -signal.SIGTERM)

@@ -10,36 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from contracts.test_sessions import world
-from unistep.core.condition import LabelField, ScalarField
-from unistep.core.flowmap import ConsistencyModel
-from unistep.core.path import VarianceExploding
+from exports import exported_once, pictures
 from unistep.generation.generator import Generator
-from unistep.modalities.image import ImageModality
-from unistep.nets.unet import UNetConfig
 
 CHROMIUM = Path("/usr/bin/chromium")
-
-
-def _random(net: torch.nn.Module) -> torch.nn.Module:
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return net
-
-
-def pictures() -> Generator:
-    """A model of pictures with classes and sizes."""
-    torch.manual_seed(0)
-    net = UNetConfig(
-        channels=3, widths=(16,), blocks=(1,), middle_blocks=1, head_dim=8, embedding_dim=32, num_classes=3,
-        scalars={"size": 64.0},
-    ).build()  # fmt: skip
-    fields = {"label": LabelField(size=3, names=("a", "b", "c")), "size": ScalarField(low=1, high=127)}
-    flow = ConsistencyModel(_random(net), VarianceExploding())
-    return Generator(flow, name="pictures", modality=ImageModality(size=8, channels=3), fields=fields)
 
 
 @pytest.fixture(scope="package")
@@ -61,6 +37,7 @@ def page(models: dict[str, Generator], tmp_path_factory: pytest.TempPathFactory)
 
     folder = tmp_path_factory.mktemp("offline") / "page"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unistep.hub.onnx.export", exported_once(tmp_path_factory))
         patch.setattr(module, "fetch_runtime", lambda folder, webgpu: folder.mkdir())
         yield module.export_page(models, folder, licenses={"pictures": "mit"})
 
