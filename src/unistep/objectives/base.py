@@ -150,8 +150,7 @@ class Materials(Protocol):
         Args:
             names: Names of feature networks; those that suit the signal where there are none.
             by_class: Whether they need the mean of each class.
-            teacher: A denoiser whose maps inside are features, too, where its network names them and it makes whole
-                signals rather than chunks of streams.
+            teacher: A denoiser of whole signals whose maps inside are features, too, where its network names them.
 
         Raises:
             ValueError: If there is no such network, or it does not take such signals.
