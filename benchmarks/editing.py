@@ -3,13 +3,17 @@ r"""How well a model edits in 1, 2, 4 and 8 calls, beside its teacher in 20 and 
     python benchmarks/editing.py fashion --json FILE
     python benchmarks/editing.py fashion --tune
     python benchmarks/editing.py notes --student --named
+    python benchmarks/editing.py fashion --teacher --precision fp32
 
 Clean held-out items are degraded and restored without their labels or texts, with ``--named`` with all that the data
 says of them. PSNR and SSIM are means over them; the
 feature distance is :math:`E\|\varphi(\hat x) - \varphi(x)\| / E\|\varphi(x) - \varphi(x')\|` on a network that nothing
 was selected by; consistency is the largest :math:`|A\hat x - y|`; seconds are those of the processor, for each item.
 
-``--tune`` searches the parameters of the solvers first, on other items, and prints them; without, those of the model's
+With ``--teacher`` the teacher is measured by itself, with back-projection and with the mixture that its student's
+samples make.
+
+``--tune`` searches the parameters of a solver first, on other items, and prints them; without, those of the model's
 configuration are used. Free parameters of the baselines are chosen on the same other items.
 """
 
@@ -30,13 +34,15 @@ from torch import Tensor
 import unistep
 from unistep.data import Dataset, data_config, prepare
 from unistep.editing.operators import Everything
+from unistep.editing.solvers import Solver
 from unistep.editing.task import EditOptions, Restoration
 from unistep.evaluation import load_features
 from unistep.evaluation.hardware import hardware
 from unistep.evaluation.picture_metrics import psnr, ssim
 from unistep.evaluation.reference import extract
 from unistep.files import write_text
-from unistep.generation.editing import make_task
+from unistep.generation.editing import make_task, settings_key
+from unistep.generation.mixtures import mixture_of, with_mixture
 from unistep.generation.tuning import tune_editing
 from unistep.precision import autocast
 from unistep.serialization import to_plain
@@ -221,6 +227,15 @@ def measure(
     if teacher_alone:
         for steps in (1, 4, 8, 20):
             add("teacher, back-projection", steps, lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED))
+        if isinstance(task, Restoration):
+            mixture = mixture_of(student)
+            first = with_mixture(student, task.problem(y), mixture)
+            add("mixture alone", 0, lambda: first.constraint.satisfied(first.beginning, teacher.codec.within_range))
+            for steps in (1, 4, 8):
+                add(
+                    "teacher, mixture", steps,
+                    lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED, solver="mixture", prior=mixture),
+                )  # fmt: skip
         return rows
     add(case.plain_name, 0, lambda: case.plain(task, y, x))
     for solver in ("replacement", "back-projection"):
@@ -274,14 +289,29 @@ class _InCode:
         return self._operator.A_dagger(y) * self.scale
 
 
-def tune(name: str, subject: Subject, cases: Sequence[Case], steps: Sequence[int], rounds: int, precision: str) -> None:
+def tune(
+    name: str,
+    subject: Subject,
+    cases: Sequence[Case],
+    steps: Sequence[int],
+    rounds: int,
+    precision: str,
+    solver: Solver,
+    prior: str,
+) -> None:
     """Print the best parameters of a model."""
     known, _, _, _ = items(subject)
     student = unistep.load(name, precision=precision)
+    given: dict[str, Any] = {"solver": solver, "rounds": rounds}
+    if solver == "mixture":
+        given["prior"] = mixture_of(unistep.load(prior, precision=precision))
     for case in cases:
+        work = make_task(student, case.task, EditOptions(**case.options))
+        if solver == "mixture" and not isinstance(work, Restoration):
+            continue
         for count in steps:
-            best, decibels = tune_editing(student, case.task, known, steps=count, rounds=rounds, **case.options)
-            key = f"{make_task(student, case.task, EditOptions(**case.options)).key}/{count}"
+            best, decibels = tune_editing(student, case.task, known, steps=count, **given, **case.options)
+            key = f"{settings_key(work.key, solver)}/{count}"
             print(json.dumps({"key": key, "settings": to_plain(best), "psnr": round(decibels, 2)}), flush=True)
 
 
@@ -292,6 +322,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", help="all of the model's without")
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 2, 8, 1], help="numbers of calls to tune")
+    parser.add_argument("--solver", default="back-projection", choices=("back-projection", "mixture"), help="to tune")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--items", type=int, help="number of items to report on, fewer than usual")
     parser.add_argument("--tuning", type=int, help="number of items to tune on, fewer than usual")
@@ -314,7 +345,8 @@ def main() -> None:
             )
         cases = [case for case in subject.cases if not args.tasks or case.task in args.tasks]
         if args.tune:
-            tune(f"{name}-teacher" if args.teacher else name, subject, cases, args.steps, args.rounds, args.precision)
+            tuned = f"{name}-teacher" if args.teacher else name
+            tune(tuned, subject, cases, args.steps, args.rounds, args.precision, args.solver, name)
             continue
         for case in cases:
             rows = measure(name, subject, case, not args.no_dps, args.teacher, args.student, args.precision)

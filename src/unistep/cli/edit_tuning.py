@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unistep.editing.mixture import Mixture
+    from unistep.editing.solvers import Solver
     from unistep.editing.task import Task
     from unistep.generation.generator import Generator
 
@@ -13,7 +15,15 @@ ITEMS = 32
 
 
 def tune(
-    generator: Generator, task: Task, source: str, *, steps: int, batch_size: int, condition: dict[str, Any]
+    generator: Generator,
+    task: Task,
+    source: str,
+    *,
+    steps: int,
+    solver: Solver,
+    prior: Mixture | None,
+    batch_size: int,
+    condition: dict[str, Any],
 ) -> str:
     """Search, keep what was found in the cache, and say so.
 
@@ -22,6 +32,8 @@ def tune(
         task: The task.
         source: Data that the model was not trained on, such as ``folder:held_out``.
         steps: Network calls.
+        solver: The solver.
+        prior: The mixture of the solver of that name.
         batch_size: Items that go through the network together.
         condition: What is given of the model's fields.
 
@@ -35,6 +47,7 @@ def tune(
     from unistep.cli.evaluation_data import check_data, data_for
     from unistep.data import prepare
     from unistep.data.sources.limits import evenly_spaced
+    from unistep.generation.editing import settings_key
     from unistep.generation.tuning import keep, tune_editing
 
     task.check_degradable()
@@ -44,9 +57,11 @@ def tune(
     x = data.modality.to_signal(data.batch(rows, None)[0])
     with progress("tuning") as callback:
         found, decibels = tune_editing(
-            generator, task, x, steps=steps, batch_size=batch_size, callback=callback, **condition
-        )
-    path = keep(generator, task.key, steps, found)
+            generator, task, x,
+            steps=steps, solver=solver, prior=prior, batch_size=batch_size, callback=callback, **condition,
+        )  # fmt: skip
+    key = settings_key(task.key, solver)
+    path = keep(generator, key, steps, found)
     values = ", ".join(f"{name} {getattr(found, name):g}" for name in found.LIMITS)
     items = f"{len(x)} items of {source}"
-    return f"{task.key} in {steps} steps on {items}: PSNR {decibels:.2f} dB with {values}; kept in {path}"
+    return f"{key} in {steps} steps on {items}: PSNR {decibels:.2f} dB with {values}; kept in {path}"

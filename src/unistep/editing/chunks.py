@@ -70,9 +70,9 @@ class OfChunk(Constraint):
         """The chunk of whole signals that are corrected."""
         return self._taken(self._whole.correct(self._placed(x), weight))
 
-    def guide(self, x: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    def guide(self, x: Tensor, weight: Tensor | float = 1.0, level: Tensor | None = None) -> Tensor:
         """The same by the way that suits such signals best."""
-        return self._taken(self._whole.guide(self._placed(x), weight))
+        return self._taken(self._whole.guide(self._placed(x), weight, level))
 
     def residual(self, x: Tensor) -> Tensor:
         """How far whole signals with this chunk are from what is known."""

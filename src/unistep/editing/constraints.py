@@ -41,8 +41,15 @@ class Constraint(ABC):
     def correct(self, x: Tensor, weight: Tensor | float = 1.0) -> Tensor:
         """Signals moved towards what is known by the shortest way, all of the way with the weight 1."""
 
-    def guide(self, x: Tensor, weight: Tensor | float = 1.0) -> Tensor:
-        """The same by the way that suits such signals best; the shortest without."""
+    def guide(self, x: Tensor, weight: Tensor | float = 1.0, level: Tensor | None = None) -> Tensor:
+        """The same by the way that suits such signals best; the shortest without.
+
+        Args:
+            x: Signals.
+            weight: How much of the way.
+            level: Noise to signal ratio at which each was estimated, in what the model sees, where that is known.
+        """
+        del level
         return self.correct(x, weight)
 
     @abstractmethod
@@ -122,8 +129,9 @@ class Linear(Constraint):
         r"""Back-projection, :math:`x + \lambda A^\dagger (y - A x)`."""
         return x + weight * self.operator.A_dagger(self.y - self.operator.A(x))
 
-    def guide(self, x: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    def guide(self, x: Tensor, weight: Tensor | float = 1.0, level: Tensor | None = None) -> Tensor:
         r"""The same with the operator's ``lift`` in the place of :math:`A^\dagger`, where it has one."""
+        del level
         return x + weight * self._lift(self.y - self.operator.A(x))
 
     def residual(self, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 r"""Restoring signals from what is known of them with a trained model, in any number of calls and without training.
 
-Both solvers are multistep sampling (:func:`unistep.core.sampling.trace_multistep`) whose estimates of the signal are
+All solvers are multistep sampling (:func:`unistep.core.sampling.trace_multistep`) whose estimates of the signal are
 corrected by what is known of it, through the sampler's hook ``project``. With the noise levels
 :math:`\eta_1 > \dots > \eta_N`, beginning at a first guess :math:`x`,
 
@@ -8,7 +8,9 @@ corrected by what is known of it, through the sampler's hook ``project``. With t
 
 ``replacement`` has :math:`\lambda_n = 1` and fresh noise :math:`z_n`: Algorithm 4 of Song et al. for any operator,
 as :math:`(I - A^\dagger A) x' + A^\dagger y` replaces the known coefficients. ``back-projection`` mixes fresh and
-estimated noise, lets the model assume more noise than there is, and weighs what is known by its noise.
+estimated noise, lets the model assume more noise than there is, and weighs what is known by its noise. ``mixture``
+begins at the mean of the signals given what is known under a mixture of Gaussians, and moves estimates along its
+principal axes before :math:`A^\dagger` (:mod:`unistep.editing.mixture_constraint`).
 
 References:
     Song et al. 2023, arXiv 2303.01469, algorithm 4; Garber & Tirer 2025, arXiv 2412.20596, algorithm 1.
@@ -31,7 +33,7 @@ from unistep.core.sampling import trace_multistep
 from unistep.core.seeding import Randomness
 from unistep.editing.constraints import Constraint
 
-Solver = Literal["back-projection", "replacement"]
+Solver = Literal["back-projection", "replacement", "mixture"]
 """The solvers by name."""
 
 
@@ -185,15 +187,15 @@ def trace_edit(
     if constraint is not None and constraint.sigma.any():
         seen, gain = as_seen(codec, constraint.start, constraint.sigma, noise), constraint.gain.to(spread)
 
-    move = None if constraint is None else constraint.correct if settings.shortest else constraint.guide
-
     def project(x0: Tensor, t: Tensor) -> Tensor:
-        if move is None:
+        if constraint is None:
             return x0
         with torch.autocast(x0.device.type, enabled=False):
-            signal = codec.decode(x0.float())
-            weight = trusted(path.ratio(t), sigma_data, seen * gain, settings.trust)
-            return codec.encode(move(signal, expand_to(weight, signal)))
+            signal, level = codec.decode(x0.float()), path.ratio(t)
+            weight = expand_to(trusted(level, sigma_data, seen * gain, settings.trust), signal)
+            if settings.shortest:
+                return codec.encode(constraint.correct(signal, weight))
+            return codec.encode(constraint.guide(signal, weight, level))
 
     trace = trace_multistep(
         model, noise, times, condition,

@@ -15,10 +15,12 @@ from unistep.core.condition import encoded, parse_condition, select, to_device
 from unistep.core.flowmap import AnyMap, Denoiser, GuidedDenoiser
 from unistep.core.path import expand_to
 from unistep.core.seeding import ItemGenerators, normal
+from unistep.editing.mixture import Mixture
 from unistep.editing.solvers import Problem, Settings, Solver, trace_edit
 from unistep.editing.task import OPTIONS, EditOptions, Given, Task
 from unistep.editing.tasks.interpolate import Interpolate, slerp
 from unistep.generation.memory import check_fits
+from unistep.generation.mixtures import check_mixture, with_mixture
 from unistep.generation.requests import Cancel, Progress, Watch, check_number, plan_of, seeds_of, with_frames
 from unistep.generation.stream_editing import chunks_of, edit_chunks
 from unistep.generation.tuning import kept
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
 
 STEPS = 4
 """Calls of a one-step model where none are given."""
-SOLVERS: tuple[Solver, ...] = ("back-projection", "replacement")
+SOLVERS: tuple[Solver, ...] = ("back-projection", "replacement", "mixture")
 """Ways to restore."""
 TEACHER = Settings(first=160.0, last=0.02, estimated=0.8)
 """Parameters of a many-step denoiser where no search has found better ones."""
+MIXTURE = Settings(first=0.6, last=0.4)
+"""Those of the solver ``mixture``, which begins near the end."""
 
 
 def tasks() -> dict[str, type[Task]]:
@@ -111,6 +115,7 @@ def edit(
     *,
     steps: int | None = None,
     solver: Solver = "back-projection",
+    prior: Mixture | Generator | None = None,
     seed: Any = 0,
     settings: Settings | None = None,
     degrade: bool = False,
@@ -120,12 +125,38 @@ def edit(
     cancel: Cancel = None,
     **given: Any,
 ) -> Tensor:
-    """Edit or restore signals; see :meth:`Generator.edit`."""
+    """Edit or restore signals; see :meth:`Generator.edit`.
+
+    Args:
+        generator: The model.
+        task: The task, or its name.
+        x: Inputs.
+        steps: Calls of the model; :func:`usual_steps` without.
+        solver: One of :data:`SOLVERS`.
+        prior: What the solver ``mixture`` knows of signals: a mixture, or another model, to whose samples one is
+            fitted; the model's own samples without.
+        seed: Seed of the first result, or one for each.
+        settings: Parameters of the solver; see :func:`settings_of`.
+        degrade: Whether the inputs are clean signals that the task degrades first.
+        guidance: Guidance weight of a denoiser.
+        batch_size: Items that go through the network together.
+        callback: Called with the share of the work that is done.
+        cancel: Whether to stop, as in :meth:`Generator.sample`.
+        **given: Options of the task, and conditions.
+
+    Raises:
+        ValueError: For a bad number, an unknown task or solver, or what a task or a solver cannot do.
+        CancelledError: If it was cancelled.
+    """
     check_number("batch_size", batch_size, 1)
     if solver not in SOLVERS:
         raise ValueError(f"unknown solver {solver!r} of editing; {nearest(str(solver), SOLVERS)}")
     options = EditOptions(**{name: given.pop(name) for name in OPTIONS if name in given})
     work = task if isinstance(task, Task) else make_task(generator, task, options, shape=_length_of(generator, x))
+    if solver == "mixture":
+        check_mixture(generator, work)
+    elif prior is not None:
+        raise ValueError(f"a prior belongs to the solver mixture, not to {solver}")
     steps = usual_steps(generator) if steps is None else steps
     plan, condition = plan_of(generator, steps, None, None, guidance, given)
     signals = _inputs(generator, work, x, degrade)
@@ -134,7 +165,7 @@ def edit(
     seeds = seeds_of(None if isinstance(work, Interpolate) else count, seed)
     if degrade:
         signals = [work.noisy(work.degraded(signals[0]), seeds), *signals[1:]]
-    chosen = settings_of(generator, work, len(plan.grid), settings)
+    chosen = settings_of(generator, work, len(plan.grid), settings, solver)
     chosen = chosen.plain() if solver == "replacement" else chosen
     chunks = chunks_of(generator, work.given.shape)
     parsed = parse_condition(generator.config.fields, condition, count, generator.modality.load)
@@ -143,6 +174,8 @@ def edit(
     if isinstance(model, Denoiser) and plan.guidance != 1:
         model = GuidedDenoiser(model, plan.guidance)
     problem = work.problem(*signals)
+    if solver == "mixture":
+        problem = with_mixture(generator, problem, prior, cancel)
     if isinstance(work, Interpolate):
         noises = _between(generator, work, seeds[0])
         seeds = [seeds[0]] * count
@@ -213,7 +246,13 @@ def _inputs(generator: Generator, work: Task, x: Tensor | Sequence[Tensor] | Non
     return found
 
 
-def settings_of(generator: Generator, work: Task, steps: int, given: Settings | None = None) -> Settings:
+def settings_of(
+    generator: Generator,
+    work: Task,
+    steps: int,
+    given: Settings | None = None,
+    solver: Solver = "back-projection",
+) -> Settings:
     """The parameters of a task: those that are given, that a search has found here or for the model, or the usual ones.
 
     Args:
@@ -221,23 +260,34 @@ def settings_of(generator: Generator, work: Task, steps: int, given: Settings | 
         work: The task.
         steps: Calls of the model.
         given: Parameters in place of all others.
+        solver: The solver; the replacement takes those of back-projection.
     """
     if given is not None:
         return given
-    found = nearest_settings({**generator.config.editing, **kept(generator)}, work, steps)
+    found = nearest_settings({**generator.config.editing, **kept(generator)}, work, steps, solver)
+    if solver == "mixture":
+        return MIXTURE if found is None else found
     usual = work.settings if generator.kind != "denoiser" or work.begins_low else TEACHER
     return work.tuned(usual if found is None else found)
 
 
-def nearest_settings(found: Mapping[str, Settings], work: Task, steps: int) -> Settings | None:
+def settings_key(key: str, solver: Solver) -> str:
+    """What a task's parameters are kept under: its key, with the solver where that has parameters of its own."""
+    return f"{key}-{solver}" if solver == "mixture" else key
+
+
+def nearest_settings(
+    found: Mapping[str, Settings], work: Task, steps: int, solver: Solver = "back-projection"
+) -> Settings | None:
     """The parameters of a task at the number of steps that is nearest, by their ratio.
 
     Args:
         found: Parameters under the task's key, or its name, and a number of steps, such as ``inpaint/4``.
         work: The task.
         steps: Calls of the model.
+        solver: The solver.
     """
-    for key in dict.fromkeys((work.key, work.name())):
+    for key in dict.fromkeys(settings_key(key, solver) for key in (work.key, work.name())):
         there = {int(name.rpartition("/")[2]): one for name, one in found.items() if name.rpartition("/")[0] == key}
         if there:
             return there[min(there, key=lambda count: (abs(math.log(count / steps)), count))]

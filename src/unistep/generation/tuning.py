@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from unistep.editing.search import search_settings
-from unistep.editing.solvers import Settings
+from unistep.editing.solvers import Settings, Solver
 from unistep.editing.task import EditOptions, Task
 from unistep.files import unwritable, user_cache, write_text
 from unistep.serialization import from_plain, to_plain
@@ -30,6 +30,7 @@ def tune_editing(
     x: Tensor,
     *,
     steps: int,
+    solver: Solver = "back-projection",
     batch_size: int = 64,
     rounds: int = 2,
     callback: Callable[[float], object] | None = None,
@@ -42,10 +43,11 @@ def tune_editing(
         task: The task, or its name.
         x: Clean signals, ``[n, *signal_shape]``, other than those that results are reported on.
         steps: Calls of the model.
+        solver: The solver.
         batch_size: Items that go through the network together.
         rounds: Passes over the parameters.
         callback: Called with the share of the work that is done.
-        **options: Those of the task, and conditions.
+        **options: Those of the task, and conditions; ``prior`` for the solver ``mixture``.
 
     Returns:
         The parameters with the highest peak signal-to-noise ratio, and that ratio in decibels.
@@ -66,6 +68,7 @@ def tune_editing(
             x,
             steps=steps,
             settings=settings,
+            solver=solver,
             seed=SEED,
             degrade=True,
             batch_size=batch_size,
@@ -73,11 +76,12 @@ def tune_editing(
         )
         return float(decibels(restored, x).mean())
 
-    start = settings_of(generator, work, steps)
-    noisy = work.sigma > 0
-    return search_settings(
-        score, start, steps, noisy=noisy, least_first=work.least_first, rounds=rounds, progress=callback
-    )
+    start = settings_of(generator, work, steps, None, solver)
+    # The mixture weighs noise by itself, and its first guess is none that has to go.
+    noisy, least = work.sigma > 0, work.least_first
+    if solver == "mixture":
+        noisy, least = False, 0.0
+    return search_settings(score, start, steps, noisy=noisy, least_first=least, rounds=rounds, progress=callback)
 
 
 def decibels(a: Tensor, b: Tensor) -> Tensor:
