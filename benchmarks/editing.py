@@ -3,15 +3,15 @@ r"""How well a model edits in 1, 2, 4 and 8 calls, beside its teacher in 20 and 
     python benchmarks/editing.py fashion --json FILE
     python benchmarks/editing.py fashion --tune
     python benchmarks/editing.py notes --student --named
-    python benchmarks/editing.py fashion --teacher --precision fp32
+    python benchmarks/editing.py fashion --teacher --mixture --precision fp32
 
 Clean held-out items are degraded and restored without their labels or texts, with ``--named`` with all that the data
 says of them. PSNR and SSIM are means over them; the
 feature distance is :math:`E\|\varphi(\hat x) - \varphi(x)\| / E\|\varphi(x) - \varphi(x')\|` on a network that nothing
 was selected by; consistency is the largest :math:`|A\hat x - y|`; seconds are those of the processor, for each item.
 
-With ``--teacher`` the teacher is measured by itself, with back-projection and with the mixture that its student's
-samples make.
+With ``--teacher`` the teacher is measured by itself, with ``--student`` the student. ``--mixture`` adds the solver of
+that name, whose mixture is that of the student's samples.
 
 ``--tune`` searches the parameters of a solver first, on other items, and prints them; without, those of the model's
 configuration are used. Free parameters of the baselines are chosen on the same other items.
@@ -206,7 +206,14 @@ def best_of(values: Sequence[float], run: Callable[[float], Tensor], x: Tensor) 
 
 
 def measure(
-    name: str, subject: Subject, case: Case, guidance: bool, teacher_alone: bool, only: bool, precision: str
+    name: str,
+    subject: Subject,
+    case: Case,
+    guidance: bool,
+    teacher_alone: bool,
+    only: bool,
+    mixtures: bool,
+    precision: str,
 ) -> list[dict[str, Any]]:
     """All rows of one case, or those of the teacher with the solvers of editing."""
     known, x, modality, given = items(subject)
@@ -223,25 +230,30 @@ def measure(
         rows.append(table.row(label, calls, restored, task, y, seconds))
         print(json.dumps({"model": name, "task": case.name, **rows[-1]}), flush=True)
 
+    def with_mixtures(model: unistep.Generator, label: str) -> None:
+        if not mixtures or not isinstance(task, Restoration):
+            return
+        prior = mixture_of(student)
+        first = with_mixture(model, task.problem(y), prior)
+        add("mixture alone", 0, lambda: first.constraint.satisfied(first.beginning, model.codec.within_range))
+        for steps in (1, 4, 8):
+            add(
+                label, steps,
+                lambda n=steps: model.edit(task, y, steps=n, seed=SEED, solver="mixture", prior=prior, **given),
+            )  # fmt: skip
+
     teacher = student if only else unistep.load(f"{name}-teacher", precision=precision)
     if teacher_alone:
         for steps in (1, 4, 8, 20):
             add("teacher, back-projection", steps, lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED))
-        if isinstance(task, Restoration):
-            mixture = mixture_of(student)
-            first = with_mixture(student, task.problem(y), mixture)
-            add("mixture alone", 0, lambda: first.constraint.satisfied(first.beginning, teacher.codec.within_range))
-            for steps in (1, 4, 8):
-                add(
-                    "teacher, mixture", steps,
-                    lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED, solver="mixture", prior=mixture),
-                )  # fmt: skip
+        with_mixtures(teacher, "teacher, mixture")
         return rows
     add(case.plain_name, 0, lambda: case.plain(task, y, x))
     for solver in ("replacement", "back-projection"):
         for steps in STEPS:
             add(solver, steps, lambda s=solver, n=steps: student.edit(task, y, steps=n, solver=s, seed=SEED, **given))
     if only:
+        with_mixtures(student, "mixture")
         return rows
     codec, denoise = teacher.codec, denoiser_of(teacher)
     restores = isinstance(task, Restoration)
@@ -328,6 +340,7 @@ def main() -> None:
     parser.add_argument("--tuning", type=int, help="number of items to tune on, fewer than usual")
     parser.add_argument("--teacher", action="store_true", help="tune, or measure, the solvers with the teacher alone")
     parser.add_argument("--student", action="store_true", help="measure neither DDRM nor DPS")
+    parser.add_argument("--mixture", action="store_true", help="with --teacher or --student: the solver mixture, too")
     parser.add_argument("--named", action="store_true", help="give the model the conditions of the data")
     parser.add_argument("--no-dps", action="store_true")
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"), help="bf16 needs units for it")
@@ -349,7 +362,8 @@ def main() -> None:
             tune(tuned, subject, cases, args.steps, args.rounds, args.precision, args.solver, name)
             continue
         for case in cases:
-            rows = measure(name, subject, case, not args.no_dps, args.teacher, args.student, args.precision)
+            only = args.teacher, args.student, args.mixture
+            rows = measure(name, subject, case, not args.no_dps, *only, args.precision)
             found.append({"model": name, "data": subject.data, "task": case.name, "rows": rows})
             if args.json:
                 about = {

@@ -126,7 +126,10 @@ def test_shares_and_mean_of_several_components_are_those_of_bayes(sigma: float, 
     assert float(expected.max(dim=1).values.min()) < 0.99  # so that the shares of all of them count
     torch.testing.assert_close(constraint.shares, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(
-        constraint.start.flatten(1).double(), torch.einsum("bk,kbd->bd", expected, torch.stack(means)), atol=1e-4, rtol=0
+        constraint.start.flatten(1).double(),
+        torch.einsum("bk,kbd->bd", expected, torch.stack(means)),
+        atol=1e-4,
+        rtol=0,
     )
 
 

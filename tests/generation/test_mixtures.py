@@ -155,7 +155,11 @@ def test_another_model_is_the_prior(few, generator) -> None:
 @pytest.mark.parametrize(
     ("task", "options", "line"),
     [
-        ("denoise", {"sigma": 0.2}, "mixture undoes linear measurements, and denoise is none; take the solver back-pro"),
+        (
+            "denoise",
+            {"sigma": 0.2},
+            "mixture undoes linear measurements, and denoise is none; take the solver back-pro",
+        ),
         ("vary", {"mask": "left"}, "mixture undoes linear measurements, and vary is none"),
         ("declip", {"level": 0.2}, "mixture undoes linear measurements, and declip is none"),
         ("upscale", {"solver": "replacement"}, "a prior belongs to the solver mixture, not to replacement"),
