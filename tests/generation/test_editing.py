@@ -138,7 +138,7 @@ def test_an_operator_of_ones_own(generator) -> None:
         ("deblur", {"kernel": torch.ones(3, 3)}, "a kernel must sum to one, and this one sums to 9"),
         ("colorise", {}, "there is no task 'colorise'; did you mean 'colorize'"),
         ("inpaint", {"mask": "left", "colour": 3}, "this model has no condition 'colour'"),
-        ("vary", {"solver": "ddrm"}, "unknown solver 'ddrm' of editing; valid: back-projection, replacement"),
+        ("vary", {"solver": "ddrm"}, "unknown solver 'ddrm' of editing; valid: back-projection, mixture, replacement"),
         ("vary", {"steps": 2000}, "steps must be at most 1000"),
         ("extend", {"cutoff": 100.0}, "there is no extend of images: they are no waveforms"),
         ("compose", {"mask": "left"}, "compose needs 2 inputs, got 1"),
