@@ -20,6 +20,7 @@ from unistep.hub import load, save
 from unistep.modalities.video_options import VideoOptions
 from unistep.objectives import DriftingConfig, FDConfig, IMMConfig
 from unistep.recipes import Method, facts, find_recipe, methods, recipe, recipes, reproductions
+from unistep.training.finish import wanted_share
 from unistep.training.run import train
 from unistep.training.run_config import RunConfig
 from video_files import counting, write_video
@@ -137,7 +138,11 @@ def test_the_signal_decides_network_and_options(tmp_path: Path) -> None:
     sounds = recipe("ect", sound_folder(tmp_path / "mine"))
     assert (pictures.model.network.dims, sounds.model.network.dims) == (2, 1)
     assert pictures.objective == find_recipe("ect")().objective != sounds.objective
-    assert pictures.auto == sounds.auto == ("network", "batch_size", "init", "size", "curriculum", "optimizer")
+    left = ("network", "batch_size", "init", "size", "curriculum", "optimizer", "finish_share")
+    assert pictures.auto == sounds.auto == left
+    assert (wanted_share(pictures), wanted_share(sounds)) == (0.2, 0.0)  # as measured
+    assert wanted_share(replace(pictures, auto=())) == 0.0
+    assert "finish_share" not in recipe("ect", "fashion-mnist", finish_share=0.1).auto
     assert pictures.recipe == sounds.recipe == "ect"
     assert recipe("ect", "fashion-mnist", budget="1m").budget == "1m"
 

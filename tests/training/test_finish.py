@@ -160,6 +160,43 @@ def test_runs_that_post_training_does_not_suit_go_without(changes, items: int, s
     assert share_of(replace(config, **changes), items) == share
 
 
+@pytest.mark.parametrize(
+    ("budget", "speed", "share"),
+    [("40m", None, 0.0), ("40m", 0.9, 0.0), ("40m", 1.1, 0.2), ("10m", 1.1, 0.0), ("1.3k", 0.1, 0.2), ("1.1k", 9, 0.0)],
+)
+def test_a_share_that_is_left_open_is_taken_where_it_has_enough_steps(
+    budget: str, speed: float | None, share: float, config: RunConfig
+) -> None:
+    """Thirty steps of eight items, at half of the teacher's speed; of a budget in items, whatever the speed."""
+    timed = replace(config, max_steps=None, budget=budget, finish_share=0.0, auto=("finish_share",))
+    assert share_of(timed, 1000, speed) == share
+    assert share_of(replace(timed, teacher_share=0.85), 1000, speed) == 0  # which leaves less than that
+    assert share_of(replace(timed, finish_share=0.2, auto=()), 1000, speed) == 0.2  # a share that was given is taken
+
+
+@pytest.mark.parametrize("least", [2, 1000])
+def test_a_run_decides_after_its_teacher_and_says_so(
+    least: int, config: RunConfig, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(finish_module, "LEAST_STEPS", least)
+    open_share = replace(config, max_steps=None, budget="0.08k", batch_size=8, finish_share=0.0, auto=("finish_share",))
+    out = tmp_path / "run"
+    done, text = staged(open_share, out)
+    assert done
+    assert (out / "finish").exists() == (least == 2) == ("20% of the budget is kept for post-training" in text)
+    (out / "model").rename(tmp_path / "model")
+    assert staged(open_share, out, resume=True)[0]  # the same decision, so nothing is trained again but copied
+    one, other = (load_file(f / "model.safetensors") for f in (out / "model", tmp_path / "model"))
+    assert all(one[name].equal(other[name]) for name in one)
+
+
+def test_a_run_that_an_earlier_version_began_goes_on_without_it(config: RunConfig, tmp_path: Path) -> None:
+    earlier, out = replace(config, finish_share=0.0), tmp_path / "run"
+    assert staged(earlier, out)[0]
+    assert staged(replace(earlier, auto=("finish_share",)), out, resume=True)[0]
+    assert not (out / "finish").exists()
+
+
 @pytest.mark.parametrize("method", ["denoising", "fd"])
 def test_nor_has_a_denoiser_or_post_training_itself_such_a_stage(method: str, tmp_path: Path) -> None:
     assert share_of(replace(run_config(method, tmp_path), finish_share=0.2)) == 0

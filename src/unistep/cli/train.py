@@ -42,7 +42,7 @@ most used options are
   --data SOURCE           folder:PATH, npz:FILE, hf:NAME, or a set of its own such as fashion-mnist or notes
   --data.size 32          side of the pictures, in pixels
   --budget 30m            time (90s, 30m, 2h) or images (500k, 2M); --max-steps for optimizer steps
-  --finish-share 0.2      post-train the one-step model at the end (FD loss), in a fifth of the budget
+  --finish-share 0.2      post-train the one-step model at the end (FD loss), in a fifth of the budget; 0: never
   --out DIR               folder of the run (runs/METHOD)
   --resume                go on after an interruption
   --init MODEL            go on from the weights of a trained model; of a one-step model, without a teacher
@@ -72,6 +72,7 @@ DECIDED_BY = {
     "size": "--data.size",
     "curriculum": "--objective.curriculum",
     "optimizer": OPTIMIZER,
+    "finish_share": "--finish-share",
 }
 """How the options begin that decide what a recipe leaves open."""
 

@@ -385,3 +385,13 @@ class Modality(ABC):
         """
         del objective
         return {}
+
+    @classmethod
+    def post_training_share(cls, objective: str) -> float:
+        """Share of a run's budget that post-training gets at its end where that is left open; 0 where nothing is known.
+
+        Args:
+            objective: Name of the objective that the run trains by.
+        """
+        del objective
+        return 0.0

@@ -321,6 +321,11 @@ class ImageModality(Modality):
         _, height, width = cls.expect(known, "image options").shape
         return replace(options, size=height) if options.size is None and height == width else options
 
+    @classmethod
+    def post_training_share(cls, objective: str) -> float:
+        """A fifth of a tuning: 5,796 sprites came to less than half of their distance by it."""
+        return 0.2 if objective == "ect" else 0.0
+
     def default_networks(self, shape: tuple[int, ...]) -> Sequence[NetworkConfig]:
         """U-Nets that work at 7 to 16 pixels a side inside, cheaper with more space-to-depth.
 

@@ -55,7 +55,7 @@ class Method:
     """Examples per optimizer step."""
     selection: SelectionConfig = SelectionConfig()
     """Selection of the best weights; none by default."""
-    auto: tuple[Open, ...] = ("network", "batch_size", "init", "size", "curriculum", "optimizer")
+    auto: tuple[Open, ...] = ("network", "batch_size", "init", "size", "curriculum", "optimizer", "finish_share")
     """What is chosen from the data, the budget and a timing run."""
 
     def run(

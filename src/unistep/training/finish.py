@@ -10,6 +10,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from unistep import registry
 from unistep.core.flowmap import Denoiser
 from unistep.files import remove_folder, replacing_folder, unwritable
 from unistep.hub.save import WEIGHTS
@@ -27,6 +28,8 @@ OBJECTIVE = FDConfig()
 """Its loss: the representations that suit the signal."""
 OPTIMIZER, SCHEDULE = AdamConfig(lr=1e-5), Schedule(warmup_steps=10, decay=0.5)
 """Of post-training: weights move little, so that the moments of the population follow them."""
+RATE = 3e-5
+"""Rate for a student that was just trained, which has further to go than one that is post-trained again."""
 SELECTION = SelectionConfig(every=20, samples=1000, patience=6)
 """How post-training is watched: one look says little, so several must be worse before it stops."""
 BATCH_SIZE = 256
@@ -35,6 +38,10 @@ SHORTEST = 60.0
 """Seconds from which on post-training is worth its set-up."""
 FEWEST = 500
 """Items from which on their moments say more than the items themselves, which a model would learn by heart."""
+LEAST_STEPS = 30
+"""Steps from which on post-training gains more than its time is worth to the student, where the share is left open."""
+SPEED = 0.5
+"""Items per second in post-training over those of a teacher in training: sprites of 64 pixels, 18 to 35."""
 
 
 def suits(config: RunConfig, items: int | None = None) -> bool:
@@ -49,20 +56,40 @@ def suits(config: RunConfig, items: int | None = None) -> bool:
     return one_step and not config.lora.rank and not config.rehearsal and (items is None or items >= FEWEST)
 
 
-def share_of(config: RunConfig, items: int | None = None) -> float:
+def share_of(config: RunConfig, items: int | None = None, speed: float | None = None) -> float:
     """The share of a run's budget that is left for post-training; 0 where the run has no such stage.
 
     Args:
         config: The whole run.
         items: Items of its data, where they are known.
+        speed: Items per second of the teacher that it has trained first, which decides where the share is left open.
     """
-    if not suits(config, items):
+    share = wanted_share(config)
+    if not share or not suits(config, items):
+        return 0.0
+    if "finish_share" in config.auto and not _worth_it(config, share, speed):
         return 0.0
     if config.max_steps is None:
         amount = parse_amount(config.budget, "budget")
-        if amount.unit == "seconds" and amount.value * config.finish_share < SHORTEST:
+        if amount.unit == "seconds" and amount.value * share < SHORTEST:
             return 0.0
-    return config.finish_share
+    return share
+
+
+def wanted_share(config: RunConfig) -> float:
+    """The share of a run's budget that post-training gets where it suits: that of the signal, where it is left open."""
+    if "finish_share" not in config.auto:
+        return config.finish_share
+    return config.model.modality.post_training_share(registry.name_of("objective", config.objective))
+
+
+def _worth_it(config: RunConfig, share: float, speed: float | None) -> bool:
+    """Whether there would be enough steps on a machine as fast as this one."""
+    if config.max_steps is not None or speed is None or share >= 1 - config.teacher_share:
+        return False
+    amount = parse_amount(config.budget, "budget")
+    items = amount.value * share * (SPEED * speed if amount.unit == "seconds" else 1.0)
+    return items >= LEAST_STEPS * BATCH_SIZE
 
 
 def finish_config(config: RunConfig, out: Path, share: float, processes: int = 1) -> RunConfig:
@@ -78,7 +105,7 @@ def finish_config(config: RunConfig, out: Path, share: float, processes: int = 1
         config,
         recipe=f"{config.recipe}, finish",
         objective=OBJECTIVE,
-        optimizer=OPTIMIZER,
+        optimizer=replace(OPTIMIZER, lr=RATE),
         schedule=SCHEDULE,
         emas=(PowerEMA(sigma_rel=0.1),),
         selection=SELECTION,

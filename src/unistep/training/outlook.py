@@ -107,7 +107,9 @@ def too_short(resolved: ResolvedRun, whole: RunConfig, *, teacher_stage: bool, s
     teacher, batch_size = None, resolved.config.batch_size
     if teacher_stage:
         teacher = items
-        items, batch_size = student_items(whole, budget, resolved.speed, share_of(whole, len(resolved.data)))
+        items, batch_size = student_items(
+            whole, budget, resolved.speed, share_of(whole, len(resolved.data), resolved.speed)
+        )
     config = whole if teacher_stage else resolved.config  # the latter knows the teacher that it has
     enough = enough_of(modality, resolved.config)
     worst = least_met(needs(config, resolved.noun, enough, teacher=teacher, items=items, batch_size=batch_size))

@@ -14,7 +14,7 @@ from unistep.data import prepare
 from unistep.modalities.base import Modality
 from unistep.training.build import require_start
 from unistep.training.display import show_line, show_table
-from unistep.training.finish import finish_config, hold_start, share_of
+from unistep.training.finish import finish_config, hold_start, share_of, wanted_share
 from unistep.training.loop import Callback
 from unistep.training.lora import check_lora
 from unistep.training.parallel import World, is_rank_zero, start_world, stop_world
@@ -40,6 +40,7 @@ from unistep.training.stages import (
     like_stream,
     needs_own_teacher,
     seconds_taken,
+    speed_of,
     student_config,
     teacher_config,
     without_teacher,
@@ -142,7 +143,8 @@ def _with_size(requested: RunConfig, world: World, console: Console) -> RunConfi
 def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
     """Train the teacher, where the run has to, and the student, and post-train that, where the run says so."""
     console, spent = around.console, 0.0
-    finish = 0.0 if requested.finish_share == 0 or is_begun(requested) else _finish_share(requested, around)
+    finishes = wanted_share(requested) > 0 and not is_begun(requested)
+    finish = _finish_share(requested, around) if finishes else 0.0
     if not needs_own_teacher(requested):
         student = before_finish(without_teacher(like_start(requested)), finish)
         whole = requested if finish else None
@@ -156,6 +158,11 @@ def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
                 if not done:
                     return False
         spent = max(spent, seconds_taken(own))
+        if finishes:
+            finish = _finish_share(requested, around, speed_of(own))
+            if finish and "finish_share" in requested.auto:
+                share = f"{finish:.0%} of the budget is kept for post-training"
+                show_line(console, f"{share}, as this machine is fast enough (--finish-share 0 goes without)")
         student, whole = student_config(requested, own, finish), requested
     if not finish:
         if needs_own_teacher(requested):
@@ -169,10 +176,10 @@ def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
     return _finish(requested, out, around, finish, spent + seconds_taken(out))
 
 
-def _finish_share(requested: RunConfig, around: Surroundings) -> float:
+def _finish_share(requested: RunConfig, around: Surroundings, speed: float | None = None) -> float:
     """The share of the budget that post-training gets; its data is prepared here, as their number decides."""
     around.world.run_on_rank_zero(lambda: len(prepare(requested.data, progress=True)))
-    return share_of(requested, len(prepare(requested.data, progress=False)))
+    return share_of(requested, len(prepare(requested.data, progress=False)), speed)
 
 
 def _finish(requested: RunConfig, out: Path, around: Surroundings, share: float, spent: float) -> bool:

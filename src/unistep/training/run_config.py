@@ -16,7 +16,7 @@ from unistep.training.lora import LoRAConfig
 from unistep.training.optim import MuonConfig, OptimizerConfig, Schedule
 from unistep.training.selection import SelectionConfig
 
-Open = Literal["network", "batch_size", "init", "size", "curriculum", "optimizer"]
+Open = Literal["network", "batch_size", "init", "size", "curriculum", "optimizer", "finish_share"]
 """What a configuration can leave open: it is chosen from the data, the budget and a timing run."""
 
 
@@ -68,7 +68,8 @@ class RunConfig:
     auto: tuple[Open, ...] = ()
     """What is chosen from the data, the budget and a timing run before training begins, in place of what stands here.
     A method's recipe leaves the network, the batch size, the first weights, the size of the signals, the number of
-    stages of a curriculum and, between Muon and AdamW, the optimizer open; a value of your own decides it."""
+    stages of a curriculum and, between Muon and AdamW, the optimizer open; a value of your own decides it. A share for
+    post-training that is open is that of the signal, where the teacher was fast enough for it to help."""
     accumulation: int = 1
     """Parts that each process's share of the batch is computed in, to save memory."""
     clip: float = 1.0

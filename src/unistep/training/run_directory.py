@@ -117,8 +117,9 @@ def _going_on(stored: RunConfig, requested: RunConfig, out: Path) -> RunConfig:
     if "size" in requested.auto:  # it was chosen when the run began
         data = replace(requested.data, options=stored.data.options)
         requested = replace(requested, data=data, auto=stored.auto)
-    if "optimizer" not in stored.auto:  # runs that earlier versions began never have it
-        requested = replace(requested, auto=tuple(name for name in requested.auto if name != "optimizer"))
+    for later in ("optimizer", "finish_share"):
+        if later not in stored.auto:  # runs that earlier versions began never have it
+            requested = replace(requested, auto=tuple(name for name in requested.auto if name != later))
     stored = find_own_teacher(stored, requested, out)
     if requested.teacher is None or stored.teacher is None:  # one that the run trains itself
         requested, stored = (

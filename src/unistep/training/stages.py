@@ -154,6 +154,12 @@ def length_of(config: RunConfig) -> str:
     return config.budget if config.max_steps is None else f"{config.max_steps} steps"
 
 
+def speed_of(own: Path) -> float | None:
+    """Items per second of the stage in ``own``, which has ended; ``None`` where it keeps no record."""
+    seconds = seconds_taken(own)
+    return _progress(own).get("step", 0) * read_json(RunConfig, own / CONFIG).batch_size / seconds if seconds else None
+
+
 def seconds_taken(own: Path) -> float:
     """Seconds that the stage in ``own`` took of the budget."""
     return float(_progress(own).get("seconds", 0.0))
