@@ -103,8 +103,8 @@ def fd() -> RunConfig:
     Data: Fashion-MNIST, 60,000 images.
     Needs a teacher: no, but a trained model to go on with; the shipped model fashion by default, which had it already.
     Hardware: one core of a CPU with AMX, bfloat16.
-    Time: half an hour, of which the maps of the data are some minutes, once; without those of the teacher, 400 steps
-        took the student of `fashion/ect` most of the way, and 50 with them brought what the log of experiments shows.
+    Time: half an hour, of which the maps of the data are some minutes, once. Without those of the teacher, 400 steps
+    took the student of `fashion/ect` most of the way, and 50 with them brought what the log of experiments shows.
     Expected: from that student, a third of its distance on `fashion-vicreg`, half on the other two that report.
     """
     method = post_training.fd()
@@ -112,8 +112,7 @@ def fd() -> RunConfig:
         representations=("fashion", "random-convolutions", "details", "denoiser:fashion-teacher"), times=(0.89,)
     )
     watched = replace(method.selection, every=50, samples=4000, features="random-convolutions:1")
-    slow = replace(
-        post_training.OPTIMIZER, lr=4e-6
-    )  # at 2e-5 the maps of a teacher led weights past their aim within 30 steps
+    # At 2e-5 the maps of a teacher led weights past their aim within 30 steps.
+    slow = replace(post_training.OPTIMIZER, lr=4e-6)
     own = replace(method, objective=objective, optimizer=slow, selection=watched, budget="30m")
     return own.run("fashion/fd", DATA, IMAGES, NETWORK, init="fashion")
