@@ -48,7 +48,7 @@ class EditCommand(TaskOptions, MarkingOptions):
     """Network calls: 4 without, of a many-step teacher its default."""
     solver: Literal["back-projection", "replacement", "mixture"] = "back-projection"
     """How what is known is kept: by back-projection with tuned noise, by the original paper's replacement, or by a
-    mixture of Gaussians, fitted once to 8,000 samples, which restores simple pictures best with a teacher."""
+    mixture of Gaussians, fitted once to 8,000 samples, which restores simple pictures best."""
     prior: str | None = None
     """--solver mixture: the model whose samples the mixture is fitted to; without, of a shipped teacher its one-step
     student, else MODEL itself."""

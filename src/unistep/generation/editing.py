@@ -37,8 +37,8 @@ SOLVERS: tuple[Solver, ...] = ("back-projection", "replacement", "mixture")
 """Ways to restore."""
 TEACHER = Settings(first=160.0, last=0.02, estimated=0.8)
 """Parameters of a many-step denoiser where no search has found better ones."""
-MIXTURE = Settings(first=0.6, last=0.4)
-"""Those of the solver ``mixture``, which begins near the end."""
+MIXTURE = Settings(first=1.0, last=0.3, estimated=-0.9)
+"""Those of the solver ``mixture``, near what searches found for pictures of clothes."""
 
 
 def tasks() -> dict[str, type[Task]]:
