@@ -168,7 +168,7 @@ def test_the_teacher_of_a_run_is_open_whatever_was_said_of_its_student(tmp_path:
 def test_a_recipe_leaves_open_what_is_not_given() -> None:
     assert "optimizer" in recipe("ect", "fashion-mnist").auto
     given = recipe("ect", "fashion-mnist", optimizer=MuonConfig(lr=1e-3), batch_size=8)
-    assert given.auto == ("network", "init", "size", "curriculum")
+    assert given.auto == ("network", "init", "size", "curriculum", "finish_share")
     assert recipe("imm", "fashion-mnist").auto == ("network", "size", "optimizer")
 
 

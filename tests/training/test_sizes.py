@@ -60,7 +60,7 @@ def test_a_longer_budget_takes_a_larger_size_and_all_are_named(tmp_path: Path) -
     assert f"wants --budget {wanted}" in found.rows["64 x 64 pixels, RGB"]
     assert found.rows["48 x 48 pixels, RGB"].endswith(": enough")
     assert found.rows["chosen"].endswith(f"the next wants --budget {wanted}")
-    assert found.config.auto == ("network", "batch_size", "init", "curriculum", "optimizer")
+    assert found.config.auto == ("network", "batch_size", "init", "curriculum", "optimizer", "finish_share")
 
 
 def test_a_budget_that_is_short_for_each_takes_the_nearest(tmp_path: Path) -> None:

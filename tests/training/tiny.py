@@ -84,7 +84,7 @@ METHODS = OBJECTIVES | {
     "shortcut": ShortcutConfig(sections=8),
     "imm": IMMConfig(particles=2, k=4.0),
     "drifting": DriftingConfig(group=2),
-    "fd": FDConfig(representations=("pixels",), population=96, conditional=0.5, anchor=0.1),
+    "fd": FDConfig(representations=("pixels",), population=104, conditional=0.5, anchor=0.1),
 }
 """Every method; groups are of two, the share of a process that accumulates two parts.
 
