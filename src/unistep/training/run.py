@@ -143,9 +143,8 @@ def _with_size(requested: RunConfig, world: World, console: Console) -> RunConfi
 def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
     """Train the teacher, where the run has to, and the student, and post-train that, where the run says so."""
     console, spent = around.console, 0.0
-    finishes = wanted_share(requested) > 0 and not is_begun(requested)
-    finish = _finish_share(requested, around) if finishes else 0.0
     if not needs_own_teacher(requested):
+        finish = _finish_share(requested, around)
         student = before_finish(without_teacher(like_start(requested)), finish)
         whole = requested if finish else None
     else:
@@ -158,11 +157,10 @@ def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
                 if not done:
                     return False
         spent = max(spent, seconds_taken(own))
-        if finishes:
-            finish = _finish_share(requested, around, speed_of(own))
-            if finish and "finish_share" in requested.auto:
-                share = f"{finish:.0%} of the budget is kept for post-training"
-                show_line(console, f"{share}, as this machine is fast enough (--finish-share 0 goes without)")
+        finish = _finish_share(requested, around, speed_of(own))
+        if finish and "finish_share" in requested.auto:
+            share = f"{finish:.0%} of the budget is kept for post-training"
+            show_line(console, f"{share}, as this machine is fast enough (--finish-share 0 goes without)")
         student, whole = student_config(requested, own, finish), requested
     if not finish:
         if needs_own_teacher(requested):
@@ -178,6 +176,8 @@ def _stages(requested: RunConfig, out: Path, around: Surroundings) -> bool:
 
 def _finish_share(requested: RunConfig, around: Surroundings, speed: float | None = None) -> float:
     """The share of the budget that post-training gets; its data is prepared here, as their number decides."""
+    if not wanted_share(requested) or is_begun(requested):
+        return 0.0
     around.world.run_on_rank_zero(lambda: len(prepare(requested.data, progress=True)))
     return share_of(requested, len(prepare(requested.data, progress=False)), speed)
 
