@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -97,7 +98,11 @@ def as_it_is(task: Any, y: Tensor, x: Tensor) -> Tensor:
 
 def enlarged(task: Any, y: Tensor, x: Tensor) -> Tensor:
     del task
-    return bicubic(y, (x.shape[2], x.shape[3]))
+    size = (x.shape[-2], x.shape[-1])
+    if y.ndim == 4:
+        return bicubic(y, size)
+    frames = bicubic(y.transpose(1, 2).flatten(0, 1), size)
+    return frames.unflatten(0, (len(y), -1)).transpose(1, 2)
 
 
 def undone(task: Any, y: Tensor, x: Tensor) -> Tensor:
@@ -136,7 +141,8 @@ PREDICT = Case("predict", {"known": 4}, "last frame again", still)
 SUBJECTS = {
     "fashion": Subject("fashion-mnist:test", "fashion-vicreg", (INPAINT, UPSCALE, DEBLUR, DENOISE), 96, 24),
     "emoji": Subject("emoji:test", "emoji-vicreg", (COLORIZE, UPSCALE, INPAINT, DENOISE), 24, 4, 24, (0.5, 2.0)),
-    "notes": Subject("notes:test", "notes-vicreg", (GAP, EXTEND, NOISE), 24, 4, 12, (0.5, 2.0)),
+    "notes": Subject("notes:test", "notes-vicreg", (GAP, EXTEND, NOISE), 24, 12, 12, (10.0, 30.0, 60.0)),
+    "moving-fashion": Subject("moving-fashion:test", "moving-fashion-vicreg", (FILL, PREDICT, UPSCALE), 12, 6, 8),
     "racing": Subject(
         "racing:test", "random-convolutions", (COLORIZE, FILL, PREDICT), 6, 0, 4, given=("action",), streams=True
     ),
@@ -281,9 +287,20 @@ def measure(
     elif restores:
         add("teacher, replacement", 20, lambda: teacher.edit(task, y, steps=20, solver="replacement", seed=SEED))
         add("teacher, replacement", 100, lambda: teacher.edit(task, y, steps=100, solver="replacement", seed=SEED))
-    if guidance and direct and restores:
-        size = best_of(subject.guided, lambda v: through(dps, y_few[:4], 100, step_size=v), few[:4])
-        add(f"DPS, step {size:g}", 100, lambda: through(dps, y[: subject.few], 100, step_size=size))
+    if guidance and (restores or not direct):
+
+        def guided(seen: Tensor, steps: int, size: float) -> Tensor:
+            if direct:
+                return through(dps, seen, steps, step_size=size)
+            generator = torch.Generator().manual_seed(SEED)
+            noise = torch.randn((len(seen), *teacher.shape), generator=generator)
+            operator = _Decoded(task.operator(len(seen)) if restores else Everything(), codec)
+            measured = task.measured(seen) if restores else seen
+            free = {"step_size": size, "limit": math.inf}
+            return codec.decode(dps(denoise, operator, measured, noise, steps, generator, **free))
+
+        size = best_of(subject.guided, lambda v: guided(y_few[:4], 100, v), few[:4])
+        add(f"DPS, step {size:g}", 100, lambda: guided(y[: subject.few], 100, size))
     return rows
 
 
@@ -299,6 +316,16 @@ class _InCode:
 
     def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
         return self._operator.A_dagger(y) * self.scale
+
+
+class _Decoded:
+    """What is measured of a signal, as a function of what the network sees, whatever its codec."""
+
+    def __init__(self, operator: Any, codec: Any) -> None:
+        self._operator, self._codec = operator, codec
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        return self._operator.A(self._codec.decode(x))
 
 
 def tune(

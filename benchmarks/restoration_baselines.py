@@ -54,12 +54,12 @@ def ddrm(
 
 def dps(
     denoise: Denoise, operator: Any, y: Tensor, noise: Tensor, steps: int, generator: torch.Generator,
-    *, step_size: float = 1.0,
+    *, step_size: float = 1.0, limit: float = 1.0,
 ) -> Tensor:  # fmt: skip
     r"""DPS: ancestral steps, each followed by one against the gradient of :math:`\|y - A D(x_t)\|`.
 
     The paper's steps are on the variance-preserving path, where a signal is :math:`\sqrt{1 + \sigma^2}` times smaller;
-    the gradient is scaled so that they are the same here.
+    the gradient is scaled so that they are the same here. The result is clamped to ``limit`` on either side.
 
     References:
         Chung et al. 2023, arXiv 2209.14687, algorithm 1, with :math:`\zeta_i = \zeta' / \|y - A D(x_t)\|`.
@@ -75,7 +75,7 @@ def dps(
             ratio = (s / t) ** 2
             x = clean + ratio * (x - clean) + s * math.sqrt(1 - ratio) * torch.randn(x.shape, generator=generator)
             x = x - step_size * math.sqrt((1 + s**2) * (1 + t**2)) * gradient
-    return x.detach().clamp(-1, 1)
+    return x.detach().clamp(-limit, limit)
 
 
 def membrane(y: Tensor, known: Tensor, rounds: int = 500) -> Tensor:
