@@ -172,6 +172,19 @@ def test_sounds(words: str, run, zoo, place):
         assert spectrum[:300].max() < 1e-3 * len(wave)  # up to 1200 Hz nothing changes
 
 
+def test_no_result_takes_the_place_of_another(run, place, picture):
+    """Inputs that differ in their endings alone, and results of one input in several batches."""
+    Path("both").mkdir()
+    with Image.open("in.png") as image:
+        for name in ("a.png", "a.webp", "b.png"):
+            image.save(f"both/{name}")
+    assert run("edit vary fashion both -o out").code == 0
+    assert sorted(os.listdir("out")) == ["a.png.png", "a.webp.png", "b.png"]
+    assert run("edit vary fashion in.png -n 5 --batch-size 2 -o five").code == 0
+    assert sorted(os.listdir("five")) == [f"in-{i}.png" for i in range(1, 6)]
+    assert len({Path(f"five/in-{i}.png").read_bytes() for i in range(1, 6)}) == 5
+
+
 MISTAKES = [
     ("edit", "TASK and MODEL is missing"),
     ("edit inpaint", "MODEL is missing"),
@@ -185,6 +198,14 @@ MISTAKES = [
     ("edit inpaint fashion in.png --mask 0,0,99,9", "must lie within 28 x 28 pixels"),
     ("edit inpaint fashion in.png --mask 0,0,28,28", "the mask covers everything"),
     ("edit inpaint fashion in.png --mask a,b,c,d", "'a' in the mask 'a,b,c,d' is no number"),
+    ("edit inpaint fashion in.png --mask random:inf", "'inf' in the mask 'random:inf' is no number"),
+    ("edit inpaint world in.mp4 --mask inf:5", "unknown mask 'inf:5'; give"),
+    ("edit inpaint world in.mp4 --mask 0s:infs", "unknown mask '0s:infs'; give"),
+    ("edit vary fashion in.png -o in.png", "cannot write in.png: it is an input, which would be lost"),
+    ("edit vary fashion in.png -o ./empty/../in.png", "it is an input, which would be lost"),
+    ("edit vary fashion in.png -o -", "images go to a file or a folder, not to a pipe"),
+    ("edit vary fashion in.png -o .", "it is an input, which would be lost; give another name"),
+    ("edit vary fashion in.png -o out.png --sheet in.png", "cannot write in.png: it is an input"),
     ("edit inpaint fashion in.png --mask 0.1s:0.2s", "do not last in time, so that there is no '0.1s:0.2s'"),
     ("edit inpaint fashion in.png --mask no.png", "cannot read the image no.png"),
     ("edit inpaint fashion in.png --mask mask.png", "the mask mask.png has 30 x 30 pixels; it needs 28 x 28"),
@@ -325,6 +346,21 @@ def test_files_say_that_a_model_changed_them(run, picture):
     assert read_file("out.png").mark.source_type == COMPOSITE
     assert run("edit vary fashion in.png --unmarked -o plain.png").code == 0
     assert read_file("plain.png").mark is None
+
+
+def test_a_mask_drawn_over_a_photo_that_lies_on_its_side(run, place):
+    """A camera says in EXIF how to turn it; the mask was drawn on what a viewer shows. Its name may have a +."""
+    upright = Image.fromarray(np.random.default_rng(2).integers(0, 256, (60, 40), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save("side.png", exif=exif)
+    upright.save("upright.png")
+    drawn = np.zeros((60, 40), np.uint8)
+    drawn[:30] = 255
+    Image.fromarray(drawn).save("a+b.png")
+    for name in ("side", "upright"):
+        assert run(f"edit inpaint fashion {name}.png --mask a+b.png --unmarked -o {name}-out.png").code == 0
+    assert (pixels("side-out.png") == pixels("upright-out.png")).all()
 
 
 def test_a_mask_that_is_drawn(run, place, picture):

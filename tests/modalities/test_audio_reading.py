@@ -126,6 +126,16 @@ def test_the_loudness_rule(tmp_path, loudness):
     assert found == pytest.approx(32768 * (PEAK if loudness == "peak" else 0.125), rel=1e-3)
 
 
+def test_the_first_two_channels_of_six_may_be_silent(tmp_path):
+    """As of a film whose speech is in the centre."""
+    sound = np.zeros((RATE, 6), np.float32)
+    sound[:, 2] = tone(1, RATE).reshape(-1)
+    soundfile.write(tmp_path / "six.flac", sound, RATE)
+    assert round(pitch(decode(tmp_path / "six.flac").values[0])) == 440
+    with pytest.raises(UnusableSoundError, match="the two channels that are used are silent"):
+        decode(tmp_path / "six.flac", channels=2)
+
+
 def test_channels(tmp_path):
     soundfile.write(tmp_path / "two.wav", tone(1, RATE, channels=2), RATE)
     soundfile.write(tmp_path / "one.wav", tone(1, RATE), RATE)

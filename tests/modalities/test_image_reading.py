@@ -12,7 +12,7 @@ from PIL import Image
 
 from image_files import huge_png, noisy
 from unistep.modalities import image_reading as module
-from unistep.modalities.image_reading import UnusablePictureError, decode, fit_picture
+from unistep.modalities.image_reading import UnusablePictureError, decode, fit_picture, header_shape
 
 
 def packed(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -100,6 +100,16 @@ def test_exif_orientation_is_undone(orientation, kind):
     assert pixels[2, :24].max() < 60
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_a_header_has_the_shape_of_the_picture_turned_upright(orientation, kind, tmp_path):
+    stored = noisy(30, 20) if orientation <= 4 else noisy(20, 30)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a", kind, exif=exif)
+    assert header_shape(tmp_path / "a") == (3, 20, 30)
+
+
 @pytest.mark.parametrize(("value", "expected"), [(0, 0), (65535, 255), (257 * 100, 100), (257 * 100 + 130, 101)])
 def test_sixteen_bits_are_scaled_not_cut(value, expected):
     deep = Image.fromarray(np.full((4, 4), value, np.uint16))
@@ -111,6 +121,14 @@ def test_sixteen_bits_are_scaled_not_cut(value, expected):
 def test_floating_point_has_two_ranges(value, expected):
     image = Image.fromarray(np.full((4, 4), value, np.float32))
     assert (decode(packed(image, "TIFF"), size=(4, 4), channels=1).pixels == expected).all()
+
+
+@pytest.mark.parametrize("value", [1.02, 3.7, 300.0, -0.1])
+def test_floating_point_of_neither_range_is_refused(value):
+    """Pixels up to 1.02, after resizing, or those of a light probe would become black."""
+    image = Image.fromarray(np.linspace(0, value, 16, dtype=np.float32).reshape(4, 4))
+    with pytest.raises(UnusablePictureError, match="0 to 1 or 0 to 255"):
+        decode(packed(image, "TIFF"), size=(4, 4))
 
 
 @pytest.mark.parametrize("value", [-1, 70_000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -123,11 +124,11 @@ class Inputs:
             yield Batch(None, ("interpolated",), 1)
             return
         reader = self._reader()
-        left, any_read = iter(self.rows), False
+        left, any_read = iter(zip(self.rows, self.names, strict=True)), False
         while chosen := list(islice(left, max(1, size))):
             signals: list[list[Tensor]] = []
             names: list[str] = []
-            for row in chosen:
+            for row, name in chosen:
                 try:
                     signals.append([reader.load(path) for path in row])
                 except ValueError as error:
@@ -136,7 +137,7 @@ class Inputs:
                     if (line := str(error)) not in self.skipped:
                         self.skipped.append(line)
                     continue
-                names.append(self._name(row, names))
+                names.append(name)
             if signals:
                 any_read = True
                 stacked = [torch.stack(column) for column in zip(*signals, strict=True)]
@@ -151,12 +152,13 @@ class Inputs:
             return modality
         return type(modality).fitted(modality.as_options(), tuple(shape))
 
-    def _name(self, row: tuple[Path, ...], taken: list[str]) -> str:
-        """The first file's name, with a number for several results of it."""
-        stem = row[0].stem
-        if self.num == 1:
-            return stem
-        return f"{stem}-{sum(name.rpartition('-')[0] == stem for name in taken) + 1}"
+    @property
+    def names(self) -> list[str]:
+        """What each result is named after: its first file, with the ending where two files differ in that alone."""
+        files = self.files[0] if self.files else []
+        taken = Counter(path.stem for path in files)
+        bases = [path.stem if taken[path.stem] == 1 else path.name for path in files]
+        return [base if self.num == 1 else f"{base}-{k + 1}" for base in bases for k in range(self.num)]
 
 
 @dataclass(frozen=True)
@@ -191,17 +193,26 @@ class Results:
         self._folder = is_folder(self.where)
         self.suffix = usual if self._folder else self.where.suffix
         self._modality, self._generator, self._task, self._sheet = modality, generator, inputs.task, sheet
-        if self._folder:
+        if self._folder and str(self.where) != "-":
             check_folder(self.where)
         else:
             modality.check_path(self.where)
         if sheet is not None:
             check_file(sheet, SHEETS)
+        self._check_inputs_stay(inputs)
         self._kept: list[Tensor] = []
         self._seeds: list[int] = []
         self._origin: Provenance | None = None
         self._shown: list[tuple[Tensor, ...]] = []
         self.count, self.constrained = 0, False
+
+    def _check_inputs_stay(self, inputs: Inputs) -> None:
+        """No result takes the place of an input, which would be lost."""
+        given = {path.resolve() for row in inputs.files for path in row}
+        made = [self.where / f"{name}{self.suffix}" for name in inputs.names] if self._folder else [self.where]
+        for path in (*made, *([] if self._sheet is None else [self._sheet])):
+            if path.expanduser().resolve() in given:
+                raise ValueError(f"cannot write {path}: it is an input, which would be lost; give another name")
 
     def add(self, batch: Batch, x: Tensor, seed: int, *, degrade: bool) -> Found:
         """Take in the results of a batch; into a folder they are written at once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 
 import torch
@@ -38,7 +40,9 @@ def parse_mask(
         ValueError: If the text names no part of such signals.
     """
     found = torch.zeros(1, 1, *shape[1:], dtype=torch.bool)
-    for part in text.split("+"):
+    # A file may have a + in its name.
+    parts = [text] if read is not None and os.path.isfile(os.path.expanduser(text)) else text.split("+")
+    for part in parts:
         found = found | _one(part.strip(), shape, layout, read)
     return found
 
@@ -125,10 +129,9 @@ def _moment(word: str, rate: float, text: str) -> int:
 
 def _is_number(word: str) -> bool:
     try:
-        float(word)
+        return math.isfinite(float(word))
     except ValueError:
         return False
-    return True
 
 
 def _number(word: str, text: str) -> float:

@@ -196,7 +196,8 @@ def _finish(reader: SoundFile, sample_rate: float, samples: int, channels: int, 
         notes.append(NO_TREBLE)
     mixed = _mix(excerpt, channels)
     if np.abs(mixed).max() < SILENCE:
-        raise UnusableSoundError("its channels cancel each other")
+        alone = "the two channels that are used are silent"  # as the left and right of films with sound in the centre
+        raise UnusableSoundError("its channels cancel each other" if channels == 1 else alone)
     if rate != sample_rate:
         mixed = resample(mixed, rate, sample_rate)
     if begin + needed < reader.frames:

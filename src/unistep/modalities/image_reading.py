@@ -37,6 +37,7 @@ SUFFIXES = frozenset(
 MAX_PIXELS = 89_478_485
 """Most pixels that are decoded: Pillow's own limit. JPEG files are counted after their reduced decoding."""
 
+_FAINT = 8.0  # floating-point pixels from 0 to less, but to more than 1, are of neither range, and would be black
 _LARGE = 16_000_000  # pixels
 _one_large = threading.Lock()  # several decoding threads hold one large picture at a time: memory stays bounded
 
@@ -49,6 +50,7 @@ _UPRIGHT = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }  # EXIF's orientation to Pillow's name of the operation that undoes it
+_ON_ITS_SIDE = (5, 6, 7, 8)  # those that exchange height and width
 
 
 class UnusablePictureError(UnusableFileError):
@@ -127,12 +129,19 @@ def decode(
 
 
 def header_shape(path: Path) -> tuple[int, int, int] | None:
-    """Channels, height and width of a picture as it is, without decoding it; ``None`` if its header cannot be read."""
+    """Channels, height and width of a picture that is turned upright, without decoding it.
+
+    ``None`` if its header cannot be read.
+    """
     from PIL import Image
 
     try:
         with Image.open(path, formats=_formats()) as image:
-            return 1 if image.mode[0] in "1LIF" else 3, image.height, image.width
+            # Pillow turns TIFF files itself, and says so of their size alone until they are loaded.
+            lies = image.format != "TIFF" and _orientation(image) in _ON_ITS_SIDE
+            grey = image.mode[0] in "1IF" or image.mode in ("L", "LA", "La")
+            height, width = image.size if lies else image.size[::-1]
+            return 1 if grey else 3, height, width
     except Exception:  # a header can be broken in any way; reading the file says how
         return None
 
@@ -229,7 +238,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     low, high = values.min(), values.max()
     if image.mode == "F":
-        if not (low >= 0 and high <= 255):  # NaN ends here too
+        if not (low >= 0 and (high <= 1 or _FAINT <= high <= 255)):  # NaN ends here too
             raise UnusablePictureError(f"floating-point pixels from {low:g} to {high:g}, wanted 0 to 1 or 0 to 255")
         scaled = values * (255.0 if high <= 1 else 1.0)
     else:

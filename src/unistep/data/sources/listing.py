@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
+import unicodedata
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +15,10 @@ from unistep.data.sources.base import Label
 from unistep.data.sources.metadata import METADATA, Line, read_metadata
 from unistep.data.sources.paths import missing_path, printable
 
-_MOST_TEXT = 10_000  # characters of a text file that are read
+_MOST_TEXT = 20_000  # bytes of a text file that are read
+_TEXTS = frozenset({".txt"})
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16"}
+_MARKS |= {codecs.BOM_UTF16_BE: "utf-16"}  # after UTF-32, one of whose marks begins like one of UTF-16
 LONGEST_TEXT = 1_000
 """Characters of a file's text that are kept: an encoder reads a few dozen words."""
 
@@ -84,28 +89,31 @@ def with_folder_labels(entries: list[Entry], suffixes: frozenset[str]) -> list[E
 def with_captions(path: Path, entries: list[Entry], suffixes: frozenset[str]) -> list[Entry]:
     """Give each file with these suffixes the text beside it: the first line of ``cat.txt`` for ``cat.png``.
 
-    The files with texts are no longer listed, whether they are empty or not. A text is cut where it is too long, and
-    bytes that are not UTF-8 are replaced; a note says so.
+    The files with texts are no longer listed, whether they are empty or not. They are UTF-8, or UTF-16 or UTF-32 with a
+    byte order mark, as Windows writes them. A text is cut where it is too long, bytes that are not UTF-8 are replaced,
+    and what has NUL bytes is no text; a note says so.
 
     Args:
         path: The folder.
         entries: Its files, those with the texts among them.
         suffixes: How names of files end that may have a text.
     """
-    beside = {entry.name for entry in entries if entry.name.endswith(".txt") and not entry.trouble}
+    texts = [entry.name for entry in entries if has_suffix(entry.name, _TEXTS) and not entry.trouble]
+    beside = {os.path.splitext(name)[0]: name for name in texts}  # a.txt comes after a.TXT, and counts
 
     used: set[str] = set()
 
     def captioned(entry: Entry) -> Entry:
-        name = f"{os.path.splitext(entry.name)[0]}.txt"
-        if name not in beside or not has_suffix(entry.name, suffixes):
+        name = beside.get(os.path.splitext(entry.name)[0])
+        if name is None or not has_suffix(entry.name, suffixes):
             return entry
-        with (path / name).open(encoding="utf-8-sig", errors="replace") as file:
-            lines = (line.strip() for line in file.read(_MOST_TEXT).splitlines())
-            text = next((line for line in lines if line), "")
+        with (path / name).open("rb") as file:
+            text = _first_line(file.read(_MOST_TEXT))
         used.add(name)
         if not text:
             return replace(entry, notes=("its text is empty",))
+        if "\0" in text:
+            return replace(entry, notes=("its text is not UTF-8, and is not used",))
         found = _with_texts(entry, (text,))
         return replace(found, notes=(*found.notes, "its text is not UTF-8")) if "\ufffd" in text else found
 
@@ -116,6 +124,14 @@ def with_captions(path: Path, entries: list[Entry], suffixes: frozenset[str]) ->
         raise ValueError(f"a text in {path} cannot be read: {error}; remove it or mend its rights") from error
 
 
+def _first_line(content: bytes) -> str:
+    """The first line of a text file that is not blank."""
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8-sig")
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    text = decoder.decode(content, final=len(content) < _MOST_TEXT)  # else its last character may be cut: left out
+    return next((line for line in map(str.strip, text.splitlines()) if line), "")
+
+
 def _listed(path: Path, name: str, line: Line) -> Entry:
     """A file that the metadata lists, with its reference files."""
     references = {key: _entry(path / other, other) for key, other in line.references.items()}
@@ -123,7 +139,9 @@ def _listed(path: Path, name: str, line: Line) -> Entry:
 
 
 def _with_texts(entry: Entry, texts: tuple[str, ...]) -> Entry:
-    """A file with its texts, cut where they are too long."""
+    """A file with its texts, cut where they are too long, and without characters that a terminal obeys."""
+    plain = ("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).strip() for text in texts)
+    texts = tuple(text for text in plain if text)
     cut = any(len(text) > LONGEST_TEXT for text in texts)
     notes = (f"its text was cut to {LONGEST_TEXT:,} characters",) if cut else ()
     return replace(entry, texts=tuple(text[:LONGEST_TEXT] for text in texts), notes=notes)
