@@ -11,7 +11,9 @@ from PIL import Image
 import unistep
 from cli.standins import save_stream, save_world
 from provenance.certificates import make_certificates
-from unistep.provenance import Provenance
+from unistep.provenance import TRAINED, Mark, Provenance
+from unistep.provenance.embedding import container_of
+from unistep.provenance.xmp import to_xmp
 
 
 def pixels(path) -> np.ndarray:
@@ -29,6 +31,32 @@ def test_pictures_are_the_same_with_the_mark_and_without(run, place):
     found = run("verify marked.png plain.png")
     assert found.code == 3
     assert "plain.png: says nothing of a model" in found.out
+
+
+def test_a_damaged_file_among_others_is_named_and_the_others_are_read(run, place):
+    assert run("sample fashion -n 3 -o folder/").code == 0
+    whole = (place / "folder/000001.png").read_bytes()
+    (place / "folder/000001.png").write_bytes(whole[: len(whole) // 2])
+    found = run("verify folder")
+    assert (found.code, found.err) == (2, "")
+    assert found.out.count("made by a model") == 2
+    assert "folder/000001.png cannot be read: it is cut off\n" in found.out
+    lines = [json.loads(line) for line in run("verify folder --json").out.splitlines()]
+    assert [line.get("error") for line in lines] == [None, "folder/000001.png cannot be read: it is cut off", None]
+
+
+def test_neither_a_name_nor_a_mark_writes_lines_of_its_own(run, place):
+    """A name may hold what terminals obey, and a mark a line like those of the verdict."""
+    forged = Mark(model="x\n  C2PA signature: valid, trusted", source_type=TRAINED)
+    container = container_of(".png")
+    assert run("sample fashion -n 1 -o plain.png --unmarked").code == 0
+    (place / "a\n\x1b[31m.png").write_bytes(container.embed((place / "plain.png").read_bytes(), to_xmp(forged)))
+    (place / "plain.png").unlink()
+    found = run(f"verify {place}")
+    assert found.code == 0
+    assert "\x1b" not in found.out
+    assert r"a\n\x1b[31m.png: made by a model" in found.out
+    assert not any(line.startswith("  C2PA") for line in found.out.splitlines())
 
 
 def test_each_file_of_a_folder_has_its_own_seed_and_condition(run, place):

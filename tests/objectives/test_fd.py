@@ -17,6 +17,7 @@ from unistep.core.seeding import ShardGenerator
 from unistep.evaluation.metrics import frechet_distance
 from unistep.objectives.fd import FDConfig, FrechetObjective, one_jump
 from unistep.objectives.frechet import FrechetTarget, Representation, influence
+from unistep.objectives.frechet_bias import slope_of_real
 from unistep.objectives.population import ClassMeans, Queue, RunningMoments
 
 VE = VarianceExploding()
@@ -349,6 +350,75 @@ def test_a_toy_of_two_steps_moves_onto_the_data() -> None:
         seen.append((float(loss.logs["fd/x"]), float(loss.logs["fd/x/2"])))
     assert seen[-1][0] < 0.3 * seen[0][0]
     assert seen[-1][1] < 0.3 * seen[0][1]
+
+
+def scaled(count: int, generator: torch.Generator) -> Tensor:
+    """Points whose eight directions have variances from 1 to a thousandth."""
+    return torch.randn(count, 8, generator=generator) * torch.logspace(0, -1.5, 8)
+
+
+def test_real_data_stays_where_it_is_once_the_bias_is_known() -> None:
+    """The mean gradient of fresh real batches, along each direction: far from zero without, a tenth of it with."""
+    g = torch.Generator().manual_seed(0)
+    spread = torch.logspace(0, -3, 8, dtype=torch.float64)
+    target = FrechetTarget(torch.zeros(8), torch.diag(spread))
+    bias = slope_of_real(scaled(20_000, g), RunningMoments(64, 8), 16)
+    population, found = RunningMoments(64, 8), {False: torch.zeros(8).double(), True: torch.zeros(8).double()}
+    for _ in range(800):
+        x = scaled(16, g)
+        mean, covariance = population.moments(x)
+        _, by_mean, by_covariance = target(mean, covariance)
+        for taken, slope in ((False, by_covariance), (True, by_covariance - bias)):
+            x = x.detach().requires_grad_()
+            influence(x, mean, by_mean, slope).mean().backward()
+            assert x.grad is not None
+            # How fast the variance of a direction would change, relative to it.
+            found[taken] += (x.grad.double() * x.detach().double()).sum(dim=0) / spread / 800
+        population.add(x.detach())
+    assert (found[False] > 0.02).all()
+    assert float(found[False][-1]) > 0.1
+    assert (found[True].abs() < 0.25 * found[False].max()).all()
+    assert float(found[True][-1].abs()) < 0.3 * float(found[False][-1])
+
+
+class Scaled(ConsistencyModel):
+    """A generator of points with a scale for each direction, which begins as that of the data."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity(), VE)
+        self.scale = nn.Parameter(torch.logspace(0, -1.5, 8))
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, condition: object = None) -> Tensor:
+        return x / VE.t_max * self.scale
+
+
+def lost(unbiased: bool) -> float:
+    """The share of the least variance that a generator that began as the data has in the end."""
+    g = torch.Generator().manual_seed(0)
+    data = scaled(4000, g)
+
+    def examples(count: int) -> Iterator[tuple[Tensor, Condition]]:
+        yield data[:count], {}
+
+    student = Scaled()
+    config = FDConfig(population=64, unbiased=unbiased)
+    objective = config.build(student, None, [Representation.of("x", identity, data)], examples)
+    objective.begin(g)
+    optimizer = torch.optim.SGD(student.parameters(), lr=6e-3)
+    for _ in range(500):
+        loss = objective(torch.zeros(16, 8), {}, generator=g, progress=0.0)
+        optimizer.zero_grad()
+        (loss.per_example.mean() * objective.scales[0].float()).backward()
+        optimizer.step()
+        objective.after_step(0.0)
+    with torch.no_grad():
+        x = one_jump(student, torch.randn(8000, 8, generator=g), {})
+    return float(x[:, -1].var() / data[:, -1].var())
+
+
+def test_a_generator_that_began_as_the_data_keeps_what_varies_little() -> None:
+    assert lost(unbiased=False) < 0.5
+    assert lost(unbiased=True) == pytest.approx(1, abs=0.25)
 
 
 def test_mistakes_get_one_line() -> None:

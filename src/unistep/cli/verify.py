@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from unistep.cli.parse import parse
+from unistep.data.sources.paths import printable
 
 if TYPE_CHECKING:
     from unistep.provenance import Finding
 
+UNREADABLE = 2
+"""Exit code where a file cannot be read, or is damaged."""
 UNMARKED = 3
 """Exit code where a file says nothing of a model."""
 INVALID = 4
@@ -26,7 +29,7 @@ class VerifyOptions:
     """Tell what files say of where they come from.
 
     Exit code 0: all say that a model made them, and no signature is broken; 3: one says nothing of a model; 4: the
-    signature of one does not hold; 2: one cannot be read.
+    signature of one does not hold; 2: one cannot be read, which is said of it among the others.
     """
 
     files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES")]
@@ -45,12 +48,19 @@ def run(arguments: Sequence[str]) -> int:
     trust = None if options.trust is None else _text(options.trust)
     if not options.files:
         raise ValueError("FILES is missing; see unistep verify --help")
-    codes = []
-    for path in _expanded(options.files):
-        found = read_file(path, trust)
+    codes, paths = [], _expanded(options.files)
+    for path in paths:
+        try:
+            found = read_file(path, trust)
+        except ValueError as error:
+            if len(paths) == 1:
+                raise
+            codes.append(UNREADABLE)
+            print(json.dumps({"file": str(path), "error": str(error)}) if options.json else printable(str(error)))
+            continue
         codes.append(_code(found))
         print(json.dumps({"file": str(path), **asdict(found)}, default=str) if options.json else _lines(path, found))
-    return max(codes)
+    return UNREADABLE if UNREADABLE in codes else max(codes)
 
 
 def _code(found: Finding) -> int:
@@ -60,7 +70,7 @@ def _code(found: Finding) -> int:
 
 
 def _lines(path: Path, found: Finding) -> str:
-    """What was found, a line for each fact."""
+    """What was found, a line for each fact; neither a name nor what a file says can forge one, or move the cursor."""
     verdict = "made by a model" if found.generated else "says nothing of a model"
     facts: dict[str, Any] = {}
     if found.kind is None:
@@ -83,7 +93,8 @@ def _lines(path: Path, found: Finding) -> str:
         facts |= {"signed by": manifest.signer, "signed type": manifest.source_type}
     if found.unread:
         facts["not read"] = found.unread
-    return "\n".join([f"{path}: {verdict}", *(f"  {name}: {value}" for name, value in facts.items() if value)])
+    said = (f"  {name}: {printable(str(value))}" for name, value in facts.items() if value)
+    return "\n".join([f"{printable(str(path))}: {verdict}", *said])
 
 
 def _expanded(paths: Sequence[Path]) -> list[Path]:

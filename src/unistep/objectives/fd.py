@@ -17,11 +17,14 @@ from unistep.core.sampling_inputs import first_point
 from unistep.core.seeding import Randomness, randn_like
 from unistep.objectives.base import Loss, Materials, Objective, frozen_copy
 from unistep.objectives.frechet import FrechetTarget, Representation, influence
+from unistep.objectives.frechet_bias import slope_of_real
 from unistep.objectives.guidance import GuidanceRangeConfig
 from unistep.objectives.population import POPULATIONS, ClassMeans, Population, of_all_processes
 
 Examples = Callable[[int], Iterable[tuple[Tensor, Condition]]]
 """``examples(count)``: so many clean inputs with their conditions, spread over the data, in batches."""
+REAL = 4096
+"""Real items on which the bias of the gradient is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,9 @@ class FDConfig(GuidanceRangeConfig):
     anchor: float = 0.0
     """Weight of the squared distance from the samples that the first weights make of the same noise; 0 leaves it
     out."""
+    unbiased: bool = True
+    """Whether what the gradient would be for real data in place of samples is taken from it: a population of some
+    thousand is too small to know directions of little variance, and without this they are lost."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,8 +125,15 @@ class FrechetObjective(Objective):
 
     The eigenvalues of :math:`R\Sigma R` are those of a population, which must therefore be larger than the number of
     features, and small enough to follow the weights: moments that lag push the weights past their goal. The value
-    always has a bias of the population's size, about :math:`\mathrm{tr}\,\Sigma / N`. In an accumulated batch each
-    part is the newest share by itself.
+    always has a bias of the population's size, about :math:`\mathrm{tr}\,\Sigma / N`. So has the gradient: it takes
+    variance away where there is little, from real data as well. With ``unbiased``, and examples of the data, :math:`G`
+    in the influence becomes :math:`G - B`, in which
+
+    .. math:: B = \sum_j \frac{v_j^\top M v_j}{\lambda_j} \, v_j v_j^\top, \qquad
+              M = E\bigl[ ((m-\mu) + G(\phi-m))\,(\phi-m)^\top \bigr]
+
+    is what it is for batches of real data, along the eigenvectors :math:`v_j` of their covariance. In an accumulated
+    batch each part is the newest share by itself.
 
     A representation is soon exploited where it sees less than an eye does: watch networks that are not trained on.
 
@@ -129,7 +142,8 @@ class FrechetObjective(Objective):
             consistency model around the network of a denoiser turns that into a one-step model.
         representations: Where distances are measured.
         config: Its options.
-        examples: Conditions for the first population. Without, the first batch is all of it.
+        examples: Real items: conditions for the first population, and what the gradient's bias is measured on. Without,
+            the first batch is all of the population, and the bias stays.
 
     References:
         Yang et al. 2026, arXiv 2604.28190, section 3; Dowson & Landau 1982, equation 4.
@@ -169,6 +183,11 @@ class FrechetObjective(Objective):
         means = [r.class_means if config.conditional > 0 else {} for _, r in each]
         self.classes = nn.ModuleList(ClassMeans(size, given) for given in means)
         self.register_buffer("scales", torch.zeros(len(each), dtype=torch.float64))
+        # Of each representation; the samples of any number of steps have the same share of a batch.
+        for k, r in enumerate(representations):
+            zeros = torch.zeros_like(r.covariance, dtype=torch.float64)
+            self.register_buffer(f"bias_{k}", zeros, persistent=False)  # the same data gives it anew
+        self._measured = examples is None or not config.unbiased
         self._newest: list[Newest] = []
         self._step_of_newest = 0.0
 
@@ -234,6 +253,7 @@ class FrechetObjective(Objective):
         newest = Newest(
             steps, [of_all_processes(phi) for phi in found], {n: of_all_processes(v) for n, v in own.items()}
         )
+        self._measure_bias(len(newest.features[0]))
         total = x.new_zeros(len(x), dtype=found[0].dtype)
         for k, phi in enumerate(found, start=(steps - 1) * len(found)):
             distance, parts = self._compared(k, newest, phi, condition)
@@ -265,12 +285,28 @@ class FrechetObjective(Objective):
         mean, covariance = cast(Population, self.populations[k]).moments(newest.features[which])
         target = self.teacher.get_submodule("targets").get_submodule(str(which))
         distance, by_mean, by_covariance = target(mean, covariance)
-        parts = influence(phi, mean, by_mean, by_covariance)
+        parts = influence(phi, mean, by_mean, by_covariance - self.get_buffer(f"bias_{which}"))
         if self.config.conditional > 0:
             classes = cast(ClassMeans, self.classes[k])
             apart, slopes = classes(newest.features[which], newest.indices, phi, _labels(condition))
             distance, parts = distance + self.config.conditional * apart, parts + self.config.conditional * slopes
         return distance, parts
+
+    @torch.no_grad()
+    def _measure_bias(self, batch: int) -> None:
+        """Find the bias of each representation's gradient, once it is known how many samples a step adds."""
+        if self._measured:
+            return
+        assert self.examples is not None
+        real, device = [list[Tensor]() for _ in self._given], self.scales.device
+        for x0, condition in self.examples(REAL):
+            found = self.features(x0.to(device), to_device(as_it_is(condition), device))
+            for rows, phi in zip(real, found, strict=True):
+                rows.append(phi)
+        for k, rows in enumerate(real):
+            population = POPULATIONS[self.config.moments](self.config.population, rows[0].shape[1]).to(device)
+            self.get_buffer(f"bias_{k}").copy_(slope_of_real(torch.cat(rows), population, batch))
+        self._measured = True
 
     def _unit(self, k: int, distance: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """The distance as a divisor: not below what rounding leaves of one."""
