@@ -289,7 +289,7 @@ def _say_how_it_ended(around: Surroundings, loop: Loop, *, done: bool) -> None:
     """Say whether the last step was reached, and what was skipped."""
     console = around.console
     if done:
-        show_line(console, f"done: {loop.step} steps in {duration(loop.seconds)}")
+        show_line(console, f"done: {loop.step} step{'' if loop.step == 1 else 's'} in {duration(loop.seconds)}")
     else:
         show_line(console, f"stopped after step {loop.step} of {loop.total}, saved; go on with:")
         show_line(console, f"  {around.resume}")

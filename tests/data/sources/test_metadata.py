@@ -1,4 +1,4 @@
-"""``metadata.jsonl``: what it lists, and a line for every mistake in it."""
+"""``metadata.jsonl`` and ``metadata.csv``: what they list, and a line for every mistake in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from unistep.data.sources.metadata import read_metadata
+from unistep.data.sources.metadata import metadata_of, read_metadata
 
 
 @pytest.fixture
@@ -66,3 +66,56 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "metadata.jsonl").mkdir()
     with pytest.raises(ValueError, match=r"metadata\.jsonl cannot be read: Is a directory"):
         read_metadata(tmp_path / "metadata.jsonl")
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Read a table with this content."""
+
+    def call(content: str):
+        path = tmp_path / "metadata.csv"
+        path.write_text(content, encoding="utf-8-sig", newline="")
+        return read_metadata(path, frozenset({".png"}))
+
+    return call
+
+
+def test_a_table_says_what_objects_say(table):
+    found = table('file_name,label,text,source\r\na.png,cat,"a cat, asleep",grey/a.png\r\nb.png,,,\r\n')
+    assert list(found) == ["a.png", "b.png"]
+    assert (found["a.png"].label, found["b.png"].label) == ("cat", None)
+    assert (found["a.png"].texts, found["b.png"].texts) == (("a cat, asleep",), ())
+    assert found["a.png"].references == {"source": "grey/a.png"}
+
+
+def test_labels_of_a_table_are_numbers_if_all_are(table):
+    assert [line.label for line in table("file_name,label\na.png,3\nb.png,0\n").values()] == [3, 0]
+    assert [line.label for line in table("file_name,label\na.png,3\nb.png,cat\n").values()] == ["3", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,label\na.png,cat\n", "must begin with the names of its columns, file_name among them, got name, label"),
+        ("", "must begin with the names of its columns, file_name among them, got nothing"),
+        ("file_name,label\n", "is empty; list the files in it"),
+        ("file_name,text\na.png,a cat, asleep\n", "line 2 has more cells than there are columns"),
+        ("file_name,label\n,cat\n", "line 2 names no file in the column file_name"),
+        ("file_name,label\na.png,cat\na.png,dog\n", "line 3: 'a.png' was listed before"),
+        ('file_name,text\na.png,"a cat\n', "line 2 is no row of a table: unexpected end of data"),
+        ("file_name,label\n../a.png,cat\n", "line 2: file_name must lie inside the folder, got '../a.png'"),
+    ],
+)
+def test_a_mistake_in_a_table_is_one_line(table, content, message):
+    with pytest.raises(ValueError, match=rf"metadata\.csv,? {message}") as caught:
+        table(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_objects_are_used_where_there_is_a_table_too(tmp_path):
+    assert metadata_of(tmp_path) is None
+    for name in ("metadata.csv", "metadata.jsonl"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+        found = metadata_of(tmp_path)
+        assert found is not None
+        assert found.name == name

@@ -14,7 +14,7 @@ from unistep.data.options import DataConfig
 from unistep.data.sources.base import Item, LocalSource, SourceManifest
 from unistep.data.sources.limits import evenly_spaced, shares
 from unistep.data.sources.listing import Entry, has_suffix, list_folder, with_captions, with_folder_labels
-from unistep.data.sources.metadata import METADATA
+from unistep.data.sources.metadata import metadata_of
 from unistep.data.sources.paths import printable
 from unistep.data.sources.recorded_actions import FIELD, Played, played, with_actions
 from unistep.modalities.unusable import UnusableFileError
@@ -35,11 +35,12 @@ LOOKED_AT = 64
 class Folder(LocalSource):
     """Every file below a folder, but for hidden ones, in the order of their names.
 
-    Links are followed. With ``metadata.jsonl`` only the files that it lists are used; further files on a line, such as
-    ``{"file_name": "colour/1.png", "source": "grey/1.png"}``, are reference signals: the condition ``source``. A
-    ``text`` on a line (or several, as a list) says what the file shows, and so does, without the metadata, the first
-    line of ``cat.txt`` beside ``cat.png``: the condition ``text``. Of recorded play, ``race.csv`` beside ``race.mp4``,
-    or ``actions.csv`` beside the only video of a folder, has a row for each frame: the condition ``action``.
+    Links are followed. With ``metadata.jsonl`` or ``metadata.csv`` only the files that it lists are used; further files
+    on a line, such as ``{"file_name": "colour/1.png", "source": "grey/1.png"}``, are reference signals: the condition
+    ``source``. A ``text`` on a line (or several, as a list) says what the file shows, and so does, without the
+    metadata, the first line of ``cat.txt`` beside ``cat.png``: the condition ``text``. Of recorded play, ``race.csv``
+    beside ``race.mp4``, or ``actions.csv`` beside the only video of a folder, has a row for each frame: the condition
+    ``action``.
 
     Args:
         path: The folder.
@@ -57,7 +58,7 @@ class Folder(LocalSource):
         """The files, listed once; labels that sub-folders give are left to :meth:`open`, as they follow from the names.
 
         Raises:
-            ValueError: If the path is not a folder, or cannot be read, or ``metadata.jsonl`` is not what it should be.
+            ValueError: If the path is not a folder, or cannot be read, or its metadata is not what it should be.
         """
         known: dict[str, type[Modality]] = registry.entries("modality")
         return list_folder(self.path, frozenset(suffix for kind in known.values() for suffix in kind.suffixes))
@@ -95,15 +96,14 @@ class Folder(LocalSource):
         name = self.modality_of(config)
         modality: type[Modality] = registry.lookup("modality", name)
         options = config.options_for(name)
-        if not (self.path / METADATA).is_file():
+        metadata = metadata_of(self.path)
+        if metadata is None:
             entries = with_folder_labels(entries, modality.suffixes)
             entries = with_captions(self.path, entries, modality.suffixes) if config.captions else entries
         fields = self._references(entries, modality, options)
         if options.windowed:
             if fields:
-                raise ValueError(
-                    f"windows of recordings take no reference files, and {self.path / METADATA} lists some"
-                )
+                raise ValueError(f"windows of recordings take no reference files, and {metadata} lists some")
             return self._windows(entries, name, config.limit, options)
         chosen = self._chosen(entries, modality, config.limit)
         fields |= _text_field(chosen) if config.captions else {}

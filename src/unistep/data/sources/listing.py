@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unistep.data.sources.base import Label
-from unistep.data.sources.metadata import METADATA, Line, read_metadata
+from unistep.data.sources.metadata import Line, metadata_of, read_metadata
 from unistep.data.sources.paths import missing_path, printable
 
 _MOST_TEXT = 20_000  # bytes of a text file that are read
@@ -53,20 +53,20 @@ def list_folder(path: Path, suffixes: frozenset[str] = frozenset()) -> list[Entr
         suffixes: How names of reference files end that its metadata may list.
 
     Raises:
-        ValueError: If the path is not a folder, or cannot be read, or ``metadata.jsonl`` is not what it should be.
+        ValueError: If the path is not a folder, or cannot be read, or its metadata is not what it should be.
     """
     try:
         if not path.is_dir():
             raise ValueError(missing_path(path, "a folder"))
         with os.scandir(path):  # what is wrong with a folder further down is said of that one
             pass
-        has_metadata = (path / METADATA).is_file()
+        metadata = metadata_of(path)
     except OSError as error:
         raise ValueError(
             f"the folder {path} cannot be read: {error.strerror}; give yourself the right to list and enter it"
         ) from error
-    if has_metadata:
-        return [_listed(path, name, line) for name, line in read_metadata(path / METADATA, suffixes).items()]
+    if metadata is not None:
+        return [_listed(path, name, line) for name, line in read_metadata(metadata, suffixes).items()]
     return sorted(_walk(path), key=lambda entry: os.fsencode(entry.name))
 
 

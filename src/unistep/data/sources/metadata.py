@@ -1,18 +1,23 @@
-"""``metadata.jsonl``: the files of a folder that are meant, with their labels and the files that belong to them."""
+"""``metadata.jsonl`` or ``metadata.csv``: the files of a folder that are meant, with their labels and what belongs to
+them.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unistep.data.sources.base import Label
 
-METADATA = "metadata.jsonl"
-"""One JSON object a line, with ``file_name`` and, if wanted, ``label``, ``text`` and files of reference signals."""
+METADATA = ("metadata.jsonl", "metadata.csv")
+"""One JSON object a line, or one row a file below the names of the columns: ``file_name`` and, if wanted, ``label``,
+``text`` and files of reference signals. Where there are both, the first is used."""
 
 RESERVED = ("context", "guidance")
 """Names of conditions that have a meaning of their own."""
@@ -30,10 +35,16 @@ class Line:
     """What it shows, in one phrasing or several."""
 
 
+def metadata_of(folder: Path) -> Path | None:
+    """The file that lists what is meant of a folder, where it has one."""
+    return next((folder / name for name in METADATA if (folder / name).is_file()), None)
+
+
 def read_metadata(path: Path, suffixes: frozenset[str] = frozenset()) -> dict[str, Line]:
     """The files that are listed, relative to the folder and with slashes, in order, with what belongs to them.
 
-    Lines end with a line feed, after a carriage return or not; blank ones, and a byte order mark, are passed over.
+    Lines end with a line feed, after a carriage return or not; blank ones, and a byte order mark, are passed over. In a
+    table an empty cell says nothing, and labels that are all whole numbers are numbers.
 
     Args:
         path: The file.
@@ -51,26 +62,56 @@ def read_metadata(path: Path, suffixes: frozenset[str] = frozenset()) -> dict[st
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"{path}, line {line} is not UTF-8: byte 0x{error.object[error.start]:02x}") from error
     listed: dict[str, Line] = {}
-    for number, line in enumerate(text.split("\n"), start=1):  # other separators of lines may stand in a value
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        name, found = _entry(line, where, suffixes)
+    for where, record in (_table if path.suffix == ".csv" else _objects)(text, path):
+        name, found = _entry(record, where, suffixes)
         if name in listed:
             raise ValueError(f"{where}: {name!r} was listed before")
         listed[name] = found
     if not listed:
-        raise ValueError(f"{path} is empty; list the files in it, one object a line, or remove it to use all of them")
+        raise ValueError(f"{path} is empty; list the files in it, one a line, or remove it to use all of them")
     return listed
 
 
-def _entry(line: str, where: str, suffixes: frozenset[str]) -> tuple[str, Line]:
+def _objects(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each object stands, and the object."""
+    for number, line in enumerate(text.split("\n"), start=1):  # other separators of lines may stand in a value
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where} is not JSON: {error}") from error
+        if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
+            raise ValueError(f'{where} must be like {{"file_name": "a.png", "label": "cat"}}, got {line.strip()[:60]}')
+        yield where, record
+
+
+def _table(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each row of a table stands, and what its cells say by the name of their column."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[str, dict[str, Any]]] = []
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is not JSON: {error}") from error
-    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or not record["file_name"]:
-        raise ValueError(f'{where} must be like {{"file_name": "a.png", "label": "cat"}}, got {line.strip()[:60]}')
+        if "file_name" not in (reader.fieldnames or ()):
+            names = ", ".join(reader.fieldnames or ()) or "nothing"
+            raise ValueError(f"{path} must begin with the names of its columns, file_name among them, got {names[:60]}")
+        for cells in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in cells:
+                raise ValueError(f"{where} has more cells than there are columns; put a text with commas in quotes")
+            found = {name: cell for name, cell in cells.items() if cell}
+            if "file_name" not in found:
+                raise ValueError(f"{where} names no file in the column file_name")
+            rows.append((where, found))
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.reader.line_num} is no row of a table: {error}") from error
+    labels = [found["label"] for _, found in rows if "label" in found]
+    if all(label.isascii() and label.isdecimal() for label in labels):
+        rows = [(where, found | {"label": int(found["label"])} if "label" in found else found) for where, found in rows]
+    yield from rows
+
+
+def _entry(record: Mapping[str, Any], where: str, suffixes: frozenset[str]) -> tuple[str, Line]:
     name, label = _path(record["file_name"], "file_name", where), record.get("label")
     if isinstance(label, bool) or not isinstance(label, int | str | None):
         raise ValueError(f"{where}: label must be a name or a number, got {label!r}")
