@@ -52,6 +52,8 @@ SAMPLES = {"fashion": 1_000, "emoji": 400, "notes": 1_000}
 """Samples for each distance."""
 NOT_FROM_A_TEACHER = ("denoising", "fd")
 """The teacher's own method, and post-training."""
+WARMUP = 10
+"""Steps in which the rate rises, at most: the fifty of longer runs would be half of these."""
 OF_GROUPS = 64
 """Batches of a method that are larger than this are a part of it."""
 CALLS = (1, 2, 4)
@@ -67,6 +69,8 @@ def configuration(data: str, method: str) -> RunConfig:
     model = replace(config.model, modality=shipped.model.modality, codec=shipped.model.codec, times={})
     if reproductions()[f"fashion/{method}"].teacher is None:
         config = replace(config, optimizer=TUNING_OPTIMIZER, schedule=TUNING_SCHEDULE)
+    schedule = replace(config.schedule, warmup_steps=min(config.schedule.warmup_steps, WARMUP))
+    config = replace(config, schedule=schedule)
     size = config.batch_size if config.batch_size > OF_GROUPS else BATCHES[data]
     return replace(config, model=model, teacher="teacher", batch_size=size, objective=weighted(config.objective, data))
 
