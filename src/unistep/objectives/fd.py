@@ -23,7 +23,7 @@ from unistep.objectives.population import POPULATIONS, ClassMeans, Population, o
 
 Examples = Callable[[int], Iterable[tuple[Tensor, Condition]]]
 """``examples(count)``: so many clean inputs with their conditions, spread over the data, in batches."""
-REAL = 4096
+REAL = 2048
 """Real items on which the bias of the gradient is measured."""
 
 
