@@ -416,6 +416,25 @@ def lost(unbiased: bool) -> float:
     return float(x[:, -1].var() / data[:, -1].var())
 
 
+def test_the_bias_is_measured_once_there_is_a_population_and_not_in_a_timing_run() -> None:
+    g = torch.Generator().manual_seed(0)
+    data, asked = scaled(4000, g), []
+
+    def examples(count: int) -> Iterator[tuple[Tensor, Condition]]:
+        asked.append(count)
+        yield data[:count], {}
+
+    objective = FDConfig(population=64).build(Scaled(), None, [Representation.of("x", identity, data)], examples)
+    objective(torch.zeros(16, 8), {}, generator=g, progress=0.0)
+    assert asked == []
+    objective.begin(g)
+    for _ in range(2):
+        objective(torch.zeros(16, 8), {}, generator=g, progress=0.0)
+    assert asked == [64, 2048]
+    assert float(objective.get_buffer("bias_0").norm()) > 0
+    assert not any(name.startswith("bias") for name in objective.state_dict())
+
+
 def test_a_generator_that_began_as_the_data_keeps_what_varies_little() -> None:
     assert lost(unbiased=False) < 0.5
     assert lost(unbiased=True) == pytest.approx(1, abs=0.25)

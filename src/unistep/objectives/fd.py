@@ -294,8 +294,11 @@ class FrechetObjective(Objective):
 
     @torch.no_grad()
     def _measure_bias(self, batch: int) -> None:
-        """Find the bias of each representation's gradient, once it is known how many samples a step adds."""
-        if self._measured:
+        """Find the bias of each representation's gradient, once it is known how many samples a step adds.
+
+        Not in a timing run, before there is a population: it would be taken for what a step costs.
+        """
+        if self._measured or not int(cast(Population, self.populations[0]).filled):
             return
         assert self.examples is not None
         real, device = [list[Tensor]() for _ in self._given], self.scales.device
