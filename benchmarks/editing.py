@@ -4,11 +4,15 @@ r"""How well a model edits in 1, 2, 4 and 8 calls, beside its teacher in 20 and 
     python benchmarks/editing.py fashion --tune
     python benchmarks/editing.py notes --student --named
     python benchmarks/editing.py fashion --teacher --mixture --precision fp32
+    python benchmarks/editing.py racing --with-teacher runs/racing-teacher --precision fp32
 
 Clean held-out items are degraded and restored without their labels or texts, with ``--named`` with all that the data
 says of them. PSNR and SSIM are means over them; the
 feature distance is :math:`E\|\varphi(\hat x) - \varphi(x)\| / E\|\varphi(x) - \varphi(x')\|` on a network that nothing
 was selected by; consistency is the largest :math:`|A\hat x - y|`; seconds are those of the processor, for each item.
+
+Models of streams restore frame after frame, and so do DDRM and DPS with their teacher, which is named by
+``--with-teacher`` where none ships (``unistep train racing/denoising`` makes it).
 
 With ``--teacher`` the teacher is measured by itself, with ``--student`` the student. ``--mixture`` adds the solver of
 that name, whose mixture is that of the student's samples.
@@ -25,6 +29,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +38,7 @@ from restoration_baselines import bicubic, ddrm, dps, membrane, straight_line
 from torch import Tensor
 
 import unistep
+from unistep.core.condition import Condition, frame, parse_condition, select
 from unistep.data import Dataset, data_config, prepare
 from unistep.editing.operators import Everything
 from unistep.editing.solvers import Solver
@@ -44,6 +50,7 @@ from unistep.evaluation.reference import extract
 from unistep.files import write_text
 from unistep.generation.editing import make_task, settings_key
 from unistep.generation.mixtures import mixture_of, with_mixture
+from unistep.generation.requests import with_frames
 from unistep.generation.tuning import tune_editing
 from unistep.precision import autocast
 from unistep.serialization import to_plain
@@ -85,6 +92,8 @@ class Subject:
     """Conditions that the model is given from the data, such as what a player did."""
     streams: bool = False
     """Whether clips have another length than the model's."""
+    teacher: str | None = None
+    """Its teacher, where it is not the shipped one."""
 
 
 def of_mask(task: Any, y: Tensor, x: Tensor) -> Tensor:
@@ -144,7 +153,7 @@ SUBJECTS = {
     "notes": Subject("notes:test", "notes-vicreg", (GAP, EXTEND, NOISE), 24, 12, 12, (10.0, 30.0, 60.0)),
     "moving-fashion": Subject("moving-fashion:test", "moving-fashion-vicreg", (FILL, PREDICT, UPSCALE), 12, 6, 8),
     "racing": Subject(
-        "racing:test", "random-convolutions", (COLORIZE, FILL, PREDICT), 6, 0, 4, given=("action",), streams=True
+        "racing:test", "random-convolutions", (COLORIZE, FILL, PREDICT), 6, 3, 4, given=("action",), streams=True
     ),
 }
 
@@ -153,25 +162,53 @@ def prepared(subject: Subject) -> Dataset:
     return prepare(data_config(subject.data), progress=False)
 
 
-def items(subject: Subject) -> tuple[Tensor, Tensor, Any, dict[str, Any]]:
-    """Those that parameters are chosen on, others to report on, what they are, and what the latter are given."""
+def items(subject: Subject) -> tuple[Tensor, Tensor, Any, dict[str, Any], dict[str, Any]]:
+    """Those that parameters are chosen on, others to report on, what they are, and what both are given."""
     data = prepared(subject)
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
     chosen = rows[: subject.tuning + subject.num]
     stored, condition = data.batch(chosen, None)
     x = data.modality.to_signal(stored)
-    given = {name: condition[name].select(slice(subject.tuning, None)) for name in subject.given}
-    return x[: subject.tuning], x[subject.tuning :], data.modality, given
+    first, rest = slice(subject.tuning), slice(subject.tuning, None)
+    given, given_rest = ({name: condition[name].select(rows) for name in subject.given} for rows in (first, rest))
+    return x[first], x[rest], data.modality, given, given_rest
 
 
-def denoiser_of(teacher: unistep.Generator) -> Callable[[Tensor, float], Tensor]:
-    """The teacher as a function of signals and a noise level, in what it sees."""
+def denoiser_of(teacher: unistep.Generator, seen: Condition | None = None) -> Callable[[Tensor, float], Tensor]:
+    """The teacher as a function of signals and a noise level, in what it sees, under a condition."""
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         with autocast(teacher.precision, teacher.device):
-            return teacher.map(x, torch.full((len(x),), sigma)).float()
+            return teacher.map(x, torch.full((len(x),), sigma), None, seen).float()
 
     return denoise
+
+
+def frame_by_frame(
+    teacher: unistep.Generator, case: Case, y: Tensor, given: dict[str, Any], method: Any, steps: int, **free: float
+) -> Tensor:
+    """Clips restored by a method of whole signals, frame after frame, each given those before it as they came out."""
+    count, frames = len(y), y.shape[2]
+    one = (*teacher.signal_shape[:1], 1, *teacher.signal_shape[2:])
+    task = make_task(teacher, case.task, EditOptions(**case.options), shape=one)
+    assert isinstance(task, Restoration)
+    operator, session = _OfFrame(task.operator(count), teacher.codec), teacher.session(steps=steps)
+    condition = with_frames(parse_condition(teacher.config.fields, given, count, None), teacher, frames)
+    generator = torch.Generator().manual_seed(SEED)
+    state, restored = session.start(range(SEED, SEED + count)), []
+    for number in range(frames):
+        measured = task.measured(y[:, :, number, None])
+
+        def draw(noise: Tensor, seen: Condition, items: Any, measured: Tensor = measured) -> Tensor:
+            del items
+            # A session's step is in inference mode, where there are no gradients.
+            with torch.inference_mode(False), torch.set_grad_enabled(method is dps):
+                shown = select(seen, torch.arange(count))
+                return method(denoiser_of(teacher, shown), operator, measured, noise.clone(), steps, generator, **free)
+
+        state, signal = replace(session, draw=draw).step(state, frame(condition, number))
+        restored.append(signal)
+    return torch.cat(restored, dim=2)
 
 
 class Measured:
@@ -222,13 +259,13 @@ def measure(
     precision: str,
 ) -> list[dict[str, Any]]:
     """All rows of one case, or those of the teacher with the solvers of editing."""
-    known, x, modality, given = items(subject)
+    known, x, modality, given_few, given = items(subject)
     student = unistep.load(name, precision=precision)
     task = make_task(student, case.task, EditOptions(**case.options), shape=x.shape[1:] if subject.streams else None)
     seeds = [SEED + i for i in range(len(x))]
     y = task.noisy(task.degraded(x), seeds)
     few = known[:8]
-    y_few = task.noisy(task.degraded(few), [SEED - 1 - i for i in range(8)])
+    y_few = task.noisy(task.degraded(few), [SEED - 1 - i for i in range(len(few))])
     table, rows = Measured(subject, modality, x), []
 
     def add(label: str, calls: int, work: Callable[[], Tensor]) -> None:
@@ -248,10 +285,10 @@ def measure(
                 lambda n=steps: model.edit(task, y, steps=n, seed=SEED, solver="mixture", prior=prior, **given),
             )  # fmt: skip
 
-    teacher = student if only else unistep.load(f"{name}-teacher", precision=precision)
+    teacher = student if only else unistep.load(subject.teacher or f"{name}-teacher", precision=precision)
     if teacher_alone:
         for steps in (1, 4, 8, 20):
-            add("teacher, back-projection", steps, lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED))
+            add("teacher, back-projection", steps, lambda n=steps: teacher.edit(task, y, steps=n, seed=SEED, **given))
         with_mixtures(teacher, "teacher, mixture")
         return rows
     add(case.plain_name, 0, lambda: case.plain(task, y, x))
@@ -273,6 +310,9 @@ def measure(
             free["sigma_y"] = case.options["sigma"] * operator.scale
         return codec.decode(method(denoise, operator, measured, noise, steps, generator, **free))
 
+    if subject.streams:
+        stream_baselines(teacher, subject, case, (y_few, given_few, few), (y, given), guidance, add)
+        return rows
     direct = modality.shape == teacher.shape
     if not restores:
         add("teacher, one call", 1, lambda: teacher.edit(task, y, steps=1, seed=SEED))
@@ -304,6 +344,50 @@ def measure(
     return rows
 
 
+def stream_baselines(
+    teacher: unistep.Generator,
+    subject: Subject,
+    case: Case,
+    known: tuple[Tensor, dict[str, Any], Tensor],
+    reported: tuple[Tensor, dict[str, Any]],
+    guidance: bool,
+    add: Callable[[str, int, Callable[[], Tensor]], None],
+) -> None:
+    """Rows of what others do with the teacher of a stream, frame after frame.
+
+    Args:
+        teacher: The denoiser of the next frame.
+        subject: How many clips.
+        case: The task. Where whole frames are missing there is nothing that one could be corrected by: by any method
+            they are sampled, and the rest is kept.
+        known: Degraded clips that free parameters are chosen on, what is given of them, and the clips.
+        reported: Degraded clips to report on, and what is given of them.
+        guidance: Whether DPS is measured.
+        add: Takes a row's name, the calls for a frame, and the work.
+    """
+    y, given = reported
+    if case.plain is still:
+        options = {**case.options, **given}
+        for steps in (4, 20, 100):
+            work = partial(teacher.edit, case.task, y, steps=steps, seed=SEED, **options)
+            add("teacher, sampling", steps, work)
+        return
+    y_few, given_few, few = known
+
+    def framed(method: Any, steps: int, count: int, of_known: bool = False, **free: float) -> Tensor:
+        seen, shown = (y_few, given_few) if of_known else (y, given)
+        some = {field: value.select(slice(count)) for field, value in shown.items()}
+        return frame_by_frame(teacher, case, seen[:count], some, method, steps, **free)
+
+    with torch.no_grad():
+        eta = best_of((0.5, 0.85, 1.0), lambda v: framed(ddrm, 20, 2, of_known=True, eta=v), few[:2])
+        add(f"DDRM, eta {eta:g}", 20, lambda: framed(ddrm, 20, len(y), eta=eta))
+        add(f"DDRM, eta {eta:g}", 100, lambda: framed(ddrm, 100, subject.few, eta=eta))
+    if guidance:
+        size = best_of(subject.guided, lambda v: framed(dps, 100, 1, of_known=True, step_size=v), few[:1])
+        add(f"DPS, step {size:g}", 100, lambda: framed(dps, 100, subject.few, step_size=size))
+
+
 class _InCode:
     """An operator of signals as one of what the network sees, where that is a multiple of them."""
 
@@ -316,6 +400,19 @@ class _InCode:
 
     def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
         return self._operator.A_dagger(y) * self.scale
+
+
+class _OfFrame:
+    """An operator of clips of one frame as one of what the network of a stream sees."""
+
+    def __init__(self, operator: Any, codec: Any) -> None:
+        self._operator, self._scale = operator, codec.config.scale
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802
+        return self._operator.A((x / self._scale)[:, :, None])
+
+    def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
+        return self._operator.A_dagger(y)[:, :, 0] * self._scale
 
 
 class _Decoded:
@@ -339,7 +436,7 @@ def tune(
     prior: str,
 ) -> None:
     """Print the best parameters of a model."""
-    known, _, _, _ = items(subject)
+    known, *_ = items(subject)
     student = unistep.load(name, precision=precision)
     given: dict[str, Any] = {"solver": solver, "rounds": rounds}
     if solver == "mixture":
@@ -370,6 +467,7 @@ def main() -> None:
     parser.add_argument("--mixture", action="store_true", help="with --teacher or --student: the solver mixture, too")
     parser.add_argument("--named", action="store_true", help="give the model the conditions of the data")
     parser.add_argument("--no-dps", action="store_true")
+    parser.add_argument("--with-teacher", metavar="MODEL", help="a teacher of the model, such as one for racing")
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"), help="bf16 needs units for it")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -379,13 +477,14 @@ def main() -> None:
         subject = SUBJECTS[name]
         fewer = {"num": args.items, "few": args.items, "tuning": args.tuning}
         subject = replace(subject, **{what: min(n, getattr(subject, what)) for what, n in fewer.items() if n})
+        subject = replace(subject, teacher=args.with_teacher)
         if args.named:
             subject = replace(
                 subject, given=tuple(unistep.load(name).config.fields.keys() & prepared(subject).fields.keys())
             )
         cases = [case for case in subject.cases if not args.tasks or case.task in args.tasks]
         if args.tune:
-            tuned = f"{name}-teacher" if args.teacher else name
+            tuned = (subject.teacher or f"{name}-teacher") if args.teacher else name
             tune(tuned, subject, cases, args.steps, args.rounds, args.precision, args.solver, name)
             continue
         for case in cases:

@@ -117,6 +117,16 @@ def test_sixteen_bits_are_scaled_not_cut(value, expected):
         assert (decode(packed(deep, kind), size=(4, 4), channels=1).pixels == expected).all()
 
 
+def test_the_transparent_value_of_sixteen_bits_is_laid_on_the_background():
+    values = np.full((4, 4), 30_000, np.uint16)
+    values[:2] = 30_001  # in 8 bits the same, and not transparent
+    content = packed(Image.fromarray(values), transparency=30_000)
+    picture = decode(content, size=(4, 4), channels=1, background="white")
+    assert (picture.pixels[0, :2] == round(30_001 / 257)).all()
+    assert (picture.pixels[0, 2:] == 255).all()
+    assert picture.notes == ("more than 8 bits: reduced", "transparent: laid on white")
+
+
 @pytest.mark.parametrize(("value", "expected"), [(0.5, 128), (1.0, 255), (200.0, 200)])
 def test_floating_point_has_two_ranges(value, expected):
     image = Image.fromarray(np.full((4, 4), value, np.float32))

@@ -232,7 +232,7 @@ def _finish(image: Image.Image, size: tuple[int, int], channels: Literal[1, 3], 
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits, 32 bits or floating point as one of 8 bits."""
+    """A grey picture of 16 bits, 32 bits or floating point as one of 8 bits; the value that is transparent stays so."""
     from PIL import Image
 
     values = np.asarray(image)
@@ -245,7 +245,11 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         if low < 0 or high > 65535:
             raise UnusablePictureError(f"32-bit pixels from {low} to {high}, wanted 0 to 65535")
         scaled = values / 257.0
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+    grey, clear = np.rint(scaled).astype(np.uint8), image.info.get("transparency")
+    if not isinstance(clear, int):
+        return Image.fromarray(grey)
+    alpha = np.where(values == clear, 0, 255).astype(np.uint8)
+    return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
 
 
 def _has_more_frames(image: Image.Image) -> bool:
