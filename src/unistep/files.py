@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import secrets
 import shutil
@@ -151,6 +152,12 @@ def remove_folder(path: Path, by: Callable[[], object] = lambda: None) -> None:
             aside.rename(path)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Delete what killed processes left half-written of a folder, which nobody may be writing."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path, seconds: float = 0.0) -> None:

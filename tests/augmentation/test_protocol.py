@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from unistep.augmentation.classes import ClassedData, folder_name, match_classes
+from unistep.augmentation.classes import ClassedData, class_folders, folder_name, match_classes
 from unistep.augmentation.classifier import ClassifierOptions
 from unistep.augmentation.memorisation import nearest, nearest_others
 from unistep.augmentation.protocol import ProtocolOptions, equivalent_items, interval, measure, needed
 from unistep.augmentation.synthetic import Synthesis
+from unistep.augmentation.writing import table
 from unistep.core.condition import LabelField
 from unistep.data import Dataset
 from unistep.modalities.image import ImageModality
@@ -164,6 +165,7 @@ def test_nearest_neighbours_are_those_of_all_distances():
         (("4", "7"), LabelField(size=3, numbers=(4, 5, 7)), {0: 4, 1: 7}),
         (("T_shirt", "b"), LabelField(size=2, names=("b", "T/shirt")), {0: 1, 1: 0}),
         (("0", "1"), LabelField(size=2, names=("cat", "dog")), {0: 0, 1: 1}),
+        (("cat", "Cat"), LabelField(size=2, names=("Cat", "cat")), {0: 1, 1: 0}),
     ],
 )
 def test_classes_are_found_by_name_or_number(names, field, expected):
@@ -177,6 +179,16 @@ def test_classes_that_a_model_lacks_are_named():
     data = classed(*stripes(8, 0))
     with pytest.raises(ValueError, match="the model mine has no class 'upright'"):
         match_classes(data, {"label": LabelField(size=2, names=("cat", "dog"))}, "mine")
+    superscript = ClassedData.of(
+        Dataset.from_tensors(
+            data.dataset.batch(range(8))[0],
+            modality=MODALITY,
+            fields={"label": LabelField(size=2, names=("²", "b"))},
+            label=torch.arange(8) % 2,
+        )
+    )
+    with pytest.raises(ValueError, match="the model mine has no class '²'"):
+        match_classes(superscript, {"label": LabelField(size=2, names=("cat", "b"))}, "mine")
     with pytest.raises(ValueError, match="mine has no classes"):
         match_classes(data, {}, "mine")
 
@@ -184,3 +196,8 @@ def test_classes_that_a_model_lacks_are_named():
 def test_names_of_folders():
     assert folder_name("T-shirt/top") == "T-shirt_top"
     assert folder_name("..") == "_"
+    assert class_folders(["a/b", "a_b", "A_B", "b", "a\nb"]) == ["a_b", "a_b (2)", "A_B (3)", "b", "a_b (4)"]
+
+
+def test_no_name_of_a_class_breaks_a_table():
+    assert table([{"class": "a|b\n\x1b[2J", "samples": 3}])[2:] == ["| a\\|b\\n\\x1b[2J | 3 |"]

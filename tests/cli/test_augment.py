@@ -63,8 +63,11 @@ def test_items_of_every_class_with_a_manifest(run, place, real):
 
 
 def test_shards_hold_the_same_items(run, place, real):
+    left = place / ".shards.0123abcd.tmp" / "items"  # by a process that was killed
+    left.mkdir(parents=True)
     assert run("augment fashion --data folder:real --each 4 -o files").code == 0
     assert run("augment fashion --data folder:real --each 4 --shard-size 5 -o shards").code == 0
+    assert not left.parent.exists()
     items = [item for path in sorted((place / "shards").glob("*.tar")) for item in read_shard(path)]
     files = [(place / "files" / line["file"]).read_bytes() for line in manifest(place / "files")]
     assert [item.files[".png"] for item in items] == files
@@ -155,6 +158,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, place, real):
         "./instrument --data fashion-mnist -o out": "makes sounds",
         "fashion --data folder:real -o full": "not empty",
         "fashion --data folder:real --vary 2 -o out": "--vary must be a share",
+        "fashion --data folder:real --vary 0.5 --strength 0 -o out": "--strength must be above 0",
         "fashion --data folder:real --each 0 -o out": "--each must be at least 1",
         "fashion --data folder:real --budget 5m -o out": "--budget belongs to --measure",
         "new --data folder:real --measure -o out": "a new generator needs --budget",

@@ -160,6 +160,14 @@ def test_what_does_not_fit_is_refused(run, place):
         outcome = run(f"sample fashion {words}")
         assert (outcome.code, outcome.err.count("\n")) == (2, 1), words
         assert expected in outcome.err
+    manifest = json.loads((place / "out" / "manifest.json").read_text())
+    assert manifest["signed"] is False
+    (place / "out" / "manifest.json").write_text(json.dumps(manifest | {"signed": True}))
+    again = run("sample fashion -n 20 --shard-size 10 -o out/ --label dress")
+    assert "begun with signed True, and this run has False" in again.err
+    del manifest["signed"]  # as an earlier version wrote it
+    (place / "out" / "manifest.json").write_text(json.dumps(manifest))
+    assert run("sample fashion -n 20 --shard-size 10 -o out/ --label dress").code == 0
     (place / "out" / "manifest.json").write_text("{")
     assert "manifest.json is damaged" in run("sample fashion -n 20 --shard-size 10 -o out/ --label dress").err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -102,6 +103,54 @@ def test_a_wrong_pseudo_inverse_is_refused_at_the_door() -> None:
         Linear(Sums(), x).checked(x)
 
 
+def _masked(x: Tensor) -> Tensor:
+    return x * (torch.arange(PICTURES[-1]) % 2)
+
+
+def _in_place(x: Tensor) -> Tensor:
+    return x.mul_(torch.arange(PICTURES[-1]) % 2)
+
+
+EACH = torch.rand(2, *PICTURES, generator=torch.Generator().manual_seed(2)) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("A", "A_dagger", "line"),
+    [
+        (lambda x: _masked(x) / 0, _masked, "A of MatrixFree makes 1152 values that are no finite numbers"),
+        (_masked, lambda y: _masked(y) / 0, "A_dagger of MatrixFree makes 1152 values that are no finite numbers"),
+        (lambda x: _masked(x).int(), Tensor.float, "floating-point or complex numbers, got int32"),
+        (lambda x: _masked(x).numpy(), torch.from_numpy, "floating-point or complex numbers, got ndarray"),
+        (torch.fft.fft, torch.fft.ifft, r"signals of type complex64, which need float32; end it with \.real"),
+        (
+            Tensor.double,
+            lambda y: y,
+            r"signals of type float64, which need float32; end it with \.to\(torch\.float32\)",
+        ),
+        (_in_place, _masked, r"A of MatrixFree changes the tensor that it is given; let it work on a copy"),
+        (lambda x: x + 0.0, lambda y: y.clamp_(-1, 1), "A_dagger of MatrixFree changes the tensor"),
+        (lambda x: x + 0.3, lambda y: y - 0.3, r"A of MatrixFree is not linear: A\(a - 2 b\) differs from"),
+        (Tensor.abs, lambda y: y, "A of MatrixFree is not linear"),
+        (lambda x: x.foo(), _masked, "cannot take signals of shape 3x16x12: AttributeError: 'Tensor' object has no"),
+        (lambda x: x * EACH, lambda y: y * EACH, r"alone otherwise than in its batch; give it a method select\(rows\)"),
+        (lambda x: x - x.mean(dim=0), lambda y: y, "alone otherwise than in its batch"),
+    ],
+)
+def test_what_is_no_linear_map_of_signals_is_refused_at_the_door(A, A_dagger, line) -> None:
+    with pytest.raises(ValueError, match=line):
+        check_operator(MatrixFree(A, A_dagger), torch.zeros(2, *PICTURES))
+
+
+def test_measurements_may_be_complex(generator: torch.Generator) -> None:
+    x = torch.randn(2, *PICTURES, generator=generator)
+    operator = MatrixFree(lambda x: torch.fft.fft2(x, norm="ortho"), lambda y: torch.fft.ifft2(y, norm="ortho").real)
+    known = Linear(operator, operator.A(x), 0.1).checked(x)
+    torch.testing.assert_close(known.correct(torch.zeros_like(x)), x)
+    assert float((known.gain - 1).abs().max()) < 0.1  # noise of each part has its size in the signals
+    with pytest.raises(ValueError, match="the measurement must be complex, as A of the operator gives it, got real"):
+        Linear(operator, x).checked(x)
+
+
 class Iterating:
     """From outside: a pseudo-inverse by so many steps down the gradient, which stop before they are there."""
 
@@ -165,6 +214,10 @@ def test_a_blur_is_a_convolution_where_nothing_is_lost(generator: torch.Generato
         ("gauss:1", "unknown kernel 'gauss:1'"),
         ("gaussian:-1", "unknown kernel"),
         ("gaussian", "unknown kernel"),
+        ("box:2.7", "unknown kernel"),
+        ("box:inf", "the numbers of the kernel 'box:inf' must be at most 500"),
+        ("motion:5:nan", "the numbers of the kernel 'motion:5:nan' must be at most 500"),
+        ("gaussian:1e6", "the numbers of the kernel 'gaussian:1e6' must be at most 500"),
         ("missing.npy", "cannot read the kernel missing.npy: No such file or directory"),
         ("missing.png", "cannot read the kernel missing.png: No such file or directory"),
     ],
@@ -172,6 +225,16 @@ def test_a_blur_is_a_convolution_where_nothing_is_lost(generator: torch.Generato
 def test_mistakes_in_a_kernel_are_one_line(text: str, line: str) -> None:
     with pytest.raises(ValueError, match=line):
         parse_kernel(text)
+
+
+def test_files_that_are_no_kernel_are_one_line(tmp_path) -> None:
+    (tmp_path / "empty.npy").write_bytes(b"")
+    np.save(tmp_path / "complex.npy", np.ones((3, 3)) * 1j)
+    with (tmp_path / "several.npy").open("wb") as file:
+        np.savez(file, a=np.ones((3, 3)))
+    for name in ("empty", "complex", "several"):
+        with pytest.raises(ValueError, match=f"cannot read the kernel .*{name}.npy: no array of"):
+            parse_kernel(str(tmp_path / f"{name}.npy"))
 
 
 @pytest.mark.parametrize("text", ["gaussian:1.5", "box:3", "motion:7:45", "motion:1:0"])
@@ -182,6 +245,8 @@ def test_kernels_sum_to_one(text: str) -> None:
 def test_kernels_that_do_not_sum_to_one_or_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="a kernel must sum to one, and this one sums to 9; divide it by its sum"):
         Blur(torch.ones(3, 3), (8, 8))
+    with pytest.raises(ValueError, match="a kernel must be finite real numbers"):
+        Blur(torch.eye(3) * (1 / 3 + 0j), (8, 8))
     with pytest.raises(ValueError, match="the kernel has 9 x 9 values, more than the 8 x 8 pixels"):
         Blur(torch.full((9, 9), 1 / 81), (8, 8))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -126,6 +127,8 @@ def test_an_operator_of_ones_own(generator) -> None:
         found = g.edit("restore", operator.A(x), operator=operator, steps=3)
         assert float((operator.A(found) - operator.A(x)).abs().max()) < 1e-4
         assert g.edit("restore", x, operator=operator, degrade=True, sigma=0.1, steps=2).isfinite().all()
+    spectra = MatrixFree(torch.fft.fft2, lambda y: torch.fft.ifft2(y).real)
+    torch.testing.assert_close(g.edit("restore", spectra.A(x), operator=spectra, steps=2), x, atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match="A_dagger of MatrixFree is no pseudo-inverse"):
         g.edit("restore", x, operator=MatrixFree(lambda x: x, lambda y: 3 * y))
 
@@ -142,6 +145,10 @@ def test_an_operator_of_ones_own(generator) -> None:
         ("vary", {"steps": 2000}, "steps must be at most 1000"),
         ("extend", {"cutoff": 100.0}, "there is no extend of images: they are no waveforms"),
         ("compose", {"mask": "left"}, "compose needs 2 inputs, got 1"),
+        ("predict", {"known": float("inf")}, "known must be a finite number, got inf"),
+        ("inpaint", {"mask": np.ones((16, 12))}, "mask must be a text or a torch tensor, got ndarray"),
+        ("inpaint", {"mask": torch.full((16, 12), torch.nan)}, "a mask must be truth values or real numbers"),
+        ("denoise", {"sigma": "0.1"}, "sigma must be a number, got '0.1'"),
         ("restore", {"operator": object()}, "has no method A and no method A_dagger"),
     ],
 )
@@ -156,6 +163,8 @@ def test_inputs_of_another_shape_or_without_numbers_are_refused(generator) -> No
         g.edit("vary", x[..., :10])
     with pytest.raises(ValueError, match="1 values of the input are not numbers"):
         g.edit("vary", x.masked_fill(torch.arange(x.numel()).view_as(x) == 3, float("nan")))
+    with pytest.raises(ValueError, match="vary needs signals of real numbers, got complex ones"):
+        g.edit("vary", x + 0j)
     with pytest.raises(ValueError, match="vary needs signals to edit"):
         g.edit("vary")
     with pytest.raises(ValueError, match="compose needs as many second inputs as first ones"):

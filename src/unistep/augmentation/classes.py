@@ -188,20 +188,35 @@ def match_classes(data: ClassedData, fields: Mapping[str, AnyField], model: str,
         ValueError: If the model takes no classes, or has not all of them.
     """
     name, spec = class_field(fields, field or (data.field if data.field in fields else None), model)
-    lowered = [folder_name(one).lower() for one in spec.names]
+    names, lowered = list(spec.names), [folder_name(one).lower() for one in spec.names]
     values: dict[int, Any] = {}
     for one in data.present:
         text = data.names[one]
-        if folder_name(text).lower() in lowered:
+        if text in names:
+            values[one] = spec.written[names.index(text)]
+        elif folder_name(text).lower() in lowered:
             values[one] = spec.written[lowered.index(folder_name(text).lower())]
-        elif text.isdigit() and int(text) in spec.written:
+        elif text.isdecimal() and int(text) in spec.written:
             values[one] = int(text)
-        elif len(data.names) == spec.size and all(other.isdigit() for other in data.names):
+        elif len(data.names) == spec.size and all(other.isdecimal() for other in data.names):
             values[one] = spec.written[one]
         else:
             known = nearest(text, spec.names or [str(number) for number in spec.written])
             raise ValueError(f"the model {model} has no class {text!r} that {data.dataset.source} has; {known}")
     return Matched(field=name, values=values)
+
+
+def class_folders(names: Sequence[str]) -> list[str]:
+    """A folder for each class, of which no two are one, on a disk that does not tell capitals either."""
+    found: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        own, number = folder_name(name), 2
+        while own.lower() in taken:
+            own, number = f"{folder_name(name)} ({number})", number + 1
+        taken.add(own.lower())
+        found.append(own)
+    return found
 
 
 def folder_name(text: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from unistep.augmentation.classes import folder_name
+from unistep.augmentation.classes import class_folders
 from unistep.augmentation.memorisation import Memorisation, summary
 from unistep.augmentation.synthetic import Synthesis, Synthesizer
-from unistep.files import replacing_folder, unwritable
+from unistep.data.sources.paths import printable
+from unistep.files import remove_unfinished, replacing_folder, unwritable
 from unistep.generation.saving import model_hash
 from unistep.generation.shards import NAME, ShardItem, item_files, write_shard
 from unistep.modalities.writing import write_picture
@@ -67,16 +68,19 @@ def write_augmentation(
     """
     rows: list[Mapping[str, Any]] = []
     try:
+        remove_unfinished(out)
         with replacing_folder(out) as temporary:
-            lines = []
+            lines, items = [], []
             for name, item, facts in _items(synthesizer, made, options):
                 lines.append(json.dumps(facts, ensure_ascii=False))
-                if options.shard_size is None:
+                if options.shard_size is not None:
+                    items.append(item)
+                else:
                     place = temporary / facts["file"]
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_bytes(item.files[name])
             if options.shard_size is not None:
-                _write_shards(temporary, synthesizer, made, options)
+                _write_shards(temporary, items, options.shard_size)
             (temporary / MANIFEST).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             if synthesizer.memorisation is not None:
                 rows = _write_report(temporary, synthesizer, synthesizer.memorisation, made, options)
@@ -85,9 +89,7 @@ def write_augmentation(
     return rows
 
 
-def _write_shards(folder: Path, synthesizer: Synthesizer, made: Synthesis, options: WritingOptions) -> None:
-    size = options.shard_size or 1
-    items = [item for _, item, _ in _items(synthesizer, made, options)]
+def _write_shards(folder: Path, items: Sequence[ShardItem], size: int) -> None:
     for number in range(math.ceil(len(items) / size)):
         write_shard(folder / NAME.format(number), items[number * size : (number + 1) * size])
 
@@ -99,7 +101,7 @@ def _items(
     generator, data = synthesizer.generator, synthesizer.data
     modality, weights = generator.modality, model_hash(generator)
     suffix = Path(modality.example).suffix
-    numbers = dict.fromkeys(data.present, 0)
+    numbers, folders = dict.fromkeys(data.present, 0), class_folders(data.names)
     for row in range(len(made)):
         one, seed, origin = int(made.index[row]), int(made.seeds[row]), int(made.origin[row])
         condition = {synthesizer.matched.field: data.names[one]}
@@ -112,7 +114,7 @@ def _items(
             signing=options.signing,
         )
         content = mark_content(modality.encode(made.x[row], suffix), suffix, known if options.marked else None)
-        file = f"{ITEMS}/{folder_name(data.names[one])}/{numbers[one]:06d}{suffix}"
+        file = f"{ITEMS}/{folders[one]}/{numbers[one]:06d}{suffix}"
         numbers[one] += 1
         facts: dict[str, Any] = {
             "file": file if options.shard_size is None else f"{NAME.format(row // options.shard_size)}:{row:09d}",
@@ -154,7 +156,7 @@ def _write_report(
     write_picture(sheet, folder / PAIRS, known if options.marked else None)
     reference = "held-out items" if memorisation.from_held_out else "training items, each without itself,"
     pairs = [
-        f"| {place} | {data.names[int(whole.index[row])]} | {int(whole.seeds[row])} | {int(whole.near[row])} "
+        f"| {place} | {_cell(data.names[int(whole.index[row])])} | {int(whole.seeds[row])} | {int(whole.near[row])} "
         f"| {whole.distance[row] / max(limits[row], 1e-12):.2f} | {'dropped' if copies[row] else 'kept'} |"
         for place, row in enumerate(nearest, start=1)
     ]
@@ -185,6 +187,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     heads = list(rows[0])
     lines = [f"| {' | '.join(heads)} |", f"|{'|'.join('---' if i == 0 else '---:' for i in range(len(heads)))}|"]
     for row in rows:
-        cells = [f"{value:.3g}" if isinstance(value, float) else f"{value}" for value in row.values()]
+        cells = [f"{value:.3g}" if isinstance(value, float) else _cell(f"{value}") for value in row.values()]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _cell(text: str) -> str:
+    """A text as a cell of a table: no name of a class can break its line, or move the cursor."""
+    return printable(text).replace("|", "\\|")

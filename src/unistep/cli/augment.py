@@ -110,6 +110,8 @@ def _check(options: AugmentOptions) -> None:
     for name, value in {"vary": options.vary, "strength": options.strength}.items():
         if not 0 <= value <= 1:
             raise ValueError(f"--{name} must be a share from 0 to 1, got {value:g}")
+    if options.vary > 0 and options.strength == 0:
+        raise ValueError("--strength must be above 0: variations of strength 0 are the real items themselves")
     only = {"--budget": options.budget, "--real": options.real}
     misplaced = [name for name, value in only.items() if value and not options.measure]
     if misplaced:

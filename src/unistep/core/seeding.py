@@ -128,5 +128,7 @@ def multinomial(probabilities: Tensor, shape: int | Sequence[int], generator: Ra
 
 
 def randn_like(x: Tensor, generator: Randomness) -> Tensor:
-    """Standard normal noise with the shape, device and dtype of ``x``."""
+    """Standard normal noise with the shape, device and dtype of ``x``; of complex numbers, in both of their parts."""
+    if x.is_complex():
+        return torch.view_as_complex(normal((*x.shape, 2), generator)).to(x)
     return normal(x.shape, generator).to(x)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 THRESHOLD = 0.05
 """Frequencies that a blur keeps less of than this share are taken for lost: undoing it would amplify noise 20 times."""
+LARGEST = 500.0
+"""Largest number of a kernel's text: beyond it kernels are larger than signals, and take gigabytes."""
 SUM_ERROR = 1e-3
 """How far the sum of a kernel may be from one."""
 
@@ -36,8 +38,8 @@ class Blur:
     """
 
     def __init__(self, kernel: Tensor, size: tuple[int, int], threshold: float = THRESHOLD) -> None:
-        if kernel.dim() - 2 or not kernel.isfinite().all():
-            raise ValueError(f"a kernel must be finite numbers of shape [height, width], got {list(kernel.shape)}")
+        if kernel.dim() != 2 or kernel.is_complex() or not kernel.isfinite().all():
+            raise ValueError(f"a kernel must be finite real numbers of shape [height, width], got {list(kernel.shape)}")
         if kernel.shape[0] > size[0] or kernel.shape[1] > size[1]:
             raise ValueError(
                 f"the kernel has {kernel.shape[1]} x {kernel.shape[0]} values, more than the {size[1]} x {size[0]} "
@@ -116,12 +118,14 @@ def parse_kernel(text: str) -> Tensor:
         values = [float(number) for number in numbers]
     except ValueError:
         values = None
-    if name == "gaussian" and values is not None and len(values) == 1 and 0 < values[0] < math.inf:
+    if values is not None and not all(abs(value) <= LARGEST for value in values):
+        raise ValueError(f"the numbers of the kernel {text!r} must be at most {LARGEST:g}")
+    if name == "gaussian" and values is not None and len(values) == 1 and values[0] > 0:
         reach = math.ceil(3 * values[0])
         row = (-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / values[0]).square()).exp()
         row = row / row.sum()
         return row[:, None] * row
-    if name == "box" and values is not None and len(values) == 1 and values[0] >= 1:
+    if name == "box" and values is not None and len(values) == 1 and values[0] >= 1 and values[0].is_integer():
         side = int(values[0])
         return torch.full((side, side), 1 / side**2, dtype=torch.float64)
     if name == "motion" and values is not None and len(values) == 2 and values[0] >= 1:
@@ -148,16 +152,19 @@ def _motion(length: float, degrees: float) -> Tensor:
 def _read_kernel(path: Path) -> Tensor:
     if path.suffix.lower() == ".npy":
         try:
-            return torch.from_numpy(np.asarray(np.load(path, allow_pickle=False), dtype=np.float64).copy())
-        except (OSError, ValueError) as error:
+            values = np.load(path, allow_pickle=False)
+            if isinstance(values, np.ndarray) and values.dtype.kind in "bfiu":
+                return torch.from_numpy(values.astype(np.float64))
+        except (OSError, ValueError, EOFError) as error:
             reason = getattr(error, "strerror", None) or "no array of numbers"
             raise ValueError(f"cannot read the kernel {path}: {reason}") from None
+        raise ValueError(f"cannot read the kernel {path}: no array of real numbers")
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as picture:
             values = torch.from_numpy(np.asarray(picture.convert("L"), dtype=np.float64).copy())
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read the kernel {path}: {getattr(error, 'strerror', None) or 'no picture'}") from None
     if values.sum() == 0:
         raise ValueError(f"the kernel {path} is black: its values sum to zero")

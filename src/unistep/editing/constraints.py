@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unistep.core.condition import Rows
 from unistep.core.path import expand_to
+from unistep.core.seeding import randn_like
 from unistep.editing.operators import check_operator
 
 ROUNDS = 60
@@ -110,7 +111,7 @@ class Linear(Constraint):
     def gain(self) -> Tensor:
         """The size of undone noise over that of the known part of noise, by the same random numbers for each item."""
         generator = torch.Generator().manual_seed(0)
-        measured = torch.randn(self.y.shape[1:], generator=generator).to(self.y).expand_as(self.y)
+        measured = randn_like(self.y[:1], generator).expand_as(self.y)
         back = self.operator.A_dagger(measured)
         probe = torch.randn(back.shape[1:], generator=generator).to(back).expand_as(back)
         known = self.operator.A_dagger(self.operator.A(probe)).flatten(1).norm(dim=1)
@@ -154,9 +155,14 @@ class Linear(Constraint):
             ValueError: If it does not, or measures something of another shape than ``y``.
         """
         check_operator(self.operator, x)
-        measured = list(self.operator.A(x).shape)
-        if measured != list(self.y.shape):
-            raise ValueError(f"the measurement must have shape {measured}, got {list(self.y.shape)}")
+        measured = self.operator.A(x)
+        if measured.shape != self.y.shape:
+            raise ValueError(f"the measurement must have shape {list(measured.shape)}, got {list(self.y.shape)}")
+        if measured.is_complex() != self.y.is_complex():
+            kinds = ["complex" if one.is_complex() else "real" for one in (measured, self.y)]
+            raise ValueError(
+                f"the measurement must be {kinds[0]}, as A of the operator gives it, got {kinds[1]} numbers"
+            )
         return self
 
 

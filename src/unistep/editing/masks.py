@@ -152,6 +152,8 @@ def as_mask(mask: Tensor, num: int, shape: tuple[int, ...]) -> Tensor:
     Raises:
         ValueError: If it has another shape.
     """
+    if mask.is_complex() or (mask.is_floating_point() and mask.isnan().any()):
+        raise ValueError("a mask must be truth values or real numbers, and this one has some that are none")
     mask = mask > 0
     whole = (num, *shape)
     axes = len(whole)

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from unistep.core.condition import Rows
+from unistep.core.seeding import randn_like
 from unistep.editing.constraints import Constraint, Linear
 from unistep.editing.mixture import Mixture
 
@@ -90,7 +91,7 @@ class MixtureLinear(Constraint):
         if not sigma.any():
             return sigma
         operator, y = self.linear.operator, self.linear.y
-        noise = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(0)).to(y).expand_as(y)
+        noise = randn_like(y[:1], torch.Generator().manual_seed(0)).expand_as(y)
         back = operator.A_dagger(noise)
         known = operator.A(back)  # the part of that noise which is not lost, so that the ratio is no estimate
         gain = back.flatten(1).norm(dim=1) / known.flatten(1).norm(dim=1).clamp(min=1e-12)

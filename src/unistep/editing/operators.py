@@ -35,40 +35,105 @@ class LinearOperator(Protocol):
 
 
 def check_operator(operator: Any, x: Tensor) -> None:
-    r"""Check that an operator takes such signals and that :math:`A A^\dagger A = A`, on random ones.
+    r"""Check that an operator is a linear map of such signals and that :math:`A A^\dagger A = A`, on random ones.
 
     Args:
         operator: The operator.
         x: Signals of the shape, type and device that it is for.
 
     Raises:
-        ValueError: If it has not both methods, cannot take the signals, or its ``A_dagger`` is no pseudo-inverse.
+        ValueError: If it has not both methods, cannot take the signals, gives no numbers or such that no signals can be
+            made of, changes what it is given, is not linear, measures an item otherwise in a batch than alone, or its
+            ``A_dagger`` is no pseudo-inverse.
     """
     name = type(operator).__name__
     missing = [method for method in ("A", "A_dagger") if not callable(getattr(operator, method, None))]
     if missing:
         raise ValueError(f"the operator {name} has no method {' and no method '.join(missing)}; it needs both")
     probe = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
-    try:
-        y = operator.A(probe)
-        back = operator.A_dagger(y)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        shape = "x".join(map(str, x.shape[1:]))
-        raise ValueError(f"the operator {name} cannot take signals of shape {shape}: {_first_line(error)}") from error
-    if not isinstance(y, Tensor) or not isinstance(back, Tensor) or back.shape != x.shape:
-        got = list(back.shape) if isinstance(back, Tensor) else type(back).__name__
-        raise ValueError(f"A_dagger of {name} must give signals of shape {list(x.shape)}, got {got}")
-    size = float(y.norm())
-    error = float((operator.A(back) - y).norm()) / size if size > 0 else 0.0
+    y = _called(operator, "A", probe, probe)
+    _check_measurement(y, name)
+    back = _called(operator, "A_dagger", y, probe)
+    _check_signals(back, x, name)
+    again = _called(operator, "A", back, probe)
+    error = _difference(again, y)
     if not error <= TOLERANCE:
         raise ValueError(
             f"A_dagger of {name} is no pseudo-inverse: A A_dagger A differs from A by {error:.1%}, at most "
             f"{TOLERANCE:.0%} is allowed"
         )
+    _check_alone(operator, probe, y)
+
+
+def _called(operator: Any, method: str, given: Tensor, signals: Tensor) -> Any:
+    """What a method makes of a copy, which it must leave as it is."""
+    name, own = type(operator).__name__, given.clone()
+    try:
+        with torch.no_grad():
+            made = getattr(operator, method)(own)
+    except Exception as error:
+        shape = "x".join(map(str, signals.shape[1:]))
+        raise ValueError(f"the operator {name} cannot take signals of shape {shape}: {_first_line(error)}") from error
+    if not torch.equal(own, given):
+        raise ValueError(f"{method} of {name} changes the tensor that it is given; let it work on a copy, x.clone()")
+    return made
+
+
+def _check_measurement(y: Any, name: str) -> None:
+    """Raise where measurements are no floating-point or complex numbers."""
+    if not isinstance(y, Tensor) or not (y.is_floating_point() or y.is_complex()):
+        got = str(y.dtype).removeprefix("torch.") if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(f"A of {name} must give a tensor of floating-point or complex numbers, got {got}")
+    if not y.isfinite().all():
+        raise ValueError(f"A of {name} makes {int((~y.isfinite()).sum())} values that are no finite numbers")
+
+
+def _check_signals(back: Any, x: Tensor, name: str) -> None:
+    """Raise where what was undone are no such signals."""
+    if not isinstance(back, Tensor) or back.shape != x.shape:
+        got = list(back.shape) if isinstance(back, Tensor) else type(back).__name__
+        raise ValueError(f"A_dagger of {name} must give signals of shape {list(x.shape)}, got {got}")
+    if torch.promote_types(back.dtype, x.dtype) != x.dtype:
+        types = [str(one.dtype).removeprefix("torch.") for one in (back, x)]
+        how = ".real" if back.is_complex() else f".to(torch.{types[1]})"
+        raise ValueError(
+            f"A_dagger of {name} gives signals of type {types[0]}, which need {types[1]}; end it with {how}"
+        )
+    if not back.isfinite().all():
+        raise ValueError(f"A_dagger of {name} makes {int((~back.isfinite()).sum())} values that are no finite numbers")
+
+
+def _check_alone(operator: Any, probe: Tensor, y: Tensor) -> None:
+    """Raise where an item alone is not measured as in its batch, or not linearly."""
+    name, last = type(operator).__name__, slice(len(probe) - 1, len(probe))
+    chosen = getattr(operator, "select", None)
+    one, other = probe[last], probe[last].flip(-1) + 0.5
+    how = "give it a method select(rows), the operator of some items, or edit items one by one"
+    try:
+        own = operator if chosen is None else chosen(last)
+        alone = own.A(one.clone())
+    except Exception as error:
+        raise ValueError(
+            f"the operator {name} cannot take one item of a batch ({_first_line(error)}); {how}"
+        ) from error
+    if alone.shape != y[last].shape or not _difference(alone, y[last]) <= TOLERANCE:
+        raise ValueError(f"the operator {name} measures an item alone otherwise than in its batch; {how}")
+    expected = alone - 2 * _called(own, "A", other, probe)
+    found = _called(own, "A", one - 2 * other, probe)
+    error = _difference(found, expected)
+    if not error <= TOLERANCE:
+        raise ValueError(f"A of {name} is not linear: A(a - 2 b) differs from A(a) - 2 A(b) by {error:.1%}")
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """The distance of measurements, relative to the size of those that are expected."""
+    size = float(expected.norm())
+    return float((found - expected).norm()) / size if size != 0 else float(found.norm())
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    line = (str(error).splitlines() or [""])[0]
+    return line if isinstance(error, (RuntimeError, ValueError, TypeError)) else f"{type(error).__name__}: {line}"
 
 
 @final

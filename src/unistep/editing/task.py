@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -32,6 +34,25 @@ class EditOptions(TaskOptions):
     """What blurred the input: a text that :func:`~unistep.editing.blur.parse_kernel` reads, or its values."""
     operator: Any = None
     """Anything with ``A`` and ``A_dagger``."""
+
+    def __post_init__(self) -> None:
+        """Check that numbers are finite numbers, and places what can be a place.
+
+        Raises:
+            ValueError: If one is none.
+        """
+        for name in ("factor", "sigma", "cutoff", "level", "known", "strength"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, numbers.Real) or isinstance(value, bool)):
+                raise ValueError(f"{name} must be a number, got {value!r:.80}")
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value}")
+        for name in ("mask", "kernel"):
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, str | Tensor)):
+                raise ValueError(
+                    f"{name} must be a text or a torch tensor, got {type(value).__name__}; torch.as_tensor makes one"
+                )
 
 
 OPTIONS = tuple(option.name for option in fields(EditOptions))
@@ -185,7 +206,7 @@ class Restoration(Task):
     def problem(self, *x: Tensor) -> Problem:
         """To find signals of that measurement."""
         y = self.measured(x[0])
-        signal = y.new_zeros(len(y), *self.given.shape)
+        signal = torch.zeros(len(y), *self.given.shape, device=y.device)
         return Problem(constraint=Linear(self.operator(len(y)), y, self.sigma).checked(signal))
 
     def degraded(self, x: Tensor) -> Tensor:

@@ -32,6 +32,8 @@ MANIFEST = "manifest.json"
 """What a folder of shards was made by; a run that resumes must agree with it."""
 FORMAT = "unistep-shards-1"
 """The format of such a folder."""
+OMITTED = {"signed": False}
+"""What manifests mean that do not say so, as those of earlier versions."""
 
 _NUMBERED = 9  # digits of an index
 
@@ -112,7 +114,7 @@ class Bulk:
     def described(self) -> dict[str, Any]:
         """What the manifest says."""
         made = {"format": FORMAT, "model": self.generator.name, "model_hash": self._hash}
-        made |= {"precision": self.generator.precision, "file": self._suffix}
+        made |= {"precision": self.generator.precision, "file": self._suffix, "signed": self._signing is not None}
         return {**made, **json.loads(json.dumps(asdict(self.plan), default=str))}
 
     def begin(self) -> None:
@@ -131,9 +133,10 @@ class Bulk:
             write_text(place, json.dumps(self.described, indent=2, ensure_ascii=False) + "\n")
         known = read_manifest(self.folder)
         for name, value in self.described.items():
-            if known.get(name) != value:
+            before = known.get(name, OMITTED.get(name))
+            if before != value:
                 raise ValueError(
-                    f"{self.folder} was begun with {name} {known.get(name)!r}, and this run has {value!r}; "
+                    f"{self.folder} was begun with {name} {before!r}, and this run has {value!r}; "
                     "give another folder, or the same options"
                 )
 

@@ -240,7 +240,9 @@ def _inputs(generator: Generator, work: Task, x: Tensor | Sequence[Tensor] | Non
             raise ValueError(f"{work.name()} needs signals of shape {list(shape)}, got {list(one.shape)}")
         if not batch.isfinite().all():
             raise ValueError(f"{int((~batch.isfinite()).sum())} values of the input are not numbers")
-        found.append(batch.detach().float())
+        if batch.is_complex() and shape:
+            raise ValueError(f"{work.name()} needs signals of real numbers, got complex ones")
+        found.append(batch.detach().to(torch.complex64 if batch.is_complex() else torch.float32))
     if len({len(batch) for batch in found}) > 1:
         raise ValueError(f"{work.name()} needs as many second inputs as first ones, got {[len(b) for b in found]}")
     return found

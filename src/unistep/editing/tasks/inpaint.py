@@ -76,7 +76,7 @@ class Outpaint(Inpaint):
 
     def _widths(self) -> tuple[int, int, int, int]:
         words = str(self.options.border).split(",")
-        if len(words) not in (1, 4) or not all(word.strip().isdigit() for word in words):
+        if len(words) not in (1, 4) or not all(word.strip().isdecimal() for word in words):
             raise ValueError(
                 f"border must be one width or LEFT,TOP,RIGHT,BOTTOM in whole pixels, got {self.options.border!r}"
             )
