@@ -148,6 +148,7 @@ def test_an_operator_of_ones_own(generator) -> None:
         ("predict", {"known": float("inf")}, "known must be a finite number, got inf"),
         ("inpaint", {"mask": np.ones((16, 12))}, "mask must be a text or a torch tensor, got ndarray"),
         ("inpaint", {"mask": torch.full((16, 12), torch.nan)}, "a mask must be truth values or real numbers"),
+        ("denoise", {"sigma": 1e39}, r"sigma must be at most 1e\+06, got 1e\+39"),
         ("denoise", {"sigma": "0.1"}, "sigma must be a number, got '0.1'"),
         ("restore", {"operator": object()}, "has no method A and no method A_dagger"),
     ],

@@ -21,6 +21,8 @@ from unistep.modalities.layout import Layout
 
 WEAKEST, STRONGEST = 0.05, 80.0
 """Noise levels of the strengths 0 and 1."""
+LARGEST = 1e6
+"""Largest number that an option may be: far beyond what any means, and within float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ class EditOptions(TaskOptions):
                 raise ValueError(f"{name} must be a number, got {value!r:.80}")
             if value is not None and not math.isfinite(value):
                 raise ValueError(f"{name} must be a finite number, got {value}")
+            if value is not None and math.fabs(value) > LARGEST:
+                raise ValueError(f"{name} must be at most {LARGEST:g}, got {value}")
         for name in ("mask", "kernel"):
             value = getattr(self, name)
             if not (value is None or isinstance(value, str | Tensor)):
