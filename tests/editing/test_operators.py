@@ -132,13 +132,20 @@ EACH = torch.rand(2, *PICTURES, generator=torch.Generator().manual_seed(2)) > 0.
         (lambda x: x + 0.3, lambda y: y - 0.3, r"A of MatrixFree is not linear: A\(a - 2 b\) differs from"),
         (Tensor.abs, lambda y: y, "A of MatrixFree is not linear"),
         (lambda x: x.foo(), _masked, "cannot take signals of shape 3x16x12: AttributeError: 'Tensor' object has no"),
-        (lambda x: x * EACH, lambda y: y * EACH, r"alone otherwise than in its batch; give it a method select\(rows\)"),
-        (lambda x: x - x.mean(dim=0), lambda y: y, "alone otherwise than in its batch"),
     ],
 )
 def test_what_is_no_linear_map_of_signals_is_refused_at_the_door(A, A_dagger, line) -> None:
     with pytest.raises(ValueError, match=line):
         check_operator(MatrixFree(A, A_dagger), torch.zeros(2, *PICTURES))
+
+
+@pytest.mark.parametrize("A", [lambda x: x * EACH, lambda x: x - x.mean(dim=0)])
+def test_what_differs_from_item_to_item_needs_a_way_to_say_so_in_several_batches(A) -> None:
+    operator, x = MatrixFree(A, A), torch.ones(2, *PICTURES) + EACH
+    known = Linear(operator, A(x)).checked(x)  # one batch of all
+    with pytest.raises(ValueError, match=r"alone otherwise than in its batch; give it a method select\(rows\)"):
+        known.check_parts()
+    Linear(MatrixFree(_masked, _masked), _masked(x)).check_parts()
 
 
 def test_measurements_may_be_complex(generator: torch.Generator) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from unistep.core.condition import Rows
 from unistep.core.path import expand_to
 from unistep.core.seeding import randn_like
-from unistep.editing.operators import check_operator
+from unistep.editing.operators import check_alone, check_operator
 
 ROUNDS = 60
 """Most alternations between what is known and the range of signals."""
@@ -60,6 +60,14 @@ class Constraint(ABC):
     @abstractmethod
     def select(self, rows: Rows) -> Constraint:
         """What is known of some of the items."""
+
+    def check_parts(self) -> None:
+        """Check that items may be edited in several batches: that what is known of one is known of it alone.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        return
 
     @abstractmethod
     def to(self, device: torch.device) -> Constraint:
@@ -143,6 +151,10 @@ class Linear(Constraint):
         """Those rows of ``y``, and of an operator that differs from item to item."""
         chosen = getattr(self.operator, "select", None)
         return Linear(self.operator if chosen is None else chosen(rows), self.y[rows], self.sigma[rows])
+
+    def check_parts(self) -> None:
+        """Check that the operator measures an item alone as together with the others."""
+        check_alone(self.operator, self.operator.A_dagger(self.y))
 
     def to(self, device: torch.device) -> Linear:
         """With ``y`` there; operators go where their input is."""

@@ -232,6 +232,10 @@ class MixtureLinear(Constraint):
         """Some of the items."""
         return self._of(self.linear.select(rows), self.mixture)
 
+    def check_parts(self) -> None:
+        """That of the measurement."""
+        self.linear.check_parts()
+
     def to(self, device: torch.device) -> MixtureLinear:
         """The same on a device."""
         return self._of(self.linear.to(device), self.mixture.to(device))

@@ -43,8 +43,8 @@ def check_operator(operator: Any, x: Tensor) -> None:
 
     Raises:
         ValueError: If it has not both methods, cannot take the signals, gives no numbers or such that no signals can be
-            made of, changes what it is given, is not linear, measures an item otherwise in a batch than alone, or its
-            ``A_dagger`` is no pseudo-inverse.
+            made of, changes what it is given, is not linear, its ``A_dagger`` is no pseudo-inverse, or its ``select``
+            gives another operator.
     """
     name = type(operator).__name__
     missing = [method for method in ("A", "A_dagger") if not callable(getattr(operator, method, None))]
@@ -62,7 +62,36 @@ def check_operator(operator: Any, x: Tensor) -> None:
             f"A_dagger of {name} is no pseudo-inverse: A A_dagger A differs from A by {error:.1%}, at most "
             f"{TOLERANCE:.0%} is allowed"
         )
-    _check_alone(operator, probe, y)
+    other = probe.flip(-1) + 0.5
+    expected = y - 2 * _called(operator, "A", other, probe)
+    error = _difference(_called(operator, "A", probe - 2 * other, probe), expected)
+    if not error <= TOLERANCE:
+        raise ValueError(f"A of {name} is not linear: A(a - 2 b) differs from A(a) - 2 A(b) by {error:.1%}")
+    if getattr(operator, "select", None) is not None:
+        check_alone(operator, probe)
+
+
+def check_alone(operator: Any, x: Tensor) -> None:
+    """Check that an operator measures an item alone as in its batch, so that batches can be divided.
+
+    Args:
+        operator: An operator that passes :func:`check_operator`.
+        x: Signals of a whole batch.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    name, last = type(operator).__name__, slice(len(x) - 1, len(x))
+    chosen, whole = getattr(operator, "select", None), operator.A(x)
+    how = "give it a method select(rows), the operator of some items, or edit fewer items at once"
+    try:
+        alone = (operator if chosen is None else chosen(last)).A(x[last].clone())
+    except Exception as error:
+        raise ValueError(
+            f"the operator {name} cannot take one item of a batch ({_first_line(error)}); {how}"
+        ) from error
+    if alone.shape != whole[last].shape or not _difference(alone, whole[last]) <= TOLERANCE:
+        raise ValueError(f"the operator {name} measures an item alone otherwise than in its batch; {how}")
 
 
 def _called(operator: Any, method: str, given: Tensor, signals: Tensor) -> Any:
@@ -101,28 +130,6 @@ def _check_signals(back: Any, x: Tensor, name: str) -> None:
         )
     if not back.isfinite().all():
         raise ValueError(f"A_dagger of {name} makes {int((~back.isfinite()).sum())} values that are no finite numbers")
-
-
-def _check_alone(operator: Any, probe: Tensor, y: Tensor) -> None:
-    """Raise where an item alone is not measured as in its batch, or not linearly."""
-    name, last = type(operator).__name__, slice(len(probe) - 1, len(probe))
-    chosen = getattr(operator, "select", None)
-    one, other = probe[last], probe[last].flip(-1) + 0.5
-    how = "give it a method select(rows), the operator of some items, or edit items one by one"
-    try:
-        own = operator if chosen is None else chosen(last)
-        alone = own.A(one.clone())
-    except Exception as error:
-        raise ValueError(
-            f"the operator {name} cannot take one item of a batch ({_first_line(error)}); {how}"
-        ) from error
-    if alone.shape != y[last].shape or not _difference(alone, y[last]) <= TOLERANCE:
-        raise ValueError(f"the operator {name} measures an item alone otherwise than in its batch; {how}")
-    expected = alone - 2 * _called(own, "A", other, probe)
-    found = _called(own, "A", one - 2 * other, probe)
-    error = _difference(found, expected)
-    if not error <= TOLERANCE:
-        raise ValueError(f"A of {name} is not linear: A(a - 2 b) differs from A(a) - 2 A(b) by {error:.1%}")
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:

@@ -186,6 +186,8 @@ def edit(
     if generator.config.context is not None:
         session = generator.session(steps=steps, guidance=guidance)
     starts, results = range(0, count, batch_size), []
+    if len(starts) > 1 and problem.constraint is not None:
+        problem.constraint.check_parts()
     watch = Watch(len(starts) * steps * chunks, callback, cancel)
     for start in starts:
         rows = slice(start, min(start + batch_size, count))
