@@ -200,6 +200,27 @@ def test_parameters_are_searched_kept_and_saved_with_a_model(generator, tmp_path
         unistep.Generator(g.map, modality=MODALITIES["grey"], editing={"inpaint": other})
 
 
+def test_parameters_lie_in_the_folder_of_their_model_and_go_where_it_goes(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("UNISTEP_CACHE", str(tmp_path / "cache"))
+    g, found = unistep.load("fashion"), Settings(first=0.02, last=0.01)
+    unistep.save(g.config, g.map.net.state_dict(), tmp_path / "mine" / "model", card="# mine\n", bits=16)
+    path = keep(unistep.load(tmp_path / "mine"), "upscale", 2, found)
+    assert path == tmp_path / "mine" / "model" / "editing.json"
+    assert not (tmp_path / "cache").exists()
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    moved = unistep.load(tmp_path / "moved" / "model")
+    assert kept(moved) == {"upscale/2": found}
+    assert keep(moved, "upscale", 4, found).parent == tmp_path / "moved" / "model"
+    assert set(kept(moved)) == {"upscale/2", "upscale/4"}
+    with torch.no_grad():  # trained further: what was found for the former weights is none of these
+        next(moved.map.net.parameters()).add_(1.0)
+    assert kept(moved) == {}
+    assert keep(moved, "upscale", 2, found).parent == tmp_path / "cache" / "editing"
+    (tmp_path / "moved" / "model" / "editing.json").write_text("{")
+    with pytest.raises(ValueError, match=r"editing.json cannot be read \(.*; delete it, or tune again"):
+        kept(moved)
+
+
 def test_every_task_says_what_it_does_and_takes_options_that_there_are() -> None:
     from unistep.editing.task import OPTIONS
 

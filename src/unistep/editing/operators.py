@@ -83,7 +83,7 @@ def check_alone(operator: Any, x: Tensor) -> None:
     """
     name, last = type(operator).__name__, slice(len(x) - 1, len(x))
     chosen, whole = getattr(operator, "select", None), operator.A(x)
-    how = "give it a method select(rows), the operator of some items, or edit fewer items at once"
+    how = "give it a method select(rows), the operator of some items, or let one batch hold all (batch_size)"
     try:
         alone = (operator if chosen is None else chosen(last)).A(x[last].clone())
     except Exception as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from unistep.editing.search import search_settings
@@ -15,11 +17,13 @@ from unistep.editing.solvers import Settings, Solver
 from unistep.editing.task import EditOptions, Task
 from unistep.files import unwritable, user_cache, write_text
 from unistep.serialization import from_plain, to_plain
-from unistep.weights import weights_hash
+from unistep.weights import read_weights, weights_hash
 
 if TYPE_CHECKING:
     from unistep.generation.generator import Generator
 
+FILE, WEIGHTS = "editing.json", "model.safetensors"
+"""Names of the files of parameters and of weights in the folder of a model."""
 SEED = 1_000_000
 """First seed of the noise of a search, so that no other results have it."""
 
@@ -98,44 +102,84 @@ def with_settings(generator: Generator, task: str, steps: int, settings: Setting
 
 
 def folder() -> Path:
-    """Where parameters that were found on this computer are kept."""
+    """Where parameters are kept of models that are in no folder of their own, such as those that ship."""
     return user_cache() / "editing"
 
 
 def kept_in(generator: Generator) -> Path:
-    """The file of the parameters that were found for a model, named after its weights."""
-    return folder() / f"{weights_hash(generator.map.net.state_dict())[:32]}.json"
+    """The file of the parameters of a model in the cache, named after its weights."""
+    return folder() / f"{_hash(generator)}.json"
 
 
 def keep(generator: Generator, task: str, steps: int, settings: Settings) -> Path:
-    """Keep parameters for later calls with this model on this computer.
+    """Keep parameters for later calls with this model: in its folder, or where that cannot be written in the cache.
+
+    Returns:
+        The file.
 
     Raises:
-        ValueError: If the cache cannot be written.
+        ValueError: If neither can be written.
     """
-    path = kept_in(generator)
     found = {**kept(generator), f"{task}/{steps}": settings}
+    plain: dict[str, Any] = {name: to_plain(one) for name, one in sorted(found.items())}
+    path, own, weights = kept_in(generator), _own_file(generator), _hash(generator)
+    if own is not None and os.access(own.parent, os.W_OK) and _holds(own.with_name(WEIGHTS), generator):
+        path, plain = own, {"weights": weights, "settings": plain}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(f"cannot write {path}: {error.strerror or error}", error) from None
-    write_text(path, json.dumps({name: to_plain(one) for name, one in sorted(found.items())}, indent=2) + "\n")
+    write_text(path, json.dumps(plain, indent=2) + "\n")
     return path
 
 
 def kept(generator: Generator) -> dict[str, Settings]:
-    """The parameters that are kept, by task and number of steps.
+    """The parameters that are kept, by task and number of steps; those in the model's folder before those in the cache.
 
     Raises:
-        ValueError: If the file is damaged.
+        ValueError: If a file is damaged.
     """
-    if not folder().is_dir():
-        return {}  # without a look at the weights, which takes longer than a call of a small model
-    path = kept_in(generator)
+    own = _own_file(generator)
+    found: dict[str, Settings] = {}
+    if folder().is_dir():  # without a look at the weights, which takes longer than a call of a small model
+        found |= _read(generator, kept_in(generator))
+    if own is not None and own.is_file():
+        found |= _read(generator, own)
+    return found
+
+
+def _hash(generator: Generator) -> str:
+    return weights_hash(generator.map.net.state_dict())[:32]
+
+
+def _holds(path: Path, generator: Generator) -> bool:
+    """Whether a file has the weights of a model; a folder may be called as another one that ships."""
+    own = generator.map.net.state_dict()
+    try:
+        found = read_weights(path)
+    except (OSError, ValueError):
+        return False
+    # Files may have fewer digits.
+    return own.keys() == found.keys() and all(torch.equal(found[name].to(one), one) for name, one in own.items())
+
+
+def _own_file(generator: Generator) -> Path | None:
+    """The file in the folder that a model was loaded from, by its name; ``None`` where that is none."""
+    place = Path(generator.name).expanduser()
+    for one in (place, place / "model"):  # of a run, which holds its model
+        if (one / "config.json").is_file() and (one / WEIGHTS).is_file():
+            return one / FILE
+    return None
+
+
+def _read(generator: Generator, path: Path) -> dict[str, Settings]:
+    """The parameters in a file; none where it is missing, or of other weights, such as those of an earlier training."""
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
+        if "settings" in plain:  # in the folder of a model; files in the cache have the weights in their names
+            plain = plain["settings"] if plain["weights"] == _hash(generator) else {}
         return {name: from_plain(Settings, one) for name, one in plain.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} cannot be read ({error}); delete it, or tune again") from None
