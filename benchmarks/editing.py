@@ -110,7 +110,7 @@ def enlarged(task: Any, y: Tensor, x: Tensor) -> Tensor:
     size = (x.shape[-2], x.shape[-1])
     if y.ndim == 4:
         return bicubic(y, size)
-    frames = bicubic(y.transpose(1, 2).flatten(0, 1), size)
+    frames = bicubic(as_pictures(y), size)
     return frames.unflatten(0, (len(y), -1)).transpose(1, 2)
 
 
@@ -217,7 +217,7 @@ class Measured:
     def __init__(self, subject: Subject, modality: Any, x: Tensor) -> None:
         self.network = load_features(subject.features, modality)
         self.x = x
-        self.pictures = len(modality.layout.space) == 2 and modality.layout.time is None
+        self.pictures = len(modality.layout.space) == 2
         (self.seen,) = extract(self.network, [x])
         self.spread = (self.seen - self.seen.roll(1, dims=0)).norm(dim=1).mean()
 
@@ -231,9 +231,14 @@ class Measured:
             consistency = float((task.operator(count).A(restored) - task.measured(y[:count])).abs().max())
         return {
             "name": name, "calls": calls, "num": count, "psnr": float(psnr(restored, x).mean()),
-            "ssim": float(ssim(restored, x).mean()) if self.pictures else None,
+            "ssim": float(ssim(as_pictures(restored), as_pictures(x)).mean()) if self.pictures else None,
             "feature_distance": found_distance, "consistency": consistency, "seconds": seconds / count,
         }  # fmt: skip
+
+
+def as_pictures(x: Tensor) -> Tensor:
+    """Pictures as they are, and clips as all of their frames."""
+    return x if x.ndim == 4 else x.transpose(1, 2).flatten(0, 1)
 
 
 def timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
