@@ -216,6 +216,9 @@ def test_parameters_lie_in_the_folder_of_their_model_and_go_where_it_goes(tmp_pa
         next(moved.map.net.parameters()).add_(1.0)
     assert kept(moved) == {}
     assert keep(moved, "upscale", 2, found).parent == tmp_path / "cache" / "editing"
+    moved.name = "~nobody-of-that-name/" + 300 * "x"  # no folder
+    assert kept(moved) == {"upscale/2": found}
+    moved.name = str(tmp_path / "moved" / "model")
     (tmp_path / "moved" / "model" / "editing.json").write_text("{")
     with pytest.raises(ValueError, match=r"editing.json cannot be read \(.*; delete it, or tune again"):
         kept(moved)

@@ -165,10 +165,13 @@ def _holds(path: Path, generator: Generator) -> bool:
 
 def _own_file(generator: Generator) -> Path | None:
     """The file in the folder that a model was loaded from, by its name; ``None`` where that is none."""
-    place = Path(generator.name).expanduser()
-    for one in (place, place / "model"):  # of a run, which holds its model
-        if (one / "config.json").is_file() and (one / WEIGHTS).is_file():
-            return one / FILE
+    try:
+        place = Path(generator.name).expanduser()
+        for one in (place, place / "model"):  # of a run, which holds its model
+            if (one / "config.json").is_file() and (one / WEIGHTS).is_file():
+                return one / FILE
+    except (OSError, ValueError, RuntimeError):  # no name that a folder could have
+        return None
     return None
 
 
