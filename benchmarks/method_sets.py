@@ -2,6 +2,7 @@
 
     python benchmarks/method_sets.py fashion emoji notes --json sets.json
     python benchmarks/method_sets.py fashion emoji notes --json sets.json --seeds 1 2 --leading 5
+    python benchmarks/method_sets.py fashion --json sets.json --models kept  # for finishes.py
     python benchmarks/method_sets.py --json sets.json  # only the tables
 
 Each method is trained as ``unistep train METHOD --data SET --teacher SET-teacher`` would, from the teacher's weights
@@ -107,8 +108,8 @@ def reports(data: str) -> Callable[[Generator], dict[str, float]]:
     return measured
 
 
-def run(data: str, method: str, seed: int, seconds: float) -> dict[str, Any]:
-    """Train and measure in this process."""
+def run(data: str, method: str, seed: int, seconds: float, models: Path | None) -> dict[str, Any]:
+    """Train and measure in this process; the model is kept in ``models``, where that is given."""
     torch.set_num_threads(1)
     teacher = f"{data}-teacher"
     measured = reports(data)
@@ -116,6 +117,8 @@ def run(data: str, method: str, seed: int, seconds: float) -> dict[str, Any]:
         return {"images": 0, **measured(load(teacher, precision="fp32"))}
     config = replace(configuration(data, method), seed=seed)
     common: dict[str, Any] = {"num": SAMPLES[data], "points": (1.0,), "measured": measured}
+    if models is not None:
+        common["keep"] = models / f"{data}-{method}-{seed}"
     if not isinstance(config.objective, TCMConfig):
         return last(race(method, config, teacher=teacher, seconds=seconds, **common))
     first = configuration(data, "ect")
@@ -139,6 +142,8 @@ def complete(data: str, method: str, seed: int, args: argparse.Namespace) -> dic
         part = Path(folder) / "part.json"
         words = [sys.executable, __file__, data, "--single", method, "--seeds", str(seed), "--json", str(part)]
         words += ["--seconds", str(args.budget[data])]
+        if args.models is not None:
+            words += ["--models", str(args.models)]
         done = subprocess.run(words, check=False, stderr=subprocess.PIPE, text=True)
         found = json.loads(part.read_text()) if part.exists() else {"failed": done.stderr.strip().splitlines()[-1:]}
     return {"set": data, "method": method, "seed": seed, "budget": args.budget[data], **found}
@@ -215,11 +220,12 @@ def main() -> None:
     parser.add_argument(
         "--json", nargs="+", type=Path, default=[Path("method_sets.json")], help="results; runs are added to the first"
     )
+    parser.add_argument("--models", type=Path, help="keep each model in this folder, for finishes.py")
     parser.add_argument("--single", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.budget = dict(zip(args.sets, args.seconds or [SECONDS[data] for data in args.sets], strict=True))
     if args.single:
-        found = run(args.sets[0], args.single, args.seeds[0], args.budget[args.sets[0]])
+        found = run(args.sets[0], args.single, args.seeds[0], args.budget[args.sets[0]], args.models)
         return args.json[0].write_text(json.dumps(found)) and None
     files: list[list[dict[str, Any]]] = [json.loads(path.read_text()) if path.exists() else [] for path in args.json]
     ours, known = files[0], list(chain.from_iterable(files))
