@@ -300,6 +300,9 @@ def test_the_hub_is_asked_for_the_files_of_a_model_and_its_refusal_is_one_line(f
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert load("someone/model").config == CONFIG
+    for name in ("someone/model-1.5", "someone/small.en", "Someone/Qwen2.5-like"):
+        assert find(name) == folder
+        assert asked.pop()[0] == name
     assert asked == [("someone/model", ["config.json", "model.safetensors", "codec.safetensors", "README.md"])]
     with pytest.raises(
         ValueError, match=r"there is no model 'someone/gone' here, and the hub did not give it \(no\)"

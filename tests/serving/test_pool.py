@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from unistep.serving.pool import Pool, UnknownModelError
+from unistep.codecs.autoencoder import AutoencoderConfig
+from unistep.serving.pool import Pool, Served, UnknownModelError
 from unistep.serving.settings import Settings
 
 
@@ -76,3 +79,30 @@ def test_shipped_models_are_served_by_default_where_they_take_few_steps():
     assert not [name for name in pool.configs if name.endswith("-teacher")]
     assert not pool.loaded
     assert all(Path(folder).is_dir() for folder in pool.folders.values())
+
+
+def test_a_model_is_called_as_on_the_hub_or_as_the_folder_that_one_is_in(models, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.chdir(models[0])
+    assert list(Pool(Settings(models=(".",))).configs) == ["fashion"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").symlink_to(models[0])
+    monkeypatch.chdir(tmp_path / "run")
+    assert list(Pool(Settings(models=(".",))).configs) == ["run"]
+    snapshot = tmp_path / "snapshots" / ("a" * 40)
+    snapshot.parent.mkdir()
+    snapshot.symlink_to(models[1])
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(snapshot))
+    assert list(Pool(Settings(models=("someone/notes",))).configs) == ["someone/notes"]
+
+
+def test_the_weights_of_a_codec_take_memory_too():
+    codec = AutoencoderConfig(widths=(8,), latents=3).build((3, 8, 8))
+    with_codec, without = (
+        Served(name="x", model_hash="", generator=SimpleNamespace(map=torch.nn.Linear(2, 3), codec=one))  # type: ignore[arg-type]
+        for one in (codec, torch.nn.Identity())
+    )
+    assert without.bytes == 4 * 9
+    weights = sum(one.numel() for one in codec.state_dict().values())
+    assert with_codec.bytes == 4 * (9 + weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ from unistep.weights import read_weights
 
 ZOO = Path(__file__).parent.parent / "zoo"
 """Where the models that ship with the package lie."""
+FILES = (".safetensors", ".json", ".onnx", ".bin", ".ckpt", ".pkl", ".pt", ".pth", ".npz", ".zip")
+"""How files end that are taken for models; the name of a repository may have a point, too, such as ``me/cats-1.5``."""
 
 
 def models() -> dict[str, Path]:
@@ -50,7 +53,8 @@ def find(name: str | Path) -> Path:
         except PermissionError as error:
             raise ValueError(f"{folder} cannot be read: {error.strerror}") from None
         raise ValueError(f"{folder} is no model folder: it needs {CONFIG} and {WEIGHTS}, or model/ with both")
-    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not text.endswith("/") and not folder.suffix:
+    is_file = folder.suffix.lower() in FILES or os.path.lexists(folder)
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not text.endswith("/") and not is_file:
         return _download(text)
     raise ValueError(
         f"there is no model {text[:60]!r}; {nearest(text, list(shipped))}, a folder, or owner/name on the hub"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
@@ -49,7 +50,8 @@ class Served:
     @property
     def bytes(self) -> int:
         """Bytes of its weights in memory."""
-        parts = (*self.generator.map.parameters(), *self.generator.map.buffers(), *self.generator.codec.buffers())
+        network, codec = self.generator.map, self.generator.codec
+        parts = (*network.parameters(), *network.buffers(), *codec.parameters(), *codec.buffers())
         return sum(one.numel() * one.element_size() for one in parts)
 
 
@@ -70,7 +72,7 @@ class Pool:
         """Folder of each model."""
         for one in wanted:
             folder = find(one)
-            name = one if one in models() else folder.name if folder.name != "model" else folder.parent.name
+            name = _name_of(one, folder)
             if name in self.folders:
                 raise ValueError(f"two models would be called {name!r}: {self.folders[name]} and {folder}")
             self.folders[name] = folder
@@ -151,6 +153,19 @@ class Pool:
                 return
             with self._lock:
                 self._loaded.pop(min(idle, key=lambda one: one.used).name, None)
+
+
+def _name_of(given: str, folder: Path) -> str:
+    """What clients call a model: its name among those that ship or on the hub, else that of its folder, or of its run.
+
+    Args:
+        given: What the person gave who started the server.
+        folder: What was found by it.
+    """
+    if given in models() or not Path(given).expanduser().is_dir():
+        return given
+    place = Path(os.path.abspath(folder))  # not resolved: a link has a name of its own, and "." has none
+    return place.name if place.name != "model" else place.parent.name
 
 
 def _is_quick(folder: Path) -> bool:
