@@ -14,9 +14,9 @@ import torch
 import unistep
 from running_server import GRACE, until
 from tolerance import rounding
-from unistep.generation.requests import CancelledError, plan_of
+from unistep.generation.requests import CancelledError, Plan, plan_of
 from unistep.serving.engine import Engine
-from unistep.serving.jobs import BusyError, CallJob, LateError, SampleJob, ShareError
+from unistep.serving.jobs import BusyError, CallJob, LateError, SampleJob, ShareError, kind_of
 from unistep.serving.metrics import Metrics
 from unistep.serving.pool import Served
 from unistep.serving.settings import Limits
@@ -516,3 +516,34 @@ def test_what_cannot_be_answered_any_more_is_refused(stage):
     release()
     closing.join(GRACE)
     assert not here.engine.alive
+
+
+def test_what_is_done_for_a_client_that_left_meanwhile_is_counted_as_that(stage):
+    here = stage()
+    begun, gate = threading.Event(), threading.Event()
+
+    def work(stop: Callable[[], bool]) -> torch.Tensor:
+        begun.set()
+        assert gate.wait(GRACE)
+        return torch.zeros(1)
+
+    job = here.call(work, seconds=0.01)
+    here.engine.submit(job)
+    assert begun.wait(GRACE)
+    job.future.cancel()
+    time.sleep(0.02)
+    gate.set()
+    following = here.noted("following")
+    here.engine.submit(following)
+    following.future.result(GRACE)
+    assert here.metrics.registry.get_sample_value("unistep_cancelled_total") == 1
+    assert here.metrics.registry.get_sample_value("unistep_deadline_misses_total") == 0
+
+
+def test_any_weight_of_guidance_takes_equally_long():
+    """Else nothing would be known of how long each new one takes, and what is known would grow without end."""
+    grid = torch.ones(2)
+    plain, guided, more = (kind_of(Plan(grid=grid, solver=None, guidance=weight)) for weight in (1.0, 2.0, 2.5))
+    assert guided == more
+    assert guided != plain
+    assert guided != kind_of(Plan(grid=torch.ones(3), solver=None, guidance=2.0))

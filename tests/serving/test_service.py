@@ -339,3 +339,10 @@ def test_a_model_is_out_of_the_collectors_sight_and_freed_where_it_is_dropped(mo
             until(lambda: kept() is None)
         finally:
             gc.enable()
+
+
+def test_a_mistake_in_a_condition_is_found_before_anything_is_made(service_of):
+    service = service_of()
+    with pytest.raises(ValueError, match="pitch must be"):
+        finish(service.check(Asked(model="notes", condition={"pitch": "H9"})))
+    finish(service.check(Asked(model="notes", condition={"pitch": "C4"})))

@@ -314,6 +314,9 @@ class Engine:
         batch[0].served.latency(batch[0].kind).observe(size, now - begun)
         self._metrics.batch(batch[0].served.name, size, now - begun)
         for job, signals in zip(batch, results, strict=True):
+            if job.future.cancelled():
+                self._metrics.cancelled.inc()
+                continue
             if now > job.deadline:
                 self._late(job)
                 continue

@@ -102,6 +102,15 @@ class Job(ABC):
         return self.served.latency(self.kind).predict(self.size)
 
 
+def kind_of(plan: Plan) -> Hashable:
+    """What samples that take equally long agree in: steps, solver, and whether guidance has the network called twice.
+
+    Args:
+        plan: How they are sampled.
+    """
+    return (len(plan.grid), plan.solver, plan.guidance != 1)
+
+
 @dataclass(kw_only=True, eq=False)
 class SampleJob(Job):
     """One sample."""
@@ -117,8 +126,8 @@ class SampleJob(Job):
 
     @property
     def kind(self) -> Hashable:
-        """Steps, solver and guidance."""
-        return self.plan.key
+        """Steps, solver, and whether there is guidance; not its weight, of which there are any number."""
+        return kind_of(self.plan)
 
     @property
     def key(self) -> Hashable:

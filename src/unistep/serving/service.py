@@ -194,7 +194,8 @@ class Service:
         """
 
         def prepared(served: Served) -> None:
-            self._plan(served, asked, self.condition(asked.model, asked.condition))
+            _, given = self._plan(served, asked, self.condition(asked.model, asked.condition))
+            parse_condition(served.generator.config.fields, given, 1)
 
         await self._prepared(asked, prepared, self._deadline(asked))
 

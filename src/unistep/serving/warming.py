@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from unistep.generation.requests import Plan, Watch, plan_of
+from unistep.serving.jobs import kind_of
 
 if TYPE_CHECKING:
     from unistep.core.values import Value
@@ -43,7 +44,7 @@ def _timed(served: Served, plan: Plan, seeds: list[int], condition: Mapping[str,
     begun = time.monotonic()
     served.generator.batch(seeds, plan, condition, Watch(1))
     if noted:
-        served.latency(plan.key).observe(len(seeds), time.monotonic() - begun)
+        served.latency(kind_of(plan)).observe(len(seeds), time.monotonic() - begun)
 
 
 def freeze() -> None:

@@ -11,7 +11,9 @@ import soundfile
 import torch
 
 import unistep
+from running_server import held, limits, running, until
 from unistep.provenance import read_content
+from unistep.serving.settings import Settings
 
 ROUTE, SPEECH = "/v1/audio/generate", "/v1/audio/speech"
 
@@ -123,3 +125,24 @@ def test_nothing_cannot_be_said(server):
     answer = server.client.post(SPEECH, json={"model": "notes", "input": " \n"})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "input"
+
+
+def test_the_seed_of_whole_notes_is_drawn_once_for_all_of_them(server):
+    body = {"model": "notes", "input": "C4 E4", "voice": "organ"}
+    first = server.client.post(SPEECH, json=body)
+    again = server.client.post(SPEECH, json={**body, "seed": int(first.headers["x-seed"])})
+    assert first.content == again.content
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": True}, {"response_format": "flac"}])
+def test_a_sound_in_chunks_begins_in_time_or_not_at_all(models, more):
+    with running(Settings(models=models, threads=1, backend="eager", limits=limits(timeout=0.5))) as server:
+        release = held(server)
+        try:
+            late = server.client.post(ROUTE, json={"model": "phrases", "seconds": 0.3, **more})
+        finally:
+            release()
+        assert late.status_code == 504, late.text
+        assert late.json()["error"]["code"] == "deadline_exceeded"
+        until(lambda: server.service.engine.streams == 0)
+        assert not server.app.state.places._taken

@@ -432,7 +432,7 @@ def test_an_answer_is_late_only_where_the_network_was_to_be_in_time(clock):
     place = Place(Window(40, 1.0), "a")
     assert place.deadline == 101.0
     clock[0] += 2.0
-    assert not place.is_late  # such as a long sound, which has no deadline
+    assert not place.is_late  # such as a stream, which goes on
     place.done()
     assert place.is_late
 
@@ -512,3 +512,13 @@ def test_a_request_that_waits_for_something_else_has_no_place():
     with place.aside():
         assert window.inside == 0
     assert window.inside == 0
+
+
+def test_a_request_that_ends_before_what_it_waits_for_does_not_come_in_again():
+    window = Window(1, 1.0)
+    place = Place(window, "a")
+    with place.aside():
+        place.leave()  # as where its client has left
+    assert window.inside == 0
+    place.leave()
+    assert window.has_room("a")

@@ -10,7 +10,8 @@ import time
 import httpx2
 
 import forks
-from running_server import GRACE, held, until
+from running_server import GRACE, held, limits, running, until
+from unistep.serving.settings import Settings
 
 
 def test_nothing_is_made_for_a_client_that_has_left(server):
@@ -73,3 +74,24 @@ def test_a_signal_lets_what_was_asked_for_end(models):
     assert len(answers[0].json()["data"]) == 16
     assert server.returncode in (0, -signal.SIGTERM)
     assert "Traceback" not in out + err
+
+
+def test_a_client_that_leaves_while_its_model_is_loaded_takes_nobodys_place(models):
+    settings = Settings(models=models[:2], threads=1, backend="eager", limits=limits())
+    with running(settings) as server:
+        pool, loader, window = server.service.pool, server.service.loader, server.app.state.door.window
+        load, gate = pool.load, threading.Event()
+        pool.load = lambda name: load(name) if gate.wait(GRACE) else None
+        pool.drop("fashion")
+        body = b'{"model": "fashion"}'
+        request = b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        try:
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.sendall(request + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                until(lambda: loader._waiting == 1)
+            route = "/v1/images/generations"
+            until(lambda: server.metric("unistep_requests_total", route=route, status="499") == 1)
+            until(lambda: loader._waiting == 0)
+            assert window.inside == 0
+        finally:
+            gate.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -165,6 +166,40 @@ def test_one_client_makes_so_many_at_a_time_and_loses_its_own_old_ones_first(mod
             assert server.client.delete(f"{ROUTE}/{name}", headers=first).status_code == 200
 
 
+def test_a_finished_video_is_kept_for_so_long(replicas, monkeypatch):
+    """Those of others that are kept for too long go before one's own."""
+    now, made = [1000.0], []
+
+    async def make(service: Any, job: Any) -> bytes:
+        made.append(job.id)
+        return b"file"
+
+    monkeypatch.setattr(videos, "made", make)
+    monkeypatch.setattr(videos, "time", SimpleNamespace(time=lambda: now[0]))
+
+    async def several() -> None:
+        jobs, other, old = replicas(limits(jobs=2, job_seconds=60.0))
+        old.client, old.created = "somebody", now[0]
+        await jobs.add(old)
+        await old.task
+        now[0] += 50
+        mine = replace(old, id="video_mine", client="me", task=None, completed=None, content=None)
+        await jobs.add(mine)
+        await mine.task
+        for replica in (jobs, other):
+            assert (await replica.get(old.id, "somebody"))[1] == (b"file", "video/mp4")
+        now[0] += 20
+        for replica in (jobs, other):
+            with pytest.raises(APIError, match="there is no video"):
+                await replica.get(old.id, "somebody")
+        third = replace(mine, id="video_third", task=None, completed=None, content=None)
+        await jobs.add(third)
+        assert (await jobs.get(mine.id, "me"))[1] is not None
+        await third.task
+
+    finish(several())
+
+
 class Far:
     """What is said over a network that takes its time."""
 
@@ -187,10 +222,10 @@ def replicas():
     """Videos of two replicas, and a video to make."""
     config = SimpleNamespace(modality=SimpleNamespace(media_types={"mp4": "video/mp4"}))
     pool = SimpleNamespace(config=lambda name: config)
-    service: Any = SimpleNamespace(settings=SimpleNamespace(limits=Limits()), pool=pool)
     asked: Any = SimpleNamespace(model="racing", seed=5)
 
-    def made() -> tuple[videos.Jobs, videos.Jobs, videos.Job]:
+    def made(bounds: Limits | None = None) -> tuple[videos.Jobs, videos.Jobs, videos.Job]:
+        service: Any = SimpleNamespace(settings=SimpleNamespace(limits=bounds or Limits()), pool=pool)
         board = Far()
         job = videos.Job(asked=asked, conditions=(), seconds=1.0, size="16x16", format="mp4", client="me")
         return videos.Jobs(service, board), videos.Jobs(service, board), job

@@ -15,12 +15,23 @@ from torch import Tensor
 
 from unistep.core.condition import asked as asked_fields
 from unistep.serving.api.errors import RESPONSES, APIError
-from unistep.serving.api.routing import asked_of, caller_of, model_of, note, placed, service_of, while_there, words_of
+from unistep.serving.api.routing import (
+    asked_of,
+    caller_of,
+    in_time,
+    model_of,
+    note,
+    placed,
+    service_of,
+    while_there,
+    words_of,
+)
 from unistep.serving.api.schemas import SoundRequest, SpeechRequest
 from unistep.serving.described import chunk_seconds
 from unistep.serving.files import encode, pcm, wav_header
 from unistep.serving.reading import chunks_of
 from unistep.serving.service import Asked, Item, Service
+from unistep.serving.streams import Chunk
 
 router = APIRouter()
 
@@ -82,10 +93,11 @@ async def speech(body: SpeechRequest, request: Request) -> Response:
     if config.context is not None:
         asked = Asked(model=model, seed=body.seed, caller=caller_of(request))
         return await _streamed(request, service, asked, len(parts), conditions, body.response_format, chunked=True)
-    seed, caller = body.seed, caller_of(request)
+    caller = caller_of(request)
+    seed = service.seed_of(Asked(model=model, items=len(parts), seed=body.seed))
     signals, items = [], []
     for number, one in enumerate(conditions):
-        wanted = Asked(model=model, seed=None if seed is None else seed + number, condition=one, caller=caller)
+        wanted = Asked(model=model, seed=seed + number, condition=one, caller=caller)
         items += await while_there(request, service.sample(wanted))
         signals.append(items[-1].signal)
     return await _whole(service, items[0], torch.cat(signals, dim=-1), body.response_format)
@@ -148,7 +160,11 @@ async def _streamed(
     headers = {"X-Seed": str(seed), "X-Sample-Rate": str(modality.rate), "Cache-Control": "no-store"}
     chunks = placed(request, chunks_of(service, asked, count, conditions))
     if chunked and format in ("wav", "pcm"):
-        first = await anext(chunks)  # a mistake is an error, not the end of a sound
+
+        async def begun() -> Chunk:
+            return await anext(chunks)
+
+        first = await in_time(request, asked, begun, "try again later")  # a mistake is an error, not the end of a sound
 
         async def parts() -> AsyncIterator[bytes]:
             async with aclosing(chunks):  # also where the client leaves between two chunks
@@ -163,7 +179,8 @@ async def _streamed(
     async def whole() -> Tensor:
         return torch.cat([chunk.signal async for chunk in chunks], dim=-1)
 
-    signal = await while_there(request, whole())
+    signal = await in_time(request, asked, whole, "in wav or pcm, with stream, it comes in chunks as it is made")
+    asked.caller.done()
     if format == "pcm":
         return Response(await service.encode(pcm, modality, signal), media_type="audio/pcm", headers=headers)
     provenance = service.origin(asked.model, seed) if service.settings.marked else None

@@ -118,11 +118,11 @@ def as_api_error(error: BaseException) -> APIError:
         return APIError(504, text, code="deadline_exceeded", retry=1.0)
     if isinstance(error, ModuleNotFoundError):
         return APIError(503, f"this server lacks the package {error.name}", code="package_missing", retry=3600.0)
-    if isinstance(error, ValueError):
-        return APIError(400, text, code="invalid_value")
-    if isinstance(error, DiskError | OSError | MemoryError):
+    if isinstance(error, DiskError | OSError | MemoryError):  # before ValueError, which a full disk is too
         _log.error("a request failed: %s", text)
         return APIError(503, "the server lacks memory or disk space for this", code="no_resources", retry=60.0)
+    if isinstance(error, ValueError):
+        return APIError(400, text, code="invalid_value")
     _log.error("a request failed", exc_info=error)
     return APIError(500, "the server made a mistake, which its log has", code="internal_error")
 

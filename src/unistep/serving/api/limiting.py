@@ -122,7 +122,7 @@ class Place:
 
     def __init__(self, window: Window, client: str) -> None:
         self._window, self._client = window, client
-        self._begun, self._inside = time.monotonic(), True
+        self._begun, self._inside, self._left = time.monotonic(), True, False
         self._done: float | None = None
         self.deadline = self._begun + window.seconds
         """When the answer must be there."""
@@ -138,7 +138,8 @@ class Place:
         return self._done is not None and time.monotonic() > self.deadline
 
     def leave(self) -> None:
-        """Leave; once is enough."""
+        """Leave for good; once is enough."""
+        self._left = True
         if self._inside:
             self._inside = False
             now = time.monotonic()
@@ -157,5 +158,6 @@ class Place:
         try:
             yield
         finally:
-            self._begun, self._inside = time.monotonic(), True
-            self._window.shares.take(self._client)
+            if not self._left:  # a request may end before what waits for it does, as where its client leaves
+                self._begun, self._inside = time.monotonic(), True
+                self._window.shares.take(self._client)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request
@@ -12,6 +13,7 @@ from fastapi import Request
 from unistep.core.condition import asked
 from unistep.serving.api.errors import APIError
 from unistep.serving.caller import Caller
+from unistep.serving.jobs import LateError
 from unistep.serving.service import Asked, Service
 
 if TYPE_CHECKING:
@@ -127,6 +129,31 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
         return task.result()
     finally:
         task.cancel()
+
+
+async def in_time(request: Request, wanted: Asked, begin: Callable[[], Coroutine[Any, Any, T]], remedy: str) -> T:
+    """What work gives by the time when its request must be answered: that of a stream, whose chunks have no deadline.
+
+    Args:
+        request: The request.
+        wanted: What it asks for.
+        begin: Begins the work, once the model is there.
+        remedy: What the client may do where there is not enough time.
+
+    Raises:
+        APIError: If the client has left.
+        BusyError: If the model is being loaded.
+        LateError: If it takes too long.
+    """
+    service = service_of(request)
+    until = min(time.monotonic() + service.settings.limits.timeout, wanted.caller.deadline)
+    await while_there(request, service.check(wanted))
+    try:
+        async with asyncio.timeout(max(until - time.monotonic(), 0.0)):
+            return await while_there(request, begin())
+    except TimeoutError:
+        service.metrics.late.inc()
+        raise LateError(f"not done within {service.settings.limits.timeout:g} s; {remedy}") from None
 
 
 async def placed(request: Request, chunks: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:

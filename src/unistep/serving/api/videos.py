@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 import torch
@@ -21,11 +22,10 @@ from torch import Tensor
 
 from unistep.core.condition import asked as asked_fields
 from unistep.serving.api.errors import RESPONSES, APIError, as_api_error
-from unistep.serving.api.routing import asked_of, check_size, model_of, note, service_of, size_of, while_there, words_of
+from unistep.serving.api.routing import asked_of, check_size, in_time, model_of, note, service_of, size_of, words_of
 from unistep.serving.api.schemas import VideoJob, VideoRequest
 from unistep.serving.described import chunk_seconds
 from unistep.serving.files import encode
-from unistep.serving.jobs import LateError
 from unistep.serving.reading import chunks_of
 from unistep.serving.service import Asked, Service
 
@@ -127,21 +127,31 @@ class Jobs:
             APIError: If there are too many.
         """
         limits = self._service.settings.limits
+        await self._forget_expired()
         own = sum(one.client == job.client and one.completed is None for one in self._jobs.values())
         if own >= limits.jobs_per_client:
             raise APIError(429, f"{own} videos of yours are being made already", code="rate_limit_exceeded", retry=5.0)
         done = [one for one in self._jobs.values() if one.completed is not None]
         done.sort(key=lambda one: one.client != job.client)  # whoever asks for many loses one's own first
-        for old in done:
-            expired = time.time() - (old.completed or 0.0) > limits.job_seconds
-            if expired or len(self._jobs) >= limits.jobs:
-                del self._jobs[old.id]
+        for old in done[: max(len(self._jobs) - limits.jobs + 1, 0)]:
+            del self._jobs[old.id]
         if len(self._jobs) >= limits.jobs:
             raise APIError(503, f"{len(self._jobs)} videos are being made already", code="overloaded", retry=5.0)
         self._jobs[job.id] = job
         job.task = asyncio.create_task(self._make(job))
         if self._board is not None:
             await self._board.put(job.id, job.client, job.body, None)
+
+    async def _forget_expired(self) -> None:
+        """Forget the videos that were kept for long enough."""
+        for job in [one for one in self._jobs.values() if self._is_expired(one.completed)]:
+            self._jobs.pop(job.id, None)
+            if self._board is not None:
+                await self._board.remove(job.id)
+
+    def _is_expired(self, completed: float | None) -> bool:
+        """Whether a video that was done then, if it is, was kept for long enough."""
+        return completed is not None and time.time() - completed > self._service.settings.limits.job_seconds
 
     async def _make(self, job: Job) -> None:
         telling = None if self._board is None else asyncio.create_task(self._tell(job, self._board))
@@ -174,12 +184,13 @@ class Jobs:
         Raises:
             APIError: If this client has no such video.
         """
+        await self._forget_expired()
         if self._board is None:
             job = self._jobs.get(name)
             found = None if job is None else (job.client, job.body, self.file(job))
         else:  # also of one's own: another replica may have been asked to forget it
             found = await self._board.get(name)
-        if found is None or found[0] != client:
+        if found is None or found[0] != client or self._is_expired(found[1]["completed_at"]):
             raise APIError(404, f"there is no video {name[:40]!r}", param="video_id", code="not_found")
         return found[1], found[2]
 
@@ -324,11 +335,8 @@ async def at_once(body: Annotated[VideoRequest, Depends(body_of)], request: Requ
     service = service_of(request)
     job = _job(service, body, request)
     with request.app.state.places.take(job.client):
-        try:
-            async with asyncio.timeout(service.settings.limits.timeout):
-                job.content = await while_there(request, made(service, job))
-        except TimeoutError:
-            raise LateError("the video takes longer than that; POST /v1/videos makes it while you poll") from None
+        begin = partial(made, service, job)
+        job.content = await in_time(request, job.asked, begin, "POST /v1/videos makes it while you poll")
     return _file(jobs(request).file(job), job.asked.seed)
 
 
