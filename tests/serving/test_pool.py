@@ -85,7 +85,10 @@ def test_a_model_is_called_as_on_the_hub_or_as_the_folder_that_one_is_in(models,
     import huggingface_hub
 
     monkeypatch.chdir(models[0])
-    assert list(Pool(Settings(models=(".",))).configs) == ["fashion"]
+    pool = Pool(Settings(models=(".",)))
+    assert list(pool.configs) == ["fashion"]
+    monkeypatch.chdir(tmp_path)  # as a game does that begins
+    assert pool.get("fashion").name == "fashion"
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model").symlink_to(models[0])
     monkeypatch.chdir(tmp_path / "run")

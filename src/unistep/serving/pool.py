@@ -71,7 +71,7 @@ class Pool:
         self.folders: dict[str, Path] = {}
         """Folder of each model."""
         for one in wanted:
-            folder = find(one)
+            folder = Path(os.path.abspath(find(one)))  # a game that begins changes the directory for a moment
             name = _name_of(one, folder)
             if name in self.folders:
                 raise ValueError(f"two models would be called {name!r}: {self.folders[name]} and {folder}")
@@ -160,12 +160,11 @@ def _name_of(given: str, folder: Path) -> str:
 
     Args:
         given: What the person gave who started the server.
-        folder: What was found by it.
+        folder: What was found by it, from the root on: ``.`` has no name.
     """
     if given in models() or not Path(given).expanduser().is_dir():
         return given
-    place = Path(os.path.abspath(folder))  # not resolved: a link has a name of its own, and "." has none
-    return place.name if place.name != "model" else place.parent.name
+    return folder.name if folder.name != "model" else folder.parent.name
 
 
 def _is_quick(folder: Path) -> bool:

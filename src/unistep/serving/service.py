@@ -185,6 +185,28 @@ class Service:
             raise ValueError(f"at most {self.settings.limits.steps} steps, got {len(plan.grid)}")
         return plan, given
 
+    async def checked(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """New values of the condition of a stream, known to be some of its model.
+
+        Args:
+            name: The model.
+            given: The values, as :meth:`condition` takes them.
+
+        Raises:
+            ValueError: If one is none.
+        """
+        fields, values = self.pool.config(name).fields, self.condition(name, given)
+
+        def parse() -> None:
+            for field, value in values.items():
+                fields[field].parse(field, value, 1)
+
+        if any(fields[field].takes_words for field in values):  # which an encoder may have to read
+            await asyncio.get_running_loop().run_in_executor(self._preparing, parse)
+        else:
+            parse()
+        return values
+
     async def check(self, asked: Asked) -> None:
         """Load a model, and see whether it can do what is asked for, without doing it.
 
@@ -302,13 +324,13 @@ class Service:
             known = [self.condition(asked.model, one) for one in script]
             for one in known:
                 parse_condition(generator.config.fields, one, 1)
-            played = game_of(generator.config, asked.model, seed) if game else None
+            played, frame = game_of(generator.config, asked.model, seed) if game else (None, None)
             return LiveStream(
                 game=played,
                 served=served,
                 session=session,
                 plan_key=plan.key,
-                state=session.start([seed], None if played is None else played.reset()[None]),
+                state=session.start([seed], None if frame is None else frame[None]),
                 seconds=chunk_seconds(generator.config) if seconds is None else seconds,
                 ahead=ahead,
                 wake=partial(_in_loop, loop, wake),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 AGAIN = 0.25
 """Share of its period after which a chunk that nobody took may be made anew, however many inputs a client sends."""
+GAMES = Lock()
+"""One game runs at a time: their libraries are not made for threads."""
 Snapshot = tuple[StreamState, dict[str, Any], int]
 """What a chunk is made from: where the stream stands, the condition, and the number of the newest input."""
 
@@ -207,8 +209,8 @@ def step_together(streams: Sequence[LiveStream]) -> list[Chunk]:
     return [stream.offer(moved, signal.clone(), begun, snapshot) for stream, moved, signal, snapshot in parts]
 
 
-def game_of(config: ModelConfig, name: str, seed: int) -> Game:
-    """The game that a model's data comes from.
+def game_of(config: ModelConfig, name: str, seed: int) -> tuple[Game, Tensor]:
+    """The game that a model's data comes from, and its first frame.
 
     Args:
         config: The model.
@@ -219,4 +221,6 @@ def game_of(config: ModelConfig, name: str, seed: int) -> Game:
         ValueError: If there is none, or it is not installed.
     """
     _, spec = find_actions(config.fields, name)
-    return open_game(config.provenance.get("data", ""), config.chunk, spec, seed=seed % 2**31)
+    with GAMES:
+        game = open_game(config.provenance.get("data", ""), config.chunk, spec, seed=seed % 2**31)
+        return game, game.reset()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import socket
+import threading
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from websockets.exceptions import ConnectionClosed
 
 import unistep
 from running_server import GRACE, chunk, heard, limits, pixels, running, say, until
+from unistep.core.condition import LabelField
 from unistep.serving.jobs import BusyError
 from unistep.serving.settings import Settings
+from unistep.serving.streams import GAMES
 
 
 def expected(models, seed: int, actions: list) -> list[np.ndarray]:
@@ -268,3 +272,37 @@ def test_a_world_of_another_game_says_so(server):
     with server.live("video") as live:
         say(live, "start", model="racing", game="start")
         assert "racing" in heard(live)["error"]["message"]  # its controls are others, or it is not installed
+
+
+def test_a_game_begins_while_no_other_is_stepped(server, monkeypatch):
+    begun = threading.Event()
+
+    def open_game(*_: object, **__: object) -> Grey:
+        begun.set()
+        return Grey()
+
+    monkeypatch.setattr("unistep.serving.streams.open_game", open_game)
+    with server.live("video") as live:
+        with GAMES:
+            say(live, "start", model="racing", game="start")
+            assert not begun.wait(0.3)
+        assert heard(live)["type"] == "video.start"
+        assert begun.is_set()
+
+
+def test_words_of_an_input_are_read_outside_of_the_event_loop(server, monkeypatch):
+    """An encoder may have to read them, which takes longer than all else."""
+    parse, threads = LabelField.parse, []
+
+    def watched(spec: LabelField, *arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return parse(spec, *arguments)
+
+    with server.live("audio") as live:
+        say(live, "start", model="phrases")
+        assert heard(live)["type"] == "audio.start"
+        monkeypatch.setattr(LabelField, "parse", watched)
+        say(live, "interaction", condition={"instrument": "harp"})
+        while chunk(live)[0]["interaction"] == 0:
+            pass
+    assert {thread.partition("_")[0] for thread in threads} == {"unistep-prepare", "unistep-engine"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import pytest
 import unistep
 from loops import finish
 from running_server import GRACE, limits, running
+from unistep.core.action_fields import ActionField
 from unistep.provenance import read_content
 from unistep.serving.api import videos
 from unistep.serving.api.errors import APIError
@@ -78,6 +80,22 @@ def test_actions_are_played_frame_by_frame(server, models):
     assert found.shape == (6, 16, 16, 3)
     distances = [[np.abs(a - b).mean() for b in expected] for a in found]
     assert np.argmin(distances, axis=1).tolist() == list(range(6))
+
+
+def test_no_more_actions_are_read_than_are_played_and_not_in_the_event_loop(server, monkeypatch):
+    read, threads = ActionField.from_json, []
+
+    def watched(spec: ActionField, *arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return read(spec, *arguments)
+
+    monkeypatch.setattr(ActionField, "from_json", watched)
+    body = {"model": "racing", "seconds": 0.08, "actions": ["left+gas"] * 50_000}
+    job = server.client.post(ROUTE, json=body)
+    assert job.status_code == 200, job.text
+    assert done(server, job.json())["status"] == "completed"
+    assert len(threads) == 4  # two actions, once when they are asked for and once where they are played
+    assert {thread.partition("_")[0] for thread in threads} == {"unistep-encode", "unistep-prepare"}
 
 
 def test_forms_are_taken_as_openais_client_sends_them(server):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import secrets
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,12 +26,9 @@ from unistep.serving.api.schemas import Body, Condition, Name, Seed
 from unistep.serving.files import PICTURES, frame_bytes, pcm
 from unistep.serving.reading import Reader
 from unistep.serving.service import Asked, Service
-from unistep.serving.streams import Chunk
+from unistep.serving.streams import GAMES, Chunk
 
 router = APIRouter()
-
-GAMES = threading.Lock()
-"""One game is stepped at a time: their libraries are not made for threads."""
 
 AHEAD = {"video": 0, "audio": 2}
 """Chunks that are sent before they are due: none of a picture that answers to keys, some of a sound without gaps."""
@@ -251,10 +247,7 @@ class Session:
             given = dict(message.condition)
             if message.keys is not None:
                 given |= self._action(message.keys)
-            values = self._service.condition(self._model, given)
-            fields = self._service.pool.config(self._model).fields
-            for name, value in values.items():
-                fields[name].parse(name, value, 1)
+            values = await self._service.checked(self._model, given)
             self._reader.interact({**{name: None for name in given}, **values})
         else:
             raise APIError(400, "the session has begun already", code="started")

@@ -232,7 +232,7 @@ async def made(service: Service, job: Job) -> bytes:
     return await service.encode(encode, config.modality, signal, job.format, marked)
 
 
-def _job(service: Service, body: VideoRequest, request: Request) -> Job:
+async def _job(service: Service, body: VideoRequest, request: Request) -> Job:
     """The job of a request.
 
     Raises:
@@ -256,8 +256,11 @@ def _job(service: Service, body: VideoRequest, request: Request) -> Job:
         )
     if config.context is not None:
         chunk = chunk_seconds(config)
-        length = max(1, math.ceil(length / chunk - 1e-9)) * chunk
-        conditions = _per_chunk(service, model, condition, body.actions)
+        count = max(1, math.ceil(length / chunk - 1e-9))
+        length = count * chunk
+        # Not in the event loop, which a minute of actions would keep from everything else.
+        actions = None if body.actions is None else body.actions[:count]
+        conditions = await service.encode(_per_chunk, service, model, condition, actions)
     elif body.actions is not None:
         raise APIError(400, f"{model} takes no actions", param="actions", code="unsupported")
     client = request.scope["state"]["client"]
@@ -323,7 +326,7 @@ BODY = {
 @router.post("/v1/videos", responses=JOB, response_model=None, openapi_extra=BODY)
 async def create(body: Annotated[VideoRequest, Depends(body_of)], request: Request) -> Response:
     """Begin to make a video."""
-    job = _job(service_of(request), body, request)
+    job = await _job(service_of(request), body, request)
     await service_of(request).check(job.asked)
     await jobs(request).add(job)
     return JSONResponse(job.body)
@@ -333,7 +336,7 @@ async def create(body: Annotated[VideoRequest, Depends(body_of)], request: Reque
 async def at_once(body: Annotated[VideoRequest, Depends(body_of)], request: Request) -> Response:
     """Make a video, and wait for it."""
     service = service_of(request)
-    job = _job(service, body, request)
+    job = await _job(service, body, request)
     with request.app.state.places.take(job.client):
         begin = partial(made, service, job)
         job.content = await in_time(request, job.asked, begin, "POST /v1/videos makes it while you poll")
