@@ -117,6 +117,13 @@ def test_sixteen_bits_are_scaled_not_cut(value, expected):
         assert (decode(packed(deep, kind), size=(4, 4), channels=1).pixels == expected).all()
 
 
+@pytest.mark.parametrize(("most", "dark"), [(255, False), (4_095, True), (4_096, False)])
+def test_twelve_bits_in_a_file_of_sixteen_are_named(most, dark):
+    values = np.linspace(0, most, 16).astype(np.uint16).reshape(4, 4)
+    notes = decode(packed(Image.fromarray(values)), size=(4, 4), channels=1).notes
+    assert any(note.startswith("12 bits in a file of 16") for note in notes) == dark
+
+
 def test_the_transparent_value_of_sixteen_bits_is_laid_on_the_background():
     values = np.full((4, 4), 30_000, np.uint16)
     values[:2] = 30_001  # in 8 bits the same, and not transparent

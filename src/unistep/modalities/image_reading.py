@@ -215,6 +215,8 @@ def _finish(image: Image.Image, size: tuple[int, int], channels: Literal[1, 3], 
     elif image.mode.startswith(("I", "F")):
         frame = _eight_bits(image)
         notes.append("more than 8 bits: reduced")
+        if image.mode != "F" and 255 < np.asarray(image).max() < 4096:
+            notes.append("12 bits in a file of 16: nearly black; multiply the values by 16 first")
     if frame.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in frame.info:
         rgba = frame.convert("RGBA")
         if rgba.getchannel("A").getextrema() != (255, 255):
