@@ -116,7 +116,7 @@ def run(data: str, method: str, seed: int, seconds: float, models: Path | None) 
     if method == "teacher":
         return {"images": 0, **measured(load(teacher, precision="fp32"))}
     config = replace(configuration(data, method), seed=seed)
-    common: dict[str, Any] = {"num": SAMPLES[data], "points": (1.0,), "measured": measured}
+    common: dict[str, Any] = {"num": SAMPLES[data], "points": (1.0,), "measured": measured, "suited": True}
     if models is not None:
         common["keep"] = models / f"{data}-{method}-{seed}"
     if not isinstance(config.objective, TCMConfig):
@@ -125,7 +125,13 @@ def run(data: str, method: str, seed: int, seconds: float, models: Path | None) 
     first = replace(first, seed=seed, objective=replace(first.objective, guidance=1.0))  # type: ignore[call-arg]
     with TemporaryDirectory() as folder:
         model = Path(folder) / "model"
-        spent = {"num": SAMPLES[data], "points": (1.0,), "measured": lambda generator: {}, "keep": model}
+        spent = {
+            "num": SAMPLES[data],
+            "points": (1.0,),
+            "measured": lambda generator: {},
+            "keep": model,
+            "suited": True,
+        }
         before = last(race("ect", first, teacher=teacher, seconds=seconds / 2, **spent))
         after = last(race(method, config, teacher=str(model), seconds=seconds / 2, **common))
     return after | {name: before[name] + after[name] for name in ("seconds", "images")}

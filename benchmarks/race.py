@@ -6,23 +6,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from unistep.core.flowmap import Map
 from unistep.data import Dataset, Loader, prepare
 from unistep.evaluation import quick_fd
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
 from unistep.hub.load import load
 from unistep.hub.save import save
+from unistep.objectives.base import Objective
 from unistep.training.build import build_objective, build_student, fit_model_to_data, place
 from unistep.training.ema import EMA
 from unistep.training.examples import Examples
 from unistep.training.loop_options import LoopOptions
-from unistep.training.optim import build_optimizer, set_rates
+from unistep.training.optim import RunOptimizer, build_optimizer, set_rates
 from unistep.training.parallel import World
 from unistep.training.run_config import RunConfig
 from unistep.training.step import TrainStep
@@ -79,6 +81,44 @@ def shares(points: int) -> tuple[float, ...]:
     return tuple((i + 1) / points for i in range(points))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a run is made of."""
+
+    model: ModelConfig
+    student: Map
+    objective: Objective
+    train_step: TrainStep
+    optimizer: RunOptimizer
+
+
+def assemble(config: RunConfig, dataset: Dataset, source: Generator | None, world: World) -> Parts:
+    """The parts of a run from the weights of a model, where its configuration names a teacher."""
+    start = source if config.teacher is not None else None
+    model = fitted(config, dataset, source)
+    student = build_student(config, model, start)
+    asked = start if start is not None and isinstance(start.map, config.objective.teacher_kind) else None
+    objective = build_objective(config, student, asked)
+    place(objective, replace(config, model=model), world)
+    loader, options = Loader(dataset, config.batch_size, config.seed), LoopOptions.of(config)
+    examples = Examples(model.modality, model.build_codec(), model.context, model.sigma_data)
+    train_step = TrainStep(objective, loader, examples, options, world)
+    optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
+    objective.train()
+    return Parts(model=model, student=student, objective=objective, train_step=train_step, optimizer=optimizer)
+
+
+def count_steps(parts: Parts, seconds: float, device: torch.device) -> int:
+    """How many steps there will be within a budget, by the second of two, after which the parts are of no more use."""
+    set_rates(parts.optimizer, 0.0)
+    for _ in range(2):
+        begin = clock(device)
+        parts.train_step.gradient(0, 0.0)
+        parts.optimizer.step()
+        spent = clock(device) - begin
+    return max(1, int(seconds / spent))
+
+
 def race(
     name: str,
     config: RunConfig,
@@ -93,6 +133,7 @@ def race(
     turn: AbstractContextManager[object] | None = None,
     keep: Path | None = None,
     measured: Callable[[Generator], dict[str, float]] | None = None,
+    suited: bool = False,
 ) -> dict[str, object]:
     """Train for ``seconds`` of processor time, or of a GPU's.
 
@@ -109,26 +150,23 @@ def race(
         turn: Held from the first step to the last judgement.
         keep: Folder for the model as it is at the end.
         measured: What to measure of a model in place of the Fréchet distances on Fashion-MNIST.
+        suited: Whether curriculum and rates suit the number of steps that there will be, as ``unistep train`` has it.
 
     Returns:
         Speed, network passes for each image, and the distances along the way.
     """
     source = load(teacher) if teacher is not None else None
     config = replace(config, teacher=teacher if config.teacher is not None else None)
-    start = source if config.teacher is not None else None
     dataset, world = prepare(config.data, progress=False), World(device=torch.device(device))
-    model = fitted(config, dataset, source)
-    student = build_student(config, model, start)
-    asked = start if start is not None and isinstance(start.map, config.objective.teacher_kind) else None
-    objective = build_objective(config, student, asked)
-    place(objective, replace(config, model=model), world)
+    share = 0.0
+    if suited:
+        steps = count_steps(assemble(config, dataset, source, world), seconds, world.device)
+        config, share = replace(config, objective=config.objective.suited_to(steps)[0]), 1 / steps
+    parts = assemble(config, dataset, source, world)
+    model, student, objective, train_step = parts.model, parts.student, parts.objective, parts.train_step
+    optimizer = parts.optimizer
     passes = count_passes(objective)
-    loader, options = Loader(dataset, config.batch_size, config.seed), LoopOptions.of(config)
-    examples = Examples(model.modality, model.build_codec(), model.context, model.sigma_data)
-    train_step = TrainStep(objective, loader, examples, options, world)
-    optimizer = build_optimizer(config.optimizer, student.net, objective, train_step.precision)
     emas = [EMA(ema, student.net.parameters()) for ema in config.emas]
-    objective.train()
     curve: list[dict[str, object]] = []
     step, spent, bad = 0, 0.0, 0
     if world.device.type != "cpu":  # its kernels are loaded when they are first used
@@ -139,7 +177,7 @@ def race(
             while (progress := step * config.batch_size / images if images else spent / seconds) < point:
                 begin = clock(world.device)
                 gradient = train_step.gradient(step, progress)
-                set_rates(optimizer, config.schedule.factor(step, progress))
+                set_rates(optimizer, config.schedule.factor(step, progress, share))
                 if gradient.norm < float("inf"):
                     optimizer.step()
                     objective.after_step(progress)
