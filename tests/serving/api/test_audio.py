@@ -34,6 +34,7 @@ def test_a_note_is_the_models_own(server, models):
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "audio/wav"
     assert (answer.headers["x-seed"], answer.headers["x-sample-rate"]) == ("6", "8000")
+    assert answer.headers["x-channels"] == "1"
     signal = unistep.load(models[1]).sample(1, seed=6, instrument="flute", pitch=60, velocity=100)
     assert near(samples(answer.content), signal)
     mark = read_content(answer.content).mark
@@ -60,6 +61,7 @@ def test_an_endless_sound_is_the_same_whole_and_in_chunks(server, models):
     streamed = server.client.post(ROUTE, json={**body, "stream": True})
     pcm = server.client.post(ROUTE, json={**body, "stream": True, "response_format": "pcm"})
     assert [one.status_code for one in (whole, streamed, pcm)] == [200] * 3
+    assert [one.headers["x-channels"] for one in (whole, streamed, pcm)] == ["1"] * 3
     chunks = unistep.load(models[2]).stream(seed=4, instrument="harp")
     signal = torch.cat([next(chunks) for _ in range(5)], dim=-1)  # 0.3 s is 4.7 chunks
     assert near(samples(whole.content), signal)

@@ -144,6 +144,16 @@ def test_random_numbers_are_those_of_pytorch(tab: Any) -> None:
         np.testing.assert_allclose(numbers_found, wanted, atol=3e-6)
 
 
+def test_sounds_of_several_channels_have_them_in_turn(tab: Any) -> None:
+    found = tab.evaluate(
+        """async () => {
+          const { pcm } = await import(new URL("lib/local/files.js", location.href));
+          return [...new Int16Array(pcm(Float32Array.of(1, 0, -1, 0.5, 0.5, 0.5), 2))];
+        }"""
+    )
+    assert found == [32767, 16384, 0, 16384, -32767, 16384]
+
+
 def test_a_world_is_played(tab: Any) -> None:
     tab.goto(f"{tab.address}/world.html")
     tab.click("#start")

@@ -47,3 +47,16 @@ def test_chunks_follow_sample_by_sample_and_gaps_are_counted(tab: Any) -> None:
     first, second, third = found["dues"]
     assert second - first == third - second == 8192 / 16000
     assert (found["gaps"], found["late"], found["rate"]) == (1, True, 16000)
+
+
+def test_of_two_channels_the_first_is_played(tab: Any) -> None:
+    """Not both of them one after the other, an octave too low."""
+    found = tab.open("index.html").evaluate(
+        """async () => {
+          const { floats } = await import('../studio/lib/pcm.js');
+          const samples = Int16Array.of(16384, 1, -16384, 2, 8192, 3);
+          return [2, 1].map((channels) => [...floats(samples.buffer, channels)]);
+        }"""
+    )
+    assert found[0] == [0.5, -0.5, 0.25]
+    assert len(found[1]) == 6

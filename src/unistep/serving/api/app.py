@@ -85,6 +85,7 @@ def create_app(settings: Settings, service: Service | None = None, board: videos
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.origins), allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type"], expose_headers=["x-seed", "x-generation-ms"],
+            allow_headers=["authorization", "content-type"],
+            expose_headers=["x-seed", "x-generation-ms", "x-sample-rate", "x-channels", "retry-after"],
         )  # fmt: skip
     return app

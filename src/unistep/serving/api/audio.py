@@ -134,6 +134,7 @@ async def _whole(service: Service, item: Item, signal: Tensor, format: str) -> R
         "X-Seed": str(item.seed),
         "X-Generation-Ms": f"{1e3 * item.done.took:.2f}",
         "X-Sample-Rate": str(modality.rate),
+        "X-Channels": str(modality.shape[0]),
         "Cache-Control": "no-store",
     }
     if format == "pcm":
@@ -157,7 +158,12 @@ async def _streamed(
     seed = service.seed_of(asked)
     asked = replace(asked, seed=seed)
     modality = service.pool.config(asked.model).modality
-    headers = {"X-Seed": str(seed), "X-Sample-Rate": str(modality.rate), "Cache-Control": "no-store"}
+    headers = {
+        "X-Seed": str(seed),
+        "X-Sample-Rate": str(modality.rate),
+        "X-Channels": str(modality.shape[0]),
+        "Cache-Control": "no-store",
+    }
     chunks = placed(request, chunks_of(service, asked, count, conditions))
     if chunked and format in ("wav", "pcm"):
 

@@ -106,7 +106,7 @@ export async function edit(fields, signal) {
 export async function sound(body, signal) {
   const response = await request("v1/audio/generate", { body: { ...body, response_format: "pcm" }, accept: "*/*", signal });
   const rate = number(response, "X-Sample-Rate");
-  const samples = floats(await response.arrayBuffer());
+  const samples = floats(await response.arrayBuffer(), number(response, "X-Channels") ?? 1);
   return { samples, rate, seed: number(response, "X-Seed"), generationMs: number(response, "X-Generation-Ms") };
 }
 

@@ -26,6 +26,7 @@ let model = null;
 let fields = null;
 let session = null;
 let rate = 16000;
+let channels = 1;
 let place = 0;
 let count = 0;
 let asked = new Map(); // the note of each interaction
@@ -54,7 +55,7 @@ function ask() {
 }
 
 function chunk(about, bytes) {
-  const samples = floats(bytes);
+  const samples = floats(bytes, channels);
   const scheduled = player.add(samples, rate, { label: asked.get(about.interaction) ?? "from the seed", took: about.gen_ms });
   recorder.add(samples, rate, scheduled.due);
   took.add(about.gen_ms);
@@ -75,6 +76,7 @@ function start() {
   audio();
   const began = (about) => {
     rate = about.sample_rate;
+    channels = about.channels;
     page.say(`Playing, seed ${about.seed}.`);
     ask();
   };

@@ -47,9 +47,13 @@ export function bitmap(x, shape) {
   return view.buffer;
 }
 
-/** Sound as 16-bit little-endian samples. */
-export function pcm(x) {
+/** Sound, one channel after the other, as 16-bit little-endian samples, channels in turn. */
+export function pcm(x, channels = 1) {
   const view = new DataView(new ArrayBuffer(2 * x.length));
-  x.forEach((value, at) => view.setInt16(2 * at, Math.round(32767 * Math.min(1, Math.max(-1, value))), true));
+  const each = x.length / channels;
+  x.forEach((value, at) => {
+    const place = (at % each) * channels + Math.floor(at / each);
+    view.setInt16(2 * place, Math.round(32767 * Math.min(1, Math.max(-1, value))), true);
+  });
   return view.buffer;
 }

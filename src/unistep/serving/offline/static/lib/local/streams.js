@@ -82,7 +82,7 @@ export class Stream {
     const since = performance.now();
     const [chunk, after] = await step(model, model.session, this.seed, state, given(this, model));
     const took = performance.now() - since;
-    const bytes = this.media === "video" ? bitmap(chunk, model.unistep.shape) : pcm(chunk);
+    const bytes = this.media === "video" ? bitmap(chunk, model.unistep.shape) : pcm(chunk, model.unistep.shape[0]);
     const about = {
       type: `${this.media}.chunk_metadata`,
       sequence: state.number,
