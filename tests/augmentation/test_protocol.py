@@ -162,17 +162,20 @@ def test_nearest_neighbours_are_those_of_all_distances():
     ("names", "field", "expected"),
     [
         (("a", "b"), LabelField(size=3, names=("B", "x", "A")), {0: 2, 1: 0}),
-        (("4", "7"), LabelField(size=3, numbers=(4, 5, 7)), {0: 4, 1: 7}),
+        (("4", "7"), LabelField(size=3, numbers=(4, 5, 7)), {0: 0, 1: 2}),
         (("T_shirt", "b"), LabelField(size=2, names=("b", "T/shirt")), {0: 1, 1: 0}),
         (("0", "1"), LabelField(size=2, names=("cat", "dog")), {0: 0, 1: 1}),
         (("cat", "Cat"), LabelField(size=2, names=("Cat", "cat")), {0: 1, 1: 0}),
+        (("2", "3"), LabelField(size=3, names=("1", "2", "3")), {0: 1, 1: 2}),
+        (("10", "2"), LabelField(size=4, names=("0", "1", "10", "2")), {0: 2, 1: 3}),
     ],
 )
 def test_classes_are_found_by_name_or_number(names, field, expected):
     x, label = stripes(8, 0)
     fields = {"label": LabelField(size=2, names=names)}
     data = ClassedData.of(Dataset.from_tensors(x, modality=MODALITY, fields=fields, label=label))
-    assert match_classes(data, {"label": field}, "mine").values == expected
+    values = match_classes(data, {"label": field}, "mine").values
+    assert {one: field.position("label", value) for one, value in values.items()} == expected
 
 
 def test_classes_that_a_model_lacks_are_named():

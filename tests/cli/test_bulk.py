@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
 from multiprocessing.context import ForkServerProcess
@@ -18,6 +19,7 @@ from PIL import Image
 
 import forks
 import unistep
+from unistep.core.condition import LabelField
 from unistep.generation.bulk import Bulk, BulkPlan
 from unistep.generation.shards import read_shard
 from unistep.provenance import read_content
@@ -181,6 +183,15 @@ def test_classes_in_turn(zoo, tmp_path):
     assert found == [index % 10 for index in range(23)]
     with pytest.raises(ValueError, match="no classes 'colour'"):
         Bulk(g, BulkPlan(num=2, shard_size=2, balance="colour"), tmp_path / "y")
+
+
+def test_classes_that_are_called_1_to_10_take_turns(zoo, tmp_path):
+    g = unistep.load(zoo / "fashion")
+    g.config = replace(g.config, fields={"label": LabelField(size=10, names=tuple(map(str, range(1, 11))))})
+    bulk = Bulk(g, BulkPlan(num=10, shard_size=10, balance="label"), tmp_path / "x")
+    bulk.begin()
+    bulk.write(0)
+    assert [int(item.files[".cls"]) for item in read_shard(next((tmp_path / "x").glob("*.tar")))] == list(range(10))
 
 
 @pytest.mark.timeout(600)

@@ -41,6 +41,14 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         FIELDS["pitch"].position("pitch", "")
 
 
+@pytest.mark.parametrize("names", [("A", "a", "B"), ("1", "2", "3"), ("0", "1", "10", "2"), (" cat", "cat")])
+def test_each_value_is_found_by_its_name(names: tuple[str, ...]) -> None:
+    """Letters that differ in capitals alone, and names that look like the numbers of others."""
+    field = LabelField(size=len(names), names=names)
+    assert [field.position("label", name) for name in field.known] == list(range(len(names)))
+    assert LabelField(size=3, first=5).known == range(5, 8)
+
+
 def test_one_value_serves_all_and_a_sequence_one_each() -> None:
     condition = parse_condition(FIELDS, {"label": "pullover", "pitch": [1, "2", 3]}, 3)
     assert condition["label"].index.tolist() == [2, 2, 2]

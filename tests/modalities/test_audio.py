@@ -108,6 +108,12 @@ def test_several_sounds_follow_each_other_in_one_file(tmp_path, name):
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~output._umask()
 
 
+def test_minutes_of_sound_do_not_overflow_the_stack_of_the_vorbis_encoder(tmp_path):
+    long = AudioModality(samples=3_000_000)
+    long.save(torch.zeros(1, 1, long.samples), tmp_path / "a.ogg")
+    assert soundfile.info(tmp_path / "a.ogg").frames == long.samples
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
 def test_pictures_of_sounds(tmp_path, name):
     MONO.save(sounds(3), tmp_path / name)

@@ -193,13 +193,13 @@ def match_classes(data: ClassedData, fields: Mapping[str, AnyField], model: str,
     for one in data.present:
         text = data.names[one]
         if text in names:
-            values[one] = spec.written[names.index(text)]
+            values[one] = spec.known[names.index(text)]
         elif folder_name(text).lower() in lowered:
-            values[one] = spec.written[lowered.index(folder_name(text).lower())]
+            values[one] = spec.known[lowered.index(folder_name(text).lower())]
         elif text.isdecimal() and int(text) in spec.written:
-            values[one] = int(text)
+            values[one] = spec.known[spec.written.index(int(text))]
         elif len(data.names) == spec.size and all(other.isdecimal() for other in data.names):
-            values[one] = spec.written[one]
+            values[one] = spec.known[one]
         else:
             known = nearest(text, spec.names or [str(number) for number in spec.written])
             raise ValueError(f"the model {model} has no class {text!r} that {data.dataset.source} has; {known}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from unistep.augmentation.classes import ClassedData, folder_name
+from unistep.augmentation.classes import ClassedData, class_folders
 from unistep.data.options import DataConfig
+from unistep.files import remove_unfinished, replacing_folder, unwritable
 from unistep.generation.generator import Generator
 from unistep.hub.load import load
 from unistep.training.run import train
@@ -17,20 +19,38 @@ PART, RUN = "training-part", "generator"
 NEW = "new"
 """In place of a model: one that is trained from nothing."""
 
+_WHAT = ".items"  # a hidden file of the part, which is none of its items: which ones they are
+
 
 def write_part(data: ClassedData, folder: Path) -> None:
     """Write the items of a part as files, a folder for each class, so that anybody can see what was trained on.
 
+    Where they lie already they are left as they are.
+
     Raises:
-        OSError: If they cannot be written.
+        ValueError: If other items lie there, or they cannot be written; a :class:`~unistep.files.DiskError` on a full
+            disk. Nothing is half-written.
     """
-    modality = data.dataset.modality
+    which = hashlib.sha256("\n".join((data.dataset.fingerprint, *data.names)).encode() + data.index.tobytes()).hexdigest()
+    if folder.exists():
+        if not (folder / _WHAT).is_file() or (folder / _WHAT).read_text(encoding="utf-8") != which:
+            raise ValueError(
+                f"{folder} holds another training part, of other data or of a split by another seed; give another -o"
+            )
+        return
+    modality, folders = data.dataset.modality, class_folders(data.names)
     suffix = Path(modality.example).suffix
-    for one in data.present:
-        place = folder / folder_name(data.names[one])
-        place.mkdir(parents=True, exist_ok=True)
-        for number, x in enumerate(data.signals(data.rows(one))):
-            (place / f"{number:06d}{suffix}").write_bytes(modality.encode(x, suffix))
+    try:
+        remove_unfinished(folder)
+        with replacing_folder(folder) as temporary:
+            for one in data.present:
+                place = temporary / folders[one]
+                place.mkdir()
+                for number, x in enumerate(data.signals(data.rows(one))):
+                    (place / f"{number:06d}{suffix}").write_bytes(modality.encode(x, suffix))
+            (temporary / _WHAT).write_text(which, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(f"cannot write {folder}: {error.strerror or error}", error) from None
 
 
 def train_on_part(data: ClassedData, folder: Path, configure: Callable[[DataConfig], RunConfig]) -> Generator:
@@ -42,14 +62,13 @@ def train_on_part(data: ClassedData, folder: Path, configure: Callable[[DataConf
         configure: Gives the configuration of a run on some data.
 
     Raises:
-        ValueError: If it cannot be trained on the part.
+        ValueError: If it cannot be trained on the part, or another part lies there.
         KeyboardInterrupt: If it was interrupted; the same call goes on.
     """
     from rich.console import Console
 
     part, run = folder / PART, folder / RUN
-    if not part.exists():
-        write_part(data, part)
+    write_part(data, part)
     config = DataConfig(source=f"folder:{part}", options=data.dataset.modality.as_options())
     if not train(configure(config), run, resume=run.exists(), console=Console(quiet=True)):
         raise KeyboardInterrupt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -198,10 +198,12 @@ def synthesizer_for(
         ValueError: If the model has not all classes.
     """
     from unistep.augmentation import Memorisation, Synthesizer, match_classes
+    from unistep.augmentation.classes import class_folders
 
-    # A model that was trained on a part has the field of the part's folders.
+    # A model that was trained on a part has the field of the part's folders, and their names as classes.
     own = options.budget is None or options.field in generator.config.fields
-    matched = match_classes(real, generator.config.fields, generator.name, options.field if own else None)
+    named = real if options.budget is None else replace(real, names=tuple(class_folders(real.names)))
+    matched = match_classes(named, generator.config.fields, generator.name, options.field if own else None)
     copies = None
     if not options.keep_copies:
         copies = Memorisation(real, held_out, find_features(generator, options, real))

@@ -273,11 +273,17 @@ class LabelField(ConditionField):
         """Classes drawn evenly."""
         return Label(randint(self.size, num, generator))
 
+    @property
+    def known(self) -> Sequence[str | int]:
+        """What :meth:`position` finds each value by, in order: its name, which may look like the number of another
+        value, or its number where there are no names.
+        """
+        return self.names or self.written
+
     def words(self, value: Label | None) -> list[str | float]:
         """Names, or numbers where there are none; empty for the null condition."""
         positions = [] if value is None else value.index.tolist()
-        known = self.names or self.written
-        return [known[position] if position >= 0 else "" for position in positions]
+        return [self.known[position] if position >= 0 else "" for position in positions]
 
     def position(self, name: str, value: object) -> int:
         """The position of ``value`` (a number or a name).
@@ -285,6 +291,8 @@ class LabelField(ConditionField):
         Raises:
             ValueError: If it is neither in range nor a name of the field; says what is.
         """
+        if isinstance(value, str) and value in self.names:  # two may differ in capitals alone, as letters do
+            return self.names.index(value)
         text = _text(value)
         lowered = [n.lower() for n in self.names]
         if text.lower() in lowered:

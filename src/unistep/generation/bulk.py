@@ -197,7 +197,7 @@ class Bulk:
             return dict(self._given)
         spec = self.generator.config.fields[self.plan.balance]
         assert isinstance(spec, LabelField)
-        return {**self._given, self.plan.balance: [spec.written[index % spec.size] for index in indices]}
+        return {**self._given, self.plan.balance: [spec.known[index % spec.size] for index in indices]}
 
 
 def class_numbers(generator: Generator, condition: Condition) -> list[int]:

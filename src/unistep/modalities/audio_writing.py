@@ -29,6 +29,8 @@ SOUNDS = output.Endings(
 GAP = 0.25
 """Seconds of silence between sounds in one file."""
 
+_AT_ONCE = 2**16  # samples that libsndfile gets: of millions, its Vorbis encoder overflows the stack
+
 
 def check(path: str | Path) -> None:
     """Find out whether sounds can be written to ``path``, leaving nothing there.
@@ -92,7 +94,9 @@ def _encoded(samples: np.ndarray, sample_rate: int, suffix: str) -> bytes:
     soundfile, _ = libraries()
     container, code = FORMATS[suffix]
     content = BytesIO()
-    soundfile.write(content, samples, sample_rate, format=container, subtype=code)
+    with soundfile.SoundFile(content, "w", sample_rate, samples.shape[1], code, format=container) as file:
+        for start in range(0, len(samples), _AT_ONCE):
+            file.write(samples[start : start + _AT_ONCE])
     return content.getvalue()
 
 

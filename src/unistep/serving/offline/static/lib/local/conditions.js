@@ -6,7 +6,8 @@ const ARRAYS = { float32: Float32Array, int64: BigInt64Array, bool: Uint8Array }
 
 const position = (name, { names, numbers }, given) => {
   const known = names.length ? names.map((each) => each.toLowerCase()) : numbers.map(String);
-  const at = known.indexOf(String(given).toLowerCase());
+  const exact = names.indexOf(String(given)); // two may differ in capitals alone
+  const at = exact < 0 ? known.indexOf(String(given).toLowerCase()) : exact;
   if (at < 0) throw new Error(`${name} must be one of ${known.join(", ")}, got ${given}.`);
   return at;
 };
