@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,22 @@ def test_another_budget_goes_on_from_where_the_run_is(tmp_path: Path, monkeypatc
     assert checkpoint(tmp_path / "run")[0] > 1.5 * first
     assert train(None, str(tmp_path / "run"), resume=True, device="cpu")  # nothing is left to do
     assert 3.6 <= machine.now <= 4.4
+
+
+def test_the_plan_of_a_run_that_goes_on_is_of_the_time_that_is_left(tmp_path: Path, monkeypatch) -> None:
+    machine = SlowMachine(monkeypatch, 0.1, slow_from=1000)
+    config = run_config("denoising", tmp_path, max_steps=None, budget="4s", checkpoint_every="1000")
+    monkeypatch.setattr(resolve_module, "time_steps", steady(80))
+    assert not run(config, tmp_path / "run", cancel=lambda: machine.taken >= 30)[0]
+    done, text = run(config, tmp_path / "run", resume=True)
+    assert done
+    assert "about 10 of 40 left" in text
+    assert re.search(r"expected time +0:00:01", text)
+    longer = run_config("denoising", tmp_path, max_steps=None, budget="6s", checkpoint_every="1000")
+    done, text = run(longer, tmp_path / "run", resume=True)
+    assert done
+    assert "about 20 of 60 left" in text
+    assert json.loads((tmp_path / "run" / "plan.jsonl").read_text().splitlines()[0])["total"] == 60
 
 
 def test_a_clock_adds_earlier_sessions(monkeypatch) -> None:

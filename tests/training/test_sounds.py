@@ -13,6 +13,7 @@ import torch
 from tiny import assert_same, make_data, run, run_config
 from worker import stop_after
 
+from unistep.cli.evaluation_data import data_for
 from unistep.codecs.spectrum import SpectrumConfig
 from unistep.core.condition import LabelField, ScalarField
 from unistep.core.timesteps import RatioCurriculum
@@ -37,7 +38,7 @@ def sound_config(**changes: Any) -> RunConfig:
     """A denoiser of an eighth of a second of the notes that ship."""
     settings: dict[str, Any] = {
         "recipe": "tiny-notes",
-        "data": data_config("notes:excerpt", seconds=0.125, sample_rate=8_000),
+        "data": data_config("notes:excerpt", seconds=0.125, sample_rate=8_000, loudness="keep"),  # as notes are anyway
         "model": ModelConfig(
             kind="denoiser", network=NETWORK, modality=AudioModality(), codec=SpectrumConfig(n_fft=64, hop=32), steps=4
         ),
@@ -100,6 +101,15 @@ def test_previews_are_pictures_and_sounds(teacher: Path) -> None:
 def test_the_licence_of_the_sounds_is_in_the_card(teacher: Path) -> None:
     assert load(teacher).config.provenance["data licence"].startswith("MIT (FluidR3 GM")
     assert "- data licence: MIT (FluidR3 GM" in (teacher / "model" / "README.md").read_text()
+
+
+def test_a_model_says_by_which_rules_its_data_came_about(teacher: Path) -> None:
+    g = load(teacher)
+    assert g.config.provenance["data options"] == '{"options": {"loudness": "keep", "type": "audio"}}'
+    assert (
+        data_for(g, None).options
+        == data_config("x", seconds=0.125, sample_rate=8_000, channels=1, loudness="keep").options
+    )
 
 
 def test_a_sample_is_a_waveform_that_belongs_to_its_seed(teacher: Path, tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ def write_part(data: ClassedData, folder: Path) -> None:
         ValueError: If other items lie there, or they cannot be written; a :class:`~unistep.files.DiskError` on a full
             disk. Nothing is half-written.
     """
-    which = hashlib.sha256("\n".join((data.dataset.fingerprint, *data.names)).encode() + data.index.tobytes()).hexdigest()
+    which = hashlib.sha256(
+        "\n".join((data.dataset.fingerprint, *data.names)).encode() + data.index.tobytes()
+    ).hexdigest()
     if folder.exists():
         if not (folder / _WHAT).is_file() or (folder / _WHAT).read_text(encoding="utf-8") != which:
             raise ValueError(

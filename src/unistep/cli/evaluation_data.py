@@ -28,7 +28,7 @@ def speech_networks(model: Generator) -> SpeechNetworks:
 
 
 def data_for(model: Generator, source: str | None) -> DataConfig:
-    """The data to compare a model with, brought to the shape of its samples.
+    """The data to compare a model with, brought to the shape of its samples by the rules of its training data.
 
     Args:
         model: The model.
@@ -38,7 +38,7 @@ def data_for(model: Generator, source: str | None) -> DataConfig:
         ValueError: If nothing is known of the model's data, or the source has another kind of signal.
     """
     from unistep import registry
-    from unistep.data import DataConfig
+    from unistep.data.remembered import data_like
 
     source = source or trained_on(model) or model.modality.default_source
     if source is None:
@@ -47,8 +47,7 @@ def data_for(model: Generator, source: str | None) -> DataConfig:
             f"folder:my_{model.modality.noun}s"
         )
     made = registry.name_of("modality", model.modality)
-    options = model.modality.as_options()
-    config = DataConfig(source=source, modality=made, options=options)
+    config = data_like(model.config.provenance, model.modality, source)
     kinds = registry.entries("source")
     has = (
         kinds[config.prefix].modality if config.prefix in kinds else None
@@ -56,14 +55,17 @@ def data_for(model: Generator, source: str | None) -> DataConfig:
     if has is not None and has != made:
         real = registry.lookup("modality", has).noun
         raise ValueError(f"{model.name} makes {model.modality.noun}s, {source} has {real}s; use matching data")
-    return config if model.config.context is None else replace(config, options=options.as_windows())
+    if model.config.context is None or config.options is None:
+        return config
+    return replace(config, options=config.options.as_windows())
 
 
 def trained_on(model: Generator) -> str | None:
     """The source that a model was trained on, if it is still there."""
     from unistep import registry
+    from unistep.data.remembered import DATA
 
-    known = model.config.provenance.get("data", "")
+    known = model.config.provenance.get(DATA, "")
     prefix, _, rest = known.partition(":")
     if prefix not in registry.names("source"):
         return None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from unistep import registry
 from unistep.core.condition import GUIDANCE, AnyField
-from unistep.data import DataConfig, Dataset, prepare
+from unistep.data import Dataset, prepare
+from unistep.data.remembered import DATA, data_like
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
 
@@ -48,16 +49,15 @@ def with_rehearsal(config: RunConfig, fields: Mapping[str, AnyField], start: Gen
 
 def old_data(start: Generator) -> Dataset | None:
     """The data of a model, brought to its shape; ``None`` where it is not here."""
-    source = start.config.provenance.get("data", "")
+    source = start.config.provenance.get(DATA, "")
     prefix, _, rest = source.partition(":")
     if prefix not in registry.names("source") or start.config.context is not None:
         return None
     if registry.lookup("source", prefix).local and not Path(rest).expanduser().exists():
         return None
-    made = registry.name_of("modality", start.modality)
     try:
-        config = DataConfig(source=source, modality=made, options=start.modality.as_options(), limit=REAL)
-        data = prepare(config, progress=False)
+        config = data_like(start.config.provenance, start.modality, source)
+        data = prepare(replace(config, limit=REAL), progress=False)
     except (ValueError, OSError, ModuleNotFoundError):  # moved, changed, or of a package that is not here
         return None
     return data if data.modality.mismatch(start.modality) is None else None

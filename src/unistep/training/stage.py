@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from unistep.data import Dataset, prepare
+from unistep.data.remembered import data_provenance
 from unistep.data.summary import with_article
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.metrics import Moments, frechet_distance
@@ -104,7 +105,7 @@ def train_stage(
     if spent == 0 and (dataset.summary.skipped or dataset.summary.notes):
         console.print(dataset.summary)
     earlier = newest_progress(out / "checkpoints")
-    clock = Clock()
+    clock = Clock(float((earlier or {}).get("seconds", 0.0)))
     session = Session(
         out=out, world=world, clock=clock, spent=spent, earlier=earlier, say=lambda text: show_line(console, text)
     )
@@ -129,6 +130,7 @@ def train_stage(
         few = data_warnings(dataset) if spent == 0 else ()
         resolved = replace(resolved, warnings=(*few, *short, *resolved.warnings))
     pace = _pace(resolved, progress, out, clock)
+    resolved = replace(resolved, steps=pace.total(step))
     if world.is_rank_zero:
         write_config(out, config)
         write_plans(out, pace.legs)
@@ -137,7 +139,7 @@ def train_stage(
         show_line(console, f"going on after step {step}")
     provenance = {
         "recipe": config.recipe,
-        "data": config.data.source,
+        **data_provenance(config.data, config.model.modality),
         **({"data licence": dataset.licence} if dataset.licence else {}),
     }
     files = RunFiles(
