@@ -247,10 +247,8 @@ class LabelField(ConditionField):
     def choices(self) -> str:
         """The values in words, for help and messages."""
         extent = f"{self.written[0]} to {self.last}"
-        if self.numbers:
-            return f"one of {self.table}"
-        if not self.names:
-            return extent
+        if self.numbers or not self.names:
+            return f"one of {self.table}" if self.numbers else extent
         if len(self.names) > 16:
             return f"{extent}, or {self.names[0]} to {self.names[-1]}"
         return f"{extent} ({self.table})"
@@ -275,15 +273,12 @@ class LabelField(ConditionField):
 
     @property
     def known(self) -> Sequence[str | int]:
-        """What :meth:`position` finds each value by, in order: its name, which may look like the number of another
-        value, or its number where there are no names.
-        """
+        """What :meth:`position` finds each value by: its name, which may look like another's number, or its number."""
         return self.names or self.written
 
     def words(self, value: Label | None) -> list[str | float]:
         """Names, or numbers where there are none; empty for the null condition."""
-        positions = [] if value is None else value.index.tolist()
-        return [self.known[position] if position >= 0 else "" for position in positions]
+        return [self.known[at] if at >= 0 else "" for at in ([] if value is None else value.index.tolist())]
 
     def position(self, name: str, value: object) -> int:
         """The position of ``value`` (a number or a name).
@@ -291,19 +286,17 @@ class LabelField(ConditionField):
         Raises:
             ValueError: If it is neither in range nor a name of the field; says what is.
         """
-        if isinstance(value, str) and value in self.names:  # two may differ in capitals alone, as letters do
-            return self.names.index(value)
-        text = _text(value)
-        lowered = [n.lower() for n in self.names]
-        if text.lower() in lowered:
-            return lowered.index(text.lower())
+        text, lowered = _text(value), [n.lower() for n in self.names]
+        # As it is written first: two names may differ in capitals alone, as letters do.
+        for names, wanted in ((list(self.names), str(value)), (lowered, text.lower())):
+            if wanted in names:
+                return names.index(wanted)
         lowest = self.written[0]
         number = note_number(text) if self.names[:1] == note_names(lowest, lowest) else None
         try:
             number = int(text) if number is None else number
         except ValueError:
-            hint = nearest_hint(text, self.names)
-            raise ValueError(f"{name} must be {self.choices}, got {text!r}{hint}") from None
+            raise ValueError(f"{name} must be {self.choices}, got {text!r}{nearest_hint(text, self.names)}") from None
         if number not in self.written:
             raise ValueError(f"{name} must be {self.choices}, got {number if text == str(number) else repr(text)}")
         return self.written.index(number)
