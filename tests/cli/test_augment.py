@@ -160,6 +160,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, place, real):
         "fashion --data folder:real --vary 2 -o out": "--vary must be a share",
         "fashion --data folder:real --vary 0.5 --strength 0 -o out": "--strength must be above 0",
         "fashion --data folder:real --each 0 -o out": "--each must be at least 1",
+        f"fashion --data folder:real --seed {2**64} -o out": f"--seed must be from 0 to 2**62, got {2**64}",
         "fashion --data folder:real --budget 5m -o out": "--budget belongs to --measure",
         "new --data folder:real --measure -o out": "a new generator needs --budget",
         "fashion --data folder:real --field colour -o out": "no classes 'colour'",

@@ -15,6 +15,7 @@ from rich.console import Console
 from tiny import steady
 
 from unistep.cli.main import main
+from unistep.data import data_config
 from unistep.modalities.enough import EnoughItems
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
@@ -138,3 +139,5 @@ def test_a_command_to_copy_reads_the_data_as_the_run_did(config: RunConfig) -> N
     changed = data_options_of(replace(config, data=data))
     expected = "--data.limit 3 --data.max-bad 0.5 --data.size 8 --data.no-captions --data.augment flip"
     assert sorted(changed.split()) == sorted(f"--data {config.data.source} {expected}".split())
+    tensors = data_config(config.data.source, modality="tensor", shape=(2, 8))
+    assert data_options_of(replace(config, data=tensors)).endswith(" --data.modality tensor --data.shape 2 8")

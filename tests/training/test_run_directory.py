@@ -102,6 +102,12 @@ def test_a_budget_of_images_is_resolved_once(tmp_path: Path) -> None:
     assert checkpoint(tmp_path / "run")[0] == 5
 
 
+def test_a_batch_that_is_left_open_can_be_shared(tmp_path: Path) -> None:
+    open_batch = run_config("denoising", tmp_path, auto=("batch_size",), accumulation=3, max_steps=1)
+    assert run(open_batch, tmp_path / "run")[0]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["batch_size"] == 66
+
+
 def test_a_run_of_another_length_keeps_its_budget(begun: Path) -> None:
     c, out = config(begun, budget="1h"), begun / "run"
     for name in ("asked.json", "config.json"):

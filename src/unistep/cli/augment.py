@@ -105,6 +105,8 @@ def _check(options: AugmentOptions) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if not 0 <= options.seed <= 2**62:
+        raise ValueError(f"--seed must be from 0 to 2**62, got {options.seed}")
     if any(number < 2 for number in options.real):
         raise ValueError(f"--real must be at least 2 items of each class, got {min(options.real)}")
     for name, value in {"vary": options.vary, "strength": options.strength}.items():

@@ -137,9 +137,11 @@ class TensorModality(Modality):
             raise UnusableFileError(f"has shape {[*values.shape]}, not {[*wanted]}")
         if values.dtype.kind not in "fiub":
             raise UnusableFileError(f"has values of type {values.dtype}, not numbers")
-        if not np.isfinite(values).all():
-            raise UnusableFileError("has values that are not numbers")
-        return Decoded(values=values.astype(np.float32))
+        with np.errstate(over="ignore"):
+            single = values.astype(np.float32)
+        if not np.isfinite(single).all():
+            raise UnusableFileError("has values that are not numbers, or too large for single precision")
+        return Decoded(values=single)
 
     def load(self, path: str | Path) -> Tensor:
         """Read one ``.npy`` file of :attr:`shape`.

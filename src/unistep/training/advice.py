@@ -218,7 +218,7 @@ def _data_options(config: RunConfig) -> str:
     }
     extra = {"modality": data.modality, "limit": data.limit, **changed}
     for name, value in {**{key: value for key, value in extra.items() if value is not None}, **plain}.items():
-        words += [f"--data.{name.replace('_', '-')}", str(value)]
+        words += [f"--data.{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
     words += [] if data.captions else ["--data.no-captions"]
     return shlex.join([*words, *(["--data.augment", *data.augment] if data.augment else [])])
 

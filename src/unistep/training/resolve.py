@@ -196,8 +196,10 @@ class _Resolver:
             self.measured = self._timed(config)
         speed = 1.0 if self.measured is None else self.measured.at(config.batch_size).items_per_second
         chosen = self.world.broadcast(choose_batch(speed, self._left()))
-        self.reasons["batch size"] = f"{chosen.value}: {chosen.reason}"
-        return replace(config, batch_size=chosen.value)
+        least = self.world.size * config.accumulation  # each process and each part gets as many
+        size = -(-chosen.value // least) * least
+        self.reasons["batch size"] = f"{size}: {chosen.reason}"
+        return replace(config, batch_size=size)
 
     def _with_curriculum(self, config: RunConfig, parts: Parts, steps: int) -> RunConfig:
         """The configuration with a curriculum that so many steps are enough for, where that is left open."""

@@ -100,6 +100,16 @@ def test_the_only_video_of_a_folder_may_have_actions_csv(tmp_path: Path) -> None
     assert not any(skipped.name.endswith(".csv") for skipped in data.summary.skipped)
 
 
+@pytest.mark.parametrize(
+    ("table", "video"), [("race.CSV", "race.mp4"), ("race.csv", "race.MP4"), ("actions.CSV", "race.mp4")]
+)
+def test_endings_in_capitals_are_endings(tmp_path: Path, table: str, video: str) -> None:
+    folder = recorded(tmp_path / "play")
+    (folder / "race.csv").rename(folder / table)
+    (folder / "race.mp4").rename(folder / video)
+    assert set(prepared(folder).fields) == {"action"}
+
+
 def test_words_become_controls(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "play", frames=8)
     (folder / "race.csv").write_text("action,frames\nleft+gas,3\nnone,2\nright,3\n")

@@ -41,7 +41,8 @@ def find_tables(entries: Sequence[Entry], suffixes: frozenset[str]) -> dict[str,
         entries: All files of the folder.
         suffixes: How names of videos end.
     """
-    known = {entry.name: entry for entry in entries if entry.name.endswith(".csv") and not entry.trouble}
+    found_tables = [(os.path.splitext(entry.name), entry) for entry in entries if not entry.trouble]
+    known = {f"{stem}.csv": entry for (stem, suffix), entry in found_tables if suffix.lower() == ".csv"}
     videos = [entry.name for entry in entries if has_suffix(entry.name, suffixes)]
     places = [os.path.dirname(name) for name in videos]
     found = {}
