@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 
 def evenly_spaced(count: int, limit: int | None) -> range | list[int]:
@@ -25,5 +26,5 @@ def shares(counts: Sequence[int], limit: int | None) -> list[int]:
         some = frozenset(evenly_spaced(len(counts), limit))
         return [int(i in some) for i in range(len(counts))]
     further, left = limit - len(counts), sum(counts) - len(counts)
-    ends = [further * (sum(counts[: i + 1]) - i - 1) // left for i in range(len(counts))]
+    ends = [further * (windows - files) // left for files, windows in enumerate(accumulate(counts), start=1)]
     return [1 + end - before for end, before in zip(ends, [0, *ends], strict=False)]
