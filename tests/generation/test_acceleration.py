@@ -155,6 +155,20 @@ def test_mistakes_are_one_line_and_change_nothing(
     torch.testing.assert_close(generator.sample(1), x)
 
 
+@pytest.mark.usefixtures("without_others")
+def test_what_ran_a_network_still_does_after_a_mistake(generator: Generator) -> None:
+    generator.to("cpu", "bf16")
+    with pytest.raises(ValueError, match="no such luck"):
+        generator.accelerate("broken")
+    assert (generator.arithmetic, generator.precision) == ("bf16", "bf16")
+    before = generator.accelerate("scaled")
+    x = generator.sample(1)
+    with pytest.raises(ValueError, match="no such luck"):
+        generator.accelerate("broken")
+    assert generator.acceleration is before
+    torch.testing.assert_close(generator.sample(1), x)
+
+
 def test_a_missing_package_is_named_with_what_installs_it(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

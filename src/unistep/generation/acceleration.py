@@ -48,7 +48,22 @@ def accelerate(
     if tolerance is not None and not tolerance > 0:
         raise ValueError(f"tolerance must be a number above 0, such as 0.05, got {tolerance}")
     candidates = _candidates(generator, backend, precision, tolerance)
+    before = (generator.map.runner, generator.acceleration, generator.precision)
     reset(generator)
+    try:
+        return _chosen(generator, candidates, batch_size)
+    except BaseException:  # all is as it was then
+        generator.map.runner, generator.acceleration, generator.precision = before
+        set_memory_layout(generator.map, generator.precision, generator.device)
+        raise
+
+
+def _chosen(generator: Generator, candidates: Sequence[Candidate], batch_size: int) -> Acceleration:
+    """Try candidates on a generator, and let the fastest that agrees run its network.
+
+    Raises:
+        ValueError: If there is none.
+    """
     eager = Candidate(backend=Eager, precision="fp32", tolerance=0.0)
     may_be_eager = any((one.backend, one.precision) == (Eager, "fp32") for one in candidates)
     others = [one for one in candidates if (one.backend, one.precision) != (Eager, "fp32")]

@@ -65,6 +65,20 @@ def test_a_kept_note_is_not_made_again_unless_asked_for(tab: Any, server: Any) -
     assert new[0]["seed"] != new[1]["seed"]
 
 
+def test_a_note_ends_with_its_key_also_in_another_octave_or_with_control(tab: Any) -> None:
+    page = ready(tab)
+    page.keyboard.down("a")
+    tab.until(f"{PLAYED} === 1")
+    page.keyboard.press("x")
+    page.keyboard.up("a")
+    assert page.locator("#piano .struck").count() == 0
+    page.keyboard.down("a")
+    page.keyboard.down("Control")
+    page.keyboard.up("a")
+    page.keyboard.up("Control")
+    assert page.locator("#piano .struck").count() == 0
+
+
 def test_arrows_move_along_the_keys_and_octaves_shift(tab: Any, server: Any) -> None:
     page = ready(tab)
     page.locator("#piano button").first.focus()

@@ -41,6 +41,17 @@ def test_keys_change_the_frames_and_each_frame_carries_its_mark(tab: Any, server
         assert int("".join(map(str, bits[2:])), 2) == number % 256
 
 
+def test_a_key_is_let_go_also_while_control_is_held(tab: Any, server: Any) -> None:
+    page = started(tab)
+    page.keyboard.down("ArrowUp")
+    tab.until("document.querySelector('#screen').dataset.interaction === '1'")
+    page.keyboard.down("Control")
+    page.keyboard.up("ArrowUp")
+    tab.until("document.querySelector('#screen').dataset.interaction === '2'")
+    assert server.app.state.interactions[-2:] == [held("gas"), held("none")]
+    page.keyboard.up("Control")
+
+
 def test_buttons_hold_keys_too(tab: Any, server: Any) -> None:
     page = started(tab)
     page.get_by_role("button", name="brake").focus()

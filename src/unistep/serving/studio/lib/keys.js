@@ -39,9 +39,10 @@ export class HeldKeys {
   }
 
   key(event, down) {
-    if (!this.active() || typing(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const taken = !this.active() || typing(event) || event.ctrlKey || event.metaKey || event.altKey;
     const name = this.names.find((each) => this.codes[each].includes(event.code));
-    if (!name) return;
+    // What is held is let go whatever else is pressed by then.
+    if (!name || (down ? taken : !this.held.get(name)?.has(event.code))) return;
     event.preventDefault(); // arrows would scroll the page
     if (!event.repeat) this.set(name, event.code, down, event);
   }
@@ -71,7 +72,7 @@ export class HeldKeys {
     return this.names.map((name) => {
       const sign = SIGNS[this.codes[name][0]] ?? this.codes[name][0].replace("Digit", "");
       const button = h("button", { type: "button", class: "key", dataset: { key: name } }, h("span", { "aria-hidden": "true" }, sign), h("small", {}, name));
-      const press = (down) => (event) => this.active() && this.set(name, "button", down, event);
+      const press = (down) => (event) => (!down || this.active()) && this.set(name, "button", down, event);
       button.addEventListener("pointerdown", (event) => {
         button.setPointerCapture(event.pointerId);
         press(true)(event);

@@ -148,14 +148,25 @@ function mark() {
   if (first) byId("piano").scrollLeft = first.offsetLeft - 1;
 }
 
-function onKey(event, down) {
+const pressed = new Map(); // the note that each of the computer's keys holds, also once the octave is another one
+
+function onKeyDown(event) {
   if (typing(event) || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const digit = /^Digit([1-9])$/.exec(event.code);
   const number = rowNumber(event.code, octave);
-  if (digit && down) hit(digit[1] - 1, event);
-  else if (digit) light(drums.pads[digit[1] - 1], false);
-  else if (number !== null) (down ? strike : release)(number, event);
-  else if (down && (event.code === "KeyZ" || event.code === "KeyX")) shift(event.code === "KeyZ" ? -12 : 12);
+  if (digit) hit(digit[1] - 1, event);
+  else if (number !== null) {
+    pressed.set(event.code, number);
+    strike(number, event);
+  } else if (event.code === "KeyZ" || event.code === "KeyX") shift(event.code === "KeyZ" ? -12 : 12);
+}
+
+/** Lets go what a key holds, whatever else is pressed by then. */
+function onKeyUp({ code }) {
+  const digit = /^Digit([1-9])$/.exec(code);
+  if (digit) light(drums.pads[digit[1] - 1], false);
+  if (pressed.has(code)) release(pressed.get(code));
+  pressed.delete(code);
 }
 
 /** Moves the computer's keys by an octave, where the model has one. */
@@ -168,8 +179,8 @@ function shift(by) {
 }
 byId("octave-down").addEventListener("click", () => shift(-12));
 byId("octave-up").addEventListener("click", () => shift(12));
-document.addEventListener("keydown", (event) => onKey(event, true));
-document.addEventListener("keyup", (event) => onKey(event, false));
+document.addEventListener("keydown", onKeyDown);
+document.addEventListener("keyup", onKeyUp);
 
 const save = async (file) => {
   const model = [piano.model, drums.model].filter(Boolean).map(({ id }) => id).join(", ");
