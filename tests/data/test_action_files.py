@@ -35,6 +35,14 @@ def test_a_table_has_a_row_for_each_frame(tmp_path: Path, text: str) -> None:
     assert torch.equal(read_actions(table(tmp_path, text), FIELD), torch.tensor([[-1.0, 1], [-1, 1], [0.5, 0]]))
 
 
+@pytest.mark.parametrize(
+    "text", ["steer,gas\n-1,1\n,\n , \n0,1\n", "steer,gas,frames\n-1,1,1\n,,\n\n,,\n0,1,1\n,,\n,,\n"]
+)
+def test_a_row_of_empty_cells_is_a_frame_in_which_nothing_is_done(tmp_path: Path, text: str) -> None:
+    """Left out it would move all that follows by a frame; spreadsheets leave some at the end."""
+    assert read_actions(table(tmp_path, text), FIELD).tolist() == [[-1, 1], [0, 0], [0, 0], [0, 1]]
+
+
 def test_controls_without_a_column_are_left_alone_and_may_have_any_name(tmp_path: Path) -> None:
     assert read_actions(table(tmp_path, "gas\n1\n0.25\n"), FIELD).tolist() == [[0, 1], [0, 0.25]]
     odd = ActionField(names=("frames", "action"), low=(0, 0), high=(9, 9))

@@ -23,7 +23,8 @@ def read_actions(path: str | Path, spec: ActionField) -> Float[Tensor, "frames s
     """The actions of a CSV file with a header, one row for each frame.
 
     A column has the name of a control, and controls without a column stay 0; or the one column ``action`` has texts,
-    such as ``left+gas``. A column ``frames`` says for how many frames a row is held.
+    such as ``left+gas``. A column ``frames`` says for how many frames a row is held. In a frame whose cells are all
+    empty nothing is done; at the end, where spreadsheets leave some, such rows are none.
 
     Args:
         path: The file.
@@ -37,10 +38,13 @@ def read_actions(path: str | Path, spec: ActionField) -> Float[Tensor, "frames s
             table = csv.reader(file, skipinitialspace=True, strict=True)
             columns = [column.strip() for column in next(table, [])]
             _check_columns(path, columns, spec)
-            rows, total = [], 0
+            rows, total, idle = [], 0, 0
             for cells in table:
                 if not any(cell.strip() for cell in cells):
+                    idle += len(cells) > 1  # a blank line is no row
                     continue
+                rows.append(torch.zeros(idle, spec.size))
+                total, idle = total + idle, 0
                 where = f"{path}, line {table.line_num}"
                 if len(cells) != len(columns):
                     raise ValueError(f"{where}: expected {_counted(len(columns), 'value')}, got {len(cells)}")
