@@ -23,6 +23,11 @@ def test_names_under_which_it_answers():
     assert settings_of(options("--host", "0.0.0.0", "--allow-host", "a.example")).hosts == ("a.example",)
 
 
+def test_origins_are_as_browsers_write_them():
+    found = settings_of(options("--origins", "https://Pages.Example.org", "http://localhost:5173"))
+    assert found.origins == ("https://pages.example.org", "http://localhost:5173")
+
+
 @pytest.mark.parametrize("name", ["http://a.example", "a.example:80", "", "*", "a b", "[::1]"])
 def test_what_is_no_name_is_refused(name):
     with pytest.raises(ValueError, match="--allow-host is a name"):

@@ -152,7 +152,7 @@ def settings_of(options: ServeOptions) -> Settings:
         memory=0 if options.memory is None else int(options.memory * 2**30),
         keys=keys,
         hosts=hosts_of(options.host, options.allow_host),
-        origins=options.origins,
+        origins=tuple(origin.lower() for origin in options.origins),  # as browsers write them
         marked=not options.unmarked,
         log_prompts=options.log == "prompts",
         limits=limits,

@@ -75,9 +75,11 @@ def wav_header(rate: int, channels: int, samples: int | None = None) -> bytes:
     Args:
         rate: Samples a second.
         channels: Channels.
-        samples: Samples of each channel; unknown, as of a stream, without.
+        samples: Samples of each channel; unknown, as of a stream, without, and where there are more than the format
+            can say.
     """
-    size = 0xFFFFFFFF - 36 if samples is None else 2 * channels * samples
+    most = 0xFFFFFFFF - 36
+    size = most if samples is None else min(2 * channels * samples, most)
     parts = [b"RIFF", (size + 36).to_bytes(4, "little"), b"WAVEfmt ", (16).to_bytes(4, "little")]
     numbers = ((1, 2), (channels, 2), (rate, 4), (rate * channels * 2, 4), (channels * 2, 2), (16, 2))
     parts += [number.to_bytes(size, "little") for number, size in numbers]
