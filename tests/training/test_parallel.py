@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,14 +16,17 @@ import torch
 import worker
 from safetensors.torch import load_file
 from shared import shared
-from tiny import OBJECTIVES, assert_same, checkpoint, make_data, make_teacher, metrics
+from tiny import OBJECTIVES, assert_same, checkpoint, make_data, make_teacher, metrics, run_config
 from torch import Tensor
 from worker import do
 
 import forks
 from tolerance import rounding
+from unistep.data import prepare
 from unistep.hub import load
+from unistep.training import resolve as resolve_module
 from unistep.training.parallel import World, start_world
+from unistep.training.resolved import Session
 
 pytestmark = pytest.mark.timeout(900)  # the first of these tests waits for both processes
 
@@ -253,6 +257,23 @@ def test_a_refusal_of_the_main_process_ends_the_others_quietly(monkeypatch) -> N
     with pytest.raises(SystemExit) as left:
         Answered(1, 2).run_on_rank_zero(refuse)
     assert left.value.code == 2
+
+
+def test_networks_are_chosen_by_the_clock_of_the_main_process(monkeypatch, tmp_path) -> None:
+    """By their own clocks one process may time a network more than another, and wait for it for good."""
+    make_data(tmp_path / "data.npz")
+    config = replace(run_config("denoising", tmp_path), teacher=None, max_steps=None, budget="1h", auto=("network",))
+    seen = list[float | None]()
+
+    def choose(candidates: Any, speed: Any, seconds: float | None) -> Any:
+        seen.append(seconds)
+        raise InterruptedError
+
+    monkeypatch.setattr(Answered, "heard", [12.5])
+    monkeypatch.setattr(resolve_module, "choose_network", choose)
+    with pytest.raises(InterruptedError):
+        resolve_module.resolve(config, prepare(config.data, progress=False), Session(world=Answered(1, 2)))
+    assert seen == [12.5]
 
 
 def test_the_main_process_works_for_all(monkeypatch) -> None:

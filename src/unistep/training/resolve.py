@@ -182,7 +182,8 @@ class _Resolver:
         modality = self.data.modality
         shape = config.model.codec.shape(modality.shape)
         candidates = [network.with_second_time(second) for network in modality.default_networks(shape)]
-        chosen = self.world.broadcast(choose_network(candidates, speed, self._left()))
+        left = self.world.broadcast(self._left())  # by one clock: all processes time as many networks
+        chosen = self.world.broadcast(choose_network(candidates, speed, left))
         self.reasons["network"] = f"{chosen.value.described}: {chosen.reason}"
         self.measured = self.world.broadcast(next((s for network, s in measured if network == chosen.value), None))
         return replace(config, model=replace(config.model, network=chosen.value))

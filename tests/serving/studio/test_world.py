@@ -39,6 +39,7 @@ def test_keys_change_the_frames_and_each_frame_carries_its_mark(tab: Any, server
     ):
         assert bits[:2] == lead
         assert int("".join(map(str, bits[2:])), 2) == number % 256
+    page.keyboard.up("KeyA")  # the tab is that of other tests, too
 
 
 def test_a_key_is_let_go_also_while_control_is_held(tab: Any, server: Any) -> None:
