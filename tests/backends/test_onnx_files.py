@@ -75,6 +75,15 @@ def test_a_file_that_is_not_as_it_was_made_is_made_anew(harm, tmp_path: Path, mo
         assert len(made) == before + 1
 
 
+def test_the_same_weights_in_another_network_are_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_files, "_versions", lambda: ("a", "b"))
+    monkeypatch.setattr(onnx_files, "export", lambda *arguments: arguments[-1].write_bytes(b"the network"))
+    call = Call(torch.zeros(2, 3), torch.zeros(2), None, {})
+    networks = (nn.ReLU(), nn.SiLU(), nn.SiLU())
+    first, second, same = (onnx_files.onnx_file(net, [call], tmp_path) for net in networks)
+    assert first != second == same
+
+
 def test_half_of_a_file_that_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_files, "_versions", lambda: ("a", "b"))
     monkeypatch.setattr(onnx_files, "export", lambda *arguments: arguments[-1].write_bytes(b"the network"))

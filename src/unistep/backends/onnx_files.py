@@ -41,7 +41,9 @@ def onnx_file(net: nn.Module, calls: Sequence[Call], folder: Path, *, int8: bool
         BackendError: If it cannot be exported.
         ValueError: If the folder cannot be written.
     """
-    form = hashlib.blake2b(repr((calls[0].form, _versions())).encode(), digest_size=8).hexdigest()
+    # The same weights are another function in a network of other modules.
+    known = (calls[0].form, _versions(), str(net), tuple(getattr(net, "boundary_layers", ())))
+    form = hashlib.blake2b(repr(known).encode(), digest_size=8).hexdigest()
     exact = folder / f"{form}.onnx"
     if not _is_intact(exact):
         remove_leftovers(folder, ABANDONED)
