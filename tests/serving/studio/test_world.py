@@ -53,6 +53,18 @@ def test_a_key_is_let_go_also_while_control_is_held(tab: Any, server: Any) -> No
     page.keyboard.up("Control")
 
 
+def test_a_key_that_is_held_over_a_restart_drives_the_new_world(tab: Any, server: Any) -> None:
+    page = started(tab)
+    page.keyboard.down("ArrowUp")
+    tab.until("document.querySelector('#screen').dataset.interaction === '1'")
+    before = len(server.app.state.interactions)
+    page.get_by_role("button", name="Restart").click()
+    tab.until("Number(document.querySelector('#screen').dataset.drawn) > 1")
+    tab.until("document.querySelector('#screen').dataset.interaction === '1'")
+    assert server.app.state.interactions[before:] == [held("gas")]
+    page.keyboard.up("ArrowUp")
+
+
 def test_buttons_hold_keys_too(tab: Any, server: Any) -> None:
     page = started(tab)
     page.get_by_role("button", name="brake").focus()

@@ -53,6 +53,7 @@ function begin(about) {
   period = 1000 / about.fps;
   screen.setAttribute("aria-label", `The world of ${model.id}, seed ${about.seed}, running`);
   page.say(`Running, seed ${about.seed}.`);
+  if (keys?.down.length) keys.changed(keys.down, new Event("start")); // held since the world before
 }
 let period = 40;
 
