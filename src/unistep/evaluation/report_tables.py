@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,23 @@ def _short(value: float) -> str:
 
 
 def distance(found: Figures) -> str:
-    """A distance with its interval."""
-    return f"{found.frechet:.3f}" if found.margin is None else f"{found.frechet:.3f} ±{_short(found.margin)}"
+    """A distance with its interval, to three digits where it is small: scales differ from network to network."""
+    fine = _decimals(found.frechet)
+    text = f"{found.frechet:.{fine or 3}f}"
+    if found.margin is None:
+        return text
+    return f"{text} ±{found.margin:.{fine}f}" if fine else f"{text} ±{_short(found.margin)}"
+
+
+def _kernel_distance(found: Figures) -> str:
+    kid, deviation = 1e3 * found.kid, 1e3 * found.kid_std
+    fine = _decimals(max(abs(kid), deviation)) or 2
+    return f"{kid:.{fine}f} ± {deviation:.{fine}f}"
+
+
+def _decimals(value: float) -> int:
+    """How many a figure has that is so small that the usual ones would leave out most of it; 0 where it is not."""
+    return 2 - math.floor(math.log10(value)) if 1e-6 < value < 0.1 else 0
 
 
 Column = tuple[str, Callable[["Figures"], str]]
@@ -45,7 +61,7 @@ def columns(report: Report, *, narrow: bool) -> list[Column]:
     if any(f.over_teacher for f in figures):
         found.append(("/ teacher", lambda f: estimate(f.over_teacher)))
     if not narrow:
-        found.append(("KID·10³ ↓", lambda f: f"{f.kid * 1e3:.2f} ± {f.kid_std * 1e3:.2f}"))
+        found.append(("KID·10³ ↓", _kernel_distance))
     names = ("prec.", "recall") if narrow else ("precision ↑", "recall ↑")
     return [*found, (names[0], lambda f: f"{f.precision:.3f}"), (names[1], lambda f: f"{f.recall:.3f}")]
 
