@@ -12,7 +12,7 @@ MAKEFLAGS += --no-builtin-rules
 VENV ?= .venv
 PYTHON ?=
 PYTHONS := python3 python3.13 python3.12 python3.11 python
-JOBS ?= 3
+JOBS ?= 2
 TESTS ?=
 CONSTRAINTS ?= constraints.txt
 TORCH ?=
@@ -51,8 +51,7 @@ types: $(READY) ## basedpyright over src
 imports: $(READY) ## import-linter: imports go down only
 	@$(BIN)/lint-imports --no-logo
 
-# One thread per process: two processes with two threads each are several times slower on two cores. One process more
-# than cores, since a third of the tests' time is waiting: for servers, browsers and other processes.
+# One thread per process: two processes with two threads each are several times slower on two cores.
 pytest: $(READY) ## the tests alone
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 

@@ -216,7 +216,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, name):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "000000.wav").write_bytes(b"before")
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(soundfile, "write", full)
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
     with pytest.raises(ValueError, match="No space left"):
         MONO.save(sounds(2), tmp_path / name)
     assert sorted(tmp_path.rglob("*")) == before
