@@ -62,3 +62,12 @@ def test_a_split_is_that_of_the_model_and_not_of_other_data() -> None:
 def test_what_the_shape_of_a_model_says_needs_no_option() -> None:
     data = data_config("fashion-mnist:test", size=16, limit=4)
     assert data_provenance(data, prepare(data).modality) == {"data": "fashion-mnist:test"}
+
+
+@pytest.mark.parametrize("said", ["[1]", "no", '{"split": 5}', '{"options": 3}'])
+def test_what_is_no_set_of_options_is_refused(said: str, tmp_path: Path) -> None:
+    make_pictures(tmp_path / "mine")
+    source = f"folder:{tmp_path / 'mine'}"
+    modality = prepare(data_config(source, size=6)).modality
+    with pytest.raises(ValueError):  # noqa: PT011  # each in words of its own
+        data_like({"data": source, "data options": said}, modality, source)

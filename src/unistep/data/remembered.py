@@ -48,7 +48,10 @@ def data_like(provenance: Mapping[str, str], modality: Modality, source: str) ->
     config = DataConfig(source=source, modality=registry.name_of("modality", modality), options=options)
     if OPTIONS not in provenance:
         return config
-    known = from_plain(DataConfig, {"source": source, **json.loads(provenance[OPTIONS])})
+    said = json.loads(provenance[OPTIONS])
+    if not isinstance(said, dict):
+        raise ValueError(f"a model says of its data {provenance[OPTIONS][:60]!r}, which is no set of options")
+    known = from_plain(DataConfig, {"source": source, **said})
     if known.options is not None and type(known.options) is type(options):
         more = {name: value for name, value in known.options.given.items() if name not in options.given}
         config = replace(config, options=replace(options, **more))
