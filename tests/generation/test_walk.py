@@ -24,3 +24,14 @@ def test_a_walk_begins_and_ends_with_the_samples_of_its_seeds() -> None:
 def test_streams_have_no_walk() -> None:
     with pytest.raises(ValueError, match="phrases streams"):
         unistep.load("phrases").sample_requests([Request(toward=(1, 0.5))])
+
+
+def test_a_sample_of_several_steps_does_not_depend_on_a_walk_in_its_batch() -> None:
+    """The noise that is added back follows that of the beginning, whoever drew it."""
+    fashion = unistep.load("fashion")
+    one = Request(seed=2, steps=3, condition={"label": 3})
+    alone = fashion.sample(seed=2, steps=3, label=3)
+    beside = [Request(seed=4, steps=3, toward=(5, 0.5), condition={"label": 3})]
+    assert torch.allclose(fashion.sample_requests([one, *beside])[0], alone[0], atol=1e-4)
+    at_its_beginning = Request(seed=2, steps=3, toward=(5, 0.0), condition={"label": 3})
+    assert torch.allclose(fashion.sample_requests([at_its_beginning])[0], alone[0], atol=1e-3)

@@ -357,7 +357,8 @@ class Generator:
             return self.codec.join(list(islice(chunks, self.chunks)))
         items = ItemGenerators(list(seeds))
         device = self.device
-        noise = (normal((len(seeds), *self.shape), items) if noise is None else noise).to(device)
+        own = normal((len(seeds), *self.shape), items)  # in any case: what is drawn later follows it
+        noise = (own if noise is None else noise).to(device)
         seen = encoded(to_device(condition, device), self.codec.encode_reference)
         with autocast(self.precision, device):
             x = watch.last_of(trace(self, noise, plan, seen, items))
