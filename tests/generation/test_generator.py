@@ -17,6 +17,7 @@ from unistep.core.path import LinearFlow, Path, VarianceExploding
 from unistep.core.solvers import Solver
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
+from unistep.generation.requests import Request
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
 
@@ -390,3 +391,22 @@ def test_dropout_is_off() -> None:
     model.train()
     g = Generator(model, config)
     assert torch.equal(g.sample(2, steps=2), g.sample(2, steps=2))
+
+
+def test_a_weight_in_the_condition_of_a_request_counts() -> None:
+    g = told()
+    wanted = g.sample(seed=5, label=1, guidance=4.0)
+    asked = g.sample_requests([Request(seed=5, condition={"label": 1, "guidance": 4.0})])
+    assert torch.equal(asked, wanted)
+    with pytest.raises(ValueError, match=r"given twice, as 2.0 and as 4.0 in the condition"):
+        g.sample_requests([Request(seed=5, guidance=2.0, condition={"label": 1, "guidance": 4.0})])
+
+
+def test_edits_under_a_condition_have_the_weight_that_samples_have() -> None:
+    """And none where there is no condition that it could strengthen, as in training."""
+    g, x = told(), torch.zeros(2, 1, 8, 8)
+    assert torch.equal(g.edit("vary", x, label=1), g.edit("vary", x, label=1, guidance=1.5))
+    seen: list[Tensor] = []
+    g.map.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[3]["guidance"].value))
+    g.edit("vary", x, label=[1, None], steps=1)
+    assert seen[0].nan_to_num(-1).tolist() == [1.5, -1]

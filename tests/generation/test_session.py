@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cli.standins import save_instrument, save_stream
-from unistep.core.condition import CONTEXT
+from unistep.core.condition import CONTEXT, ScalarField
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import ModelConfig
 from unistep.hub import load
@@ -137,3 +138,18 @@ def test_a_sample_is_two_chunks_and_so_are_its_calls(g: Generator, watched: list
 def test_a_wish_of_no_kind_is_refused(g: Generator) -> None:
     with pytest.raises(ValueError, match="a condition is a number, a text, several of them or a function, got <object"):
         next(g.stream(pitch=object()))  # type: ignore[arg-type]
+
+
+def test_a_mistake_in_a_schedule_is_no_end_of_the_stream(g: Generator) -> None:
+    notes = [60, 62]
+    stream = g.stream(pitch=lambda number: notes[number])
+    assert len(list(itertools.islice(stream, 2))) == 2
+    with pytest.raises(IndexError):
+        next(stream)
+
+
+def test_a_weight_that_is_a_condition_belongs_to_each_step(g: Generator) -> None:
+    fields = {**g.config.fields, "guidance": ScalarField(low=1, high=4, default=1.5)}
+    weighted = Generator(g.map, replace(g.config, fields=fields), codec=g.codec)
+    with pytest.raises(ValueError, match="give it to each step"):
+        weighted.session(guidance=2.0)

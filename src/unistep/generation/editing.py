@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unistep.core.condition import encoded, parse_condition, select, to_device
+from unistep.core.condition import GUIDANCE, Condition, Value, encoded, labels, parse_condition, select, to_device
 from unistep.core.flowmap import AnyMap, Denoiser, GuidedDenoiser
 from unistep.core.path import expand_to
 from unistep.core.seeding import ItemGenerators, normal
@@ -21,8 +21,9 @@ from unistep.editing.task import OPTIONS, EditOptions, Given, Task
 from unistep.editing.tasks.interpolate import Interpolate, slerp
 from unistep.generation.memory import check_fits
 from unistep.generation.mixtures import check_mixture, with_mixture
-from unistep.generation.requests import Cancel, Progress, Watch, check_number, plan_of, seeds_of, with_frames
+from unistep.generation.requests import Cancel, Progress, Watch, check_number, completed, plan_of, seeds_of, with_frames
 from unistep.generation.stream_editing import chunks_of, edit_chunks
+from unistep.generation.streaming import session_of
 from unistep.generation.tuning import kept
 from unistep.precision import autocast
 from unistep.registry import entries, lookup
@@ -184,7 +185,8 @@ def edit(
         noises = None
     session = None
     if generator.config.context is not None:
-        session = generator.session(steps=steps, guidance=guidance)
+        session = session_of(generator, plan)
+    parsed = _with_weight(generator, parsed, seeds)
     starts, results = range(0, count, batch_size), []
     if len(starts) > 1 and problem.constraint is not None:
         problem.constraint.check_parts()
@@ -212,6 +214,16 @@ def _length_of(generator: Generator, x: Tensor | Sequence[Tensor] | None) -> tup
     if first.dim() in (len(own), len(own) + 1):
         own[axis - 1] = first.shape[axis - len(own) - 1]
     return tuple(own)
+
+
+def _with_weight(generator: Generator, condition: dict[str, Value], seeds: Sequence[int]) -> Condition:
+    """The condition with the model's own guidance weight for items that have something for it to strengthen."""
+    field, shown = generator.config.fields.get(GUIDANCE), labels(condition)
+    if field is None or GUIDANCE in condition or not shown:
+        return condition
+    weight = completed({GUIDANCE: field}, {}, seeds)[GUIDANCE]
+    has = torch.stack([value.has_condition().cpu() for value in shown.values()]).any(dim=0)
+    return {**condition, GUIDANCE: weight.where(has, weight.null())}
 
 
 def usual_steps(generator: Generator) -> int:

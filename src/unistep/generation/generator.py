@@ -303,9 +303,9 @@ class Generator:
             guidance: As in :meth:`sample`, of a denoiser; where it is a field of the model, each step is given it.
 
         Raises:
-            ValueError: For a model that does not stream, or a mistake as in :meth:`sample`.
+            ValueError: For a model that does not stream, a weight that belongs to each step, or as in :meth:`sample`.
         """
-        return streaming.session_of(self, plan_of(self, steps, None, solver, guidance, {})[0])
+        return streaming.open_session(self, steps, solver, guidance)
 
     def stream(
         self,

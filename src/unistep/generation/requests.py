@@ -283,7 +283,11 @@ def plan_of(
     if GUIDANCE in config.fields:  # a condition, which is checked with the others
         if one_step and solver is not None:
             raise ValueError(f"{name} is a one-step model: it takes no solver, only steps and guidance")
-        return Plan(grid=grid, solver=solver, guidance=1.0), {**condition, GUIDANCE: guidance}
+        own = condition.get(GUIDANCE)
+        if own is not None and guidance is not None:
+            raise ValueError(f"guidance is given twice, as {guidance} and as {own} in the condition; give it once")
+        weight = own if guidance is None else guidance
+        return Plan(grid=grid, solver=solver, guidance=1.0), {**condition, GUIDANCE: weight}
     guidance = 1.0 if guidance is None else guidance
     if isinstance(guidance, str) or not isinstance(guidance, numbers.Real) or not math.isfinite(guidance):
         raise ValueError(f"guidance must be a finite number, got {guidance}")

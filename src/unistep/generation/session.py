@@ -188,10 +188,14 @@ class StreamSession:
         self, state: StreamState, given: Condition, schedules: Mapping[str, Iterator[ConditionValue]] | None
     ) -> Iterator[Float[Tensor, "b ..."]]:
         for number in itertools.count():
+            # Apart: an IndexError of a person's own schedule is a mistake, and no end.
             try:
                 now = {name: next(values) for name, values in (schedules or {}).items()}
+            except StopIteration:
+                return
+            try:
                 constant = frame(given, number)
-            except (StopIteration, IndexError):
+            except IndexError:
                 return
             state, signal = self.step(state, {**constant, **now})
             yield signal

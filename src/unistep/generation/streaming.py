@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from unistep.core.condition import Condition, parse_condition
+from unistep.core.condition import GUIDANCE, Condition, parse_condition
 from unistep.core.seeding import ItemGenerators
 from unistep.core.solvers import Solver
 from unistep.generation.requests import Plan, Watch, check_seed, plan_of
@@ -47,6 +47,16 @@ def session_of(generator: Generator, plan: Plan, watch: Watch | None = None) -> 
         device=generator.device,
         read=generator.modality.load,
     )
+
+
+def open_session(generator: Generator, steps: int | None, solver: Solver | None, guidance: Any) -> StreamSession:
+    """What makes the next chunk of streams; see :meth:`Generator.session`."""
+    if guidance is not None and GUIDANCE in generator.config.fields:
+        raise ValueError(
+            f"{generator.name} takes the guidance weight as a condition: give it to each step, as "
+            f"session.step(state, {{{GUIDANCE!r}: {guidance}}}), got guidance {guidance} for the session"
+        )
+    return session_of(generator, plan_of(generator, steps, None, solver, guidance, {})[0])
 
 
 def stream(
