@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -82,7 +83,7 @@ class NetworkComparison:
         # subsets comparable.
         real = self._statistics.subset[: len(features)]
         kid, kid_std = kernel_distance(real, features)
-        near = neighbourhood(real, features[: len(real)])
+        near = neighbourhood(real, some_of(features, len(real)))
         estimate = distance.estimate
         figures = Figures(
             frechet=distance.value,
@@ -102,7 +103,18 @@ class NetworkComparison:
             return None
         count = min(len(features), len(self._held_out))
         if count < len(features) or self._own_reference is not self._reference:
-            distance = resampled(features[:count], self._own_reference)
+            distance = resampled(some_of(features, count), self._own_reference)
         whole = count == len(self._held_out)
-        own = self._own if whole else resampled(self._held_out[:count], self._own_reference)
+        own = self._own if whole else resampled(some_of(self._held_out, count), self._own_reference)
         return distance.over(own)
+
+
+def some_of(features: Float[Tensor, "n dim"], count: int) -> Float[Tensor, "m dim"]:
+    """As many of some items as that, drawn in the same way each time; all of them where there are no more.
+
+    Not the first ones: samples whose conditions are those of the data's items, or one class after the other, come in
+    an order, and their beginning is like no random part of the data.
+    """
+    if len(features) <= count:
+        return features
+    return features[torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:count]]
