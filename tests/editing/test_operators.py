@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from unistep.editing.averages import LUMA, BlockAverage, Luma
@@ -249,6 +252,18 @@ def test_kernels_sum_to_one(text: str) -> None:
     assert float(parse_kernel(text).sum()) == pytest.approx(1, abs=1e-12)
 
 
+def test_pictures_of_kernels_keep_their_sixteen_bits_and_their_transparency(tmp_path: Path) -> None:
+    """Pillow's grey cut off what is above 255 of 65,535, which made nearly all kernels boxes, and saw no alpha."""
+    wanted = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 8
+    Image.fromarray((40_000 * wanted).astype(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(wanted.astype(np.float32)).save(tmp_path / "floats.tiff")
+    white = np.full((3, 3, 4), 255, np.uint8)
+    white[..., 3] = 160 * wanted
+    Image.fromarray(white).save(tmp_path / "white.png")
+    for name in ("deep.png", "floats.tiff", "white.png"):
+        np.testing.assert_allclose(parse_kernel(str(tmp_path / name)).numpy(), wanted, atol=1e-6)
+
+
 def test_kernels_that_do_not_sum_to_one_or_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="a kernel must sum to one, and this one sums to 9; divide it by its sum"):
         Blur(torch.ones(3, 3), (8, 8))
@@ -268,6 +283,17 @@ def test_declipping_is_a_projection_on_what_clipping_makes_the_signal_of(generat
     torch.testing.assert_close(once.clamp(-0.5, 0.5), y, atol=1e-3, rtol=0)  # the width that counts as at the limit
     torch.testing.assert_close(constraint.correct(once), once)
     assert float((once - guess).norm()) <= float((x - guess).norm())  # no other such signal is nearer
+
+
+@pytest.mark.parametrize("level", [0.5, 0.7, 0.9])
+def test_values_at_the_limit_are_open_though_a_file_of_8_bits_rounds_them(level: float) -> None:
+    """The nearest of 256 levels may lie half a level below the limit; those values were taken for known."""
+    x = torch.linspace(-1, 1, 400)[None, None]
+    stored = ((x.clamp(-level, level) + 1) * 127.5).round() / 127.5 - 1
+    constraint = Clipped(stored, torch.tensor([level]))
+    beyond = x.abs() > level
+    torch.testing.assert_close(constraint.correct(x)[beyond], x[beyond])
+    assert float((constraint.correct(x) - x).abs().max()) <= 1 / 255 + 1e-6
 
 
 def test_what_is_known_and_the_range_are_met_together(generator: torch.Generator) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 THRESHOLD = 0.05
 """Frequencies that a blur keeps less of than this share are taken for lost: undoing it would amplify noise 20 times."""
@@ -163,9 +166,20 @@ def _read_kernel(path: Path) -> Tensor:
 
     try:
         with Image.open(path) as picture:
-            values = torch.from_numpy(np.asarray(picture.convert("L"), dtype=np.float64).copy())
+            values = torch.from_numpy(_brightness(picture))
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read the kernel {path}: {getattr(error, 'strerror', None) or 'no picture'}") from None
     if values.sum() == 0:
         raise ValueError(f"the kernel {path} is black: its values sum to zero")
     return values / values.sum()
+
+
+def _brightness(picture: Image.Image) -> np.ndarray:
+    """Values in proportion to brightness, float64 ``[h, w]``; what is transparent is dark.
+
+    Pillow's own conversion to grey cuts off pictures of more than 8 bits at 255, and does not look at transparency.
+    """
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return np.array(picture, dtype=np.float64)
+    grey, alpha = (np.asarray(channel, np.float64) for channel in picture.convert("RGBA").convert("LA").split())
+    return grey * alpha / 255

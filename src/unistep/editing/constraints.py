@@ -20,6 +20,8 @@ CLOSE = 1e-5
 """Distance from the range at which they agree."""
 RELAXATION = 1.8
 """Length of a step towards the range, of at most 2: longer ones converge sooner."""
+STEP = 1 / 127.5
+"""From one level of 8 bits to the next, by which a file may round what was clamped."""
 
 
 class Constraint(ABC):
@@ -189,9 +191,8 @@ class Clipped(Constraint):
 
     def __init__(self, y: Tensor, level: Tensor) -> None:
         self.y, self.level, self.sigma = y, level, y.new_zeros(len(y))
-        limit = expand_to(level, y) * (1 - 1e-3)  # a file's rounding may lie just below
-        self._low = torch.where(y <= -limit, -torch.inf, y)
-        self._high = torch.where(y >= limit, torch.inf, y)
+        self._low = torch.where(-y >= _limit(-y, level), -torch.inf, y)
+        self._high = torch.where(y >= _limit(y, level), torch.inf, y)
 
     @property
     def start(self) -> Tensor:
@@ -213,3 +214,10 @@ class Clipped(Constraint):
     def to(self, device: torch.device) -> Clipped:
         """With ``y`` there."""
         return Clipped(self.y.to(device), self.level.to(device))
+
+
+def _limit(y: Tensor, level: Tensor) -> Tensor:
+    """From where on values of each item were clamped: a file's rounding may lie just below, at the largest value."""
+    peak = y.flatten(1).amax(dim=1)
+    rounded = (peak < level) & (peak > level - STEP)
+    return expand_to(torch.where(rounded, peak, level), y) * (1 - 1e-3)

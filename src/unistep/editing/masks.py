@@ -55,7 +55,7 @@ def _one(text: str, shape: tuple[int, ...], layout: Layout, read: Callable[[str]
             raise ValueError(f"random:SHARE needs a share between 0 and 1, got {text!r}")
         drawn = torch.rand(1, 1, *shape[1:], generator=torch.Generator().manual_seed(0))
         return drawn < share
-    if text in SIDES or kind == "ellipse" or text.count(",") == 3:
+    if text in SIDES or kind == "ellipse" or (text.count(",") == 3 and ":" not in text):
         return _place(text, shape, layout)
     if "." in text and read is not None and not _is_span(text):
         return read(text)
@@ -91,6 +91,8 @@ def _place(text: str, shape: tuple[int, ...], layout: Layout) -> Tensor:
     if kind == "ellipse":
         centre = ((x - (left + right) / 2) / ((right - left) / 2)).square()
         inside = centre + ((y - (top + bottom) / 2) / ((bottom - top) / 2)).square() <= 1
+    if not inside.any():
+        raise ValueError(f"the mask {text!r} holds the middle of no pixel; give a larger one")
     sizes = [1] * (len(shape) + 1)
     sizes[rows], sizes[columns] = height, width
     return inside.view(sizes)
