@@ -1,7 +1,8 @@
 """A server of the API's shapes for tests of the pages: pictures are drawn from their prompt and seed, sounds are tones.
 
 It refuses what the contract refuses (unknown fields, models that are not there), sends the content security policy that
-pages must work with, and fails as often as ``app.state.failures`` has statuses and seconds to wait.
+pages must work with, and fails as often as ``app.state.failures`` has statuses and seconds to wait. While
+``app.state.held`` is set, requests for pictures wait for it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import mock_signals
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+
+from unistep.provenance import COMPOSITE, TRAINED, Provenance, mark_content
 
 STUDIO = Path(__file__).parents[3] / "src" / "unistep" / "serving" / "studio"
 POLICY = (
@@ -56,6 +59,7 @@ def create(key: str = "", models: tuple[str, ...] = tuple(mock_models.MODELS)) -
     app.state.failures = []
     app.state.requests = []
     app.state.interactions = []
+    app.state.held = None
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Any) -> Response:
@@ -87,7 +91,9 @@ def create(key: str = "", models: tuple[str, ...] = tuple(mock_models.MODELS)) -
         app.state.requests.append(body)
         return None
 
-    def answered(request: Request, pictures: list[tuple[bytes, int]]) -> Response:
+    def answered(request: Request, made: list[tuple[bytes, int]], source: str) -> Response:
+        known = Provenance(model=app.state.requests[-1]["model"], model_hash="", source_type=source)
+        pictures = [(mark_content(data, ".png", known), seed) for data, seed in made]
         if request.headers.get("accept", "").startswith("image/") and len(pictures) == 1:
             data, seed = pictures[0]
             return Response(data, media_type="image/png", headers={"X-Seed": str(seed), "X-Generation-Ms": "7.1"})
@@ -99,8 +105,10 @@ def create(key: str = "", models: tuple[str, ...] = tuple(mock_models.MODELS)) -
         body = await request.json()
         if wrong := checked(body, GENERATION):
             return wrong
+        while app.state.held:
+            await asyncio.sleep(0.01)
         seed = seed_of(body)
-        return answered(request, [(drawing(body, seed + i), seed + i) for i in range(body.get("n", 1))])
+        return answered(request, [(drawing(body, seed + i), seed + i) for i in range(body.get("n", 1))], TRAINED)
 
     @app.post("/v1/images/edits")
     async def edit(request: Request) -> Response:
@@ -114,7 +122,7 @@ def create(key: str = "", models: tuple[str, ...] = tuple(mock_models.MODELS)) -
         seed = seed_of(body)
         size = mock_models.MODELS[body["model"]]["shape"][1]
         edited = mock_signals.edited(files["image"], files.get("mask"), body.get("task", "inpaint"), seed, size)
-        return answered(request, [(edited, seed)])
+        return answered(request, [(edited, seed)], COMPOSITE)
 
     @app.post("/v1/audio/generate")
     async def sound(request: Request) -> Response:

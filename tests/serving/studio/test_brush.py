@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from unistep.provenance import COMPOSITE, TRAINED, read_file
 
 MIDDLE = "[...document.querySelector('#picture').getContext('2d').getImageData(32, 32, 1, 1).data].slice(0, 3)"
 CORNER = "[...document.querySelector('#picture').getContext('2d').getImageData(1, 1, 1, 1).data].slice(0, 3)"
@@ -40,9 +44,66 @@ def test_covered_parts_are_made_anew_and_undone(tab: Any, server: Any) -> None:
     assert page.evaluate(MIDDLE) == middle
     page.get_by_role("button", name="Redo").click()
     assert page.evaluate(MIDDLE) == filled
-    with page.expect_download() as saved:
+    assert list(Image.open(saved(page)).convert("RGB").getpixel((32, 32))) == filled
+
+
+def saved(page: Any) -> Path:
+    with page.expect_download() as download:
         page.get_by_role("button", name="Save").click()
-    assert list(Image.open(saved.value.path()).convert("RGB").getpixel((32, 32))) == filled
+    return Path(download.value.path())
+
+
+def opened(page: Any, picture: Image.Image) -> None:
+    with io.BytesIO() as file:
+        picture.save(file, "PNG")
+        page.locator("#file").set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": file.getvalue()})
+
+
+def test_saved_pictures_say_what_a_model_had_a_part_in(tab: Any) -> None:
+    page = ready(tab)
+    mark = read_file(saved(page)).mark
+    assert mark is not None
+    assert (mark.source_type, mark.model, mark.condition) == (TRAINED, "emoji", {"guidance": 2.5})
+    page.get_by_role("radio", name="Paint").check()
+    page.locator("#touch").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Escape")
+    assert read_file(saved(page)).mark.source_type == COMPOSITE
+    page.keyboard.press("Control+z")
+    assert read_file(saved(page)).mark.source_type == TRAINED
+    opened(page, Image.new("RGBA", (64, 64), (255, 0, 0, 0)))
+    tab.until(f"{MIDDLE}.join() === '255,255,255'")  # transparent, with nothing of the last picture behind it
+    assert read_file(saved(page)).mark is None
+    page.get_by_role("button", name="Vary").click()
+    tab.until(f"{IDLE} && {MIDDLE}.join() !== '255,255,255'")
+    assert read_file(saved(page)).mark.source_type == COMPOSITE
+
+
+def test_a_picture_that_is_opened_is_not_replaced_by_one_that_comes_later(tab: Any, server: Any) -> None:
+    page = ready(tab)
+    server.app.state.held = True
+    try:
+        page.get_by_role("button", name="New picture").click()
+        opened(page, Image.new("RGB", (64, 64), (1, 2, 3)))
+        tab.until(f"{MIDDLE}.join() === '1,2,3'")
+    finally:
+        server.app.state.held = None
+    page.wait_for_timeout(100)
+    assert page.evaluate(MIDDLE) == [1, 2, 3]
+    assert page.evaluate(IDLE)
+
+
+def test_after_an_edit_that_is_refused_others_can_be_asked_for(tab: Any, server: Any) -> None:
+    page = ready(tab)
+    server.app.state.failures.append((400, 0))
+    page.get_by_role("button", name="Vary").click()
+    page.wait_for_selector("#notice:has-text('Try later.')")
+    tab.complaints.clear()  # the browser notes the status
+    page.get_by_role("button", name="Colour in").click()
+    page.wait_for_selector("#notice", state="hidden")
+    tab.until(IDLE)
+    assert server.app.state.requests[-1]["task"] == "colorize"
+    assert page.get_by_role("button", name="Vary").is_enabled()
 
 
 def test_the_keyboard_paints_and_every_task_is_sent(tab: Any, server: Any) -> None:

@@ -49,6 +49,37 @@ def test_chunks_follow_sample_by_sample_and_gaps_are_counted(tab: Any) -> None:
     assert (found["gaps"], found["late"], found["rate"]) == (1, True, 16000)
 
 
+RECORDED = """async () => {
+  const { Recorder } = await import('../studio/lib/record.js');
+  const recorder = new Recorder(), chunk = new Float32Array(100).fill(1);
+  recorder.add(chunk, 100, 0);
+  recorder.add(chunk, 100, 1);
+  recorder.start(0.5);
+  recorder.add(chunk, 100, 2);
+  recorder.cut(1.5);
+  const file = new Int16Array((await recorder.finish(2.5).arrayBuffer()).slice(44));
+  recorder.start(2.5);
+  return { heard: [...file].map((value) => value > 30000), after: recorder.finish(3) };
+}"""
+
+
+def test_a_recording_has_what_was_heard_and_nothing_else(tab: Any) -> None:
+    """Chunks that came before it began, as far as they sounded in it; of those after a stop none."""
+    found = tab.open("index.html").evaluate(RECORDED)
+    assert found["heard"] == [index <= 100 for index in range(200)]
+    assert found["after"] is None
+
+
+def test_a_stream_that_was_lost_and_stopped_is_not_begun_by_its_notice(tab: Any, server: Any) -> None:
+    page = tab.open("stream.html")
+    page.wait_for_selector("body[data-ready]")
+    server.app.state.failures.append((503, 0))
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_selector("#notice:has-text('All places are taken.')")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    assert page.get_by_role("button", name="Try now").count() == 0
+
+
 def test_of_two_channels_the_first_is_played(tab: Any) -> None:
     """Not both of them one after the other, an octave too low."""
     found = tab.open("index.html").evaluate(

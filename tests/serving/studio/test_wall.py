@@ -124,3 +124,11 @@ def test_the_key_comes_from_the_address_or_is_asked_for(tab: Any, second_tab: An
 def test_a_missing_model_is_named(tab: Any, start_server: Any) -> None:
     page = tab.open("wall.html", start_server(models=("racing",)).address)
     page.wait_for_selector("#notice:has-text('unistep serve emoji')")
+
+
+def test_a_tab_without_room_says_so_where_it_is_seen(tab: Any) -> None:
+    page = tab.open("wall.html")
+    page.wait_for_selector("#tiles[aria-busy=false]")
+    page.evaluate("void (Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); })")
+    page.get_by_role("button", name="Open picture 1 in the Brush").click()
+    page.wait_for_selector("#notice:has-text('There is no room for more pictures')")

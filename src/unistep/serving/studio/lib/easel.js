@@ -2,6 +2,7 @@
 
 import { fitted, ink } from "./chart.js";
 import { History } from "./history.js";
+import { COMPOSITE } from "./marks.js";
 
 const surface = (width, height) => Object.assign(document.createElement("canvas"), { width, height });
 const pen = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
@@ -12,7 +13,7 @@ export class Easel {
    * cover, uncover or paint; `stroked(event, done)` is called while a stroke grows and at its end; `changed()` after every change.
    */
   constructor(layers, { tool, stroked, changed, say }) {
-    Object.assign(this, { layers, tool, stroked, changed, say, last: null, cursor: null, down: false });
+    Object.assign(this, { layers, tool, stroked, changed, say, last: null, cursor: null, down: false, made: null });
     this.history = new History((state) => this.show(state), () => changed());
     this.bind();
   }
@@ -31,8 +32,12 @@ export class Easel {
     return this.layers.picture.height;
   }
 
-  /** Puts a picture on the easel, cropped to its middle; `kept` says whether the last one remains to compare with. */
-  put(image, { kept = false } = {}) {
+  /**
+   * Puts a picture on the easel, cropped to its middle and on white where it is transparent. `kept` says whether the last
+   * one remains to compare with, `made` what a file of it says: `{model, seed, condition, source}`, null where no model
+   * had a part in it.
+   */
+  put(image, { kept = false, made = null } = {}) {
     const { width, height } = this;
     const before = kept ? this.pixels("picture") : null;
     const scale = Math.max(width / image.width, height / image.height);
@@ -40,9 +45,11 @@ export class Easel {
     const context = pen(this.layers.picture);
     context.imageSmoothingEnabled = scale !== 1;
     context.imageSmoothingQuality = "high";
+    context.fillStyle = "#ffffff";
+    context.fillRect(0, 0, width, height);
     context.drawImage(image, (width - w) / 2, (height - h) / 2, w, h);
     if (!kept) pen(this.layers.cover).clearRect(0, 0, width, height);
-    const state = { picture: this.pixels("picture"), cover: this.pixels("cover"), before };
+    const state = { picture: this.pixels("picture"), cover: this.pixels("cover"), before, made };
     if (kept) this.history.push(state);
     else this.history.begin(state);
     this.show(state);
@@ -59,10 +66,11 @@ export class Easel {
     return pen(this.layers[name]).getImageData(0, 0, this.width, this.height);
   }
 
-  show({ picture, cover, before }) {
+  show({ picture, cover, before, made }) {
     pen(this.layers.picture).putImageData(picture, 0, 0);
     pen(this.layers.cover).putImageData(cover, 0, 0);
     this.hasBefore = before !== null;
+    this.made = made;
     if (before) pen(this.layers.before).putImageData(before, 0, 0);
     this.changed();
   }
@@ -74,7 +82,7 @@ export class Easel {
 
   remember() {
     const before = this.hasBefore ? this.pixels("before") : null;
-    this.history.push({ picture: this.pixels("picture"), cover: this.pixels("cover"), before });
+    this.history.push({ picture: this.pixels("picture"), cover: this.pixels("cover"), before, made: this.made });
   }
 
   /** Whether anything is covered. */
@@ -146,6 +154,7 @@ export class Easel {
     context.lineTo(to.x, to.y);
     context.stroke();
     context.restore();
+    if (kind === "paint") this.made &&= { ...this.made, source: COMPOSITE };
     this.last = to;
     this.stroked(event, false);
   }

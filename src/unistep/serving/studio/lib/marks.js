@@ -1,18 +1,21 @@
 // Where files come from: an XMP packet that names the IPTC's digital source type, the model, seed and condition, as
 // "unistep verify" and other programs read it.
 
-const SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia";
+const VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/";
+/** What a model made of nothing else, and what it changed or somebody painted over. */
+export const TRAINED = "trainedAlgorithmicMedia";
+export const COMPOSITE = "compositeWithTrainedAlgorithmicMedia";
 const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\n": "&#10;", "\t": "&#9;", "\r": "&#13;" };
 const escaped = (text) =>
   String(text)
     .replace(/[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, "")
     .replace(/[&<>"\n\t\r]/g, (letter) => ENTITIES[letter]);
 
-/** The packet of what a model made. */
-export function packet({ model, hash, seed, condition }) {
+/** The packet of what a model made, or had a part in. */
+export function packet({ model, hash, seed, condition, source = TRAINED }) {
   const known = Object.entries(condition ?? {}).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const properties = {
-    "Iptc4xmpExt:DigitalSourceType": SOURCE,
+    "Iptc4xmpExt:DigitalSourceType": VOCABULARY + source,
     "xmp:CreatorTool": "Unistep",
     "unistep:Model": model,
     "unistep:ModelHash": hash && `sha256:${hash}`,
@@ -74,7 +77,14 @@ function gif(content, xmp) {
 
 const WRITERS = { "image/png": png, "image/gif": gif, "audio/wav": riff };
 
-/** A file with the packet of what a model made: `about` has its name, and hash, seed and condition where they are known. */
+/** What a file says that it is, `TRAINED` or `COMPOSITE`; null where it says neither. */
+export async function sourceOf(blob) {
+  const text = new TextDecoder("latin1").decode(await blob.arrayBuffer());
+  const [, found] = /digitalsourcetype\/(trainedAlgorithmicMedia|compositeWithTrainedAlgorithmicMedia)\b/.exec(text) ?? [];
+  return found ?? null;
+}
+
+/** A file with the packet of what a model made: `about` has its name, and hash, seed, condition and source where they are known. */
 export async function marked(blob, about) {
   const content = new Uint8Array(await blob.arrayBuffer());
   return new Blob(WRITERS[blob.type](content, packet(about)), { type: blob.type });

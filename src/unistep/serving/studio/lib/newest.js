@@ -3,14 +3,20 @@
 const OVERDUE = 1000; // ms after which what is on its way is aborted for something newer, or three times the usual
 
 export class Newest {
-  constructor(notice) {
-    Object.assign(this, { notice, controller: null, running: null, waiting: null, failing: false, took: 0 });
+  /** `changed()` is called when work begins to wait for another try after a failure, and when it no longer does. */
+  constructor(notice, changed = () => {}) {
+    Object.assign(this, { notice, changed, controller: null, running: null, waiting: null, failing: false, took: 0 });
   }
 
   /** Aborts what runs and drops what waits. */
   stop() {
     this.drop();
     this.controller?.abort();
+  }
+
+  fails(now) {
+    this.failing = now;
+    this.changed();
   }
 
   get busy() {
@@ -34,9 +40,9 @@ export class Newest {
         return result;
       } catch (error) {
         if (signal.aborted || this.waiting) return undefined; // newer work may fare better
-        this.failing = true;
+        this.fails(true);
         const again = await this.notice.failed(error, signal);
-        this.failing = false;
+        this.fails(false);
         if (!again) return undefined;
       }
     }

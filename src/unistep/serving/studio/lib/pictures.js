@@ -23,23 +23,26 @@ export function pngOf(canvas) {
 export const fileName = ({ model, title, seed }, ending = "png") =>
   `${[model, title, seed].filter((part) => part !== undefined && part !== null && part !== "").join("-").replace(/[^\p{L}\p{N}.-]+/gu, "-").slice(0, 80)}.${ending}`;
 
+const FULL = "There is no room for more pictures in this tab; remove some of those that are kept on the Wall.";
+
 /** Takes a picture over to the Brush. */
-export function toBrush(picture) {
+export function toBrush(picture, notice) {
   if (handOver(picture)) location.assign("brush.html");
+  else notice.show(FULL);
 }
 
 /** The pictures that were kept in this tab, each with its actions. */
 export class Shelf {
-  constructor(element, { say }) {
-    this.element = element;
-    this.say = say;
+  constructor(element, { say, notice }) {
+    Object.assign(this, { element, say, notice });
     this.show();
   }
 
   async keep(blob, about) {
     const picture = { ...about, url: await dataUrl(blob) };
     const kept = keep(picture);
-    this.say(kept ? `Kept ${about.title || about.model}.` : "There is no room for more pictures; remove some.");
+    if (kept) this.say(`Kept ${about.title || about.model}.`);
+    else this.notice.show(FULL);
     this.show();
     return kept;
   }
@@ -54,7 +57,7 @@ export class Shelf {
   item(picture) {
     const title = picture.title || picture.model;
     const shown = h("img", { src: picture.url, alt: hasPage("brush") ? "" : title, class: "picture" });
-    const open = { type: "button", class: "bare", "aria-label": `${title}: open in the Brush`, onclick: () => toBrush(picture) };
+    const open = { type: "button", class: "bare", "aria-label": `${title}: open in the Brush`, onclick: () => toBrush(picture, this.notice) };
     const link = hasPage("brush") ? h("button", open, shown) : shown;
     const save = h("button", { type: "button", class: "small", "aria-label": `Save ${title}` }, "Save");
     save.addEventListener("click", () => download(blobOf(picture.url), fileName(picture)));

@@ -21,34 +21,47 @@ export function wav(samples, rate) {
   return new Blob([view], { type: "audio/wav" });
 }
 
+const KEPT = 10; // seconds for which what was played is remembered: a recording begins in the middle of it
+
+/** When a sound is over. */
+const ending = ({ samples, rate, at, end }) => Math.min(end, at + samples.length / rate);
+
 export class Recorder {
   constructor() {
     this.entries = null;
+    this.played = [];
   }
 
   get running() {
     return this.entries !== null;
   }
 
+  /** Begins, with what sounds at that time or is yet to sound. */
   start(now) {
-    this.entries = [];
+    this.entries = this.played.filter((entry) => ending(entry) > now);
     this.began = now;
   }
 
   /** Notes a sound that starts at `at`; the entry's `end` may be set when it is damped. */
   add(samples, rate, at, level = 1) {
     const entry = { samples, rate, at, level, end: Infinity };
+    this.played = [...this.played.filter((each) => ending(each) > at - KEPT), entry];
     this.entries?.push(entry);
     return entry;
   }
 
+  /** Notes that what sounds is stopped, and that what was yet to sound will not. */
+  cut(now) {
+    for (const entry of this.played) entry.end = Math.min(entry.end, now);
+  }
+
   /** The recording as a WAV file, or null of none; peaks above full scale are brought down together. */
   finish(now) {
-    const entries = this.entries ?? [];
+    const entries = (this.entries ?? []).filter(({ at, end }) => at <= end);
     this.entries = null;
     if (!entries.length) return null;
     const { rate } = entries[0];
-    const last = Math.max(now, ...entries.map(({ samples, at, end }) => Math.min(end, at + samples.length / rate)));
+    const last = Math.max(now, ...entries.map(ending));
     const mix = new Float32Array(Math.ceil((last - this.began) * rate));
     for (const { samples, rate: own, at, level, end } of entries) {
       const first = Math.round((at - this.began) * rate);

@@ -12,7 +12,7 @@ export class Session {
    * `ended(chunks)`, each optional, and `notice` shows what goes wrong.
    */
   constructor(path, start, notice, on = {}) {
-    Object.assign(this, { path, start, notice, on, interactions: 0, live: false, closed: false, timer: 0 });
+    Object.assign(this, { path, start, notice, on, interactions: 0, live: false, closed: false, stopped: false, timer: 0 });
     this.open();
   }
 
@@ -93,15 +93,17 @@ export class Session {
 
   again() {
     clearInterval(this.timer);
+    if (this.stopped) return;
     this.notice.clear();
     this.closed = false;
     this.open();
   }
 
-  /** Ends the session; nothing of it arrives after that. */
+  /** Ends the session; nothing of it arrives after that, and no button that it showed begins it again. */
   stop() {
     clearInterval(this.timer);
-    this.closed = true;
+    this.stopped = this.closed = true;
+    this.notice.clear();
     this.send({ type: "session.stop" });
     this.connection.onmessage = null;
     this.connection.close();

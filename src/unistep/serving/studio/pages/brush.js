@@ -5,6 +5,7 @@ import { byId, download, h, painted, writing } from "../lib/dom.js";
 import { Easel } from "../lib/easel.js";
 import { fieldControls, textField } from "../lib/fields.js";
 import { Latency, inMs } from "../lib/latency.js";
+import { TRAINED, marked, sourceOf } from "../lib/marks.js";
 import { allModels, chooseModel, edits } from "../lib/models.js";
 import { Newest } from "../lib/newest.js";
 import { drawBitmap, pngOf } from "../lib/pictures.js";
@@ -14,13 +15,13 @@ import { blobOf, takeHanded } from "../lib/state.js";
 
 const CALLS = 4; // steps that edits take unless another number is chosen
 const page = shell();
-const newest = new Newest(page.notice);
+const newest = new Newest(page.notice, () => show());
 const following = new Newest(page.notice);
 const latency = new Latency(byId("latency"));
 const layers = { picture: byId("picture"), before: byId("before"), cover: byId("cover"), touch: byId("touch") };
 let model = null;
 let fields = null;
-let working = false;
+let work = null; // what is on its way, or waits for another try
 
 const tool = choice({ label: "Tool", choices: [["cover", "Cover"], ["uncover", "Uncover"], ["paint", "Paint"]], value: "cover", change: () => show() });
 const size = slider({ label: "Brush size", min: 1, max: 32, value: 10 });
@@ -33,7 +34,11 @@ const compare = slider({ label: "Before and after", min: 0, max: 100, value: 0, 
 
 const easel = new Easel(layers, {
   tool: () => ({ kind: tool.value, size: size.value, colour: colour.value }),
-  stroked: (event) => live.input.checked && tool.value === "paint" && sketch(event.timeStamp),
+  stroked: (event) => {
+    if (tool.value !== "paint") return;
+    small = null; // it is no longer what is shown
+    if (live.input.checked) sketch(event.timeStamp);
+  },
   changed: () => show(),
   say: page.say,
 });
@@ -48,10 +53,13 @@ const tasks = {
 const undo = button("Undo", () => easel.history.go(-1), { id: "undo" });
 const redo = button("Redo", () => easel.history.go(1), { id: "redo" });
 const clear = button("Uncover all", () => easel.uncoverAll());
+let sketched = null; // what a file of the live picture says
 let small = null; // a picture that was opened smaller than the model's
 
 function show() {
   const { history } = easel;
+  const working = work !== null && !newest.failing; // after a failure something else can be asked for
+  byId("easel").setAttribute("aria-busy", String(working));
   undo.disabled = !history.canUndo;
   redo.disabled = !history.canRedo;
   const covered = model && easel.covered;
@@ -75,16 +83,27 @@ function about() {
   return { ...body, condition };
 }
 
-async function busy(work) {
-  working = true;
-  byId("easel").setAttribute("aria-busy", "true");
+/** What the server makes of a request: a bitmap, its seed, and what a file of it says; newer work takes its place. */
+async function busy(ask, condition) {
+  work = ask;
   show();
-  const result = await newest.run(work);
-  working = false;
-  byId("easel").setAttribute("aria-busy", "false");
+  const result = await newest.run(async (signal) => {
+    const found = await ask(signal);
+    const [bitmap, source] = await Promise.all([createImageBitmap(found.blob), sourceOf(found.blob)]);
+    return { ...found, bitmap, made: source && { model: model.id, seed: found.seed, condition, source } };
+  });
+  if (work === ask) work = null;
   show();
   if (result) byId("generation").textContent = inMs(result.generationMs);
   return result;
+}
+
+/** What is on its way is not waited for: it would take the place of what is put on the easel now. */
+function leave() {
+  newest.stop();
+  work = null;
+  small = null;
+  page.notice.clear();
 }
 
 async function change(task, done) {
@@ -94,31 +113,39 @@ async function change(task, done) {
   if (task === "vary") form.strength = strength.value;
   if (task === "upscale") form.options = { factor: easel.width / source.width };
   if (easel.covered && ["inpaint", "vary"].includes(task)) form.mask = await pngOf(easel.mask());
-  const result = await busy((signal) => edit(form, signal));
+  const result = await busy((signal) => edit(form, signal), form.condition);
   if (!result) return;
-  easel.put(await createImageBitmap(result.blob), { kept: true });
+  easel.put(result.bitmap, { kept: true, made: result.made });
   latency.add((await painted()) - started);
   page.say(`${done}, seed ${result.seed}.`);
 }
 
 async function generate() {
   if (!model) return;
-  const result = await busy((signal) => image(about(), signal));
+  const form = about();
+  const result = await busy((signal) => image(form, signal), form.condition);
   if (!result) return;
   small = null;
-  easel.put(await createImageBitmap(result.blob));
+  easel.put(result.bitmap, { made: result.made });
   page.say(`New picture, seed ${result.seed}.`);
 }
 
-async function open(blob) {
+function blank() {
+  leave();
+  easel.fill("#ffffff");
+}
+
+/** Puts a file on the easel; `about` says which model made it, where that is known. */
+async function open(blob, about = null) {
   if (!model) return;
   try {
-    const bitmap = await createImageBitmap(blob);
+    const [bitmap, source] = await Promise.all([createImageBitmap(blob), sourceOf(blob)]);
+    leave();
     small = bitmap.width === bitmap.height && bitmap.width < easel.width ? bitmap : null;
     if (small) small = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
     small?.getContext("2d").drawImage(bitmap, 0, 0);
-    easel.put(bitmap);
-    page.notice.clear();
+    const known = source ?? (about?.model ? TRAINED : null);
+    easel.put(bitmap, { made: known && { model: about?.model, seed: about?.seed, source: known } });
   } catch {
     page.notice.show("This file is no picture that the browser can read.");
   }
@@ -130,10 +157,12 @@ async function sketch(since) {
   const form = { ...about(), task: "sketch", image: await pngOf(layers.picture), strength: strength.value, num_inference_steps: steps.value };
   const result = await following.latest(async (signal) => {
     const found = await edit(form, signal);
-    return { ...found, bitmap: await createImageBitmap(found.blob) };
+    const [bitmap, source] = await Promise.all([createImageBitmap(found.blob), sourceOf(found.blob)]);
+    return { ...found, bitmap, made: source && { model: form.model, seed: found.seed, condition: form.condition, source } };
   });
   if (!result) return;
   drawBitmap(byId("live-picture"), result.bitmap);
+  sketched = result.made;
   byId("generation").textContent = inMs(result.generationMs);
   byId("live-picture").dataset.count = Number(byId("live-picture").dataset.count ?? 0) + 1;
   latency.add((await painted()) - since);
@@ -148,6 +177,8 @@ function turnLive(on) {
 }
 
 function use(chosen) {
+  following.stop(); // what another model makes is not waited for
+  leave();
   model = chosen;
   const [, height, width] = model.unistep.shape;
   fields = fieldControls(model, (event) => live.input.checked && sketch(event.timeStamp));
@@ -157,13 +188,24 @@ function use(chosen) {
   small = null;
   easel.fill("#ffffff");
   const handed = takeHanded();
-  if (handed) open(blobOf(handed.url));
+  if (handed) open(blobOf(handed.url), handed);
   else generate();
+  if (!live.input.checked) return;
+  if (model.unistep.tasks.includes("sketch")) sketch(performance.now());
+  else live.input.click();
 }
 
 const file = h("input", { type: "file", id: "file", accept: "image/*", onchange: () => file.files[0] && open(file.files[0]) });
-const save = button("Save", async () => download(await pngOf(layers.picture), `${model.id}-brush.png`));
-const takeOver = button("Take it over", () => easel.put(byId("live-picture"), { kept: true }));
+file.addEventListener("click", () => (file.value = "")); // the same file may be opened once more
+const save = button("Save", async () => {
+  const { made } = easel;
+  const picture = await pngOf(layers.picture);
+  download(made ? await marked(picture, made) : picture, `${model.id}-brush.png`);
+});
+const takeOver = button("Take it over", () => {
+  small = null;
+  easel.put(byId("live-picture"), { kept: true, made: sketched });
+});
 byId("tools").append(
   tool.element,
   size.element,
@@ -176,7 +218,7 @@ byId("easel").after(
 );
 byId("settings").append(
   h("div", { class: "control" }, h("label", { for: "file" }, "Open a picture"), file),
-  h("div", { class: "buttons" }, button("New picture", generate), button("Blank", () => easel.fill("#ffffff"))),
+  h("div", { class: "buttons" }, button("New picture", generate), button("Blank", blank)),
   h("div", { id: "fields", class: "group" }),
   live.element,
   ...[strength, steps, seed].map((control) => control.element),

@@ -181,6 +181,10 @@ byId("octave-down").addEventListener("click", () => shift(-12));
 byId("octave-up").addEventListener("click", () => shift(12));
 document.addEventListener("keydown", onKeyDown);
 document.addEventListener("keyup", onKeyUp);
+window.addEventListener("blur", () => {
+  for (const code of [...pressed.keys()]) onKeyUp({ code }); // another window gets the key's end
+  for (const pad of drums.pads) light(pad, false);
+});
 
 const save = async (file) => {
   const model = [piano.model, drums.model].filter(Boolean).map(({ id }) => id).join(", ");

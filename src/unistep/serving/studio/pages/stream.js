@@ -73,7 +73,7 @@ function start() {
   took.clear();
   asked = new Map();
   [count, place] = [0, 0];
-  audio();
+  recorder.cut(audio().currentTime);
   const began = (about) => {
     rate = about.sample_rate;
     channels = about.channels;
@@ -89,6 +89,7 @@ function stop() {
   session?.stop();
   session = null;
   player.stop();
+  recorder.cut(audio().currentTime);
   page.say("Stopped.");
   show();
 }

@@ -159,7 +159,7 @@ byId("gif").addEventListener("click", async () => {
 });
 
 byId("brush").addEventListener("click", async () => {
-  toBrush({ model: model.id, seed: from.value, url: await dataUrl(await pngOf(byId("picture"))) });
+  toBrush({ model: model.id, seed: from.value, url: await dataUrl(await pngOf(byId("picture"))) }, page.notice);
 });
 
 function use(chosen) {

@@ -37,7 +37,7 @@ function tile(index) {
   const button = h("button", { type: "button", class: "bare", "aria-label": `Picture ${index + 1}` }, canvas);
   button.addEventListener("click", () => state.blob && shelf.keep(state.blob, state.about));
   const brush = h("button", { type: "button", class: "small" }, "Brush");
-  brush.addEventListener("click", async () => state.blob && toBrush({ ...state.about, url: await dataUrl(state.blob) }));
+  brush.addEventListener("click", async () => state.blob && toBrush({ ...state.about, url: await dataUrl(state.blob) }, page.notice));
   const save = h("button", { type: "button", class: "small" }, "Save");
   save.addEventListener("click", () => state.blob && download(state.blob, fileName(state.about)));
   state.name = (title) => {

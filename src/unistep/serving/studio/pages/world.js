@@ -51,6 +51,7 @@ function begin(about) {
   Object.assign(screen, { width: about.width * fit, height: about.height * fit });
   screen.style.aspectRatio = `${about.width} / ${about.height}`; // twice as wide beside the game
   period = 1000 / about.fps;
+  waiting = new Map(); // a connection that is opened anew counts from 1 again
   screen.setAttribute("aria-label", `The world of ${model.id}, seed ${about.seed}, running`);
   page.say(`Running, seed ${about.seed}.`);
   if (keys?.down.length) keys.changed(keys.down, new Event("start")); // held since the world before
