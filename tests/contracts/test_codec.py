@@ -316,3 +316,9 @@ def test_a_model_is_trained_in_latent_space_saved_loaded_and_sampled(tmp_path: P
     model = replace(g.config, codec=AUTOENCODER)
     with pytest.raises(ValueError, match="names no weights; train them first"):
         model.build_codec()
+
+
+@pytest.mark.parametrize("name", ["steps", "batch_size"])
+def test_an_autoencoder_needs_a_step_and_signals_in_it(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        train_autoencoder(torch.zeros(2, 1, 8, 8), AUTOENCODER, **{name: 0})

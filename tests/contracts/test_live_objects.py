@@ -11,11 +11,14 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import unistep
-from unistep.core.flowmap import ConsistencyModel, Denoiser
+from unistep.codecs.autoencoder import AutoencoderConfig
+from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap
 from unistep.core.path import VarianceExploding
 from unistep.generation.generator import Generator
-from unistep.objectives import CTConfig, DenoisingConfig
+from unistep.objectives import CDConfig, CTConfig, DenoisingConfig, PCMConfig, TCMConfig
+from unistep.objectives.pcm import phase_times
 from unistep.optimizers import AdamConfig
+from unistep.training.autoencoder import train_autoencoder
 from unistep.training.health import TrainingStoppedError
 from unistep.training.loop import Progress
 from unistep.training.trainer import Trainer
@@ -164,3 +167,51 @@ def test_a_network_that_diverges_is_stopped() -> None:
         trainer.objective.student.net.last.weight.fill_(float("nan"))
     with pytest.raises(TrainingStoppedError, match="steps in a row had a non-finite loss"):
         trainer.run()
+
+
+def test_samples_are_drawn_on_the_times_that_the_objective_trains() -> None:
+    """Phases take a step each, and a truncated model none below its transition."""
+    phased = PCMConfig(phases=3).build(FlowMap(Net(), VarianceExploding()), None)
+    g = Trainer(phased, pictures(), steps=1, batch_size=8, console=QUIET).generator()
+    assert g.config.steps == 3
+    assert tuple(g.times(3).tolist()) == pytest.approx(phase_times(phased.config, VarianceExploding()))
+    first = ConsistencyModel(Net(), VarianceExploding())
+    truncated = TCMConfig(transition=1.0).build(ConsistencyModel(Net(), VarianceExploding()), first)
+    g = Trainer(truncated, pictures(), steps=1, batch_size=8, console=QUIET).generator()
+    assert float(g.times(4)[-1]) >= 1
+
+
+def test_a_weight_that_the_objective_draws_is_a_condition_of_samples() -> None:
+    teacher = Denoiser(Net(), VarianceExploding())
+    objective = CDConfig(guidance=2.0, guidance_range=(1, 4)).build(
+        ConsistencyModel(Net(), VarianceExploding()), teacher
+    )
+    data = unistep.Dataset.from_tensors(pictures(), label=torch.arange(40) % 3)
+    g = Trainer(objective, data, steps=1, batch_size=8, console=QUIET).generator()
+    assert g.guidance == 2.0
+    seen: list[float] = []
+    g.map.net.register_forward_pre_hook(lambda module, inputs: seen.extend(inputs[3]["guidance"].value.tolist()))
+    g.sample(2, guidance=[1.5, 3.0], label=1)
+    assert seen == [1.5, 3.0]
+
+
+def test_options_of_a_codec_bring_its_weights(tmp_path: Path) -> None:
+    options = AutoencoderConfig(latents=1, widths=(8,))
+    trained = train_autoencoder(pictures(), options, steps=1, batch_size=8, out=tmp_path / "codec.safetensors")
+    student = ConsistencyModel(Net(), VarianceExploding())
+    objective = CTConfig().build(student, None)
+    trainer = Trainer(objective, pictures(), codec=trained.config, steps=1, batch_size=8, console=QUIET)
+    assert same(trained.state_dict(), trainer.codec.state_dict())
+    with pytest.raises(ValueError, match="names no weights"):
+        Trainer(objective, pictures(), codec=options, steps=1, batch_size=8, console=QUIET)
+
+
+def test_an_optimizer_keeps_what_it_remembers() -> None:
+    objective = CTConfig().build(ConsistencyModel(Net(), VarianceExploding()), None)
+    optimizer = torch.optim.SGD(objective.parameters(), lr=0.0, momentum=0.9)
+    for p in objective.student.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    before = {p: optimizer.state[p]["momentum_buffer"].clone() for p in objective.student.parameters()}
+    Trainer(objective, pictures(), steps=1, batch_size=8, optimizer=optimizer, console=QUIET)
+    assert all(torch.equal(optimizer.state[p]["momentum_buffer"], value) for p, value in before.items())

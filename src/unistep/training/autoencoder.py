@@ -13,6 +13,7 @@ from unistep.codecs.autoencoder import Autoencoder, AutoencoderConfig
 from unistep.codecs.weights import save_codec
 from unistep.core.seeding import derived_seed
 from unistep.data import Dataset
+from unistep.generation.requests import check_number
 
 LOOKED_AT = 4_096
 """Items that the statistics of the latents are taken from."""
@@ -54,12 +55,14 @@ def train_autoencoder(
         its ``config`` is what a run's ``model.codec`` takes.
 
     Raises:
-        ValueError: If there is no data, or the sizes do not fit the halvings.
+        ValueError: If there is no data, no step or no batch, or the sizes do not fit the halvings.
 
     References:
         Kingma & Welling 2014, arXiv 1312.6114, equation 10; Rombach et al. 2022, arXiv 2112.10752, appendix G, for a
         small weight of the divergence.
     """
+    for name, value in (("steps", steps), ("batch_size", batch_size)):
+        check_number(name, value, 1)
     signals = _Signals(data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "autoencoder"))

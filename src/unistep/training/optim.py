@@ -102,6 +102,7 @@ class RunOptimizer:
         self.state: defaultdict[Tensor, Any] = defaultdict(dict)
         """State of each parameter, shared with the optimizers."""
         for optimizer in self._optimizers():
+            self.state.update({p: _beside(p, known) for p, known in optimizer.state.items()})  # of one that has stepped
             optimizer.state = self.state
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
@@ -118,6 +119,14 @@ class RunOptimizer:
             if step % group.every == 0:
                 for optimizer in group.optimizers:
                     optimizer.step()
+
+
+def _beside(p: Tensor, known: dict[str, Any]) -> dict[str, Any]:
+    """What an optimizer remembers of a parameter, where that is now; counters of steps stay where they are."""
+    return {
+        name: value.to(p.device) if isinstance(value, Tensor) and value.ndim > 0 else value
+        for name, value in known.items()
+    }
 
 
 def build_optimizer(

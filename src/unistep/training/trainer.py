@@ -13,12 +13,15 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from unistep.codecs.base import Codec, CodecConfig
-from unistep.core.flowmap import Denoiser
+from unistep.codecs.weights import build_codec
+from unistep.core.flowmap import Denoiser, Map
 from unistep.data import Dataset, Loader
 from unistep.generation.generator import Generator
-from unistep.objectives.base import Objective
+from unistep.generation.live import describe
+from unistep.objectives.base import Objective, ObjectiveConfig
 from unistep.optimizers import MuonConfig, OptimizerConfig
 from unistep.precision import WantedPrecision
+from unistep.training.build import fit_sampling_to_objective
 from unistep.training.checkpoint import TrainingState, checkpoints
 from unistep.training.display import Display
 from unistep.training.ema import EMA, EMAConfig, PowerEMA
@@ -57,7 +60,8 @@ class Trainer:
     Args:
         objective: The training signal around the student, such as ``CTConfig().build(student, None)``.
         dataset: Training data, or signals in [-1, 1] as a tensor ``[n, *shape]``.
-        codec: What the network sees of a signal: a codec, or its options; by default the one that suits the signal.
+        codec: What the network sees of a signal: a codec, or its options, which name its weights where it has any; by
+            default the one that suits the signal.
         steps: Optimizer steps.
         batch_size: Items per optimizer step.
         optimizer: An optimizer's options, an optimizer of the objective's parameters, or a function of a list of
@@ -203,9 +207,14 @@ class Trainer:
             student = copy.deepcopy(self.objective.student)
         return self._generator(student.requires_grad_(False), copy.deepcopy(self.codec))
 
-    def _generator(self, student: nn.Module, codec: Codec) -> Generator:
+    def _generator(self, student: Map, codec: Codec) -> Generator:
+        """A generator of the student on the times, and with the conditions, that the objective trains."""
         steps = DENOISER_STEPS if isinstance(student, Denoiser) else 1
-        return Generator(student, modality=self.modality, codec=codec, fields=self.dataset.fields, steps=steps)  # type: ignore[arg-type]
+        options = getattr(self.objective, "config", None)
+        known = options if isinstance(options, ObjectiveConfig) else None
+        fields = {**self.dataset.fields, **({} if known is None else known.conditions())}
+        model = describe(student, self.modality, codec, fields, steps=steps)
+        return Generator(student, model if known is None else fit_sampling_to_objective(model, known), codec=codec)
 
     def _draw(self) -> Tensor:
         """Samples of the student as it is, always of the same seeds."""
@@ -223,7 +232,7 @@ def _codec(codec: Codec | CodecConfig | None, dataset: Dataset, sigma_data: floa
         codec = (
             modality.default_codec().fitted(modality.shape, dims=None, multiples=(1,)).calibrated(signals, sigma_data)
         )
-    return codec.build(modality.shape)
+    return build_codec(codec, modality.shape)
 
 
 def _optimizer(given: Optimizers | None, objective: Objective, train_step: TrainStep) -> RunOptimizer:
