@@ -80,8 +80,7 @@ def write_weights(
         tensors, known = quantize(tensors, bits)
         metadata = {**(metadata or {}), **known}
     try:
-        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(plain, path, metadata={**(metadata or {}), CHECKSUM: _BLANK})
+        save_file(_apart(tensors), path, metadata={**(metadata or {}), CHECKSUM: _BLANK})
         _fill_in_checksum(path)
     except SafetensorError as error:
         reason = str(error).removeprefix("Error while serializing: ")
@@ -89,6 +88,17 @@ def write_weights(
         raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(reason)) from None
     # Some versions make the file private to its owner; it gets the rights that the system gave the folder.
     path.chmod(path.parent.stat().st_mode & 0o666)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as the library takes them: on the CPU, in one piece, and none in the memory of another."""
+    found, taken = dict[str, Tensor](), set[int]()
+    for name, value in tensors.items():
+        plain = value.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        found[name] = plain.clone() if place in taken else plain
+        taken.add(place)
+    return found
 
 
 def _fill_in_checksum(path: Path) -> None:

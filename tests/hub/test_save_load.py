@@ -22,6 +22,7 @@ from unistep.generation.model_config import ModelConfig
 from unistep.hub import find, load, models, save
 from unistep.modalities.image import ImageModality
 from unistep.nets.unet import UNetConfig
+from unistep.training.run_files import RunFiles
 from unistep.weights import read_weights, write_weights
 
 LOAD = importlib.import_module("unistep.hub.load")  # the package has a function of that name
@@ -309,3 +310,15 @@ def test_the_hub_is_asked_for_the_files_of_a_model_and_its_refusal_is_one_line(f
     ) as caught:
         load("someone/gone")
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_two_layers_share_are_averaged_and_saved_in_both(tmp_path: Path) -> None:
+    net = CONFIG.build().net
+    net.time[3].weight = net.time[1].weight
+    average = {str(i): torch.full_like(p, 0.5) for i, p in enumerate(net.parameters())}
+    RunFiles(tmp_path, model=CONFIG).weights(net, average, {})
+    found = read_weights(tmp_path / "model" / "model.safetensors")
+    assert all(bool((value == 0.5).all()) for value in found.values())
+    save(CONFIG, net.state_dict(), tmp_path / "shared", "# card\n")
+    time = load(tmp_path / "shared").map.net.time
+    assert torch.equal(time[1].weight, time[3].weight)

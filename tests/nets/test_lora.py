@@ -133,3 +133,28 @@ def test_any_module_and_a_copy_of_it() -> None:
     torch.testing.assert_close(twin[1](x, x, x)[0], attended)
     attended.sum().backward()
     assert net[1].parametrizations.in_proj_weight[0].up.grad is not None  # type: ignore[union-attr]
+
+
+class Elsewhere(nn.Module):
+    """A network with a weight of its own, and layers whose weights others compute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Parameter(torch.randn(40, 40))
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(40, 40))
+        self.spectral = nn.utils.parametrizations.spectral_norm(nn.Linear(40, 40)).eval()
+        self.last = nn.Linear(40, 40)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.spectral(self.normed(x @ self.table)))
+
+
+def test_a_file_holds_weights_of_the_network_itself_and_those_that_others_compute() -> None:
+    base, net = Elsewhere(), Elsewhere()
+    assert add_lora(net, 2, 2.0, base.state_dict()) == ["table", "last.weight"]
+    trained(net)
+    again = Elsewhere()
+    again.load_state_dict(merged(base.state_dict(), base.state_dict().keys(), lora_tensors(net.state_dict()), 1.0, 1.0))
+    x = torch.randn(3, 40)
+    torch.testing.assert_close(again(x), net(x), rtol=1e-4, atol=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import final
 
@@ -12,8 +13,10 @@ from torch.nn.utils import parametrize
 
 DOWN, UP = ".lora_down", ".lora_up"
 """How the two factors of a weight are called in a file, after its name."""
-_PLACE = ".parametrizations."
-_WHOLE = (nn.ParameterDict, nn.ParameterList)  # their entries are no attributes that could be computed
+_FACTOR = re.compile(r"((?:.+\.)?)parametrizations\.([^.]+)\.0\.(down|up)")
+"""How a network calls a factor: its place, the weight's name there, and which of the two."""
+_WHOLE = (nn.ParameterDict, nn.ParameterList, parametrize.ParametrizationList)
+"""Modules whose entries are no attributes that could be computed."""
 
 
 @final
@@ -65,7 +68,8 @@ def add_lora(net: nn.Module, rank: int, alpha: float, known: Mapping[str, Tensor
     """Let low-rank differences be trained in place of the weight matrices of a network, whatever its layers.
 
     A matrix is adapted where its two factors have less than half of its numbers. Everything else is trained itself:
-    the input and output of small networks, biases, norms, tables, and what the network does not have from its base.
+    the input and output of small networks, biases, norms, tables, what the network does not have from its base, and
+    what a weight is computed from already, as with weight normalisation.
 
     Args:
         net: The network, with the weights of its base in place; changed.
@@ -108,12 +112,11 @@ def lora_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     found = {}
     for name, value in state.items():
-        if name.endswith(".original"):
+        if f"{name.removesuffix('.original')}.0.down" in state:  # of the base
             continue
-        place, inside, rest = name.partition(_PLACE)
-        if inside:
-            weight, _, factor = rest.split(".")
-            name = f"{place}.{weight}{DOWN if factor == 'down' else UP}"
+        factor = _FACTOR.fullmatch(name)
+        if factor is not None:
+            name = f"{factor[1]}{factor[2]}{DOWN if factor[3] == 'down' else UP}"
         found[name] = value
     return found
 

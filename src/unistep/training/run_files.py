@@ -79,7 +79,10 @@ class RunFiles:
         """
         if self.model is None:
             return
-        weights = net.state_dict() | {name: average[str(i)] for i, (name, _) in enumerate(net.named_parameters())}
+        averaged = {id(p): average[str(i)] for i, p in enumerate(net.parameters())}
+        # A weight that two layers share has a name in each.
+        named = {name: averaged[id(p)] for name, p in net.named_parameters(remove_duplicate=False)}
+        weights = net.state_dict() | named
         adapter, front = self.model.adapter, ""
         if adapter is not None:
             weights = {name: in_half(value) for name, value in lora_tensors(weights).items()}
