@@ -149,8 +149,11 @@ def test_each_stream_of_a_batch_has_its_own_condition(g: Generator) -> None:
 def test_mistakes_are_named(g: Generator) -> None:
     with pytest.raises(ValueError, match="needs one seed or more"):
         g.session().start([])
-    with pytest.raises(ValueError, match="a seed must be from 0"):
+    with pytest.raises(ValueError, match="seed must be from 0"):
         g.session().start([-1])
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        g.session().start([1.5])  # type: ignore[list-item]
+    assert g.session().start(torch.tensor([3, 4])).seed.tolist() == [3, 4]  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         g.session(steps=0)
 
@@ -174,11 +177,16 @@ def test_a_stream_goes_on_from_a_clip_that_is_given() -> None:
         (clip[:, :, :0], of_clips + r"\[3, 0, 8, 8\]"),
         (clip[:, :, 0], of_clips + r"\[3, 8, 8\]"),
         (torch.cat([clip, clip]), "4 signals for 2 streams"),
+        ((127.5 * clip + 127.5).to(torch.uint8), "finite floats in .-1, 1., got torch.uint8"),
+        (clip / 0, "finite floats"),
+        (clip.tolist(), "finite floats in .-1, 1., got list"),
     ):
         with pytest.raises(ValueError, match=message):
             session.start([1, 2], wrong)
     with pytest.raises(ValueError, match=of_clips):  # at the call, not at the first frame
         g.stream(past=clip[0, :, 0])
+    with pytest.raises(ValueError, match="got list"):
+        g.stream(past=clip[0].tolist())
     with pytest.raises(ValueError, match="begin from nothing"):
         frames_model(UNET, IdentityConfig(chunk=8, bounded=False)).session().start([1], torch.zeros(1, 2, 6, 8))
 

@@ -410,3 +410,13 @@ def test_edits_under_a_condition_have_the_weight_that_samples_have() -> None:
     g.map.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[3]["guidance"].value))
     g.edit("vary", x, label=[1, None], steps=1)
     assert seen[0].nan_to_num(-1).tolist() == [1.5, -1]
+
+
+def test_seeds_may_be_numbers_of_any_library() -> None:
+    g = make()
+    wanted = g.sample(seed=[4, 5], label=1)
+    for seeds in (torch.tensor([4, 5]), np.array([4, 5])):
+        assert torch.equal(g.sample(seed=seeds, label=1), wanted)
+    assert torch.equal(g.sample(2, seed=torch.tensor(4), label=1), wanted)
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        g.sample(seed=torch.tensor([4.0]))

@@ -35,3 +35,9 @@ def test_a_sample_of_several_steps_does_not_depend_on_a_walk_in_its_batch() -> N
     assert torch.allclose(fashion.sample_requests([one, *beside])[0], alone[0], atol=1e-4)
     at_its_beginning = Request(seed=2, steps=3, toward=(5, 0.0), condition={"label": 3})
     assert torch.allclose(fashion.sample_requests([at_its_beginning])[0], alone[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("toward", [5, (5, "far"), (5, 0.5, 1)])
+def test_a_walk_is_a_seed_and_a_share(toward) -> None:
+    with pytest.raises(ValueError, match="toward must be another seed and a share"):
+        unistep.load("fashion").sample_requests([Request(toward=toward)])

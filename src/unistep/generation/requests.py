@@ -179,12 +179,18 @@ def noise_of(generator: Generator, seeds: Sequence[int], toward: Sequence[tuple[
     noise = normal((len(seeds), *generator.shape), ItemGenerators(list(seeds)))
     for row, target in enumerate(toward):
         if target is not None:
-            other, share = target
+            try:
+                other, share = target
+                share = float(share)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"toward must be another seed and a share from 0 to 1, such as (7, 0.5), got {target!r}"
+                ) from None
             check_seed(other)
             if not 0 <= share <= 1:
                 raise ValueError(f"the share of a walk must be from 0 to 1, got {share}")
             end = normal((1, *generator.shape), ItemGenerators([int(other)]))
-            noise[row] = slerp(noise[row, None], end, torch.tensor([float(share)]))[0]
+            noise[row] = slerp(noise[row, None], end, torch.tensor([share]))[0]
     return noise
 
 
@@ -316,7 +322,8 @@ def check_seed(seed: Any, num: int = 0) -> None:
     Raises:
         ValueError: If it is no whole number, or one of them is out of range.
     """
-    if type(seed) is not int and (not isinstance(seed, numbers.Integral) or isinstance(seed, bool)):
+    one = seed.item() if isinstance(seed, Tensor) and seed.ndim == 0 else seed
+    if type(one) is not int and (not isinstance(one, numbers.Integral) or isinstance(one, bool)):
         raise ValueError(f"seed must be a whole number, or one for each sample, got {seed!r}")
     if not 0 <= int(seed) <= 2**63 - 1 - num:
         raise ValueError(f"seed must be from 0 to 2**63 - 1{' - num' if num else ''}, got {seed}")
@@ -330,7 +337,8 @@ def seeds_of(num: int | None, seed: Any) -> list[int]:
     """
     if num is not None:
         check_number("num", num, 1)
-    if isinstance(seed, numbers.Integral | str) or not isinstance(seed, Iterable):
+    one = isinstance(seed, numbers.Integral | str) or getattr(seed, "ndim", None) == 0
+    if one or not isinstance(seed, Iterable):
         num = 1 if num is None else int(num)
         check_seed(seed, num)
         return list(range(int(seed), int(seed) + num))

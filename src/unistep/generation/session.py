@@ -28,6 +28,7 @@ from unistep.core.fields import ReadSignal, is_one
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
 from unistep.core.values import Rows
 from unistep.generation.history import Context
+from unistep.generation.requests import check_seed
 
 Draw = Callable[[Tensor, Condition, ItemGenerators], Tensor]
 """``draw(noise, condition, generators) -> x``: a model's sampler."""
@@ -118,16 +119,21 @@ class StreamSession:
         Raises:
             ValueError: If there is no seed, one is out of range, or the model cannot go on from such signals.
         """
-        ItemGenerators(list(seeds))  # checks them
-        if len(seeds) == 0:
+        for seed in seeds:
+            check_seed(seed)
+        seeds = [int(seed) for seed in seeds]
+        if not seeds:
             raise ValueError("a session needs one seed or more: one for each stream")
         like = torch.zeros(len(seeds), *self.codec.shape, device=self.device)
         number = torch.full((len(seeds),), 0 if past is None else 1, dtype=torch.long)
         before = self.codec.no_past(like) if past is None else self._given(past, len(seeds))
-        return StreamState(torch.tensor(list(seeds), dtype=torch.long), number, before, self.codec.start(like))
+        return StreamState(torch.tensor(seeds, dtype=torch.long), number, before, self.codec.start(like))
 
     def _given(self, past: Tensor, count: int) -> Tensor:
         """What the network sees of signals that ``count`` streams go on from."""
+        if not isinstance(past, Tensor) or not past.is_floating_point() or not past.isfinite().all():
+            got = past.dtype if isinstance(past, Tensor) else type(past).__name__
+            raise ValueError(f"past must be a tensor of signals, as samples are: finite floats in [-1, 1], got {got}")
         if len(past) not in (1, count):
             raise ValueError(f"past has {len(past)} signals for {count} streams; give one, or one for each")
         found = self.codec.past_of(past.to(self.device).float())

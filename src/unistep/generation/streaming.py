@@ -78,5 +78,5 @@ def stream(
     parse_condition(fields, dict.fromkeys(schedules, ()), 0)  # are there such fields?
     constant = {name: one for name, one in given.items() if name not in schedules}
     parsed = parse_condition(fields, constant, 1, generator.modality.load)
-    before = None if past is None else past[None]
+    before = past[None] if isinstance(past, Tensor) else past
     return (chunk[0] for chunk in session.chunks([int(seed)], parsed, schedules, before))
