@@ -10,7 +10,6 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import hypothesis
-import jaxtyping
 import pytest
 import torch
 
@@ -21,6 +20,8 @@ os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # else joblib looks for progra
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.path.insert(0, str(FilePath(__file__).parent))  # so that tests can say `from analytic import ...`
+
+from checked import import_checked  # noqa: E402
 
 # The networks are left out: a checked function would break torch.compile(fullgraph=True). objectives.base is left
 # out, and objectives.shortcut, because beartype cannot check a method that returns Self without decorating the class.
@@ -52,7 +53,7 @@ CHECKED = [
     "unistep.objectives.tcm",
 ]
 gc.disable()  # until all is imported; see `pytest_collection_finish`
-jaxtyping.install_import_hook(CHECKED, "checked.typecheck")
+import_checked(CHECKED)
 
 from analytic import PATHS  # noqa: E402
 from unistep.core.path import Path  # noqa: E402
