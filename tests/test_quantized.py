@@ -80,6 +80,16 @@ def test_a_row_has_a_step_of_its_own_and_a_spike_keeps_it(tensors: dict[str, Ten
     assert float(restored["spiked"][0, -1]) == pytest.approx(1000, rel=1e-3)
 
 
+@pytest.mark.parametrize("spike", [0.37, -2.9])
+def test_a_spike_among_zeros_is_not_cut_off(spike: float) -> None:
+    """Its row lies on multiples of the step, so that another one is taken, in which the spike is not too many."""
+    row = torch.zeros(1, 4096)
+    row[0, 7] = spike
+    found = restore(*quantize({"row": row, "large": torch.randn(2048, 2048)}, 8))["row"]
+    assert float(found[0, 7]) == pytest.approx(spike, rel=1e-2)
+    assert found.count_nonzero() == 1
+
+
 def test_steps_grow_with_the_root_of_the_size() -> None:
     row = gaussian(1, 64)
     same = {"small": row.repeat(64, 1), "large": row.repeat(1024, 1)}  # all rows have the same root mean square

@@ -179,14 +179,17 @@ def _rounded(value: Tensor, relative: float, name: str) -> tuple[Tensor, np.ndar
     rows = value.detach().cpu().double().flatten(1)
     if not rows.isfinite().all():
         raise ValueError(f"{name} has values that are not finite; such weights cannot be rounded")
-    wanted = torch.maximum(rows.square().mean(dim=1).sqrt() * relative, rows.abs().amax(dim=1) / _LARGEST)
+    largest = rows.abs().amax(dim=1)
+    wanted = torch.maximum(rows.square().mean(dim=1).sqrt() * relative, largest / _LARGEST)
     steps = torch.where(wanted > _NORMAL, wanted, 0.0).to(torch.bfloat16)
     unit = steps.double()[:, None]
     exact = torch.where(unit > 0, rows / unit, 0.0)
     missed = 12 * (exact - exact.round()).square().mean(dim=1)  # 1 for values anywhere between two multiples
     # Weights that were rounded once and then trained a little lie near the old multiples and would go back to them, so
     # that what was learned since is lost. Among other multiples each part of it counts, as errors of rounding differ.
-    steps = torch.where((missed > _EXACT) & (missed < _NEAR), steps * _BESIDE, steps)
+    shorter = steps * _BESIDE
+    beside = torch.where(largest <= shorter.double() * _LARGEST, shorter, steps / _BESIDE)
+    steps = torch.where((missed > _EXACT) & (missed < _NEAR), beside, steps)
     unit = steps.double()[:, None]
     exact = torch.where(unit > 0, rows / unit, 0.0)
     kernels = exact.view(*value.shape[:2], -1)
