@@ -208,3 +208,11 @@ def test_it_has_parameters_of_its_own(prior, generator, tmp_path, monkeypatch) -
     assert settings_of(tuned, work, 2, None, "mixture") == Settings(first=0.7)
     noisy = make_task(tuned, "colorize", EditOptions(sigma=0.1))
     assert settings_of(tuned, noisy, 2, None, "mixture") == Settings(first=0.7)
+
+
+def test_one_network_at_two_sizes_or_on_two_paths_has_a_mixture_of_each(few: Path) -> None:
+    small = model(modality=ImageModality(size=(4, 4), channels=3))
+    other = unistep.Generator(unistep.Denoiser(small.map.net, TrigFlow()), modality=PICTURES)
+    assert [mixture_of(g, show=False).means.shape[1] for g in (model(), small)] == [192, 48]
+    mixture_of(other, show=False)
+    assert len(list((few / "mixtures").iterdir())) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from cli.standins import save_instrument, save_stream
 from contracts.test_sessions import world
 from unistep.backends.call import tensors_of
+from unistep.core.flowmap import FlowMap
+from unistep.core.path import VarianceExploding
 from unistep.core.seeding import ItemGenerators, derived_seed, normal
 from unistep.generation.generator import Generator
 from unistep.hub import load
@@ -71,3 +74,12 @@ def test_steps_of_a_stream_are_those_of_its_session(kind: str, tmp_path: Path, m
 def test_a_teacher_has_no_such_function(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="teacher needs many network calls for a sample"):
         function_of(load(save_instrument(tmp_path / "teacher", "denoiser")))
+
+
+def test_a_model_of_several_phases_has_no_such_function() -> None:
+    """One jump over all of its phases was never trained."""
+    pictures = load("fashion")
+    config = replace(pictures.config, kind="flow_map", steps=4)
+    phased = Generator(FlowMap(pictures.map.net, VarianceExploding()), config)
+    with pytest.raises(ValueError, match="samples in 4 steps"):
+        function_of(phased)

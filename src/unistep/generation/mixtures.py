@@ -154,6 +154,10 @@ def with_mixture(
 def _kept_in(generator: Generator) -> Path:
     """The file of a model's mixture, named after all that it depends on."""
     how = (_LAYOUT, generator.kind, generator.precision, SAMPLES, SEED, STEPS, SOLVER, fitting.CLUSTERS, fitting.RANK)
+    # The same weights make other samples of another size, on another path, or in other modules.
+    model = generator.config
+    how += (model.modality.shape, model.codec, model.path, model.sigma_data, model.boundary, model.gamma)
+    how += (model.fields, model.times, str(generator.map.net))
     key = hashlib.sha256(f"{how}\n{weights_hash(generator.map.net.state_dict())}".encode()).hexdigest()
     return user_cache() / "mixtures" / f"{key[:32]}.safetensors"
 

@@ -46,6 +46,12 @@ class ModelFunction(nn.Module, ABC):
                 f"{generator.name} needs many network calls for a sample, which no one-step function makes; export a "
                 "student of it, such as unistep recipes ect trains"
             )
+        # A model of phases has not learned one jump over all of them.
+        if generator.kind == "flow_map" and generator.config.steps > 1:
+            raise ValueError(
+                f"{generator.name} samples in {generator.config.steps} steps, which no one-step function makes; export "
+                'a model of one step, or say "steps": 1 in its config.json if it has learned such samples'
+            )
         self.flow, self.codec = generator.map, generator.codec
         self._like = dict(condition)
         self.register_buffer("time", generator.times(1)[:1].clone(), persistent=False)
