@@ -8,17 +8,24 @@ from pathlib import Path
 import pytest
 from tiny import METHODS, make_teacher, run, run_config
 
+from unistep.generation.generator import Generator
 from unistep.hub import load
 from unistep.objectives.pcm import phase_times
 from unistep.training.build import fit_sampling_to_objective, load_fitting
 
 
 @pytest.mark.parametrize("phases", [2, 3])
-def test_a_model_of_phases_takes_one_step_for_each(phases: int, tmp_path: Path) -> None:
+def test_a_model_of_phases_takes_one_step_for_each(phases: int, tmp_path: Path, monkeypatch) -> None:
+    drawn: list[int | None] = []  # steps of the samples that are shown while it trains
+    sample = Generator.sample
+    monkeypatch.setattr(
+        Generator, "sample", lambda g, *n, **given: drawn.append(given["steps"]) or sample(g, *n, **given)
+    )
     config = run_config("pcm", tmp_path, max_steps=2)
     objective = replace(config.objective, phases=phases, middle=2.0)
     config = replace(config, objective=objective)
     assert run(config, tmp_path / "run")[0]
+    assert set(drawn) == {phases}
     g = load(tmp_path / "run")
     assert g.config.steps == phases
     assert g.times(phases).tolist() == pytest.approx(phase_times(objective, g.config.path))

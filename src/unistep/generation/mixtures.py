@@ -107,7 +107,7 @@ def _samples(generator: Generator, advance: Callable[[int], object], cancel: Can
     Raises:
         ValueError: If they would take too long.
     """
-    how: dict[str, Any] = {"steps": STEPS, "solver": SOLVER} if generator.kind == "denoiser" else {"steps": 1}
+    how: dict[str, Any] = {"steps": STEPS, "solver": SOLVER} if generator.kind == "denoiser" else {}
     made, began = [], time.perf_counter()
     for start in range(0, SAMPLES, BATCH):
         seeds = range(SEED + start, SEED + min(start + BATCH, SAMPLES))
@@ -157,7 +157,7 @@ def _kept_in(generator: Generator) -> Path:
     # The same weights make other samples of another size, on another path, or in other modules.
     model = generator.config
     how += (model.modality.shape, model.codec, model.path, model.sigma_data, model.boundary, model.gamma)
-    how += (model.fields, model.times, str(generator.map.net))
+    how += (model.fields, model.times, model.steps, str(generator.map.net))
     key = hashlib.sha256(f"{how}\n{weights_hash(generator.map.net.state_dict())}".encode()).hexdigest()
     return user_cache() / "mixtures" / f"{key[:32]}.safetensors"
 

@@ -218,7 +218,7 @@ def _draw(resolved: ResolvedRun) -> Tensor:
     generator = Generator(resolved.parts.objective.student, model, codec=resolved.parts.train_step.examples.codec)
     denoiser = model.kind == "denoiser"
     num = model.modality.previews
-    steps, solver = (8, "dpmpp2m") if denoiser else (1, None)
+    steps, solver = (8, "dpmpp2m") if denoiser else (model.steps, None)
     return generator.sample(num, steps=steps, solver=solver, **_given(resolved.data, range(num), num))
 
 
