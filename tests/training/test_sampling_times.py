@@ -72,3 +72,10 @@ def test_a_teacher_of_another_deviation_is_refused(tmp_path: Path) -> None:
     assert load_fitting(str(tmp_path / "teacher"), model, "teacher") is not None
     with pytest.raises(ValueError, match=r"knows data of standard deviation 0.5, and this model is to have 0.25"):
         load_fitting(str(tmp_path / "teacher"), replace(model, sigma_data=0.25), "teacher")
+
+
+def test_a_model_of_jumps_to_the_data_alone_draws_all_noise_afresh(tmp_path: Path) -> None:
+    config = run_config("imm", tmp_path)
+    assert fit_sampling_to_objective(config.model, config.objective).gamma == 0
+    alone = replace(config.objective, second_time="boundary")
+    assert fit_sampling_to_objective(config.model, alone).gamma == 1

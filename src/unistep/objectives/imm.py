@@ -60,6 +60,11 @@ class IMMConfig(ObjectiveConfig):
         if self.floor <= 0:
             raise ValueError(f"floor must be positive, got {self.floor}; the paper has 1e-8")
 
+    @property
+    def gamma(self) -> float | None:
+        """Share of noise that samples of several steps must draw afresh between jumps; ``None`` for any."""
+        return 1.0 if self.second_time == "boundary" else None
+
     def build(self, student: Map, teacher: Denoiser | None) -> MomentMatching:
         """The objective; it uses no teacher."""
         del teacher
