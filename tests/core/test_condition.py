@@ -7,8 +7,14 @@ import pytest
 import torch
 
 from unistep.core.condition import (
+    Action,
+    ActionField,
+    Label,
     LabelField,
     ScalarField,
+    Value,
+    Vector,
+    VectorField,
     drop,
     null_condition,
     parse_condition,
@@ -197,3 +203,21 @@ def test_what_is_no_value_is_refused_by_name() -> None:
             parse_condition({"pitch": field}, {"pitch": object()}, 2)  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=r"pitch must be 60 to 62 .*, got 'F4'"):
         KEYS.position("pitch", "F4")
+
+
+@pytest.mark.parametrize(
+    ("spec", "given", "message"),
+    [
+        (LabelField(size=3), Label(torch.tensor([0, 3])), "classes numbered from 0 to 2, negative for none, got 3"),
+        (VectorField(size=3), Vector(torch.zeros(2, 4)), r"vectors of 3 numbers, got a tensor of shape \[2, 4\]"),
+        (
+            ActionField(names=("gas",), low=(0.0,), high=(1.0,)),
+            Action(torch.zeros(2, 5, 2)),
+            r"vectors of 1 number, got a tensor of shape \[2, 5, 2\]",
+        ),
+    ],
+)
+def test_typed_values_that_a_field_does_not_have_are_refused(spec, given: Value, message: str) -> None:
+    with pytest.raises(ValueError, match=f"x must be {message}"):
+        parse_condition({"x": spec}, {"x": given}, 2)
+    assert len(parse_condition({"x": spec}, {"x": spec.null(2)}, 2)["x"]) == 2

@@ -187,6 +187,7 @@ class ConditionField(ABC):
     def _checked(self, name: str, given: Value, count: int) -> Value:
         if not isinstance(given, self.value):
             raise ValueError(f"{name} must be a {self.value.__name__}, got a {type(given).__name__}")
+        given.check(name, self)
         if len(given) not in (1, count):
             raise ValueError(f"{name} has {len(given)} values for {count} samples; give one, or one for each")
         return given if len(given) == count else given.select([0] * count)
@@ -361,8 +362,7 @@ class ScalarField(ConditionField):
 
     def words(self, value: Scalar | None) -> list[str | float]:
         """The numbers, rounded to six digits; empty for the null condition."""
-        numbers = [] if value is None else value.value.tolist()
-        return ["" if math.isnan(number) else float(f"{number:.6g}") for number in numbers]
+        return ["" if math.isnan(n) else float(f"{n:.6g}") for n in ([] if value is None else value.value.tolist())]
 
     def number(self, name: str, value: object) -> float:
         """``value`` as a number.

@@ -83,6 +83,18 @@ class Value(ABC):
         """Number of items."""
         return len(next(iter(self.tensors.values())))
 
+    def check(self, name: str, spec: Any) -> None:
+        """Refuse values that a field does not have; what a network looks at itself needs no check.
+
+        Args:
+            name: Name of the field, for messages.
+            spec: The field.
+
+        Raises:
+            ValueError: If it does not have them.
+        """
+        del name, spec
+
     @property
     def frames(self) -> int | None:
         """How many frames of clips they are known for; ``None`` for those that hold for any."""
@@ -167,6 +179,12 @@ class Label(Value):
         """No class for as many items."""
         return Label(torch.full_like(self.index, -1))
 
+    def check(self, name: str, spec: Any) -> None:
+        """Classes must be those that the field counts."""
+        size, largest = getattr(spec, "size", math.inf), int(self.index.max()) if len(self) else -1
+        if largest >= size:
+            raise ValueError(f"{name} must be classes numbered from 0 to {size - 1}, negative for none, got {largest}")
+
     def has_condition(self) -> Bool[Tensor, " b"]:
         """Which items have a class."""
         return self.index >= 0
@@ -217,6 +235,10 @@ class Vector(Value):
         """Zeros for as many items."""
         return Vector(torch.zeros_like(self.vector))
 
+    def check(self, name: str, spec: Any) -> None:
+        """Vectors must have the field's size."""
+        _check_size(self.vector, name, spec)
+
     def has_condition(self) -> Bool[Tensor, " b"]:
         """Which items are not as they are."""
         return self.vector.any(dim=1)
@@ -238,6 +260,10 @@ class Action(Value):
     def null(self) -> Action:
         """Doing nothing, for as many items."""
         return Action(torch.zeros_like(self.vector))
+
+    def check(self, name: str, spec: Any) -> None:
+        """Vectors must have the field's size."""
+        _check_size(self.vector, name, spec)
 
     def has_condition(self) -> Bool[Tensor, " b"]:
         """Which items have something done."""
@@ -353,6 +379,13 @@ class Signal(Value):
 
 def _names(cls: type[Value]) -> list[str]:
     return [field.name for field in fields(cls)]  # pyright: ignore[reportArgumentType]
+
+
+def _check_size(vector: Tensor, name: str, spec: Any) -> None:
+    size = getattr(spec, "size", vector.shape[-1])
+    if vector.shape[-1] != size:
+        numbers = "number" if size == 1 else "numbers"
+        raise ValueError(f"{name} must be vectors of {size} {numbers}, got a tensor of shape {list(vector.shape)}")
 
 
 def _same_rows(*parts: Tensor) -> Bool[Tensor, "b b"]:
