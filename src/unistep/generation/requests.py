@@ -322,7 +322,7 @@ def check_seed(seed: Any, num: int = 0) -> None:
     Raises:
         ValueError: If it is no whole number, or one of them is out of range.
     """
-    one = seed.item() if isinstance(seed, Tensor) and seed.ndim == 0 else seed
+    one = seed.item() if isinstance(seed, Tensor) and not seed.shape else seed
     if type(one) is not int and (not isinstance(one, numbers.Integral) or isinstance(one, bool)):
         raise ValueError(f"seed must be a whole number, or one for each sample, got {seed!r}")
     if not 0 <= int(seed) <= 2**63 - 1 - num:

@@ -124,7 +124,7 @@ class RunOptimizer:
 def _beside(p: Tensor, known: dict[str, Any]) -> dict[str, Any]:
     """What an optimizer remembers of a parameter, where that is now; counters of steps stay where they are."""
     return {
-        name: value.to(p.device) if isinstance(value, Tensor) and value.ndim > 0 else value
+        name: value.to(p.device) if isinstance(value, Tensor) and value.shape else value
         for name, value in known.items()
     }
 
