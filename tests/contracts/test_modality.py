@@ -99,6 +99,17 @@ def test_files_are_written_whole_and_wrong_names_are_refused(
         modality.encode(signals, "wrong")
 
 
+def test_what_it_wrote_is_read_back_as_it_was(modality: Modality, signals: torch.Tensor, tmp_path: Path) -> None:
+    name = registry.name_of("modality", modality)
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name])
+    path = tmp_path / f"item{Path(modality.example).suffix}"
+    path.write_bytes(modality.encode(signals[1], path.suffix))
+    found = modality.to_signal(torch.from_numpy(modality.read(path, modality.as_options().as_written()).values))
+    lossy = modality.media == "video"
+    torch.testing.assert_close(found, signals[1], rtol=0, atol=0.1 if lossy else 2 / 2**15)
+
+
 def test_what_can_be_played_streams_to_a_pipe_and_to_whole_files(
     modality: Modality, signals: torch.Tensor, tmp_path: Path
 ) -> None:

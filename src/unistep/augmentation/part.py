@@ -71,7 +71,7 @@ def train_on_part(data: ClassedData, folder: Path, configure: Callable[[DataConf
 
     part, run = folder / PART, folder / RUN
     write_part(data, part)
-    config = DataConfig(source=f"folder:{part}", options=data.dataset.modality.as_options())
+    config = DataConfig(source=f"folder:{part}", options=data.dataset.modality.as_options().as_written())
     if not train(configure(config), run, resume=run.exists(), console=Console(quiet=True)):
         raise KeyboardInterrupt
     return load(run)

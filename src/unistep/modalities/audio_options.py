@@ -59,6 +59,10 @@ class AudioOptions(SignalOptions):
         """The same options with windows of recordings as the items."""
         return replace(self, cut="windows")
 
+    def as_written(self) -> Self:
+        """The same options for files that hold finished items, which stay as loud as they are."""
+        return replace(self, loudness="keep")
+
     @property
     def rate(self) -> int:
         """Samples per second of every sound."""

@@ -37,6 +37,10 @@ class SignalOptions:
         """
         return self.as_windows()
 
+    def as_written(self) -> Self:
+        """The same options for files that hold finished items: nothing is done to them once more."""
+        return self
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The options by name."""

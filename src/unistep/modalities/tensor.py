@@ -183,12 +183,16 @@ class TensorModality(Modality):
     def encode(self, x: Tensor, format: str) -> bytes:
         """Tensors as the bytes of one file: ``npy``, ``npz``, or a plot as ``png``, ``jpg`` or ``webp``.
 
+        One of :attr:`shape` becomes a ``npy`` that :meth:`read` takes, a batch an array of it.
+
         Raises:
             ValueError: For an unknown format.
         """
         from unistep.modalities.writing import suffix_of
 
-        return self._encoded(self._batch(x), suffix_of(format, _endings()), None)
+        suffix, batch = suffix_of(format, _endings()), self._batch(x)
+        alone = suffix == ".npy" and tuple(x.shape) == self.shape
+        return self._encoded(batch[0] if alone else batch, suffix, None)
 
     def check_path(self, path: str | Path) -> None:
         """Raise now what :meth:`save` would raise after the work is done."""

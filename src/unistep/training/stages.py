@@ -175,4 +175,6 @@ def _scaled(config: RunConfig, share: float) -> RunConfig:
         return replace(config, max_steps=max(1, round(config.max_steps * share)))
     amount = parse_amount(config.budget, "budget")
     value = amount.value * share
-    return replace(config, budget=f"{value:.1f}s" if amount.unit == "seconds" else f"{value / 1e3:.3f}k")
+    return replace(
+        config, budget=f"{value:.{1 if value >= 1 else 3}f}s" if amount.unit == "seconds" else f"{value / 1e3:.3f}k"
+    )

@@ -42,11 +42,13 @@ def read_rows(path: Path, columns: int) -> np.ndarray:
 
 
 def to_csv(windows: np.ndarray) -> str:
-    """Windows ``[n, channels, rows]`` as a table, one below the other, numbered in the first column."""
+    """Windows ``[n, channels, rows]`` as a table, one below the other; several are numbered in the first column."""
+    several = len(windows) > 1
     names = [f"channel {i}" for i in range(windows.shape[1])]
-    lines = [",".join(["window", *names])]
+    lines = [",".join(["window", *names] if several else names)]
     for number, window in enumerate(windows):
-        lines += [",".join([str(number), *(f"{value:.6g}" for value in row)]) for row in window.T]
+        first = [str(number)] if several else []
+        lines += [",".join([*first, *(f"{value:.6g}" for value in row)]) for row in window.T]
     return "\n".join(lines) + "\n"
 
 
