@@ -85,10 +85,13 @@ def test_notes_are_said_one_after_the_other(server, models):
 
 def test_whole_notes_are_joined(server, models):
     body = {"model": "notes", "input": "C4 E4", "voice": "organ", "seed": 2}
-    found = samples(server.client.post(SPEECH, json=body).content)
+    content = server.client.post(SPEECH, json=body).content
     generator = unistep.load(models[1])
     parts = [generator.sample(1, seed=2 + i, instrument="organ", pitch=pitch) for i, pitch in enumerate((60, 64))]
-    assert near(found, torch.cat(parts, dim=-1))
+    assert near(samples(content), torch.cat(parts, dim=-1))
+    mark = read_content(content).mark
+    assert mark is not None
+    assert (mark.seed, mark.condition.get("instrument"), "pitch" in mark.condition) == ("2-3", "organ", False)
 
 
 @pytest.mark.parametrize(

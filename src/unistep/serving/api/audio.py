@@ -95,12 +95,18 @@ async def speech(body: SpeechRequest, request: Request) -> Response:
         return await _streamed(request, service, asked, len(parts), conditions, body.response_format, chunked=True)
     caller = caller_of(request)
     seed = service.seed_of(Asked(model=model, items=len(parts), seed=body.seed))
-    signals, items = [], []
+    items: list[Item] = []
     for number, one in enumerate(conditions):
         wanted = Asked(model=model, seed=seed + number, condition=one, caller=caller)
         items += await while_there(request, service.sample(wanted))
-        signals.append(items[-1].signal)
-    return await _whole(service, items[0], torch.cat(signals, dim=-1), body.response_format)
+    known = [item.provenance for item in items]
+    every = replace(
+        known[0],
+        seeds=tuple(one for each in known for one in each.seeds),
+        conditions=tuple(one for each in known for one in each.conditions),
+    )
+    signal = torch.cat([item.signal for item in items], dim=-1)
+    return await _whole(service, replace(items[0], provenance=every), signal, body.response_format)
 
 
 def item_rate(service: Service, model: str) -> int:
