@@ -159,6 +159,12 @@ def test_mistakes_are_one_line() -> None:
         made(steps=0)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         made(batch_size=0)
+    for name in ("steps", "batch_size"):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number, got 2.5"):
+            made(**{name: 2.5})
+    net = Net()
+    with pytest.raises(ValueError, match="student and teacher share weights"):
+        CDConfig().build(ConsistencyModel(net, VarianceExploding()), Denoiser(net, VarianceExploding()))
 
 
 def test_a_network_that_diverges_is_stopped() -> None:

@@ -69,6 +69,9 @@ class Objective(nn.Module, ABC):
 
     def __init__(self, student: Map, teacher: nn.Module | None = None) -> None:
         super().__init__()
+        own = {id(p) for p in student.parameters()}
+        if teacher is not None and any(id(p) in own for p in teacher.parameters()):
+            raise ValueError("student and teacher share weights, which a teacher freezes; give one a copy.deepcopy")
         self.student = student
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
 
@@ -140,7 +143,6 @@ class Materials(Protocol):
         Args:
             widths: Channels at each resolution, finest first.
         """
-        ...
 
     def representations(
         self, names: Sequence[str], *, by_class: bool = False, teacher: Map | None = None
@@ -155,16 +157,13 @@ class Materials(Protocol):
         Raises:
             ValueError: If there is no such network, or it does not take such signals.
         """
-        ...
 
     @property
     def guidance_range(self) -> tuple[float, float] | None:
         """Smallest and largest guidance weight that the student takes as a condition; ``None`` where it takes none."""
-        ...
 
     def examples(self, count: int) -> Iterable[tuple[Tensor, Condition]]:
         """So many clean inputs with their conditions, spread over the data, in batches."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

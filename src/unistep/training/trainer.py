@@ -18,6 +18,7 @@ from unistep.core.flowmap import Denoiser, Map
 from unistep.data import Dataset, Loader
 from unistep.generation.generator import Generator
 from unistep.generation.live import describe
+from unistep.generation.requests import check_number
 from unistep.objectives.base import Objective, ObjectiveConfig
 from unistep.optimizers import MuonConfig, OptimizerConfig
 from unistep.precision import WantedPrecision
@@ -106,8 +107,8 @@ class Trainer:
         if not isinstance(objective, Objective):
             found = type(objective).__name__
             raise ValueError(f"objective must be an Objective, such as CTConfig().build(student, None), got {found}")
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
+        for name, number in (("steps", steps), ("batch_size", batch_size)):
+            check_number(name, number, 1)
         dataset = Dataset.from_tensors(dataset) if isinstance(dataset, Tensor) else dataset
         self.objective, self.dataset, self.modality = objective, dataset, dataset.modality
         self.codec = _codec(codec, dataset, objective.student.sigma_data)
