@@ -12,7 +12,7 @@ import torch
 from unistep.augmentation.classes import ClassedData, class_folders, folder_name, match_classes
 from unistep.augmentation.classifier import ClassifierOptions
 from unistep.augmentation.memorisation import nearest, nearest_others
-from unistep.augmentation.protocol import ProtocolOptions, equivalent_items, interval, measure, needed
+from unistep.augmentation.protocol import ProtocolOptions, _half, equivalent_items, interval, measure, needed
 from unistep.augmentation.synthetic import Synthesis
 from unistep.augmentation.writing import table
 from unistep.core.condition import LabelField
@@ -168,6 +168,8 @@ def test_nearest_neighbours_are_those_of_all_distances():
         (("cat", "Cat"), LabelField(size=2, names=("Cat", "cat")), {0: 1, 1: 0}),
         (("2", "3"), LabelField(size=3, names=("1", "2", "3")), {0: 1, 1: 2}),
         (("10", "2"), LabelField(size=4, names=("0", "1", "10", "2")), {0: 2, 1: 3}),
+        (("1", "2"), LabelField(size=2, names=("cat", "dog")), {0: 0, 1: 1}),  # not both the dog
+        (("10", "9"), LabelField(size=2, names=("cat", "dog")), {0: 1, 1: 0}),
     ],
 )
 def test_classes_are_found_by_name_or_number(names, field, expected):
@@ -176,6 +178,15 @@ def test_classes_are_found_by_name_or_number(names, field, expected):
     data = ClassedData.of(Dataset.from_tensors(x, modality=MODALITY, fields=fields, label=label))
     values = match_classes(data, {"label": field}, "mine").values
     assert {one: field.position("label", value) for one, value in values.items()} == expected
+
+
+def test_half_of_the_real_items_are_of_all_of_them():
+    """They were the first ones, such as those of the first day."""
+    data = classed(*stripes(80, 0))
+    half = torch.cat([_half(data).x, data.signals()]).flatten(1)
+    at = torch.cdist(half[:40], half[40:]).argmin(dim=1)
+    assert len(at.unique()) == 40
+    assert int((at >= 40).sum()) > 10
 
 
 def test_classes_that_a_model_lacks_are_named():

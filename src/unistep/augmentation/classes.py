@@ -190,20 +190,31 @@ def match_classes(data: ClassedData, fields: Mapping[str, AnyField], model: str,
     name, spec = class_field(fields, field or (data.field if data.field in fields else None), model)
     names, lowered = list(spec.names), [folder_name(one).lower() for one in spec.names]
     values: dict[int, Any] = {}
+    numbered = _by_number(data, spec)
     for one in data.present:
         text = data.names[one]
         if text in names:
             values[one] = spec.known[names.index(text)]
         elif folder_name(text).lower() in lowered:
             values[one] = spec.known[lowered.index(folder_name(text).lower())]
-        elif text.isdecimal() and int(text) in spec.written:
-            values[one] = spec.known[spec.written.index(int(text))]
-        elif len(data.names) == spec.size and all(other.isdecimal() for other in data.names):
-            values[one] = spec.known[one]
+        elif one in numbered:
+            values[one] = spec.known[numbered[one]]
         else:
             known = nearest(text, spec.names or [str(number) for number in spec.written])
             raise ValueError(f"the model {model} has no class {text!r} that {data.dataset.source} has; {known}")
     return Matched(field=name, values=values)
+
+
+def _by_number(data: ClassedData, spec: LabelField) -> dict[int, int]:
+    """Which of a model's classes each class is whose name is a number: that number, or where the model has not all of
+    them but as many classes (1 to 10 for 0 to 9), its place in their order. All classes go by the same rule.
+    """
+    if all(name.isdecimal() for name in data.names) and len(data.names) == spec.size:
+        numbers = [int(name) for name in data.names]
+        if not set(numbers) <= set(spec.written):
+            return {one: place for place, one in enumerate(np.argsort(numbers, kind="stable").tolist())}
+    given = {one: int(name) for one, name in enumerate(data.names) if name.isdecimal()}
+    return {one: spec.written.index(number) for one, number in given.items() if number in spec.written}
 
 
 def class_folders(names: Sequence[str]) -> list[str]:

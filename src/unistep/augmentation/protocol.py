@@ -228,5 +228,7 @@ def _taken(real: ClassedData, synthetic: Synthesis, multiple: float) -> Pool:
 
 
 def _half(real: ClassedData) -> Pool:
-    rows = [real.rows(one)[: max(1, len(real.rows(one)) // 2)] for one in real.present]
+    """Half of each class, at random: data may be in the order in which it was taken."""
+    mixed = [np.random.default_rng((0, one)).permutation(real.rows(one)) for one in real.present]
+    rows = [of_class[: max(1, len(of_class) // 2)] for of_class in mixed]
     return pool_of(real.only(np.sort(np.concatenate(rows))))
