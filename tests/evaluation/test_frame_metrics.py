@@ -8,8 +8,10 @@ from torch import Tensor
 
 from unistep import registry
 from unistep.data import Dataset
+from unistep.evaluation.extra_figures import extra_figures, values
 from unistep.evaluation.feature_loading import load_features
 from unistep.evaluation.frame_metrics import FrameMetrics, transport
+from unistep.evaluation.measuring import Measure, part_of
 from unistep.evaluation.sample_metrics import Applied
 from unistep.modalities.audio import AudioModality
 from unistep.modalities.video import VideoModality
@@ -60,6 +62,19 @@ def test_frames_are_told_apart_where_motion_is_the_same() -> None:
 def test_half_the_contrast_is_half_the_motion() -> None:
     made = metrics(sliding(120, speed=2))
     assert found(made, sliding(120, speed=2) / 2)["motion"] == pytest.approx(0.5, rel=1e-3)
+
+
+def test_samples_stand_beside_as_many_held_out_clips() -> None:
+    """A distance falls with the number of clips: that of all samples is far below that of a few real clips."""
+    made = metrics(sliding(100, 1))
+    measure = Measure([load_features("pixels", CLIPS)], CLIPS, [made])
+    held_out = measure(iter([sliding(12, 1, seed=1)]), None, "test")
+    row = measure(iter(sliding(100, 1, seed=2).split(30)), None, "samples", part_of(100, held_out.count))
+    figure = extra_figures(row.extra_metrics, held_out.extra_metrics, row.alike)["frames ↓"]
+    assert figure.over_test is not None
+    assert figure.over_test.value == pytest.approx(1, abs=0.3)
+    whole, few = (values(each.extra_metrics)["frames ↓"] for each in (row, held_out))
+    assert whole < 0.5 * few
 
 
 def test_transport_is_the_distance_that_numbers_are_moved() -> None:

@@ -19,11 +19,12 @@ from unistep.evaluation.comparison import Compared, NetworkComparison
 from unistep.evaluation.extra_figures import Found, extra_figures, over_teacher, values
 from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.hardware import hardware
+from unistep.evaluation.measuring import Measure, Measured, part_of
 from unistep.evaluation.progress import display, line
-from unistep.evaluation.reference import Examples, batches, extract, reference_statistics
+from unistep.evaluation.reference import Examples, batches, reference_statistics
 from unistep.evaluation.report import REFERENCE, SANITY, Report, Row
 from unistep.evaluation.roles import feature_roles, load_networks
-from unistep.evaluation.sample_metrics import Group, MetricAccumulator, SampleMetrics
+from unistep.evaluation.sample_metrics import SampleMetrics
 from unistep.evaluation.samplers import DEFAULT_SWEEP, AnySampler, Sampler, Setting, Sweep, as_sampler
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def evaluate(
             if metric.work:
                 with line(bar, "extra metrics", metric.work, noun) as advance:
                     metric.prepare(advance or (lambda count: None))
-        measure = _Measure(networks, modality, metrics)
+        measure = Measure(networks, modality, metrics)
         held_out: Measured | None = None
         if test is not None:
             # As many items as the models have samples, since the Fréchet distance falls with their number.
@@ -136,15 +137,16 @@ def evaluate(
             compared = [compare(x) for compare, x in zip(comparisons, found.features, strict=True)]
             figures = tuple(each.figures for each in compared)
             extra = found.extra_metrics
-            more = extra_figures(extra, None if held_out is None else held_out.extra_metrics)
+            more = extra_figures(extra, None if held_out is None else held_out.extra_metrics, found.alike)
             row = Row(num=found.count, figures=figures, extra_metrics=values(extra), extra_figures=more, **known)
             rows.append(Evaluated(row=row, compared=compared, extra=extra))
 
+        beside = part_of(num, None if held_out is None else held_out.count)
         for model, setting in jobs:
             weight = model.guidance if setting.guidance is None else setting.guidance
             with line(bar, _titled(model, setting, weight), num, noun) as advance:
                 source = _TimedSamples(model, setting, num, seed, batch_size, given, modality.shape)
-                found = measure(source.batches(), advance, "samples")
+                found = measure(source.batches(), advance, "samples", beside)
             add(
                 found,
                 name=model.name,
@@ -265,49 +267,6 @@ def _notes(
     for note in notes:
         _log.warning(note)
     return tuple(notes)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What is kept of the samples of one row."""
-
-    features: list[Tensor]
-    """Features by each network, ``[n, dim]``."""
-    extra_metrics: Found
-    """What the further metrics found."""
-
-    @property
-    def count(self) -> int:
-        """Number of samples."""
-        return len(self.features[0])
-
-
-@final
-class _Measure:
-    """Turns batches of signals into features by every network, and into the further metrics, in one stream."""
-
-    def __init__(
-        self, networks: Sequence[FeatureNetwork], modality: Modality, metrics: Sequence[SampleMetrics]
-    ) -> None:
-        self._networks, self._modality, self._metrics = networks, modality, metrics
-
-    def __call__(self, batches: Iterator[Tensor], advance: Any, group: Group) -> Measured:
-        kept: list[list[Tensor]] = [[] for _ in self._networks]
-        found = [metric.accumulator(group) for metric in self._metrics]
-        accumulators: list[MetricAccumulator] = [a for a in found if a is not None]
-        for batch in batches:
-            x = self._modality.quantised(batch)
-            features = [next(extract(network, [x])) for network in self._networks]
-            for each, new in zip(kept, features, strict=True):
-                each.append(new)
-            by_hash = {network.hash: new for network, new in zip(self._networks, features, strict=True)}
-            for accumulator in accumulators:
-                accumulator.update(x, by_hash)
-            if advance:
-                advance(len(x))
-        metrics = {k: v for accumulator in accumulators for k, v in accumulator.compute().items()}
-        return Measured(features=[torch.cat(each) for each in kept], extra_metrics=metrics)
 
 
 @final

@@ -17,18 +17,20 @@ def values(found: Found) -> dict[str, float]:
     return {name: figure.value if isinstance(figure, Resampled) else figure for name, figure in found.items()}
 
 
-def extra_figures(found: Found, held_out: Found | None) -> dict[str, ExtraFigure]:
+def extra_figures(found: Found, held_out: Found | None, alike: Found | None = None) -> dict[str, ExtraFigure]:
     """Intervals, and ratios to held-out data, of the figures that have halves.
 
     Args:
         found: What was found of a row.
         held_out: What was found of held-out data, where there is some.
+        alike: What was found of as many samples of the row as there are held-out items, for figures that depend on it.
     """
     made = {}
     for name, figure in found.items():
         if isinstance(figure, Resampled):
             real = None if held_out is None else held_out.get(name)
-            over = figure.over(real) if isinstance(real, Resampled) else None
+            own = (alike or {}).get(name, figure)
+            over = own.over(real) if isinstance(own, Resampled) and isinstance(real, Resampled) else None
             made[name] = ExtraFigure(margin=figure.estimate.margin, over_test=over)
     return made
 

@@ -107,6 +107,10 @@ class FrameMetrics(SampleMetrics):
         )
 
     @property
+    def counted(self) -> bool:
+        return True
+
+    @property
     def work(self) -> int:
         return min(MOST, len(self._reference))
 

@@ -78,6 +78,13 @@ class SampleMetrics(ABC):
         return {}
 
     @property
+    def counted(self) -> bool:
+        """Whether figures that have intervals depend on the number of items, as a Fréchet distance falls with it: then
+        they are compared with those of held-out data by as many samples.
+        """
+        return False
+
+    @property
     def reference_indices(self) -> list[int] | None:
         """Items of the reference that get a row of their own where there is no held-out data; ``None`` for none."""
         return None
