@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cli.standins import save_instrument, save_pictures, save_stream, save_world, save_writer
-from unistep.provenance import COMPOSITE, read_file
+from unistep.provenance import COMPOSITE, TRAINED, read_file
 
 TASKS = [
     "inpaint --mask center",
@@ -123,6 +123,14 @@ def test_interpolation_of_seeds_and_of_inputs_and_a_composition(run, place, pict
         assert first["arr_0"].shape == (1, 28, 28, 1)
     assert run("edit interpolate fashion in.png other.png --count 3 -o three/").code == 0
     assert sorted(os.listdir("three")) == ["in-1.png", "in-2.png", "in-3.png"]
+    os.makedirs("pairs/a")
+    os.makedirs("pairs/b")
+    for name in ("one.png", "two.png"):
+        Image.open("in.png").save(f"pairs/a/{name}")
+        Image.open("other.png").save(f"pairs/b/{name}")
+    assert run("edit interpolate fashion pairs/a pairs/b --count 2 -o steps/").code == 0
+    assert sorted(os.listdir("steps")) == ["one-1.png", "one-2.png", "two-1.png", "two-2.png"]  # each pair's own
+    assert [read_file(path).mark.source_type for path in ("walk.npz", "three/in-1.png")] == [TRAINED, COMPOSITE]
     assert run("edit compose fashion in.png other.png --mask left -o both.png").code == 0
     assert (pixels("both.png")[:, 14:] == pixels("in.png")[:, 14:]).all()
 

@@ -114,7 +114,7 @@ def _edit(given: ModelOptions) -> None:
         results.mark(given.condition, read_signing(options, results.suffix))
     began, done, errors, kept = time.perf_counter(), 0, [], 0.0
     with progress("editing") as callback:
-        for batch in inputs.batches(options.batch_size):
+        for batch in inputs.batches(options.batch_size if task.together else 1):
             first = done
 
             def share(part: float, first: int = first, size: int = batch.size) -> None:

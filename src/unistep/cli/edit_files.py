@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unistep.cli.outputs import check_file, check_folder
 from unistep.files import checked_path
 from unistep.generation.saving import model_hash
-from unistep.provenance import COMPOSITE, Provenance
+from unistep.provenance import COMPOSITE, TRAINED, Provenance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -193,6 +193,7 @@ class Results:
         self._folder = is_folder(self.where)
         self.suffix = usual if self._folder else self.where.suffix
         self._modality, self._generator, self._task, self._sheet = modality, generator, inputs.task, sheet
+        self._source = COMPOSITE if inputs.files else TRAINED
         if self._folder and str(self.where) != "-":
             check_folder(self.where)
         else:
@@ -243,7 +244,7 @@ class Results:
         return Found(errors, residual)
 
     def mark(self, condition: Mapping[str, str], signing: Signing | None) -> None:
-        """Let every file say that a model changed it, and which.
+        """Let every file say that a model changed it, or made it where there are no inputs, and which.
 
         Args:
             condition: What is given of the model's fields.
@@ -251,7 +252,7 @@ class Results:
         """
         name, known = self._generator.name, model_hash(self._generator)
         self._origin = Provenance(
-            model=name, model_hash=known, conditions=(dict(condition),), source_type=COMPOSITE, signing=signing
+            model=name, model_hash=known, conditions=(dict(condition),), source_type=self._source, signing=signing
         )
 
     def _write(self, path: Path, x: Tensor, *seeds: int) -> None:

@@ -98,6 +98,8 @@ class Task(ABC):
     """Signals that make one result."""
     optional: ClassVar[bool] = False
     """Whether there may be none of them, so that it makes results from noise."""
+    together: ClassVar[bool] = True
+    """Whether several inputs are edited in one batch, each by itself, rather than one call after the other."""
     in_streams: ClassVar[bool] = True
     """Whether it can be done chunk by chunk, from left to right in time."""
     settings: ClassVar[Settings] = Settings()

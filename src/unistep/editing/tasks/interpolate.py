@@ -22,6 +22,7 @@ class Interpolate(Vary):
     takes = ("count", "strength", "to_seed")
     inputs = 2
     optional = True
+    together = False
     in_streams = False
     default = 0.5
     steps_between: ClassVar[int] = 8
@@ -43,9 +44,17 @@ class Interpolate(Vary):
         return torch.linspace(0, 1, self.count)
 
     def problem(self, *x: Tensor) -> Problem:
-        """To begin between the two inputs, of which there may be none."""
+        """To begin between the two inputs, of which there may be none.
+
+        Raises:
+            ValueError: If there are several pairs.
+        """
         if not x:
             return Problem()
+        if len(x[0]) > 1:
+            raise ValueError(
+                f"interpolate goes between two {self.given.noun}s, got {len(x[0])} pairs; give one at a time"
+            )
         u = self.shares().view(-1, *([1] * len(self.given.shape))).to(x[0])
         return Problem(start=(1 - u) * x[0][:1] + u * x[1][:1])
 
