@@ -28,6 +28,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "fields": {"label": label(CLOTHES)},
         "tasks": [task for task in EDITING if task != "colorize"],
     },
+    "wide": {"modality": "image", "shape": [3, 32, 64], "fields": {}, "tasks": EDITING, "max_steps": 2},
     "notes": {
         "modality": "audio",
         "shape": [1, 16000],
@@ -64,6 +65,10 @@ MODELS: dict[str, dict[str, Any]] = {
         },
     },
 }
+
+
+USUAL = tuple(name for name in MODELS if name != "wide")
+"""Those that a server has where nothing else is said."""
 
 
 def listed(name: str) -> dict[str, Any]:

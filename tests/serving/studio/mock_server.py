@@ -53,7 +53,7 @@ def drawing(body: dict[str, Any], seed: int) -> bytes:
     return mock_signals.picture(text, seed, shape[1], toward=(toward["seed"], toward["share"]) if toward else None)
 
 
-def create(key: str = "", models: tuple[str, ...] = tuple(mock_models.MODELS)) -> FastAPI:
+def create(key: str = "", models: tuple[str, ...] = mock_models.USUAL) -> FastAPI:
     """The server, with a key where one is needed."""
     app = FastAPI()
     app.state.failures = []

@@ -93,6 +93,20 @@ def test_a_picture_that_is_opened_is_not_replaced_by_one_that_comes_later(tab: A
     assert page.evaluate(IDLE)
 
 
+def test_the_easel_has_the_shape_of_the_model_and_asks_for_no_more_steps_than_it_may(
+    tab: Any, start_server: Any
+) -> None:
+    server = start_server(models=("wide",))
+    page = tab.open("brush.html", server.address)
+    page.wait_for_selector("body[data-ready]")
+    tab.until(IDLE)
+    box = page.locator("#touch").bounding_box()
+    assert abs(box["width"] - 2 * box["height"]) < 2
+    page.get_by_role("button", name="Vary").click()
+    tab.until("!document.querySelector('#undo').disabled")
+    assert server.app.state.requests[-1]["num_inference_steps"] == "2"
+
+
 def test_after_an_edit_that_is_refused_others_can_be_asked_for(tab: Any, server: Any) -> None:
     page = ready(tab)
     server.app.state.failures.append((400, 0))

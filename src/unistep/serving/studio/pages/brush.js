@@ -141,7 +141,7 @@ async function open(blob, about = null) {
   try {
     const [bitmap, source] = await Promise.all([createImageBitmap(blob), sourceOf(blob)]);
     leave();
-    small = bitmap.width === bitmap.height && bitmap.width < easel.width ? bitmap : null;
+    small = bitmap.width * easel.height === bitmap.height * easel.width && bitmap.width < easel.width ? bitmap : null;
     if (small) small = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
     small?.getContext("2d").drawImage(bitmap, 0, 0);
     const known = source ?? (about?.model ? TRAINED : null);
@@ -184,6 +184,9 @@ function use(chosen) {
   fields = fieldControls(model, (event) => live.input.checked && sketch(event.timeStamp));
   byId("fields").replaceChildren(...fields.elements);
   easel.resize(width, height);
+  byId("easel").style.aspectRatio = `${width} / ${height}`;
+  steps.input.max = Math.min(16, model.unistep.max_steps);
+  steps.value = Math.min(steps.value, model.unistep.max_steps);
   size.input.max = Math.round(width / 2);
   small = null;
   easel.fill("#ffffff");
