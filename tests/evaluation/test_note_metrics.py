@@ -225,3 +225,18 @@ def test_pitches_with_gaps_between_them_are_those_of_the_condition(
     metrics = NoteMetrics(notes, shipped, 10, 0)
     assert [metrics.pitch(i) for i in range(10)] == metrics.condition["pitch"]
     assert set(metrics.condition["pitch"]) <= set(scale.numbers)
+
+
+def test_instruments_go_by_their_names_and_not_by_their_number(
+    few: tuple[Dataset, Dataset], shipped: FeatureNetwork
+) -> None:
+    """Folders have the alphabet's order; and as many others than a network learned are not those."""
+    fields = few[1].fields
+    two = LabelField(size=2, names=("organ", "piano"))
+    notes = with_fields(few[1], **{**fields, "instrument": two})
+    metrics = NoteMetrics(notes, shipped, 10, 0)
+    assert isinstance(shipped.network, NoteFeatures)
+    given = notes.condition["instrument"][metrics.index].tolist()
+    assert [shipped.network.instruments[i] for i in metrics.instruments(range(10))] == [two.names[i] for i in given]
+    others = with_fields(few[1], **{**fields, "instrument": LabelField(size=10, names=tuple("abcdefghij"))})
+    assert NoteMetrics(others, shipped, 10, 0).classifier is None

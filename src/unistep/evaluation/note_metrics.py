@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self, cast, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unistep.core.condition import LabelField
@@ -106,11 +106,19 @@ class NoteMetrics(SampleMetrics):
         )
 
     def _classifies(self, network: object) -> bool:
-        """Whether a network classifies the instruments that these notes have; it may have learned others."""
+        """Whether a network classifies the instruments that these notes have, by name; it may have learned others."""
         instruments = self.notes.fields.get("instrument")
-        if not isinstance(network, NoteFeatures) or not isinstance(instruments, LabelField):
+        if not isinstance(network, NoteFeatures) or not isinstance(instruments, LabelField) or not instruments.names:
             return False
-        return network.instrument.out_features == instruments.size
+        return set(instruments.names) <= set(network.instruments)
+
+    def instruments(self, samples: Sequence[int]) -> Int[Tensor, " b"]:
+        """The instrument of the condition of each of some samples, as the classifier numbers them."""
+        assert self.classifier is not None
+        names = cast(LabelField, self.notes.fields["instrument"]).names
+        known = cast(NoteFeatures, self.classifier.network).instruments
+        given = self.notes.condition["instrument"][[self.index[i] for i in samples]].tolist()
+        return torch.tensor([known.index(names[i]) for i in given])
 
     @property
     def condition(self) -> dict[str, list[int | float]]:
@@ -157,14 +165,12 @@ class NoteMetricAccumulator(MetricAccumulator):
         wanted = torch.tensor([float(metrics.pitch(i)) for i in samples])
         if metrics.classifier is not None:
             network = cast(NoteFeatures, metrics.classifier.network)
-            index = [metrics.index[i] for i in samples]
             found = features.get(metrics.classifier.hash)
             if found is None:
                 found = next(extract(metrics.classifier, [signals]))
             scores = network.scores(found.to(network.instrument.weight.device))
             instrument, pitch = (score.argmax(dim=1).cpu() for score in scores)
-            given = torch.as_tensor(metrics.notes.condition["instrument"][index])
-            self._found["instrument ↑"] += (instrument == given).tolist()
+            self._found["instrument ↑"] += (instrument == metrics.instruments(samples)).tolist()
             self._found["pitch ↑"] += (pitch + network.lowest == wanted).tolist()
         self._found["tracker ↑"] += (cents(note_pitch(mono, rate), wanted).abs() <= CLOSE).tolist()
         for sound, sample in zip(mono, samples, strict=True):
