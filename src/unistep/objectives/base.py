@@ -69,8 +69,7 @@ class Objective(nn.Module, ABC):
 
     def __init__(self, student: Map, teacher: nn.Module | None = None) -> None:
         super().__init__()
-        own = {id(p) for p in student.parameters()}
-        if teacher is not None and any(id(p) in own for p in teacher.parameters()):
+        if teacher is not None and {*student.parameters()} & {*teacher.parameters()}:
             raise ValueError("student and teacher share weights, which a teacher freezes; give one a copy.deepcopy")
         self.student = student
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
@@ -143,6 +142,7 @@ class Materials(Protocol):
         Args:
             widths: Channels at each resolution, finest first.
         """
+        ...
 
     def representations(
         self, names: Sequence[str], *, by_class: bool = False, teacher: Map | None = None
@@ -157,6 +157,7 @@ class Materials(Protocol):
         Raises:
             ValueError: If there is no such network, or it does not take such signals.
         """
+        ...
 
     @property
     def guidance_range(self) -> tuple[float, float] | None:
@@ -164,6 +165,7 @@ class Materials(Protocol):
 
     def examples(self, count: int) -> Iterable[tuple[Tensor, Condition]]:
         """So many clean inputs with their conditions, spread over the data, in batches."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,8 +358,7 @@ def frozen_copy(student: Map) -> Map:
 @torch.no_grad()
 def ema_update(target: Map, student: Map, decay: float) -> None:
     r"""Move a target towards the student: :math:`\theta^- \leftarrow \mu\theta^- + (1-\mu)\theta`."""
-    pairs = zip(target.parameters(), student.parameters(), strict=True)
-    for theta_target, theta in pairs:
+    for theta_target, theta in zip(target.parameters(), student.parameters(), strict=True):
         theta_target.lerp_(theta.detach(), 1 - decay)
 
 
