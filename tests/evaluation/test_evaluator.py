@@ -389,6 +389,8 @@ def test_too_few_samples_are_warned_of(network: FeatureNetwork, caplog: pytest.L
         (lambda num, seed: torch.zeros(3, *SHAPE), {}, "must return a tensor of 64 samples, got shape"),
         (3, {}, "a model to evaluate is a generator, a map, a function .* got int"),
         (Blobs(), {"condition": {"label": [1, 2]}}, "label has 2 values for 80 samples"),
+        (torch.zeros(79, *SHAPE), {}, "samples has 79 images, and num is 80: they would count .*; give num=79"),
+        (torch.zeros(80, *SHAPE), {"condition": {"label": 1}}, "samples takes no condition, got label; give samples"),
     ],
 )
 def test_bad_input_is_one_line(network: FeatureNetwork, model: Any, options: dict[str, Any], message: str) -> None:

@@ -25,7 +25,7 @@ from unistep.evaluation.reference import Examples, batches, reference_statistics
 from unistep.evaluation.report import REFERENCE, SANITY, Report, Row
 from unistep.evaluation.roles import feature_roles, load_networks
 from unistep.evaluation.sample_metrics import SampleMetrics
-from unistep.evaluation.samplers import DEFAULT_SWEEP, AnySampler, Sampler, Setting, Sweep, as_sampler
+from unistep.evaluation.samplers import DEFAULT_SWEEP, AnySampler, GivenSamples, Sampler, Setting, Sweep, as_sampler
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,7 +78,8 @@ def evaluate(
         console: Where to show it instead.
 
     Raises:
-        ValueError: If ``num`` is too small, a model's samples do not fit the data, or are not finite.
+        ValueError: If ``num`` is too small, or larger than the number of samples that are given, a model's samples do
+            not fit the data, or are not finite, or a condition is given to what cannot have it.
     """
     if num < _SMALLEST:
         raise ValueError(f"num must be at least {_SMALLEST} samples, got {num}; 10000 is usual")
@@ -91,6 +92,12 @@ def evaluate(
             raise ValueError(f"the {what} needs at least {_FEWEST} {modality.noun}s, got {len(items)}; give more data")
     several = isinstance(models, Sequence) and not isinstance(models, str)
     samplers = [as_sampler(model, reference) for model in (models if several else [models])]  # type: ignore[list-item]
+    for sampler in samplers:
+        if isinstance(sampler, GivenSamples) and len(sampler) < num:
+            raise ValueError(
+                f"{sampler.name} has {len(sampler)} {modality.noun}s, and num is {num}: they would count several "
+                f"times; give num={len(sampler)}"
+            )
     roles = feature_roles(reference)
     given_features = roles.evaluation if features is None else features
     specs = [given_features] if isinstance(given_features, FeatureNetwork | str) else list(given_features)

@@ -100,9 +100,9 @@ class FunctionSampler:
         """Call the function.
 
         Raises:
-            ValueError: If it does not return ``num`` samples.
+            ValueError: If a condition is given, or it does not return ``num`` samples.
         """
-        del rest
+        _check_free(self.name, rest)
         x = self._function(num, seed)
         if not isinstance(x, Tensor) or len(x) != num:
             got = f"shape {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
@@ -136,8 +136,12 @@ class GivenSamples:
         return len(self._x)
 
     def sample(self, num: int = 1, *, seed: int = 0, **rest: Any) -> Tensor:
-        """Samples from position ``seed`` on, beginning again at the end."""
-        del rest
+        """Samples from position ``seed`` on, beginning again at the end.
+
+        Raises:
+            ValueError: If a condition is given.
+        """
+        _check_free(self.name, rest)
         indices = [(seed + i) % len(self._x) for i in range(num)]
         return self._x[indices].float()
 
@@ -147,6 +151,19 @@ class GivenSamples:
         """None: they were drawn before."""
         del steps, solver, guidance
         return 0
+
+
+def _check_free(name: str, given: Mapping[str, Any]) -> None:
+    """Raise where a condition is given to what cannot have it: the figures would say that its samples had it.
+
+    Raises:
+        ValueError: Naming it.
+    """
+    known = [field for field in given if field not in ("batch_size", "steps", "solver", "guidance")]
+    if known:
+        raise ValueError(
+            f"{name} takes no condition, got {', '.join(known)}; give samples that have it, or a generator"
+        )
 
 
 def as_sampler(model: AnySampler, reference: Examples) -> Sampler:
