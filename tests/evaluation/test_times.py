@@ -45,7 +45,9 @@ def test_samples_have_the_conditions_of_the_data(monkeypatch: pytest.MonkeyPatch
     # The less noise the last time adds, the better: what is found is the smallest of the candidates.
     monkeypatch.setattr(module, "quick_fd", lambda x, data, features: float(x.std()))
     tried: list[tuple[float, ...]] = []
-    tuned = best_times(model(), 2, data=data(), num=10, levels=6, on_try=lambda times, _: tried.append(times))
+    rounded = model().to("cpu", "bf16")
+    tuned = best_times(rounded, 2, data=data(), num=10, levels=6, on_try=lambda times, _: tried.append(times))
+    assert tuned.precision == "bf16"
     assert asked
     assert all(labels == [2] * 10 for labels in asked)
     times = tuned.config.times["2"]

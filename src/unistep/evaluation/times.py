@@ -60,7 +60,9 @@ def best_times(
 
     def with_times(times: tuple[float, ...]) -> Generator:
         found = {**config.times, str(len(times)): times}
-        return Generator(generator.map, replace(config, times=found), generator.name, generator.codec)
+        made = Generator(generator.map, replace(config, times=found), generator.name, generator.codec)
+        made.precision, made.acceleration = generator.precision, generator.acceleration
+        return made
 
     source = DataConfig(source=data) if isinstance(data, str) else data
     reference = prepare(source) if isinstance(source, DataConfig) else source
