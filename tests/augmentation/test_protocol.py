@@ -11,12 +11,13 @@ import torch
 
 from unistep.augmentation.classes import ClassedData, class_folders, folder_name, match_classes
 from unistep.augmentation.classifier import ClassifierOptions
-from unistep.augmentation.memorisation import nearest, nearest_others
+from unistep.augmentation.memorisation import Memorisation, nearest, nearest_others
 from unistep.augmentation.protocol import ProtocolOptions, _half, equivalent_items, interval, measure, needed
 from unistep.augmentation.synthetic import Synthesis
 from unistep.augmentation.writing import table
 from unistep.core.condition import LabelField
 from unistep.data import Dataset
+from unistep.evaluation import load_features
 from unistep.modalities.image import ImageModality
 
 MODALITY = ImageModality(size=8, channels=1)
@@ -156,6 +157,21 @@ def test_nearest_neighbours_are_those_of_all_distances():
     assert torch.equal(which, distances.min(1).indices)
     own = (a[:, None] - a[None]).square().sum(-1).sqrt().fill_diagonal_(torch.inf).min(1).values
     assert torch.allclose(nearest_others(a), own, atol=1e-3)  # distances of near rows lose digits in a product
+
+
+def test_items_that_are_held_out_and_trained_on_do_not_hide_copies():
+    """One of them made the limit of its class zero, so that nothing was a copy any more."""
+    network = load_features("pixels", MODALITY)
+    train, (x, label) = classed(*stripes(40, 0)), stripes(20, 1)
+    copies, index = train.signals(), train.index
+    for duplicates in (0, 3):
+        held_out = torch.cat([copies[:duplicates], x[duplicates:]])
+        found = Memorisation(train, classed(held_out, label), network)
+        assert found.is_copy(found.distances(copies, index)[0], index).all()
+        fresh, of = stripes(20, 2)
+        assert not found.is_copy(found.distances(fresh, of.numpy())[0], of.numpy()).all()
+    with pytest.raises(ValueError, match="all held-out items of class 'upright' are training items as well"):
+        Memorisation(train, train, network)
 
 
 @pytest.mark.parametrize(

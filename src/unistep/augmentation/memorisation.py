@@ -15,6 +15,8 @@ from unistep.evaluation.features import FeatureNetwork
 
 SHARE = 0.01
 """Share of items never seen that are nearer than what counts as a copy."""
+SAME = 1e-3
+"""Share of the usual distance within which an item is the same as another, however it was rounded."""
 
 _AT_ONCE = 1024  # rows of distances that are in memory together
 
@@ -33,7 +35,8 @@ class Memorisation:
     """Training items, and how near items of each class usually are to them that were never seen.
 
     The limit of a class is the :data:`SHARE` quantile of held-out distances, so that of honest samples, too, about that
-    share is dropped. Without held-out items each training item stands for one, with all others as the training set.
+    share is dropped. Held-out items that are training items as well, as duplicates in data are, say nothing of it and
+    are left out. Without held-out items each training item stands for one, with all others as the training set.
 
     Args:
         train: What the samples are compared with.
@@ -41,7 +44,7 @@ class Memorisation:
         features: The network in whose features distances are measured.
 
     Raises:
-        ValueError: If a class has one item and nothing was held out.
+        ValueError: If a class has one item and nothing was held out, or no held-out item that is not a training item.
     """
 
     def __init__(self, train: ClassedData, held_out: ClassedData | None, features: FeatureNetwork) -> None:
@@ -60,6 +63,13 @@ class Memorisation:
             else:
                 raise ValueError(f"class {train.names[one]!r} has no held-out item to compare with")
             values = found.numpy()
+            apart = values[values > SAME * float(np.quantile(values, 1 - SHARE))]
+            if not len(apart) and self.from_held_out:
+                raise ValueError(
+                    f"all held-out items of class {train.names[one]!r} are training items as well; give items that the "
+                    "model never saw"
+                )
+            values = apart if len(apart) else values
             limit = float(np.quantile(values, SHARE, method="lower"))
             self.classes[one] = Nearness(limit=limit, held_out=float(np.median(values)))
 
@@ -90,8 +100,8 @@ class Memorisation:
 
 def nearest(x: Float[Tensor, "n dim"], known: Float[Tensor, "m dim"]) -> tuple[Tensor, Tensor]:
     """Distance of each row of ``x`` to the nearest row of ``known``, and which it is."""
-    parts = [torch.cdist(part, known).min(1) for part in x.split(_AT_ONCE)]
-    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+    which = torch.cat([torch.cdist(part, known).argmin(1) for part in x.split(_AT_ONCE)])
+    return (x - known[which]).norm(dim=1), which  # distances of near rows lose digits in a product of matrices
 
 
 def nearest_others(x: Float[Tensor, "n dim"]) -> Float[Tensor, " n"]:
@@ -100,7 +110,7 @@ def nearest_others(x: Float[Tensor, "n dim"]) -> Float[Tensor, " n"]:
     for start in range(0, len(x), _AT_ONCE):
         block = torch.cdist(x[start : start + _AT_ONCE], x)
         block[torch.arange(len(block)), torch.arange(start, start + len(block))] = torch.inf
-        found.append(block.min(1).values)
+        found.append((x[start : start + _AT_ONCE] - x[block.argmin(1)]).norm(dim=1))
     return torch.cat(found)
 
 
