@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import pytest
 
 from unistep.recipes import recipes
-from unistep.spelling import closest, edit_distance, nearest, nearest_hint
+from unistep.spelling import check_choices, closest, edit_distance, nearest, nearest_hint
 
 
 @pytest.mark.parametrize(
@@ -51,3 +54,15 @@ def test_all_hints_are_of_one_kind() -> None:
     assert nearest("fashion-etc", ("fashion-tcm", "fashion-ect")).startswith("did you mean 'fashion-ect'?")
     assert nearest("HEUN", ("euler", "heun")).startswith("did you mean 'heun'?")
     assert nearest_hint("Corp", ("stretch", "crop")) == "; did you mean 'crop'?"
+
+
+def test_options_of_types_that_nobody_can_look_up_are_left_alone() -> None:
+    class Number(float):
+        pass
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        size: Number
+        word: Literal["a", "b"] = "a"
+
+    check_choices(Options(size=Number(1), word="c"))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from unistep.spelling import nearest
+from unistep.spelling import check_choices, nearest
 
 LARGEST_RATE = 1e3
 """No weight survives a larger learning rate."""
@@ -56,6 +56,7 @@ class AdamConfig:
     """Decoupled weight decay."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         _check_rates(lr=self.lr)
         _check_shares(**{f"betas[{i}]": beta for i, beta in enumerate(self.betas)})
         _check_decay(self.weight_decay)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 LETTERS_PER_MISTAKE = 3
 """A word of so many letters may have one mistake and still be suggested, one of twice as many two, and so on."""
@@ -69,3 +71,27 @@ def nearest_hint(value: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the choice closest to ``value``, or nothing where none is close."""
     near = closest(value, choices)
     return f"; did you mean {near!r}?" if near else ""
+
+
+def check_choices(options: object) -> None:
+    """Check the fields of a dataclass whose types are a few words, which only a file's reader would do otherwise.
+
+    Args:
+        options: An instance.
+
+    Raises:
+        ValueError: Naming the field, its value and the words.
+    """
+    for name, choices in _choices(type(options)).items():
+        value = getattr(options, name)
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+@cache
+def _choices(kind: type) -> Mapping[str, tuple[Any, ...]]:
+    try:
+        hints = get_type_hints(kind)
+    except NameError:  # a class of a person's own, whose types are names of a function: nothing is known of them
+        return {}
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}

@@ -300,17 +300,17 @@ def test_pairs_stay_between_the_ends_that_sampling_uses(path: Path) -> None:
     [
         (LogitNormalPairs, {"distinct": 1.5}, "from 0 to 1, got 1.5"),
         (LogitNormalPairs, {"std": -1.0}, "negative"),
-        (LogitNormalPairs, {"order": "sort"}, "'swap' or 'cut'"),
+        (LogitNormalPairs, {"order": "sort"}, "order must be one of swap, cut"),
         (UniformPairs, {"distinct": -0.1}, "from 0 to 1"),
         (TargetGuidance, {"omega": 0.0}, "omega must be positive"),
         (TargetGuidance, {"kappa": 1.0}, "kappa in"),
         (TargetGuidance, {"start": 0.5, "end": 0.5}, "start < end"),
         (MeanFlowConfig, {"power": -1.0}, "power"),
         (MeanFlowConfig, {"eps": 0.0}, "eps"),
-        (MeanFlowConfig, {"tangent": "numeric"}, "'exact' or 'finite'"),
+        (MeanFlowConfig, {"tangent": "numeric"}, "tangent must be one of exact, finite"),
         (MeanFlowConfig, {"label_dropout": 1.0}, "label_dropout"),
         (MeanFlowConfig, {"guidance": TargetGuidance(omega=2.0)}, "label_dropout above 0"),
-        (MeanFlowDistillationConfig, {"tangent_step": 0.0}, "positive step"),
+        (MeanFlowDistillationConfig, {"tangent_step": 0.0}, "tangent_step must be positive"),
     ],
 )
 @pytest.mark.usefixtures("_without_type_checks")

@@ -315,8 +315,8 @@ def test_dropped_labels_reach_the_network() -> None:
         ({"c": 0.0}, "c must be positive, got 0.0"),
         ({"target": "date"}, "one of data, teacher, got 'date'"),
         ({"normalisation": "l2"}, "one of norm, clip, none, got 'l2'"),
-        ({"derivative": "exakt"}, "'exact' or 'finite'"),
-        ({"step": 0.0}, "positive step"),
+        ({"derivative": "exakt"}, "derivative must be one of exact, finite"),
+        ({"step": 0.0}, "step must be positive"),
         ({"guidance": 2.0}, "guidance 2 needs a teacher to guide, and target 'data'"),
     ],
 )

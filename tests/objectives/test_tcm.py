@@ -257,7 +257,7 @@ def test_other_maps_and_levels_are_refused() -> None:
         ({"transition": 0.0}, "boundary_probability must be 0, got 0.25"),
         ({"boundary_probability": 1.0}, "boundary_probability must be from 0 to below 1, got 1.0"),
         ({"boundary_weight": -0.1}, "boundary_weight must not be negative, got -0.1"),
-        ({"weighting": "snr"}, "weighting must be 'inverse_gap', 'snr_plus_k' or 'one', got 'snr'"),
+        ({"weighting": "snr"}, "weighting must be one of inverse_gap, snr_plus_k, one, got 'snr'"),
         ({"label_dropout": -1.0}, "label_dropout must be from 0 to 1, got -1.0"),
     ],
 )

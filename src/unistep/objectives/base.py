@@ -18,6 +18,7 @@ from unistep.core.path import Path
 from unistep.core.seeding import Randomness
 from unistep.objectives.frechet import Representation
 from unistep.optimizers import OptimizerConfig, OptimizerMaker
+from unistep.spelling import check_choices
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,7 @@ class ObjectiveConfig(ABC):
         Raises:
             ValueError: Naming the field, its value and what was expected.
         """
+        check_choices(self)
         dropout = getattr(self, "label_dropout", 0.0)
         if not 0 <= dropout <= 1:
             raise ValueError(f"label_dropout must be from 0 to 1, got {dropout}")
@@ -231,10 +233,8 @@ class ObjectiveConfig(ABC):
             return (len(x0),)
         sizes = x0.shape[1:]
         if max(self.level_axes) >= len(sizes):
-            raise ValueError(
-                f"level_axes must be axes of a signal of shape {tuple(sizes)}, from 0 to {len(sizes) - 1}, "
-                f"got {self.level_axes}"
-            )
+            known = f"of a signal of shape {tuple(sizes)}, from 0 to {len(sizes) - 1}"
+            raise ValueError(f"level_axes must be axes {known}, got {self.level_axes}")
         return (len(x0), *(n if axis in self.level_axes else 1 for axis, n in enumerate(sizes)))
 
     @property

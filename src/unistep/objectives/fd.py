@@ -63,8 +63,6 @@ class FDConfig(GuidanceRangeConfig):
         super().__post_init__()
         if self.population < 2:
             raise ValueError(f"population must be at least 2 samples, got {self.population}; 1024 is usual")
-        if self.moments not in POPULATIONS:
-            raise ValueError(f"moments must be one of {', '.join(POPULATIONS)}, got {self.moments!r}")
         if any(not 0 < t < float("inf") for t in self.times) or list(self.times) != sorted(
             set(self.times), reverse=True
         ):

@@ -63,9 +63,6 @@ class PCMConfig(AdversarialMethodConfig, GuidedTeacherConfig):
             raise ValueError(f"{self.phases} phases have {self.phases - 1} edges between them, got {self.edges}")
         if any(not 0 < edge < math.inf for edge in self.edges) or any(a <= b for a, b in pairwise(self.edges)):
             raise ValueError(f"edges must be decreasing positive noise levels, got {self.edges}")
-        for name, choices in (("weighting", ("inverse_gap", "one")), ("target", ("data", "euler", "heun"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
     def inner_edges(self, sigma_data: float) -> tuple[float, ...]:
         """Decreasing noise levels between the phases."""

@@ -48,8 +48,6 @@ class ShortcutConfig(GuidanceRangeConfig):
                 "share must be in [0, 1], label_dropout and target_ema in [0, 1), "
                 f"got {self.share}, {self.label_dropout} and {self.target_ema}"
             )
-        if self.starts not in ("grid", "uniform"):
-            raise ValueError(f"starts must be 'grid' or 'uniform', got {self.starts!r}")
         if (self.guidance != 1 or self.guidance_range is not None) and self.label_dropout == 0:
             raise ValueError("guidance asks the network without its condition; train that with label_dropout above 0")
 

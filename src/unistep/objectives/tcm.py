@@ -59,8 +59,6 @@ class TCMConfig(ObjectiveConfig):
             )
         if not self.boundary_weight >= 0:
             raise ValueError(f"boundary_weight must not be negative, got {self.boundary_weight}")
-        if self.weighting not in ("inverse_gap", "snr_plus_k", "one"):
-            raise ValueError(f"weighting must be 'inverse_gap', 'snr_plus_k' or 'one', got {self.weighting!r}")
 
     @property
     def sigma_min_trained(self) -> float:

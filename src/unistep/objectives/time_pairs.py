@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unistep.core.path import Path
 from unistep.core.seeding import Randomness, normal, uniform
+from unistep.spelling import check_choices
 
 
 def _check_share(distinct: float) -> None:
@@ -49,8 +50,7 @@ class LogitNormalPairs:
         _check_share(self.distinct)
         if not (self.std >= 0 and self.std_r >= 0):
             raise ValueError(f"std and std_r must not be negative, got {self.std} and {self.std_r}")
-        if self.order not in ("swap", "cut"):
-            raise ValueError(f"order must be 'swap' or 'cut', got {self.order!r}")
+        check_choices(self)
 
     def draw(
         self, shape: int | Sequence[int], generator: Randomness
