@@ -258,7 +258,6 @@ class Results:
     def _write(self, path: Path, x: Tensor, *seeds: int) -> None:
         if self._folder:
             path.parent.mkdir(parents=True, exist_ok=True)
-            x = x[None]
         origin = False if self._origin is None else replace(self._origin, seeds=tuple(dict.fromkeys(seeds)))
         self._generator.save(x, path, provenance=origin)
 
@@ -267,7 +266,8 @@ class Results:
         import torch
 
         if self._kept:
-            self._write(self.where, torch.cat(self._kept), *self._seeds)
+            x = torch.cat(self._kept)
+            self._write(self.where, x[0] if len(x) == 1 else x, *self._seeds)
         if self._sheet is not None and self._shown:
             from unistep.modalities.writing import write_picture
 

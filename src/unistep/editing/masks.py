@@ -106,7 +106,8 @@ def _is_span(text: str) -> bool:
 def _span(text: str, shape: tuple[int, ...], layout: Layout) -> Tensor:
     """From one moment to another."""
     if layout.time is None:
-        raise ValueError(f"these signals do not last in time, so that there is no {text!r}; give {PLACES}")
+        how = f"; give {PLACES}" if layout.space else ""
+        raise ValueError(f"these signals do not last in time, so that there is no {text!r}{how}")
     first, _, last = text.partition(":")
     length = shape[layout.time - 1]
     ends = [_moment(word, layout.rate, text) for word in (first, last)]

@@ -48,7 +48,9 @@ def estimate_sigma(x: Float[Tensor, "b *shape"], layout: Layout) -> Float[Tensor
         details = (parts[0] - 3 * parts[1] + 3 * parts[2] - parts[3]) / math.sqrt(20)
         counts = inside.narrow(layout.time, 0, length) & inside.narrow(layout.time, 3, length)
     else:
-        raise ValueError("the noise of such signals cannot be estimated: they have neither space nor time; give sigma")
+        raise ValueError(
+            "the noise of such signals cannot be estimated: they have neither space nor time; give sigma (--sigma)"
+        )
     found = [
         float(one[kept].abs().median()) / NORMAL if kept.any() else 0.0
         for one, kept in zip(details, counts, strict=True)

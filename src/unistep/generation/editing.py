@@ -87,13 +87,15 @@ def make_task(
 
 
 def _mask_of_file(generator: Generator, path: Path, inputs: Sequence[Path]) -> Tensor:
-    """Where a picture is white, on each moment of the signals.
+    """Where a picture is white, on each moment of the signals; of arrays, where one of their shape is not zero.
 
     Raises:
         ValueError: If it cannot be read, or has another size than the inputs and the model.
     """
     modality = generator.modality
     layout = modality.layout
+    if not layout.space and layout.time is None:
+        return (modality.load(path) != 0)[None]
     if not layout.space:
         raise ValueError(f"masks of {modality.noun}s are no files such as {path}; give a span such as 0.2s:0.5s")
     flat = modality.still or modality

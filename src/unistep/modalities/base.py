@@ -341,10 +341,7 @@ class Modality(ABC):
 
     @classmethod
     def file_shape(cls, path: Path) -> tuple[int, ...] | None:
-        """The shape of a file as it is, by its header, where :meth:`read` may bring it to another size.
-
-        ``None`` where it has none, or cannot be read.
-        """
+        """The shape of a file as it is, by its header; ``None`` where it says none, or cannot be read."""
         del path
         return None
 

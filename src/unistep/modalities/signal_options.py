@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
@@ -39,6 +40,15 @@ class SignalOptions:
 
     def as_written(self) -> Self:
         """The same options for files that hold finished items: nothing is done to them once more."""
+        return self
+
+    def filled(self, shapes: Callable[[], Sequence[tuple[int, ...]]]) -> Self:
+        """The options with what only the files can say, where they leave it open.
+
+        Args:
+            shapes: Finds the shapes of some of the files, by their headers.
+        """
+        del shapes
         return self
 
     @classmethod

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -34,7 +35,12 @@ class TensorOptions(SignalOptions):
     """Shape of the tensors."""
 
     shape: tuple[int, ...] = ()
-    """Shape of every tensor, channels first, such as ``3 100``."""
+    """Shape of every tensor, channels first, such as ``3 100``; that of most files without."""
+
+    def filled(self, shapes: Callable[[], Sequence[tuple[int, ...]]]) -> Self:
+        """With the shape that most files have."""
+        found = Counter(shapes()) if not self.shape else Counter()
+        return replace(self, shape=found.most_common(1)[0][0]) if found else self
 
     def __post_init__(self) -> None:
         """Check the options.
@@ -110,8 +116,8 @@ class TensorModality(Modality):
 
     @classmethod
     def usual(cls) -> TensorModality:
-        """Single numbers: there is no usual shape."""
-        return cls()
+        """A short curve: there is no usual shape."""
+        return cls(shape=(1, 16))
 
     def as_options(self) -> TensorOptions:
         """The shape."""
@@ -122,8 +128,17 @@ class TensorModality(Modality):
         return f"--data.shape {' '.join(map(str, shape))}"
 
     @classmethod
+    def file_shape(cls, path: Path) -> tuple[int, ...] | None:
+        """That of the array; a vector is one channel."""
+        try:
+            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        except (OSError, ValueError, EOFError):
+            return None
+        return (1, *shape) if len(shape) == 1 else shape
+
+    @classmethod
     def read(cls, path: Path, options: TensorOptions) -> Decoded:
-        """Read a ``.npy`` file; nothing in it is ever executed.
+        """Read a ``.npy`` file; nothing in it is ever executed. One channel, or a batch of one, needs no axis.
 
         Raises:
             UnusableFileError: If it is none, or its array has another shape or no numbers.
@@ -133,6 +148,10 @@ class TensorModality(Modality):
         except (OSError, ValueError, EOFError) as error:
             raise UnusableFileError(f"not a readable .npy file: {' '.join(str(error).split())[:120]}") from error
         wanted = cls.item_shape(options)
+        if tuple(values.shape) == (1, *wanted):  # a batch of one, as samples are written
+            values = values[0]
+        elif (1, *values.shape) == wanted:
+            values = values[None]
         if tuple(values.shape) != wanted:
             raise UnusableFileError(f"has shape {[*values.shape]}, not {[*wanted]}")
         if values.dtype.kind not in "fiub":
@@ -157,7 +176,7 @@ class TensorModality(Modality):
     def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
         """Write tensors; what is written depends on how ``path`` ends.
 
-        ``.npy`` gives one array ``[n, *shape]``, ``.npz`` the same as ``arr_0``, with ``labels`` as ``arr_1``;
+        ``.npy`` gives one array ``[n, *shape]``, of one tensor ``shape``, ``.npz`` a batch as ``arr_0``, with ``labels`` as ``arr_1``;
         ``.png``, ``.jpg`` and ``.webp`` give a plot. A folder, which is a path that ends with a slash or has no suffix,
         gets numbered ``.npy`` files.
 
@@ -177,8 +196,8 @@ class TensorModality(Modality):
             writers = [lambda file, item=item: np.save(file, item) for item in batch.numpy()]
             writing.fill_folder(writers, path, ".npy")
             return
-        suffix = Path(path).suffix.lower()
-        writing.write_whole(path, lambda file: file.write(self._encoded(batch, suffix, labels)))
+        suffix, alone = Path(path).suffix.lower(), tuple(x.shape) == self.shape
+        writing.write_whole(path, lambda file: file.write(self._encoded(batch, suffix, labels, alone=alone)))
 
     def encode(self, x: Tensor, format: str) -> bytes:
         """Tensors as the bytes of one file: ``npy``, ``npz``, or a plot as ``png``, ``jpg`` or ``webp``.
@@ -191,8 +210,7 @@ class TensorModality(Modality):
         from unistep.modalities.writing import suffix_of
 
         suffix, batch = suffix_of(format, _endings()), self._batch(x)
-        alone = suffix == ".npy" and tuple(x.shape) == self.shape
-        return self._encoded(batch[0] if alone else batch, suffix, None)
+        return self._encoded(batch, suffix, None, alone=tuple(x.shape) == self.shape)
 
     def check_path(self, path: str | Path) -> None:
         """Raise now what :meth:`save` would raise after the work is done."""
@@ -243,14 +261,14 @@ class TensorModality(Modality):
             raise ValueError(f"tensors must have shape [n, {', '.join(map(str, self.shape))}], got {[*x.shape]}")
         return self.to_stored(batch).cpu()
 
-    def _encoded(self, batch: Tensor, suffix: str, labels: Sequence[int] | None) -> bytes:
+    def _encoded(self, batch: Tensor, suffix: str, labels: Sequence[int] | None, *, alone: bool) -> bytes:
         from unistep.modalities import writing
 
         if suffix == ".npz":
             return writing.encode_npz(batch.numpy(), labels)
         if suffix == ".npy":
             content = BytesIO()
-            np.save(content, batch.numpy())
+            np.save(content, batch.numpy()[0] if alone else batch.numpy())
             return content.getvalue()
         plots = self._plots(batch)
         return writing.encode_picture(plots[0] if len(plots) == 1 else self.grid(batch), suffix)

@@ -39,7 +39,10 @@ def choose_network(candidates: Sequence[N], speed: Callable[[N], float], seconds
         seconds: Time for training; ``None`` where it has no limit, for the cheapest network.
     """
     if not candidates:
-        raise ValueError("this kind of signal names no network; name one in the recipe's model")
+        raise ValueError(
+            "no network suits such signals by itself: those that there are take channels and one to three axes more; "
+            "name another with --model.network, or bring the signals into that form"
+        )
     if seconds is None:
         return Chosen(candidates[0], "the default for this signal: there is no time budget to choose by")
     best, items = 0, speed(candidates[0]) * seconds

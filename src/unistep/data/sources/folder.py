@@ -77,6 +77,12 @@ class Folder(LocalSource):
         counts = {name: sum(ending in kind.suffixes for ending in endings) for name, kind in known.items()}
         return max(counts, key=lambda name: counts[name])
 
+    def filled(self, config: DataConfig) -> DataConfig:
+        """With what only the files say of their modality's options."""
+        options = config.options_for(self.modality_of(config))
+        filled = options.filled(lambda: self.own_shapes(config))
+        return config if filled == options else replace(config, options=filled)
+
     def own_shapes(self, config: DataConfig) -> list[tuple[int, ...]]:
         """Those of files spread over the folder, as far as their headers can be read."""
         modality: type[Modality] = registry.lookup("modality", self.modality_of(config))
