@@ -176,9 +176,9 @@ class TensorModality(Modality):
     def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
         """Write tensors; what is written depends on how ``path`` ends.
 
-        ``.npy`` gives one array ``[n, *shape]``, of one tensor ``shape``; ``.npz`` a batch as ``arr_0``, with ``labels``
-        as ``arr_1``; ``.png``, ``.jpg`` and ``.webp`` give a plot. A folder, which is a path that ends with a slash or has no suffix,
-        gets numbered ``.npy`` files.
+        ``.npy`` gives one array ``[n, *shape]``, of one tensor ``shape``; ``.npz`` a batch as ``arr_0``, with the
+        labels as ``arr_1``; ``.png``, ``.jpg`` and ``.webp`` give a plot. A folder, which is a path that ends with a
+        slash or has no suffix, gets numbered ``.npy`` files.
 
         Args:
             x: Values of shape ``[n, *shape]`` or ``shape``.
