@@ -177,3 +177,12 @@ def test_the_search_leaves_room_for_the_times_still_to_come() -> None:
     assert len(times) == 4
     assert list(times) == sorted(times, reverse=True)
     assert len(set(times)) == 4
+
+
+def test_a_search_passes_by_times_without_a_score_and_needs_a_last_one() -> None:
+    def score(times: tuple[float, ...]) -> float:
+        return math.nan if times[-1] > 3 else abs(math.log(times[-1]))
+
+    assert search_times(score, 2, 80.0, 0.002)[1] == pytest.approx(1.0, rel=0.15)
+    with pytest.raises(ValueError, match="t_min must be positive, got 0"):
+        search_times(score, 2, 80.0, 0.0)

@@ -94,3 +94,9 @@ def test_swapping_twice_changes_nothing() -> None:
 def test_widths_that_no_power_has(sigma_rel: float) -> None:
     with pytest.raises(ValueError, match=r"sigma_rel must be between 0 and 0.28, got"):
         PowerEMA(sigma_rel=sigma_rel)
+
+
+@pytest.mark.parametrize("wrong", [{"half_life": 0.0}, {"half_life": float("nan")}, {"ramp": -0.1}])
+def test_half_lives_that_there_are_not(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="half_life must be positive and ramp 0 or more"):
+        ConstantEMA(**wrong)

@@ -40,6 +40,8 @@ def search_times(
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
+    if not t_min > 0:
+        raise ValueError(f"t_min must be positive, got {t_min:g}: candidates are compared by their ratios")
     candidates = karras_grid(levels, t_min, t_max).tolist()
     times = (t_max, *known)
     while len(times) < steps:
@@ -53,9 +55,10 @@ def search_times(
         def measure(index: int, prefix: tuple[float, ...] = times, tried: dict[int, float] = tried) -> float:
             if index not in tried:
                 attempt = (*prefix, candidates[index])
-                tried[index] = score(attempt)
+                found = score(attempt)
                 if on_try is not None:
-                    on_try(attempt, tried[index])
+                    on_try(attempt, found)
+                tried[index] = math.inf if math.isnan(found) else found  # no number is the smallest of all otherwise
             return tried[index]
 
         while high - low > 2:
