@@ -280,3 +280,11 @@ def test_the_main_process_works_for_all(monkeypatch) -> None:
     monkeypatch.setattr(Answered, "heard", [])
     assert Answered(0, 2).run_on_rank_zero(lambda: 7) == 7
     assert Answered(1, 2).run_on_rank_zero(lambda: 8) == 7
+
+
+@pytest.mark.parametrize("size", [11, 49])
+def test_numbers_of_the_main_process_are_the_same_on_all(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of steps that lost its last bit on the way would be one less."""
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total)  # the others add zero
+    numbers = [float(number) for number in range(500)]
+    assert World(0, size).from_rank_zero(numbers) == numbers

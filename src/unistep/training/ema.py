@@ -17,8 +17,8 @@ class ConstantEMA:
     half_life: float = 25_000
     """Number of images after which an old weight counts half."""
     ramp: float = 0.1
-    """The half-life is at most this share of the images seen so far, so that the random start is forgotten; with 0 it is
-    the same from the start."""
+    """The half-life is at most this share of the images seen so far, so that the random start is forgotten; 0 for no
+    such bound."""
 
     def __post_init__(self) -> None:
         if not (self.half_life > 0 and self.ramp >= 0):

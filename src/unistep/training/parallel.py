@@ -40,23 +40,23 @@ class World:
         """Whether this process reports and writes for all."""
         return self.rank == 0
 
-    def mean(self, values: list[float]) -> list[float]:
-        """Average numbers over all processes."""
-        if self.size == 1:
-            return values
+    def _sum(self, values: list[float]) -> Tensor:
+        """Sums of numbers over all processes."""
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
-        return (total / self.size).tolist()
+        return total
+
+    def mean(self, values: list[float]) -> list[float]:
+        """Average numbers over all processes."""
+        return values if self.size == 1 else (self._sum(values) / self.size).tolist()
 
     def any_rank(self, flag: bool) -> bool:
         """Whether any process raised the flag."""
         return self.mean([float(flag)])[0] > 0
 
     def from_rank_zero(self, values: list[float]) -> list[float]:
-        """The main process's numbers, on every process."""
-        if self.size == 1:
-            return values
-        return [self.size * value for value in self.mean(values if self.is_rank_zero else [0.0] * len(values))]
+        """The main process's numbers, on every process, to the last bit."""
+        return values if self.size == 1 else self._sum(values if self.is_rank_zero else [0.0] * len(values)).tolist()
 
     def broadcast(self, value: Any) -> Any:
         """The main process's value, on every process."""
