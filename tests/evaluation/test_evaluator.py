@@ -17,7 +17,7 @@ from torch import Tensor
 from unistep.evaluation import Report, Setting, evaluate, load_features, quick_fd, reference_statistics, save_plot
 from unistep.evaluation import reference as reference_module
 from unistep.evaluation.features import FeatureNetwork
-from unistep.evaluation.reference import reference_path, shown_statistics
+from unistep.evaluation.reference import batches, reference_path, shown_statistics
 from unistep.modalities.image import ImageModality
 
 SHAPE = (1, 6, 6)
@@ -436,6 +436,14 @@ def test_the_subset_is_bounded_random_and_fixed(network: FeatureNetwork, monkeyp
     torch.testing.assert_close(features[place], one)
     assert len(place.unique()) == 50
     assert place.tolist() != sorted(place.tolist())
+
+
+def test_of_large_signals_few_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = _pictures(20, 0)
+    monkeypatch.setattr("unistep.evaluation.reference._LARGEST", 8 * 36)
+    assert [len(batch) for batch in batches(data)] == [8, 8, 4]
+    monkeypatch.setattr("unistep.evaluation.reference._LARGEST", 1)
+    assert [len(batch) for batch in batches(data, [3, 5])] == [1, 1]
 
 
 def test_data_and_network_have_statistics_of_their_own(network: FeatureNetwork) -> None:

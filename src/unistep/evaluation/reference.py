@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ _LAYOUT = "unistep-statistics-1"
 _SUBSET = 10_000
 _SUBSET_SEED = 0
 _BATCH = 250
+_LARGEST = 2**26  # values of a batch of signals, 256 MB: of large clips and pictures there are fewer in one
 _VALUES = 2**18  # of signals that go through a network at once on a CPU
 _log = logging.getLogger(__name__)
 
@@ -81,8 +83,9 @@ def signals(data: Examples, indices: Sequence[int]) -> Float[Tensor, "b *shape"]
 def batches(data: Examples, indices: Sequence[int] | None = None) -> Iterator[Float[Tensor, "b *shape"]]:
     """All items of a data set, or those of ``indices``, as signals in [-1, 1], batch by batch."""
     chosen: Sequence[int] = range(len(data)) if indices is None else indices
-    for start in range(0, len(chosen), _BATCH):
-        yield signals(data, chosen[start : start + _BATCH])
+    size = max(1, min(_BATCH, _LARGEST // math.prod(data.modality.shape)))
+    for start in range(0, len(chosen), size):
+        yield signals(data, chosen[start : start + size])
 
 
 def extract(
