@@ -59,7 +59,7 @@ def opened(page: Any, picture: Image.Image) -> None:
         page.locator("#file").set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": file.getvalue()})
 
 
-def test_saved_pictures_say_what_a_model_had_a_part_in(tab: Any) -> None:
+def test_saved_pictures_say_what_a_model_had_a_part_in(tab: Any, server: Any) -> None:
     page = ready(tab)
     mark = read_file(saved(page)).mark
     assert mark is not None
@@ -71,12 +71,16 @@ def test_saved_pictures_say_what_a_model_had_a_part_in(tab: Any) -> None:
     assert read_file(saved(page)).mark.source_type == COMPOSITE
     page.keyboard.press("Control+z")
     assert read_file(saved(page)).mark.source_type == TRAINED
-    opened(page, Image.new("RGBA", (64, 64), (255, 0, 0, 0)))
+    opened(page, Image.new("RGBA", (32, 32), (255, 0, 0, 0)))
     tab.until(f"{MIDDLE}.join() === '255,255,255'")  # transparent, with nothing of the last picture behind it
     assert read_file(saved(page)).mark is None
     page.get_by_role("button", name="Vary").click()
     tab.until(f"{IDLE} && {MIDDLE}.join() !== '255,255,255'")
     assert read_file(saved(page)).mark.source_type == COMPOSITE
+    varied = page.evaluate(MIDDLE)
+    page.get_by_role("button", name="Upscale").click()  # what is shown, and not the small picture that was opened
+    tab.until(f"{IDLE} && {MIDDLE}.join() !== '{','.join(map(str, varied))}'")
+    assert server.app.state.requests[-1]["options"] == '{"factor":4}'
 
 
 def test_a_picture_that_is_opened_is_not_replaced_by_one_that_comes_later(tab: Any, server: Any) -> None:

@@ -115,6 +115,7 @@ async function change(task, done) {
   if (easel.covered && ["inpaint", "vary"].includes(task)) form.mask = await pngOf(easel.mask());
   const result = await busy((signal) => edit(form, signal), form.condition);
   if (!result) return;
+  if (task !== "upscale") small = null; // of which another upscaling may begin
   easel.put(result.bitmap, { kept: true, made: result.made });
   latency.add((await painted()) - started);
   page.say(`${done}, seed ${result.seed}.`);
