@@ -8,6 +8,9 @@ from unistep.editing.constraints import Clipped
 from unistep.editing.solvers import Problem, Settings
 from unistep.editing.task import Task
 
+HIGHEST = 0.99
+"""Largest level that leaves peaks room in the range of signals."""
+
 
 class Declip(Task):
     """Values at the limit become what they may have been beyond it."""
@@ -25,12 +28,17 @@ class Declip(Task):
         """To agree with what was not cut off.
 
         Raises:
-            ValueError: If the inputs are zero everywhere.
+            ValueError: If the inputs are zero everywhere, or were clipped at the end of the range of signals.
         """
         peak = self.options.level
         levels = x[0].flatten(1).abs().amax(dim=1) if peak is None else x[0].new_full((len(x[0]),), peak)
         if not (levels > 0).all():
             raise ValueError("an input is silent: all of its values are zero")
+        if (levels > HIGHEST).any():
+            raise ValueError(
+                f"an input is clipped at {float(levels.max()):.3g}, and values end at 1, so that its peaks have no "
+                "room: turn it down first, such as to half, and declip that"
+            )
         return Problem(constraint=Clipped(x[0], levels))
 
     def degraded(self, x: Tensor) -> Tensor:
