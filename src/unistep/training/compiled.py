@@ -26,6 +26,10 @@ LONG = 600.0
 """Seconds of training from which compiling, which takes a minute, is worth its time."""
 FASTER = 1.05
 """How much faster training must become to stay compiled."""
+FORMS = 64
+"""Forms of one forward pass that are compiled; the rest runs as it is written. Student, teacher and features share its
+code, with sizes of their own, with gradients and without: PyTorch's eight were used up before the first step of FD
+loss."""
 _DERIVATIVES = ("derivative", "tangent")
 """How the configurations of objectives call the way in which they differentiate the network."""
 
@@ -102,6 +106,7 @@ def compile_networks(objective: nn.Module, train_step: TrainStep) -> None:
     train_step.module.train(not dropout)  # the compiler draws other masks
     plain = _gradient(train_step)
     rounding = _rounding(train_step, plain)
+    allow_forms()
     for net in _networks(objective):
         net.compile()
     compiled = _gradient(train_step)
@@ -112,6 +117,11 @@ def compile_networks(objective: nn.Module, train_step: TrainStep) -> None:
             f"torch.compile gives another gradient here (cosine {cosine:.2f}, {lost} of {len(plain)} parameters get "
             "none); train without --compile"
         )
+
+
+def allow_forms() -> None:
+    """Let the compiler keep :data:`FORMS` of each function."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, FORMS)
 
 
 def _rounding(train_step: TrainStep, plain: list[torch.Tensor]) -> float:
