@@ -219,6 +219,9 @@ def test_classes_that_a_model_lacks_are_named():
     )
     with pytest.raises(ValueError, match="the model mine has no class '²'"):
         match_classes(superscript, {"label": LabelField(size=2, names=("cat", "b"))}, "mine")
+    gaps = replace(data, names=("5", "9"))
+    with pytest.raises(ValueError, match="the model mine has no class '9'"):  # and 5 is not its 4
+        match_classes(gaps, {"label": LabelField(size=2, numbers=(4, 5))}, "mine")
     with pytest.raises(ValueError, match="mine has no classes"):
         match_classes(data, {}, "mine")
 

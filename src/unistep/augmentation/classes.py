@@ -211,7 +211,8 @@ def _by_number(data: ClassedData, spec: LabelField) -> dict[int, int]:
     """
     if all(name.isdecimal() for name in data.names) and len(data.names) == spec.size:
         numbers = [int(name) for name in data.names]
-        if not set(numbers) <= set(spec.written):
+        in_a_row = all(max(each) - min(each) == len(each) - 1 for each in (numbers, spec.written))
+        if not set(numbers) <= set(spec.written) and (spec.names or in_a_row):
             return {one: place for place, one in enumerate(np.argsort(numbers, kind="stable").tolist())}
     given = {one: int(name) for one, name in enumerate(data.names) if name.isdecimal()}
     return {one: spec.written.index(number) for one, number in given.items() if number in spec.written}
