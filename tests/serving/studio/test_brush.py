@@ -30,6 +30,8 @@ def test_covered_parts_are_made_anew_and_undone(tab: Any, server: Any) -> None:
     page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.5 * box["height"])
+    finger = {"pointerId": 77, "clientX": box["x"] + 1, "clientY": box["y"] + 1}  # a second one, which paints nothing
+    page.locator("#touch").dispatch_event("pointermove", finger)
     page.mouse.up()
     page.get_by_role("button", name="Fill in").click()
     tab.until(f"{IDLE} && {MIDDLE}.join() !== '{','.join(map(str, middle))}'")

@@ -13,7 +13,7 @@ export class Easel {
    * cover, uncover or paint; `stroked(event, done)` is called while a stroke grows and at its end; `changed()` after every change.
    */
   constructor(layers, { tool, stroked, changed, say }) {
-    Object.assign(this, { layers, tool, stroked, changed, say, last: null, cursor: null, down: false, made: null });
+    Object.assign(this, { layers, tool, stroked, changed, say, last: null, cursor: { x: 0, y: 0 }, down: false, pointer: null, made: null });
     this.history = new History((state) => this.show(state), () => changed());
     this.bind();
   }
@@ -115,19 +115,24 @@ export class Easel {
 
   bind() {
     const { touch } = this.layers;
+    // Of several fingers the first one paints; `pointer` is null where a key holds the brush down.
+    const other = ({ pointerId }) => this.down && this.pointer !== null && pointerId !== this.pointer;
     touch.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
+      if (event.button !== 0 || other(event)) return;
+      this.lift(event); // what a key put down
       touch.setPointerCapture(event.pointerId);
+      this.pointer = event.pointerId;
       this.down = true;
       this.last = null;
       this.stroke(this.place(event), event);
     });
     touch.addEventListener("pointermove", (event) => {
+      if (other(event) || (this.down && this.pointer === null)) return;
       this.cursor = this.place(event);
       if (this.down) this.stroke(this.cursor, event);
       this.point();
     });
-    for (const end of ["pointerup", "pointercancel"]) touch.addEventListener(end, (event) => this.lift(event));
+    for (const end of ["pointerup", "pointercancel"]) touch.addEventListener(end, (event) => other(event) || this.lift(event));
     touch.addEventListener("pointerleave", () => !this.down && fitted(touch));
     touch.addEventListener("focus", () => this.point());
     touch.addEventListener("blur", (event) => {
@@ -175,7 +180,7 @@ export class Easel {
       if (event.repeat) return;
       if (this.down) this.lift(event);
       else {
-        this.down = true;
+        [this.down, this.pointer] = [true, null];
         this.stroke(this.cursor, event);
       }
       this.say(this.down ? "Brush down." : "Brush up.");

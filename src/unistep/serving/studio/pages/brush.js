@@ -64,6 +64,7 @@ function show() {
   redo.disabled = !history.canRedo;
   const covered = model && easel.covered;
   clear.disabled = !covered;
+  save.disabled = !model;
   for (const [name, each] of Object.entries(tasks)) {
     each.hidden = !model?.unistep.tasks.includes(name);
     each.disabled = working || (name === "inpaint" && !covered);
