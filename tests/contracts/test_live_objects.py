@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 
 import unistep
 from unistep.codecs.autoencoder import AutoencoderConfig
+from unistep.core.fields import LabelField
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap
 from unistep.core.path import VarianceExploding
+from unistep.evaluation.samplers import as_sampler
 from unistep.generation.generator import Generator
+from unistep.nets.unet import UNetConfig
 from unistep.objectives import CDConfig, CTConfig, DenoisingConfig, PCMConfig, TCMConfig
 from unistep.objectives.pcm import phase_times
 from unistep.optimizers import AdamConfig
@@ -221,3 +225,20 @@ def test_an_optimizer_keeps_what_it_remembers() -> None:
     before = {p: optimizer.state[p]["momentum_buffer"].clone() for p in objective.student.parameters()}
     Trainer(objective, pictures(), steps=1, batch_size=8, optimizer=optimizer, console=QUIET)
     assert all(torch.equal(optimizer.state[p]["momentum_buffer"], value) for p, value in before.items())
+
+
+def test_conditions_that_a_network_does_not_take_are_no_fields_of_it() -> None:
+    """They would be left out without a word, and a class too many would be no class."""
+    plain, path = UNetConfig(widths=(8,), blocks=(1,), embedding_dim=16, head_dim=8), VarianceExploding()
+    labelled = replace(plain, num_classes=3).build()
+    for net, size in ((plain.build(), 3), (labelled, 4)):
+        with pytest.raises(ValueError, match=f"takes no condition 'label' of label values .{size}."):
+            Generator(ConsistencyModel(net, path), shape=(1, 8, 8), fields={"label": LabelField(size=size)})
+    data = unistep.Dataset.from_tensors(pictures(), label=torch.arange(40) % 3)
+    for net, names in ((plain.build(), set()), (labelled, {"label"})):
+        objective = CTConfig().build(ConsistencyModel(net, path), None)
+        assert Trainer(objective, data, steps=1, batch_size=8, console=QUIET).generator().config.fields.keys() == names
+        assert as_sampler(objective.student, data).config.fields.keys() == names  # type: ignore[attr-defined]
+    guided = CDConfig(guidance_range=(1, 4)).build(ConsistencyModel(labelled, path), Denoiser(Net(), path))
+    with pytest.raises(ValueError, match="gives the student the condition 'guidance'"):
+        Trainer(guided, data, steps=1, batch_size=8, console=QUIET)

@@ -185,8 +185,10 @@ def as_sampler(model: AnySampler, reference: Examples) -> Sampler:
         return GivenSamples(model)
     if isinstance(model, Map):
         from unistep.generation.generator import Generator
+        from unistep.generation.live import configuration_of
 
-        fields = getattr(reference, "fields", {})
+        network = configuration_of(model.net)
+        fields = {name: one for name, one in getattr(reference, "fields", {}).items() if network.takes(name, one)}
         return Generator(model, modality=reference.modality, fields=fields, name=type(model).__name__)
     if isinstance(model, Sampler):
         return model

@@ -45,7 +45,7 @@ class LiveNetwork(NetworkConfig):
         return type(self.net).__name__
 
 
-def _configuration(net: nn.Module) -> NetworkConfig:
+def configuration_of(net: nn.Module) -> NetworkConfig:
     """What a network was built from, where its attribute ``config`` says so."""
     config = getattr(net, "config", None)
     return config if isinstance(config, NetworkConfig) else LiveNetwork(net=net)
@@ -70,7 +70,7 @@ def describe(
         **settings: Other fields of :class:`ModelConfig`, such as ``steps``.
 
     Raises:
-        ValueError: If the shape of a sample is not said, or ``flow`` is no map.
+        ValueError: If the shape of a sample is not said, ``flow`` is no map, or its network takes no such condition.
     """
     kind: Any = next((kind for kind, made in KINDS.items() if isinstance(flow, made)), None)
     if kind is None:
@@ -82,12 +82,19 @@ def describe(
         if shape is None:
             raise ValueError("say what a sample is: modality=ImageModality(size=32, channels=3), or shape=(3, 32, 32)")
         modality = TensorModality(shape=tuple(shape))
+    network = configuration_of(flow.net)
+    for name, field in (fields or {}).items():
+        if not network.takes(name, field):
+            raise ValueError(
+                f"the network takes no condition {name!r} of {field.kind} values ({field.extent}); build it with one, "
+                "or leave the field out"
+            )
     path: Any = flow.path  # the union of paths that a file can name does not bind a live one
     if codec is None:
         codec = modality.default_codec()
     return ModelConfig(
         kind=kind,
-        network=_configuration(flow.net),
+        network=network,
         modality=modality,
         codec=codec.config if isinstance(codec, Codec) else codec,
         path=path,

@@ -137,6 +137,16 @@ class ConditionedConfig(NetworkConfig):
             context=0 if context is None else context.shape[-1],
         )
 
+    def takes(self, name: str, field: Any) -> bool:
+        """Whether the network has an input of that name, for as many classes, numbers or features."""
+        if field.kind == "label":
+            return {"label": self.num_classes, **self.vocabularies}.get(name) == field.size
+        if field.kind == "vector":
+            return self.vectors.get(name) == field.size
+        if field.kind == "tokens":
+            return self.tokens.get(name) == field.dim
+        return name in {"scalar": self.scalars, "signal": self.signals}.get(field.kind, ())
+
     def bridged(self, theirs: Any) -> Any:
         """``theirs``, a network of the same class, with what it may lack or have otherwise taken from this one."""
         return replace(

@@ -52,6 +52,16 @@ class NetworkConfig(ABC):
             ValueError: If the network cannot take them; says which size fits.
         """
 
+    def takes(self, name: str, field: Any) -> bool:
+        """Whether the network, as it is, takes the values of a condition field; where it cannot tell, it may.
+
+        Args:
+            name: Name of the field.
+            field: The field, as for :meth:`fitted`.
+        """
+        del name, field
+        return True
+
     @property
     def described(self) -> str:
         """The network in one line, for tables."""

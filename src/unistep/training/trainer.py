@@ -17,7 +17,7 @@ from unistep.codecs.weights import build_codec
 from unistep.core.flowmap import Denoiser, Map
 from unistep.data import Dataset, Loader
 from unistep.generation.generator import Generator
-from unistep.generation.live import describe
+from unistep.generation.live import configuration_of, describe
 from unistep.generation.requests import check_number
 from unistep.objectives.base import Objective, ObjectiveConfig
 from unistep.optimizers import MuonConfig, OptimizerConfig
@@ -109,6 +109,7 @@ class Trainer:
             raise ValueError(f"objective must be an Objective, such as CTConfig().build(student, None), got {found}")
         for name, number in (("steps", steps), ("batch_size", batch_size)):
             check_number(name, number, 1)
+        _check_conditions(objective)
         dataset = Dataset.from_tensors(dataset) if isinstance(dataset, Tensor) else dataset
         self.objective, self.dataset, self.modality = objective, dataset, dataset.modality
         self.codec = _codec(codec, dataset, objective.student.sigma_data)
@@ -211,15 +212,36 @@ class Trainer:
     def _generator(self, student: Map, codec: Codec) -> Generator:
         """A generator of the student on the times, and with the conditions, that the objective trains."""
         steps = DENOISER_STEPS if isinstance(student, Denoiser) else 1
-        options = getattr(self.objective, "config", None)
-        known = options if isinstance(options, ObjectiveConfig) else None
-        fields = {**self.dataset.fields, **({} if known is None else known.conditions())}
+        known, network = _options(self.objective), configuration_of(student.net)
+        given = {**self.dataset.fields, **({} if known is None else known.conditions())}
+        fields = {name: field for name, field in given.items() if network.takes(name, field)}
         model = describe(student, self.modality, codec, fields, steps=steps)
         return Generator(student, model if known is None else fit_sampling_to_objective(model, known), codec=codec)
 
     def _draw(self) -> Tensor:
         """Samples of the student as it is, always of the same seeds."""
         return self._generator(self.objective.student, self.codec).sample(self.modality.previews)
+
+
+def _options(objective: Objective) -> ObjectiveConfig | None:
+    """What the objective was built from, where it says so."""
+    found = getattr(objective, "config", None)
+    return found if isinstance(found, ObjectiveConfig) else None
+
+
+def _check_conditions(objective: Objective) -> None:
+    """Check that the student's network takes what the objective gives it beside the data's conditions.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    known, network = _options(objective), configuration_of(objective.student.net)
+    for name, field in ({} if known is None else known.conditions()).items():
+        if not network.takes(name, field):
+            raise ValueError(
+                f"the objective gives the student the condition {name!r} ({field.extent}), which its network does not "
+                f"take; build it with one, such as scalars={{{name!r}: 4.0}}"
+            )
 
 
 def _codec(codec: Codec | CodecConfig | None, dataset: Dataset, sigma_data: float) -> Codec:
