@@ -19,6 +19,7 @@ from unistep.core.condition import LabelField
 from unistep.demo.music import PEAK, RELEASE, Played, in_range, perform, scale_and_beat
 from unistep.generation.generator import Generator
 from unistep.hub import load, save
+from unistep.provenance import read_file
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "play_midi.py"
 RATE, LENGTH = 8_000, 2_000
@@ -126,6 +127,15 @@ def test_drums_are_played_by_their_own_model(generator, tmp_path):
     for wrong, words in ((generator, "cannot play drums"), (load(save_drums(tmp_path / "slow", 4_000)), "must agree")):
         with pytest.raises(ValueError, match=words):
             perform(generator, piece, drums=wrong)
+
+
+def test_the_demo_of_sounds_names_the_model_of_its_drums(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drums = save_drums(tmp_path / "kit")
+    assert main(["demo", "audio", "--model", str(folder), "--drums", str(drums), "--tempo", "400", "-o", "a.wav"]) == 0
+    mark = read_file("a.wav").mark
+    assert mark is not None
+    assert mark.model == f"{folder.name}, kit"
 
 
 def test_the_demo_of_sounds(folder, tmp_path, monkeypatch, capsys):

@@ -107,7 +107,9 @@ def _play(options: AudioDemoOptions) -> int:
     from unistep.core.condition import LabelField
     from unistep.demo.music import KIT, check_instrument, perform, plays_beside, scale_and_beat
     from unistep.evaluation.hardware import hardware
+    from unistep.generation.saving import provenance_of
     from unistep.hub.load import load, models
+    from unistep.provenance.mark import together
 
     generator = load(options.model, device=choose_device(options.device))
     audio, _ = check_instrument(generator)
@@ -125,8 +127,10 @@ def _play(options: AudioDemoOptions) -> int:
     piece = scale_and_beat(names, classes, tempo=options.tempo)
     performance = perform(generator, piece, drums=drums, seed=options.seed)
     out.parent.mkdir(parents=True, exist_ok=True)
+    played_by = [generator] if drums is None or not any(note.drum for note in piece) else [generator, drums]
+    made_by = together([provenance_of(model) for model in played_by])
     for path in (out, out.with_suffix(".png")):
-        generator.save(performance.sound, path)
+        generator.save(performance.sound, path, provenance=made_by)
     played = dict.fromkeys(note.instrument for note in piece)
     calls = f"{generator.network_calls()} network call each, on {hardware(generator.device)}"
     print(f"{len(performance.latencies)} notes of {', '.join(played)}, {calls}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from unistep.generation.generator import Generator
 from unistep.generation.saving import provenance_of
 from unistep.hub.load import load
 from unistep.modalities.writing import write_picture
+from unistep.provenance.mark import together
 
 HERO, PAIR, WALK, TUNED = 72, 30, 8, 20
 """How many pictures: at the top of the page, of student and teacher, of the walk, before and after the training."""
@@ -166,9 +167,7 @@ def _say(console: Console, text: str) -> None:
 def _picture(path: Path, image: Image.Image, *models: Generator) -> None:
     """Write a picture that says which models made what it shows."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = [provenance_of(model) for model in models]
-    names, hashes = ", ".join(one.model for one in known), [one.model_hash for one in known]
-    write_picture(image, path, replace(known[0], model=names, model_hash=hashes[0] if len(hashes) == 1 else ""))
+    write_picture(image, path, together([provenance_of(model) for model in models]))
 
 
 def _distances(

@@ -88,6 +88,13 @@ class Provenance:
         )
 
 
+def together(known: Sequence[Provenance]) -> Provenance:
+    """That of one file in which several models, at least one, have a part: all of their names."""
+    if len(known) == 1:
+        return known[0]
+    return replace(known[0], model=", ".join(one.model for one in known), model_hash="")
+
+
 def published_name(names: str) -> str:
     """Names of models, ``a, b``, without the paths of those that are named by an absolute one."""
     return ", ".join(PurePath(one).name if PurePath(one).is_absolute() else one for one in names.split(", "))
