@@ -11,6 +11,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -322,3 +323,20 @@ def test_weights_that_two_layers_share_are_averaged_and_saved_in_both(tmp_path: 
     save(CONFIG, net.state_dict(), tmp_path / "shared", "# card\n")
     time = load(tmp_path / "shared").map.net.time
     assert torch.equal(time[1].weight, time[3].weight)
+
+
+def test_what_is_no_network_of_the_configuration_is_not_written(folder: Path, tmp_path: Path) -> None:
+    """Weights of the map around it have other names, which nobody could load."""
+    g = load(folder)
+    for config, weights, message in (
+        (g.config, g.map.state_dict(), r"weights must be those of the raw network, generator.map.net.state_dict\(\)"),
+        (g.config, g.map.net, "weights must be a state, such as generator.map.net.state_dict.., got a UNet"),
+        (g, g.map.net.state_dict(), "config must be a ModelConfig, such as generator.config, got a Generator"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            save(config, weights, tmp_path / "new", "")  # type: ignore[arg-type]
+    assert not (tmp_path / "new").exists()
+    assert load(folder, lora_scale=np.float32(1)).name == str(folder)  # type: ignore[arg-type]
+    for steps in (0, -1):
+        with pytest.raises(ValueError, match=f"steps must be at least 1, got {steps}"):
+            g.times(steps)

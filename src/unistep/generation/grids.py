@@ -19,7 +19,12 @@ def sampling_times(config: ModelConfig, steps: int) -> Tensor:
     Args:
         config: The model.
         steps: Their number.
+
+    Raises:
+        ValueError: If there are none.
     """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
     path = config.path
     found = config.times.get(str(steps))
     if config.kind != "denoiser" and found is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ def check_strength(strength: float) -> None:
     Raises:
         ValueError: If it is not a finite number.
     """
-    if not isinstance(strength, int | float) or not math.isfinite(strength):
+    if not isinstance(strength, numbers.Real) or not math.isfinite(strength):
         raise ValueError(f"lora_scale must be a number, 0 for the base and 1 for the whole LoRA, got {strength}")
 
 

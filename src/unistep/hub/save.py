@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from unistep.codecs.base import Codec
@@ -46,6 +47,7 @@ def save(
             if a weight is no tensor, or has a value that so many bits cannot hold.
     """
     folder = Path(folder)
+    _check_parts(config, weights)
     other = next((name for name, value in weights.items() if not isinstance(value, Tensor)), None)
     if other is not None:
         kind = type(weights[other]).__name__
@@ -69,3 +71,21 @@ def save(
             (temporary / CARD).write_text(card, encoding="utf-8")
     except OSError as error:
         raise unwritable(f"cannot write {folder}: {error.strerror or error}", error) from None
+
+
+def _check_parts(config: Any, weights: Any) -> None:
+    """Refuse what is easily taken for a configuration or the state of a raw network.
+
+    Raises:
+        ValueError: Naming what to give.
+    """
+    if not isinstance(config, ModelConfig):
+        raise ValueError(f"config must be a ModelConfig, such as generator.config, got a {type(config).__name__}")
+    if not isinstance(weights, Mapping):
+        kind = type(weights).__name__
+        raise ValueError(f"weights must be a state, such as generator.map.net.state_dict(), got a {kind}")
+    if weights and all(str(name).startswith("net.") for name in weights):
+        with torch.random.fork_rng(devices=[]):  # a network of a person's own may have such names, too
+            known = config.network.build().state_dict().keys()
+        if known == {name.removeprefix("net.") for name in weights}:
+            raise ValueError("weights must be those of the raw network, generator.map.net.state_dict(), not of its map")
