@@ -18,6 +18,8 @@ from unistep.evaluation.roles import selection_features
 
 SMALLEST = 10
 """Fewer samples than this have no distance worth the name."""
+FARTHEST = 10.0
+"""No signal that has not been clamped to [-1, 1] goes so far: values beyond are of another range, or none."""
 
 
 def quick_fd(
@@ -40,8 +42,8 @@ def quick_fd(
         device: Where that network computes.
 
     Raises:
-        ValueError: For fewer than ten samples, for signals that lie in [0, 1], or for a shape that the network or the
-            data does not have.
+        ValueError: For fewer than ten samples, for signals that lie in [0, 1] or [0, 255], or for a shape that the
+            network or the data does not have.
     """
     dataset = prepare(DataConfig(source=data, split=split)) if isinstance(data, str) else data
     dataset = prepare(dataset) if isinstance(dataset, DataConfig) else dataset
@@ -53,6 +55,11 @@ def quick_fd(
         raise ValueError(f"a Fréchet distance needs at least {SMALLEST} samples, got {len(x)}; 10000 is usual")
     if x.is_floating_point() and float(x.min()) >= 0 and 0 < float(x.max()) <= 1:
         raise ValueError("samples must be in [-1, 1], and these lie in [0, 1]; give 2 * x - 1")
+    if x.is_floating_point() and not float(x.abs().max()) <= FARTHEST:
+        raise ValueError(
+            f"samples must be in [-1, 1], and these reach {float(x.abs().max()):g}; give x / 127.5 - 1 of pixels, or x "
+            "as uint8"
+        )
     network = selection_features(dataset) if features is None else load_features(features, modality, data=dataset)
     network = network.to(device)
     if len(x) < 2 * network.dim:
