@@ -15,11 +15,11 @@ import unistep
 from unistep.codecs.autoencoder import AutoencoderConfig
 from unistep.core.fields import LabelField
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap
-from unistep.core.path import VarianceExploding
+from unistep.core.path import LinearFlow, VarianceExploding
 from unistep.evaluation.samplers import as_sampler
 from unistep.generation.generator import Generator
 from unistep.nets.unet import UNetConfig
-from unistep.objectives import CDConfig, CTConfig, DenoisingConfig, PCMConfig, TCMConfig
+from unistep.objectives import CDConfig, CTConfig, DenoisingConfig, MeanFlowConfig, PCMConfig, TCMConfig
 from unistep.objectives.pcm import phase_times
 from unistep.optimizers import AdamConfig
 from unistep.training.autoencoder import train_autoencoder
@@ -166,6 +166,9 @@ def test_mistakes_are_one_line() -> None:
     for name in ("steps", "batch_size"):
         with pytest.raises(ValueError, match=f"{name} must be a whole number, got 2.5"):
             made(**{name: 2.5})
+    one_time = UNetConfig(widths=(8,), blocks=(1,), embedding_dim=16, head_dim=8).build()
+    with pytest.raises(ValueError, match="MeanFlowConfig needs a network that takes the time at which a jump ends"):
+        Trainer(MeanFlowConfig().build(FlowMap(one_time, LinearFlow()), None), pictures())
     net = Net()
     with pytest.raises(ValueError, match="student and teacher share weights"):
         CDConfig().build(ConsistencyModel(net, VarianceExploding()), Denoiser(net, VarianceExploding()))

@@ -230,12 +230,18 @@ def _options(objective: Objective) -> ObjectiveConfig | None:
 
 
 def _check_conditions(objective: Objective) -> None:
-    """Check that the student's network takes what the objective gives it beside the data's conditions.
+    """Check that the student's network takes what the objective gives it beside the data's conditions: a second time,
+    and conditions of its own.
 
     Raises:
         ValueError: If it does not.
     """
     known, network = _options(objective), configuration_of(objective.student.net)
+    if known is not None and known.two_times and not network.takes_second_time:
+        raise ValueError(
+            f"{type(known).__name__} needs a network that takes the time at which a jump ends; build it with "
+            "second_time=True"
+        )
     for name, field in ({} if known is None else known.conditions()).items():
         if not network.takes(name, field):
             raise ValueError(
