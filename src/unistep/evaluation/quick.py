@@ -43,7 +43,7 @@ def quick_fd(
 
     Raises:
         ValueError: For fewer than ten samples, for signals that lie in [0, 1] or [0, 255], or for a shape that the
-            network or the data does not have.
+            network or the data does not have, and for values that are not finite.
     """
     dataset = prepare(DataConfig(source=data, split=split)) if isinstance(data, str) else data
     dataset = prepare(dataset) if isinstance(dataset, DataConfig) else dataset
@@ -55,7 +55,9 @@ def quick_fd(
         raise ValueError(f"a Fréchet distance needs at least {SMALLEST} samples, got {len(x)}; 10000 is usual")
     if x.is_floating_point() and float(x.min()) >= 0 and 0 < float(x.max()) <= 1:
         raise ValueError("samples must be in [-1, 1], and these lie in [0, 1]; give 2 * x - 1")
-    if x.is_floating_point() and not float(x.abs().max()) <= FARTHEST:
+    if x.is_floating_point() and not x.isfinite().all():
+        raise ValueError("the samples hold values that are not finite; what made them is broken")
+    if x.is_floating_point() and float(x.abs().max()) > FARTHEST:
         raise ValueError(
             f"samples must be in [-1, 1], and these reach {float(x.abs().max()):g}; give x / 127.5 - 1 of pixels, or x "
             "as uint8"
