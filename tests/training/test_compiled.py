@@ -148,17 +148,17 @@ def test_changes_of_resolution_have_their_derivative_when_compiled() -> None:
         torch.testing.assert_close(compiled_one, plain, rtol=0.02, atol=0.02)
 
 
-def test_more_forms_of_one_network_are_compiled_than_the_compiler_keeps_by_itself(monkeypatch) -> None:
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+def test_more_forms_of_one_network_are_compiled_than_the_compiler_keeps_by_itself() -> None:
     forms = []
 
     def keep(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
         forms.append(graph)
         return graph.forward
 
-    compiled.allow_forms()
     torch._dynamo.reset()
-    twice = torch.compile(lambda x: 2 * x, backend=keep, dynamic=False)
-    for size in range(2, 7):
-        twice(torch.zeros(size))
+    with torch._dynamo.config.patch(recompile_limit=2):
+        compiled.allow_forms()
+        twice = torch.compile(lambda x: 2 * x, backend=keep, dynamic=False)
+        for size in range(2, 7):
+            twice(torch.zeros(size))
     assert len(forms) == 5

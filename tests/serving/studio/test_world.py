@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from running_server import until
+
 NUMBERS = """() => {
   const screen = document.querySelector('#screen'), cell = Math.round(screen.width / 128);
   const pixels = screen.getContext('2d');
@@ -59,7 +61,7 @@ def test_a_key_that_is_held_over_a_restart_drives_the_new_world(tab: Any, server
     tab.until("document.querySelector('#screen').dataset.interaction === '1'")
     before = len(server.app.state.interactions)
     page.get_by_role("button", name="Restart").click()
-    tab.until("Number(document.querySelector('#screen').dataset.drawn) > 1")
+    until(lambda: len(server.app.state.interactions) > before)
     tab.until("document.querySelector('#screen').dataset.interaction === '1'")
     assert server.app.state.interactions[before:] == [held("gas")]
     page.keyboard.up("ArrowUp")
