@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jaxtyping
 import pytest
 import torch
 from jaxtyping import Float, TypeCheckError
@@ -47,3 +48,14 @@ def test_what_is_inside_of_a_dictionary_is_checked():
     assert len(checked({"a": torch.zeros(2)})) == 1
     with pytest.raises(TypeCheckError, match="parameters"):
         checked({"a": torch.zeros(2).long()})
+
+
+def test_what_was_called_without_checks_has_not_passed(checked):
+    wrong = torch.zeros(3, 2).long()
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        checked(wrong, 3)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(TypeCheckError, match="parameters"):
+        checked(wrong, 3)

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import jaxtyping
 import pytest
 
 from unistep.objectives import CDConfig, CTConfig, CTMConfig, DenoisingConfig, IMMConfig
 from unistep.optimizers import AdamConfig
-
-
-@pytest.fixture
-def _without_type_checks() -> Iterator[None]:
-    """They answer for a misspelt choice before we can."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("_without_type_checks")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,14 +20,6 @@ from unistep.core.seeding import ShardGenerator
 from unistep.objectives.drifting import Drifting, DriftingConfig, drifting_field
 
 VE = VarianceExploding()
-
-
-@pytest.fixture
-def _without_type_checks() -> Iterator[None]:
-    """They take as long as the small networks of the toy do."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 class Given(ConsistencyModel):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -126,14 +123,6 @@ def test_options() -> None:
         IMFConfig(guidance=TargetGuidance(omega=1.0, kappa=0.5))
     with pytest.raises(ValueError, match="power"):
         IMFConfig(power=-0.5)
-
-
-@pytest.fixture
-def _without_type_checks() -> Iterator[None]:
-    """They take as long as these small networks do."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("_without_type_checks")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -53,14 +51,6 @@ def student(net: nn.Module) -> ConsistencyModel:
 
 def data(num: int, size: int = 4) -> Tensor:
     return STD * torch.randn(num, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-
-@pytest.fixture
-def _without_type_checks() -> Iterator[None]:
-    """They take as long as small networks do, and answer for a bad option before we can."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def run(objective: ContinuousConsistency, x0: Tensor, progress: float = 1.0, seed: int = 1) -> Loss:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -279,14 +276,6 @@ def test_paths_without_equal_steps_are_refused() -> None:
     assert isinstance(ShortcutConfig().build(FlowMap(TwoTimesNet(8), LINEAR), None), Shortcut)
     with pytest.raises(ValueError, match="LinearFlow or TrigFlow"):
         ShortcutConfig().build(FlowMap(TwoTimesNet(8), VarianceExploding()), None)
-
-
-@pytest.fixture
-def _without_type_checks() -> Iterator[None]:
-    """They take as long as these small networks do."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("_without_type_checks")
