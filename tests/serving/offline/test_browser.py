@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,11 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def _date(path: Path, date: int) -> None:
+    if path.exists():
+        os.utime(path, (date, date))
+
+
 BROKEN: tuple[tuple[str, Callable[[Path], None], str], ...] = (
     ("models/models.json", _cut, "/models/models.json is not complete: copy the whole folder."),
     ("models/1/model.json", Path.unlink, "/models/1/model.json is missing: copy the whole folder."),
@@ -216,15 +222,19 @@ BROKEN: tuple[tuple[str, Callable[[Path], None], str], ...] = (
 
 def test_what_is_broken_is_named_and_can_be_tried_again(tab: Any, runnable: Path) -> None:
     whole = {name: (runnable / name).read_bytes() for name, _, _ in BROKEN}
+    start = int((runnable / BROKEN[0][0]).stat().st_mtime)
     try:
         for name, damage, _ in BROKEN:
             damage(runnable / name)
+            _date(runnable / name, start)
         page = tab.context.browser.new_page()
         page.set_default_timeout(60_000)
         page.goto(f"{tab.address}/wall.html?model=pictures")
         for name, _, line in BROKEN:
             page.locator("#notice p", has_text=line).wait_for()
             (runnable / name).write_bytes(whole[name])
+            # Some copies keep the dates, and servers name them in seconds; what ONNX Runtime loads it loads by itself.
+            _date(runnable / name, start + (2 if name.startswith("ort/") else 0))
             page.get_by_role("button", name="Try again").click()
         page.wait_for_selector("#tiles[aria-busy=false]")
         assert page.locator("#notice").is_hidden()

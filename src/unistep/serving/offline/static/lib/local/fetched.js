@@ -2,11 +2,19 @@
 
 const COPY = "copy the whole folder.";
 
+/** Files that came damaged: a server may take the whole one, with an older date, for what the browser has already. */
+const damaged = new Set();
+
+function broken(url, how) {
+  damaged.add(url.href);
+  return new Error(`${url.pathname} is ${how}: ${COPY}`);
+}
+
 /** The response for a file. */
 export async function fetched(url) {
   let response = null;
   try {
-    response = await fetch(url, { cache: "no-cache" });
+    response = await fetch(url, { cache: damaged.has(url.href) ? "reload" : "no-cache" });
   } catch {
     throw lost(url);
   }
@@ -22,7 +30,7 @@ export async function json(url) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Error(`${url.pathname} is not complete: ${COPY}`);
+    throw broken(url, "not complete");
   }
 }
 
@@ -34,11 +42,11 @@ export async function download(url, size, progress = () => {}) {
   for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read().catch(() => Promise.reject(lost(url)));
     if (done) break;
-    if (at + value.length > size) throw new Error(`${url.pathname} is longer than the page expects: ${COPY}`);
+    if (at + value.length > size) throw broken(url, "longer than the page expects");
     bytes.set(value, at);
     at += value.length;
     progress(value.length);
   }
-  if (at !== size) throw new Error(`${url.pathname} is shorter than the page expects: ${COPY}`);
+  if (at !== size) throw broken(url, "shorter than the page expects");
   return bytes;
 }
