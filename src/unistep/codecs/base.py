@@ -107,6 +107,19 @@ class CodecConfig(ABC):
             raise ValueError(f"signals of length {signal_shape[-1]} are not two chunks; an even number is needed")
         return (*signal_shape[:-1], signal_shape[-1] // 2)
 
+    def lasting_shape(self, signal_shape: tuple[int, ...], chunks: int) -> tuple[int, ...]:
+        """Shape of a signal that holds a whole past and so many chunks after it.
+
+        Args:
+            signal_shape: Shape of one signal.
+            chunks: Chunks after the past.
+
+        Raises:
+            ValueError: If signals hold no more chunks than they do, whatever their length.
+        """
+        del signal_shape, chunks
+        raise ValueError("streams of its own are for models of next frames; leave --objective.streams out")
+
     def pair_shape(self, signal_shape: tuple[int, ...], frames: int) -> tuple[int, ...] | None:
         """Shape of what :meth:`Codec.preceded` makes of a chunk and ``frames`` of the past; ``None`` for nothing.
 

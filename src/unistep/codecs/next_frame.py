@@ -70,6 +70,10 @@ class NextFrameConfig(CodecConfig):
         """A clip of one frame."""
         return (signal_shape[0], 1, *signal_shape[2:])
 
+    def lasting_shape(self, signal_shape: tuple[int, ...], chunks: int) -> tuple[int, ...]:
+        """A clip of the history and the frames after it."""
+        return (signal_shape[0], self.history + chunks, *signal_shape[2:])
+
     def pair_shape(self, signal_shape: tuple[int, ...], frames: int) -> tuple[int, ...]:
         """A clip of two frames, whatever is shown of the past."""
         del frames

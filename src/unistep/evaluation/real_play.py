@@ -82,8 +82,7 @@ def long_clips(config: DataConfig, model: Generator, length: int) -> DataConfig:
         model: The world.
         length: Frames to make.
     """
-    channels, _, *sizes = model.modality.shape
-    lasting = model.modality.part((channels, model.config.codec.past + length, *sizes))
+    lasting = model.modality.part(model.config.codec.lasting_shape(model.modality.shape, length))
     return replace(config, options=lasting.as_options().apart())
 
 

@@ -16,7 +16,8 @@ from torch.func import functional_call
 
 from unistep.core.condition import Condition
 from unistep.core.flowmap import Denoiser, Map
-from unistep.objectives.base import Materials, Objective, ObjectiveConfig, ParamGroup
+from unistep.objectives.base import Objective, ObjectiveConfig, ParamGroup
+from unistep.objectives.materials import Materials
 from unistep.optimizers import AdamConfig
 
 RATIO_RANGE = (0.01, 10.0)

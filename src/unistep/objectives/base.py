@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from unistep.core.condition import AnyField, Condition, ConditionLike, as_condit
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import Path
 from unistep.core.seeding import Randomness
-from unistep.objectives.frechet import Representation
+from unistep.objectives.materials import Materials
 from unistep.optimizers import OptimizerConfig, OptimizerMaker
 from unistep.spelling import check_choices
 
@@ -132,41 +132,6 @@ class Objective(nn.Module, ABC):
 
     def after_step(self, progress: float) -> None:
         """Update averaged copies of the student; most objectives have none."""
-
-
-class Materials(Protocol):
-    """What a run can give an objective beside student and teacher: parts that depend on its data and its signal."""
-
-    def discriminator(self, widths: tuple[int, ...]) -> nn.Module:
-        """A fresh discriminator ``(x, condition) -> [b]`` of the run's signals and conditions.
-
-        Args:
-            widths: Channels at each resolution, finest first.
-        """
-        ...
-
-    def representations(
-        self, names: Sequence[str], *, by_class: bool = False, teacher: Map | None = None
-    ) -> Sequence[Representation]:
-        """Frozen feature networks of what the student makes, with the moments of the run's data.
-
-        Args:
-            names: Names of feature networks; those that suit the signal where there are none.
-            by_class: Whether they need the mean of each class.
-            teacher: A denoiser of whole signals whose maps inside are features, too, where its network names them.
-
-        Raises:
-            ValueError: If there is no such network, or it does not take such signals.
-        """
-        ...
-
-    @property
-    def guidance_range(self) -> tuple[float, float] | None:
-        """Smallest and largest guidance weight that the student takes as a condition; ``None`` where it takes none."""
-
-    def examples(self, count: int) -> Iterable[tuple[Tensor, Condition]]:
-        """So many clean inputs with their conditions, spread over the data, in batches."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -15,11 +15,12 @@ from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, Map
 from unistep.core.path import Path
 from unistep.core.sampling_inputs import first_point
 from unistep.core.seeding import Randomness, randn_like
-from unistep.objectives.base import Loss, Materials, Objective, frozen_copy
+from unistep.objectives.base import Loss, Objective, frozen_copy
 from unistep.objectives.frechet import FrechetTarget, Representation, influence
 from unistep.objectives.frechet_bias import slope_of_real
 from unistep.objectives.guidance import GuidanceRangeConfig
-from unistep.objectives.population import POPULATIONS, ClassMeans, Population, of_all_processes
+from unistep.objectives.materials import Materials, Streams
+from unistep.objectives.population import POPULATIONS, ClassMeans, Newest, Population, of_all_processes
 
 Examples = Callable[[int], Iterable[tuple[Tensor, Condition]]]
 """``examples(count)``: so many clean inputs with their conditions, spread over the data, in batches."""
@@ -59,8 +60,19 @@ class FDConfig(GuidanceRangeConfig):
     """Whether what the gradient would be for real data in place of samples is taken from it: a population of some
     thousand is too small to know directions of little variance, and without this they are lost."""
 
+    streams: int = 0
+    """Streams of the model's own, for the model of a stream: three in four of its examples go on from one, and so from
+    what it makes of itself after hundreds of chunks, where else all go on from the data. 0 for none; 64 are usual."""
+    stream_length: int = 480
+    """Chunks after which such a stream begins anew; recordings must hold so many after the past."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.streams < 0 or self.stream_length < 1:
+            raise ValueError(
+                f"streams must be from 0 on and as long as a chunk at least, got {self.streams} of "
+                f"{self.stream_length}; 64 of 480 are usual"
+            )
         if self.population < 2:
             raise ValueError(f"population must be at least 2 samples, got {self.population}; 1024 is usual")
         if any(not 0 < t < float("inf") for t in self.times) or list(self.times) != sorted(
@@ -81,6 +93,7 @@ class FDConfig(GuidanceRangeConfig):
         teacher: Denoiser | None,
         representations: Sequence[Representation] = (),
         examples: Examples | None = None,
+        streams: Streams | None = None,
     ) -> FrechetObjective:
         """The objective in some representations; it uses no teacher beside them.
 
@@ -88,7 +101,7 @@ class FDConfig(GuidanceRangeConfig):
             ValueError: If there is no representation, or the student is a denoiser.
         """
         del teacher
-        return FrechetObjective(student, representations, self, examples)
+        return FrechetObjective(student, representations, self, examples, streams)
 
     def build_in_run(self, student: Map, teacher: Denoiser | None, materials: Materials) -> FrechetObjective:
         """The objective in the representations that the options name, with the moments of the run's data.
@@ -101,7 +114,8 @@ class FDConfig(GuidanceRangeConfig):
         found = materials.representations(self.representations, by_class=self.conditional > 0, teacher=teacher)
         # Without weights in training, a model that takes them would unlearn what they do.
         weights = materials.guidance_range if self.guidance_range is None else self.guidance_range
-        return replace(self, guidance_range=weights).build(student, teacher, found, materials.examples)
+        streams = materials.streams(self.streams, self.stream_length) if self.streams else None
+        return replace(self, guidance_range=weights).build(student, teacher, found, materials.examples, streams)
 
 
 class FrechetObjective(Objective):
@@ -142,6 +156,7 @@ class FrechetObjective(Objective):
         config: Its options.
         examples: Real items: conditions for the first population, and what the gradient's bias is measured on. Without,
             the first batch is all of the population, and the bias stays.
+        streams: Streams of the student's own, which most examples go on from, a module.
 
     References:
         Yang et al. 2026, arXiv 2604.28190, section 3; Dowson & Landau 1982, equation 4.
@@ -155,6 +170,7 @@ class FrechetObjective(Objective):
         representations: Sequence[Representation],
         config: FDConfig | None = None,
         examples: Examples | None = None,
+        streams: Streams | None = None,
     ) -> None:
         config = config or FDConfig()
         if not isinstance(student, ConsistencyModel | FlowMap):
@@ -172,6 +188,7 @@ class FrechetObjective(Objective):
         frozen["targets"] = nn.ModuleList(FrechetTarget(r.mean, r.covariance) for r in representations)
         super().__init__(student, frozen)
         self.config, self.examples, self.steps = config, examples, 1 + len(config.times)
+        self.streams = streams  # a module, so that a checkpoint holds them
         self._given = [r.given for r in representations]
         kept, size = POPULATIONS[config.moments], config.population
         # By number of steps, and for each in every representation.
@@ -201,6 +218,8 @@ class FrechetObjective(Objective):
     def begin(self, generator: Randomness) -> None:
         """Fill the populations with samples of the first weights, whose distances are the units of the loss."""
         self._newest = []
+        if self.streams is not None:
+            self.streams.begin(self.student)
         if self.examples is None:
             return
         was = self.student.training
@@ -208,7 +227,7 @@ class FrechetObjective(Objective):
         for x0, condition in self.examples(self.config.population):
             condition = as_it_is(condition)
             x0 = x0.to(self.scales.device)
-            condition = self.config.sample_guidance(to_device(condition, x0.device), x0, generator)
+            condition = self._drawn(to_device(condition, x0.device), x0, generator)
             for steps in range(1, self.steps + 1):
                 x = self.jumps([randn_like(x0, generator) for _ in range(steps)], condition)
                 newest = Newest(steps, self.features(x, condition), _labels(condition))
@@ -223,7 +242,9 @@ class FrechetObjective(Objective):
     ) -> Loss:
         """Loss of a batch; see :class:`Objective`. Of the data only the conditions and the shape are used."""
         # What the student makes is compared with the data as it is, whatever was done to the items of this batch.
-        condition = self.config.sample_guidance(as_it_is(condition), x0, generator)
+        if self.streams is not None and torch.is_grad_enabled():
+            self.streams.refresh(self.student)
+        condition = self._drawn(as_it_is(condition), x0, generator)
         # For the whole batch, as a process of several draws its own share of them.
         noises = [randn_like(x0, generator) for _ in range(self.steps)]
         logs, losses, order = dict[str, Tensor](), list[Tensor](), list[Tensor]()
@@ -242,6 +263,11 @@ class FrechetObjective(Objective):
             losses.append(loss)
             order.append(rows)
         return Loss(torch.cat(losses)[torch.cat(order).argsort()], logs)
+
+    def _drawn(self, condition: Condition, x0: Tensor, generator: Randomness) -> Condition:
+        """Conditions as they are trained: guided, and in the midst of a stream."""
+        condition = self.config.sample_guidance(condition, x0, generator)
+        return condition if self.streams is None else self.streams.shown(condition, generator)
 
     def _of_share(
         self, steps: int, x: Float[Tensor, "b *shape"], condition: Condition, logs: dict[str, Tensor]
@@ -326,6 +352,8 @@ class FrechetObjective(Objective):
     def after_step(self, progress: float) -> None:
         """Take the newest batch into the populations; that of a step that was skipped never gets there."""
         del progress
+        if self.streams is not None:
+            self.streams.after_step()
         for newest in self._newest:
             self._take_in(newest, rescale=not bool((self.scales > 0).all()))
         self._newest = []
@@ -338,20 +366,6 @@ class FrechetObjective(Objective):
             cast(ClassMeans, self.classes[k]).add(features, newest.indices)
             if rescale:
                 self.scales[k] = self._unit(k, newest.distances[i])
-
-
-@dataclass
-class Newest:
-    """A batch of all processes that is not yet part of the populations."""
-
-    steps: int
-    """Steps that its samples are made in."""
-    features: list[Tensor]
-    """Features in each representation."""
-    indices: dict[str, Tensor]
-    """Classes by the name of the condition."""
-    distances: list[Tensor] = field(default_factory=list)
-    """Distance of each population that has it."""
 
 
 def one_jump(

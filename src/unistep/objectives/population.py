@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -226,3 +227,17 @@ def of_all_processes(rows: Tensor) -> Tensor:
     parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, rows)
     return torch.cat(parts)
+
+
+@dataclass
+class Newest:
+    """A batch of all processes that is not yet part of the populations."""
+
+    steps: int
+    """Steps that its samples are made in."""
+    features: list[Tensor]
+    """Features in each representation."""
+    indices: dict[str, Tensor]
+    """Classes by the name of the condition."""
+    distances: list[Tensor] = field(default_factory=list)
+    """Distance of each population that has it."""

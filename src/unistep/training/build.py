@@ -17,7 +17,8 @@ from unistep.data import Dataset
 from unistep.generation.generator import Generator
 from unistep.generation.model_config import KINDS, ModelConfig
 from unistep.hub.load import load, load_config
-from unistep.objectives.base import Materials, Objective, ObjectiveConfig
+from unistep.objectives.base import Objective, ObjectiveConfig
+from unistep.objectives.materials import Materials
 from unistep.precision import resolve_precision, set_memory_layout
 from unistep.serialization import to_plain
 from unistep.training.lora import adapt

@@ -86,7 +86,7 @@ class Examples:
         past, _ = self.codec.split(signal, -1 - context.rollout)
         was_training = student.training
         student.eval()
-        with _as_it_is(student):
+        with uncompiled(student):
             for number in range(-1 - context.rollout, -1):
                 _, x = self.codec.split(signal, number)
                 noise = randn_like(x, generator)  # for all items, so that each has the same in any share of the batch
@@ -102,7 +102,7 @@ class Examples:
         return past
 
 
-def _as_it_is(student: Map) -> AbstractContextManager[object]:
-    """The block runs the network without its compiled form, which would be compiled anew for every number of rows."""
+def uncompiled(student: Map) -> AbstractContextManager[object]:
+    """A block that runs a network without its compiled form, which would be compiled anew for every number of rows."""
     compiled = any(part._compiled_call_impl is not None for part in student.modules())
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

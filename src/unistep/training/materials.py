@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import final
 
 import torch
@@ -13,7 +14,7 @@ from unistep.codecs.base import Codec
 from unistep.core.condition import GUIDANCE, Condition, LabelField, ScalarField
 from unistep.core.flowmap import Map
 from unistep.core.seeding import derived_seed
-from unistep.data import Dataset
+from unistep.data import Dataset, prepare
 from unistep.data.tensors import Subset
 from unistep.evaluation.denoiser_features import Staged, features_inside
 from unistep.evaluation.feature_loading import load_features
@@ -24,6 +25,7 @@ from unistep.modalities.base import Modality
 from unistep.nets.discriminator import DiscriminatorConfig
 from unistep.objectives.frechet import Representation
 from unistep.training.examples import Examples
+from unistep.training.own_streams import OwnStreams
 from unistep.training.parallel import World
 from unistep.training.run_config import RunConfig
 from unistep.training.stream_features import ITEMS, label_classes, rounded, stream_representations
@@ -146,6 +148,25 @@ class RunMaterials:
         for start in range(0, count, _AT_ONCE):
             stored, condition = data.batch(chosen[start : start + _AT_ONCE])
             yield examples(stored, condition, device, generator)
+
+    def streams(self, count: int, length: int) -> OwnStreams:
+        """Streams of the student's own, under recordings of the run's data; see :class:`OwnStreams`.
+
+        Args:
+            count: Number of streams.
+            length: Chunks after the past.
+
+        Raises:
+            ValueError: If the model is none of a stream of frames, or no recording is so long.
+        """
+        data, examples = self._data, self._examples
+        if data is None or examples is None:
+            raise ValueError("streams need data, and this run has none")
+        modality = data.modality
+        lasting = modality.part(examples.codec.config.lasting_shape(modality.shape, length))
+        config = replace(self._config.data, options=lasting.as_options().apart())
+        self._world.run_on_rank_zero(lambda: prepare(config) and None)
+        return OwnStreams(examples, prepare(config, progress=False), count, length, self._config.seed)
 
 
 def _class_means(data: Dataset, subset: Float[Tensor, "m dim"]) -> Mapping[str, Float[Tensor, "classes dim"]]:
