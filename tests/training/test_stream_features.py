@@ -23,6 +23,7 @@ from unistep.generation.model_config import ModelConfig
 from unistep.hub import save
 from unistep.modalities.video import VideoModality
 from unistep.nets.unet import UNetConfig
+from unistep.objectives.base import Objective
 from unistep.objectives.fd import FDConfig
 from unistep.training.examples import Examples
 from unistep.training.materials import RunMaterials
@@ -134,10 +135,23 @@ def test_weights_of_a_stream_are_selected_by_what_follows_its_past() -> None:
             return shown.signal[:, -1:].roll(self.by, dims=-1) * 0.5
 
     student = Shifts(torch.nn.Identity(), VarianceExploding())
-    distance, label = stream_distance("pixels", data, examples, student, 240, CPU)
+    seen: list[int] = []
+
+    class Around(Objective):
+        """Says how many conditions it is asked for."""
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            raise AssertionError
+
+        def shown(self, condition: Condition, generator: Any) -> Condition:
+            seen.append(len(condition[CONTEXT]))
+            return condition
+
+    distance, label = stream_distance("pixels", data, examples, Around(student), 240, CPU)
     assert label == "pixels-pair"
     right = distance()
     assert right == distance()
+    assert sum(seen) == 2 * 240
     student.by = 0
     assert distance() > 10 * right + 1
 

@@ -130,6 +130,16 @@ class Objective(nn.Module, ABC):
             generator: Source of randomness.
         """
 
+    def shown(self, condition: Condition, generator: Randomness) -> Condition:
+        """Conditions of examples from the data as training has them, so that weights are selected by what they are for.
+
+        Args:
+            condition: Conditions of a batch.
+            generator: Source of randomness.
+        """
+        del generator
+        return condition
+
     def after_step(self, progress: float) -> None:
         """Update averaged copies of the student; most objectives have none."""
 

@@ -227,7 +227,8 @@ class FrechetObjective(Objective):
         for x0, condition in self.examples(self.config.population):
             condition = as_it_is(condition)
             x0 = x0.to(self.scales.device)
-            condition = self._drawn(to_device(condition, x0.device), x0, generator)
+            condition = self.config.sample_guidance(to_device(condition, x0.device), x0, generator)
+            condition = self.shown(condition, generator)
             for steps in range(1, self.steps + 1):
                 x = self.jumps([randn_like(x0, generator) for _ in range(steps)], condition)
                 newest = Newest(steps, self.features(x, condition), _labels(condition))
@@ -244,7 +245,7 @@ class FrechetObjective(Objective):
         # What the student makes is compared with the data as it is, whatever was done to the items of this batch.
         if self.streams is not None and torch.is_grad_enabled():
             self.streams.refresh(self.student)
-        condition = self._drawn(as_it_is(condition), x0, generator)
+        condition = self.shown(self.config.sample_guidance(as_it_is(condition), x0, generator), generator)
         # For the whole batch, as a process of several draws its own share of them.
         noises = [randn_like(x0, generator) for _ in range(self.steps)]
         logs, losses, order = dict[str, Tensor](), list[Tensor](), list[Tensor]()
@@ -264,9 +265,7 @@ class FrechetObjective(Objective):
             order.append(rows)
         return Loss(torch.cat(losses)[torch.cat(order).argsort()], logs)
 
-    def _drawn(self, condition: Condition, x0: Tensor, generator: Randomness) -> Condition:
-        """Conditions as they are trained: guided, and in the midst of a stream."""
-        condition = self.config.sample_guidance(condition, x0, generator)
+    def shown(self, condition: Condition, generator: Randomness) -> Condition:
         return condition if self.streams is None else self.streams.shown(condition, generator)
 
     def _of_share(

@@ -236,8 +236,8 @@ def _selection(resolved: ResolvedRun) -> Selection | None:
     model, world = resolved.config.model, resolved.parts.train_step.world
     examples = resolved.parts.train_step.examples
     if examples.codec.chunked and model.kind != "denoiser":
-        name, student = config.features or feature_roles(data).selection, resolved.parts.objective.student
-        return Selection(config, *stream_distance(name, data, examples, student, config.samples, world.device))
+        name, objective = config.features or feature_roles(data).selection, resolved.parts.objective
+        return Selection(config, *stream_distance(name, data, examples, objective, config.samples, world.device))
     network = load_features(config.features, data=data) if config.features else selection_features(data)
     network.check_shape(data.modality.shape)
     world.run_on_rank_zero(lambda: shown_statistics(data, network) and None)

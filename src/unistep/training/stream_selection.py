@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from unistep.core.condition import Condition, as_it_is
-from unistep.core.flowmap import Map
 from unistep.data import Dataset
 from unistep.evaluation.metrics import Moments, frechet_distance
+from unistep.objectives.base import Objective
 from unistep.objectives.fd import one_jump
 from unistep.objectives.frechet import Representation
 from unistep.training.examples import Examples
@@ -30,9 +30,11 @@ def spread(data: Dataset, examples: Examples, count: int, device: torch.device) 
 
 
 def stream_distance(
-    name: str, data: Dataset, examples: Examples, student: Map, samples: int, device: torch.device
+    name: str, data: Dataset, examples: Examples, objective: Objective, samples: int, device: torch.device
 ) -> tuple[Callable[[], float], str]:
-    """The Fréchet distance of a one-step model's next chunks, each with the end of its past, from real ones.
+    """The Fréchet distance of a one-step student's next chunks, each with the end of its past, from real ones.
+
+    The pasts are those that the objective trains on: real ones, or in part the ends of the student's own streams.
 
     A stream that began from nothing would be no measure: what a model goes on with is what it is for.
 
@@ -40,7 +42,7 @@ def stream_distance(
         name: Feature network.
         data: The run's data.
         examples: Turns its items into chunks and their pasts.
-        student: The model.
+        objective: Around the student.
         samples: Chunks.
         device: Where it computes.
 
@@ -50,7 +52,7 @@ def stream_distance(
     Raises:
         ValueError: If there is no such network, or it takes other signals.
     """
-    count, noise = min(samples, len(data)), torch.Generator(device)
+    count, noise, drawn = min(samples, len(data)), torch.Generator(device), torch.Generator(device)
     real = spread(data, examples, min(ITEMS, len(data)), device)
     made: Representation = stream_representations([name], data.modality, examples, real, {})[-1]
     known = Moments.known(made.mean, made.covariance, count)
@@ -58,9 +60,11 @@ def stream_distance(
     @torch.no_grad()
     def distance() -> float:
         noise.manual_seed(1)
+        drawn.manual_seed(2)
         found = Moments(len(made.mean))
         for x0, condition in spread(data, examples, count, device):
-            x = one_jump(student, torch.randn(x0.shape, generator=noise, device=device), condition)
+            condition = objective.shown(condition, drawn)
+            x = one_jump(objective.student, torch.randn(x0.shape, generator=noise, device=device), condition)
             found.update(made.features(x.float(), condition))  # type: ignore[call-arg]
         return frechet_distance(known, found)
 
