@@ -242,9 +242,9 @@ class FrechetObjective(Objective):
         self, x0: Float[Tensor, "b *shape"], condition: Condition, *, generator: Randomness, progress: float
     ) -> Loss:
         """Loss of a batch; see :class:`Objective`. Of the data only the conditions and the shape are used."""
-        # What the student makes is compared with the data as it is, whatever was done to the items of this batch.
         if self.streams is not None and torch.is_grad_enabled():
             self.streams.refresh(self.student)
+        # What the student makes is compared with the data as it is, whatever was done to the items of this batch.
         condition = self.shown(self.config.sample_guidance(as_it_is(condition), x0, generator), generator)
         # For the whole batch, as a process of several draws its own share of them.
         noises = [randn_like(x0, generator) for _ in range(self.steps)]
