@@ -1,6 +1,7 @@
 r"""A world that is driven by a driver who only sees, beside its game, and whether it keeps up in real time.
 
-    python benchmarks/world.py runs/world [--frames 300] [--threads 1 2] [--long 90000] [--top view.png] [--json FILE]
+    python benchmarks/world.py runs/world [--frames 300] [--features vicreg] [--threads 1 2] [--long 90000]
+        [--top view.png] [--json FILE]
 
 - driving: on each track of ``racing:test``, ``drive_by_sight`` drives for a second in the game. From there it drives
   on for ``--frames`` in the game, and in the model, which goes on from the game's last frames. It is off the road once
@@ -10,6 +11,11 @@ r"""A world that is driven by a driver who only sees, beside its game, and wheth
 - trajectories, seen from above (``--top``): in the game where the car is; in both also what the instruments in the
   picture say, speed and turning, summed up over time. Slipping sideways is not in it. ``off by`` is how far the latter
   ends from the former in the game, as a share of the way;
+- frames of these drives (``--features``): Fréchet distance of the first and the last 50 frames of all drives to frames
+  of ``racing``, on feature networks of single frames, in the model and in the game. Here the driver answers to what the
+  model shows, as a player does. Under actions that answer to another road, the game leaves its own and is far from what
+  it is like in play: ``in the game, blind`` is that, driven as on the next track. ``unistep evaluate --rollout`` asks
+  the same of a model, whose road is soon another one than in the recording;
 - real time: a frame is the network with all of a session, rounding to bytes, and encoding as PNG (and as JPEG, beside
   it), one after the other as fast as they come; p50, p95, p99, and how many took longer than a thirtieth of a second.
   Sending and showing are not included. Four streams are one batch, with an encoder for each frame. They take turns with
@@ -24,6 +30,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,17 +43,25 @@ from world_speed import latency, memory, pictures, real_time, say
 
 import unistep
 from unistep.core.values import Action
+from unistep.data import prepare
 from unistep.data.sources.racing import DRIVES, seed_of
 from unistep.data.sources.racing_game import RATE, ROAD_WIDTH, RacingGame
 from unistep.data.sources.racing_sight import drive_by_sight, read_instruments
+from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.hardware import hardware
-from unistep.evaluation.real_play import check_world
+from unistep.evaluation.metrics import Moments, frechet_distance
+from unistep.evaluation.real_play import check_world, frames_of
+from unistep.evaluation.roles import load_networks
 from unistep.generation.generator import Generator
+from unistep.modalities.base import Modality
+from unistep.recipes import reproductions
 
 OFF = 10
 """Frames in a row beside the road after which a car is off it."""
 LEAD = RATE
 """Frames that are driven in the game before the two part."""
+ENDS = 50
+"""Frames at the beginning and at the end of a drive whose Fréchet distances are compared."""
 
 
 @dataclass(kw_only=True)
@@ -65,9 +80,18 @@ class Drive:
     """Where the car is as the game has it."""
     begin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Where the drive begins, and the heading."""
+    actions: list[Sequence[float]] = field(default_factory=list)
+    """What the driver did in the game."""
+    first: list[np.ndarray] = field(default_factory=list)
+    """The first frames."""
+    last: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=ENDS))
+    """The last ones."""
 
     def see(self, frame: np.ndarray) -> None:
         """Take in a frame."""
+        if len(self.first) < ENDS:
+            self.first.append(frame)
+        self.last.append(frame)
         speed, turning = read_instruments(frame)
         self.seen_on_road.append(road_beside_car(frame))
         self.speeds.append(speed)
@@ -103,20 +127,41 @@ def kept(on_road: Sequence[bool]) -> int:
     return len(on_road)
 
 
+def driven_for_a_second(track: int, size: int) -> tuple[RacingGame, list[np.ndarray]]:
+    """The game of a track once it has been driven for :data:`LEAD` frames, and these."""
+    game = RacingGame(seed_of("test", track), size=size)
+    frame, past = game.frame, []
+    for _ in range(LEAD):
+        frame = game.step(drive_by_sight(frame))
+        past.append(frame)
+    return game, past
+
+
+def drive_blind(actions: Sequence[Sequence[Sequence[float]]], size: int) -> list[Drive]:
+    """Drive on every track in the game as on the next one, whatever it shows."""
+    drives = []
+    for number in range(DRIVES["test"]):
+        game, _ = driven_for_a_second(number, size)
+        drives.append(Drive())
+        for action in actions[(number + 1) % len(actions)]:
+            drives[-1].see(game.step(action))
+        say(f"track {number + 1} of {DRIVES['test']} in the game, blind")
+    say("")
+    return drives
+
+
 def drive_both(model: Generator, name: str, frames: int, steps: int | None) -> list[tuple[RacingGame, Drive, Drive]]:
     """Drive on every track, in the game and in the model."""
     before, size = model.config.codec.past, model.signal_shape[-1]
     found, last = [], []
     for number in range(DRIVES["test"]):
-        game = RacingGame(seed_of("test", number), size=size)
-        frame, past = game.frame, []
-        for _ in range(LEAD):
-            frame = game.step(drive_by_sight(frame))
-            past.append(frame)
+        game, past = driven_for_a_second(number, size)
+        frame = past[-1]
         last.append(np.stack(past[-before:]))
         real, made = (Drive(begin=(*game.position, game.heading)) for _ in range(2))
         for _ in range(frames):
-            frame = game.step(drive_by_sight(frame))
+            real.actions.append(drive_by_sight(frame))
+            frame = game.step(real.actions[-1])
             real.see(frame)
             real.on_road.append(game.on_road)
             real.places.append(game.position)
@@ -171,6 +216,30 @@ def driving_figures(drives: Sequence[tuple[RacingGame, Drive, Drive]], frames: i
     }
 
 
+def frame_figures(drives: Sequence[tuple[RacingGame, Drive, Drive]], frame: Modality, names: Sequence[str]) -> Any:
+    """Fréchet distances of the first and last frames: in the model, in the game, and there under other actions."""
+    places = {
+        "model": [made for _, _, made in drives],
+        "game": [real for _, real, _ in drives],
+        "game, blind": drive_blind([real.actions for _, real, _ in drives], frame.shape[-1]),
+    }
+    data = frames_of(prepare(reproductions()["racing/ect"].data), frame)
+    figures = {}
+    for network in load_networks(names, data):
+
+        def moments(shown: torch.Tensor, network: FeatureNetwork = network) -> Moments:
+            parts = (network(part) for part in frame.to_signal(shown).split(250))
+            return Moments.of(torch.cat(list(parts)))
+
+        reference = moments(data.batch(range(len(data)))[0])
+        for place, driven in places.items():
+            for end in ("first", "last"):
+                shown = np.concatenate([np.stack(getattr(drive, end)) for drive in driven])
+                stored = torch.from_numpy(shown).permute(0, 3, 1, 2)[:, :, None]
+                figures[f"{network.name}, {end} {ENDS} in the {place}"] = frechet_distance(reference, moments(stored))
+    return figures
+
+
 def draw_top(drives: Sequence[tuple[RacingGame, Drive, Drive]], path: Path, side: int = 300) -> None:
     """Tracks from above: the car in the game black, by the game's instruments blue, by the model's red."""
     columns = 5
@@ -203,6 +272,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="name or folder of a world, or of its run")
     parser.add_argument("--frames", type=int, default=300, help="frames of each drive; 0 drives nowhere")
+    parser.add_argument("--features", nargs="+", default=(), help="feature networks that compare the drives' frames")
     parser.add_argument("--timed", type=int, default=500, help="frames whose time is taken; 0 for none")
     parser.add_argument("--long", type=int, default=9_000, help="frames over which memory is watched; 0 for none")
     parser.add_argument("--fps", type=float, default=RATE, help="rate of play for input to frame")
@@ -222,6 +292,8 @@ def main() -> int:
             figures |= driving_figures(drives, options.frames)
             if options.top is not None:
                 draw_top(drives, options.top)
+            if options.features:
+                figures |= frame_figures(drives, model.config.chunk, options.features)
         for threads in options.threads if options.timed else ():
             torch.set_num_threads(threads)
             found = real_time(model, name, spec, options.timed, options.steps)

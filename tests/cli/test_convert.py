@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from cli.standins import save_pictures
+from cli.standins import save_instrument, save_pictures
 from unistep.hub import load
 from unistep.hub.adapters import base_hash
 
@@ -41,10 +42,36 @@ def test_seven_bits_are_read_wherever_a_model_is(run, place: Path) -> None:
     assert run("info student").out.count("float32") == 1
 
 
+def test_a_mixed_model_has_weights_between_two(run, place: Path) -> None:
+    save_npz(place / "ten.npz", classes=10)
+    assert run("train ect --init fashion --data npz:ten.npz --out tuned", [*SHORT, "--optimizer.lr", "0.01"]).code == 0
+    tuned = load("tuned")
+    for share, at in (("0", 0.0), ("0.25", 0.25), ("1", 1.0)):
+        done = run(f"convert fashion --mix tuned --share {share} -o {share}")
+        assert (done.code, done.err) == (0, "")
+        made = load(place / share)
+        assert made.config.provenance["mixed with"] == f"tuned, {share} of the weights"
+        assert f"- mixed with: tuned, {share} of the weights" in (place / share / "README.md").read_text()
+        ours, theirs, between = (g.map.net.state_dict() for g in (load("fashion"), tuned, made))
+        assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
+        for name, value in between.items():
+            wanted = (1 - at) * ours[name].double() + at * theirs[name].double()
+            assert torch.allclose(value.double(), wanted, rtol=1e-5, atol=1e-6), name
+    assert run("sample 0.25 -n 2 -o out.png").code == 0
+
+
 def save_npz(path: Path, classes: int) -> None:
     """Grey noise of 28 pixels with labels."""
     images = np.random.default_rng(0).integers(0, 256, (2 * classes, 28, 28), np.uint8)
     np.savez(path, images=images, labels=np.arange(2 * classes) % classes)
+
+
+def test_another_network_is_not_mixed_in(run, place: Path) -> None:
+    save_instrument(place / "piano")
+    done = run("convert fashion --mix piano -o out")
+    assert done.code == 2
+    assert "fashion and piano differ in their network, so their weights have no mean; mix a model with" in done.err
+    assert not (place / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -55,6 +82,9 @@ def save_npz(path: Path, classes: int) -> None:
         ("--bits 9", "bits must be from 4 to 8, 16 (half precision) or 32 (exact), got 9"),
         ("--bits 0", "bits must be from 4 to 8, 16 (half precision) or 32 (exact), got 0"),
         ("--bits seven", "seven"),
+        ("--mix fashion-teacher", "fashion and fashion-teacher differ in their kind, so their weights have no mean"),
+        ("--mix fashion --share 1.5", "the share of the other model must be from 0 to 1, got 1.5"),
+        ("--mix nowhere", "nowhere"),
         ("--bits 7 --half", "--half is --bits 16, got --bits 7 beside it; give one of them"),
     ],
 )

@@ -71,3 +71,11 @@ def test_frames_of_one_stream_and_of_four_are_timed(script: Any, tmp_path: Path)
     keys = script.latency(model, spec, 50, 30, None)
     assert keys["at 50 fps, frames"] == 30
     assert keys["input to frame p50, ms"] > 0
+
+
+def test_the_ends_of_a_drive_are_kept(script: Any) -> None:
+    drive = script.Drive()
+    for number in range(120):
+        drive.see(np.full((64, 64, 3), number, np.uint8))
+    assert [int(frame[0, 0, 0]) for frame in drive.first] == list(range(50))
+    assert [int(frame[0, 0, 0]) for frame in drive.last] == list(range(70, 120))

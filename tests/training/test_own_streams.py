@@ -223,17 +223,67 @@ def config_in(folder: Path) -> RunConfig:
     )
 
 
-def test_a_run_goes_on_with_the_streams_that_it_had(folder: Path) -> None:
+@pytest.mark.parametrize("answering", [False, True])
+def test_a_run_goes_on_with_the_streams_that_it_had(folder: Path, answering: bool) -> None:
     config, proceed = config_in(folder), Loop._one_step
-    assert run(config, folder / "whole")[0]
+    config = replace(config, objective=replace(config.objective, answering=answering))  # type: ignore[call-arg]
+    done, said = run(config, folder / "whole")
+    assert done
+    assert said.count("making samples of the first weights") == 1
     stop_after(3)
     try:
         assert not run(config, folder / "parts")[0]
     finally:
         Loop._one_step = proceed  # type: ignore[method-assign]
-    assert run(config, folder / "parts", resume=True)[0]
+    done, said = run(config, folder / "parts", resume=True)
+    assert done
+    assert "making samples" not in said  # they are in the checkpoint
     assert_same(folder / "parts", folder / "whole")
     other = replace(config, objective=replace(config.objective, streams=0))  # type: ignore[call-arg]
     assert run(other, folder / "none")[0]
     losses = [[line["loss"] for line in metrics(folder / name) if "loss" in line] for name in ("whole", "none")]
     assert losses[0] != losses[1]
+
+
+def shades(count: int = 5) -> Dataset:
+    """Clips of one shade each that stand still; its action tells which."""
+    shade = torch.arange(1, count + 1, dtype=torch.uint8)[:, None, None, None, None] * (255 // (count + 1))
+    actions = (torch.arange(count).float() / count)[:, None, None].expand(-1, PAST + LENGTH, 1)
+    stored = shade.expand(-1, -1, PAST + LENGTH, 4, 4).clone()
+    return Dataset.from_tensors(stored, modality=CLIPS, fields={"action": FIELD}, action=Action(actions.clone()))
+
+
+class Holds(Adds):
+    """A student whose next frame is one shade of grey, whatever was before."""
+
+    def __init__(self, grey: float) -> None:
+        super().__init__()
+        self.grey = grey
+
+    def forward(self, x: Tensor, t: Tensor, s: None, condition: Condition) -> Tensor:
+        super().forward(x, t, s, condition)
+        return torch.full_like(x, self.grey)
+
+
+def test_those_who_answer_do_what_was_done_where_it_looked_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_streams, "WINDOW", 6)
+    monkeypatch.setattr(own_streams, "ANSWERS", 2)
+    data = shades()
+    third = float(CLIPS.to_signal(data.batch([2])[0])[0, 0, 0, 0, 0]) * 0.5
+    examples = Examples(CLIPS, CODEC.build(CLIPS.shape), CONTEXT_OF_TWO, 0.5, as_in_streams=True)
+    for answering in (False, True):
+        made = OwnStreams(examples, data, 20, LENGTH, seed=3, answering=answering)
+        made.begin(Holds(third))  # type: ignore[arg-type]
+        own, _, action = drawn(made)
+        asked = {round(float(value), 2) for value in action[own]}
+        assert own.float().mean() > 0.5
+        assert asked == {0.4} if answering else len(asked) > 2
+
+
+def test_moments_are_followed_by_enough_to_go_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_streams, "ANSWERS", 5)
+    data = recordings()
+    moments = own_streams._Moments.of(CODEC.build(CLIPS.shape), data, PAST, PAST + LENGTH)
+    assert moments.looks.shape == (5 * (LENGTH - 5), 1 * 4 * 4)
+    assert set(moments.next[:, 0].tolist()) == set(range(5))
+    assert set(moments.next[:, 1].tolist()) == set(range(PAST + 1, PAST + LENGTH - 5 + 1))

@@ -1,4 +1,4 @@
-"""``unistep convert``: a model as a folder of its own, a LoRA merged into its base, weights in fewer bits."""
+"""``unistep convert``: a model as a folder of its own, with a LoRA merged, mixed with another, in fewer bits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WRITTEN = "config.json, model.safetensors and README.md; other formats are not e
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """Write a model as a folder with all of its weights: a LoRA is merged into its base; fewer bits take less space."""
+    """Write a model as a folder with all of its weights: with a LoRA merged, mixed with another model, in fewer bits."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A name from `unistep models`, a folder (of a model, a LoRA or a run), or owner/name on the Hugging Face hub."""
@@ -29,6 +29,10 @@ class ConvertOptions:
     """A LoRA of MODEL, to be merged into it."""
     lora_scale: float = 1.0
     """How much of the LoRA there is to be: 0 is its base, 1 what was trained."""
+    mix: str | None = None
+    """Another model of the same network, such as what MODEL was trained from: weights are between the two."""
+    share: float = 0.5
+    """How much of the model that --mix names there is to be: 0 is MODEL alone, 1 the other."""
     bits: int | None = None
     """Bits a value of the weights: 32 (exact, as without), 16 (half precision), or 8 to 4, rounded; samples of 7 bits
     look the same."""
@@ -41,6 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(ConvertOptions, "convert", arguments)
     from unistep.files import checked_path
     from unistep.hub.load import load
+    from unistep.hub.mixing import mixed
     from unistep.hub.save import CARD, WEIGHTS, save
     from unistep.weights import check_bits
 
@@ -52,10 +57,13 @@ def run(arguments: Sequence[str]) -> int:
     check_bits(bits)
     generator = load(options.model, lora=options.lora, lora_scale=options.lora_scale)
     title = options.lora or options.model
-    facts = {**generator.config.provenance, **({} if bits == 32 else {"weights": f"{bits} bits a value"})}
+    config, weights = generator.config, generator.map.net.state_dict()
+    if options.mix is not None:
+        config, weights = mixed(generator, load(options.mix), options.share)
+    facts = {**config.provenance, **({} if bits == 32 else {"weights": f"{bits} bits a value"})}
     lines = "".join(f"- {name}: {value}\n" for name, value in facts.items())
     card = f"---\nlibrary_name: unistep\n---\n# {Path(title).name}\n\nConverted with Unistep.\n\n{lines}"
-    save(generator.config, generator.map.net.state_dict(), out, card, codec=generator.codec, bits=bits)
+    save(config, weights, out, card, codec=generator.codec, bits=bits)
     size = (out / WEIGHTS).stat().st_size / 2**20
     print(f"{title} written to {out} ({size:.1f} MiB; {CARD} lists where its weights come from)")
     return 0

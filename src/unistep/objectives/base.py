@@ -68,6 +68,9 @@ class Objective(nn.Module, ABC):
         teacher: A frozen map, or ``None``.
     """
 
+    preparing: ClassVar[str] = ""
+    """What :meth:`begin` does, for those who wait for it."""
+
     def __init__(self, student: Map, teacher: nn.Module | None = None) -> None:
         super().__init__()
         if teacher is not None and {*student.parameters()} & {*teacher.parameters()}:

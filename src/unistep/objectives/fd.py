@@ -41,9 +41,8 @@ class FDConfig(GuidanceRangeConfig):
 
     representations: tuple[str, ...] = ()
     """Feature networks that are trained on, by the names that ``unistep evaluate --features`` takes; without, those
-    that suit the signal. The maps inside of the run's teacher are trained on as well, where one is named; they see what
-    others miss, as ``denoiser:MODEL`` does. A network that is trained on no longer measures quality: select and report
-    on others."""
+    that suit the signal. The maps inside of the run's teacher are trained on as well, where one is named, as with
+    ``denoiser:MODEL``. A network that is trained on no longer measures quality: select and report on others."""
     population: int = 1024
     """Samples whose moments are compared with the data's, of which a batch is the newest share; more than features."""
     times: tuple[float, ...] = ()
@@ -54,8 +53,7 @@ class FDConfig(GuidanceRangeConfig):
     conditional: float = 0.0
     """Weight of the distance between the means of each class, beside the distance of all samples; 0 leaves it out."""
     anchor: float = 0.0
-    """Weight of the squared distance from the samples that the first weights make of the same noise; 0 leaves it
-    out."""
+    """Weight of the squared distance from what the first weights make of the same noise; 0 leaves it out."""
     unbiased: bool = True
     """Whether what the gradient would be for real data in place of samples is taken from it: a population of some
     thousand is too small to know directions of little variance, and without this they are lost."""
@@ -65,6 +63,8 @@ class FDConfig(GuidanceRangeConfig):
     what it makes of itself after hundreds of chunks, where else all go on from the data. 0 for none; 64 are usual."""
     stream_length: int = 480
     """Chunks after which such a stream begins anew; recordings must hold so many after the past."""
+    answering: bool = False
+    """Whether actions are those of the recorded moment most like such a stream, and so answer to what it shows."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,7 +114,7 @@ class FDConfig(GuidanceRangeConfig):
         found = materials.representations(self.representations, by_class=self.conditional > 0, teacher=teacher)
         # Without weights in training, a model that takes them would unlearn what they do.
         weights = materials.guidance_range if self.guidance_range is None else self.guidance_range
-        streams = materials.streams(self.streams, self.stream_length) if self.streams else None
+        streams = materials.streams(self.streams, self.stream_length, self.answering) if self.streams else None
         return replace(self, guidance_range=weights).build(student, teacher, found, materials.examples, streams)
 
 
@@ -162,6 +162,7 @@ class FrechetObjective(Objective):
         Yang et al. 2026, arXiv 2604.28190, section 3; Dowson & Landau 1982, equation 4.
     """
 
+    preparing = "making samples of the first weights, the measure of all later ones; minutes, if in streams of its own"
     scales: Tensor
 
     def __init__(

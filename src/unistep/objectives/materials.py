@@ -72,6 +72,12 @@ class Materials(Protocol):
         """So many clean inputs with their conditions, spread over the data, in batches."""
         ...
 
-    def streams(self, count: int, length: int) -> Streams:
-        """So many streams of the student's own, under recordings of ``length`` chunks after their past."""
+    def streams(self, count: int, length: int, answering: bool) -> Streams:
+        """So many streams of the student's own, under recordings of ``length`` chunks after their past.
+
+        Args:
+            count: Number of streams.
+            length: Chunks after the past.
+            answering: Whether what is recorded comes from moments that look like the stream, in place of one recording.
+        """
         ...

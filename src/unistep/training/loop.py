@@ -141,7 +141,7 @@ class Loop:
             self.deadline.begin(self.step, self.clock.elapsed())
         self.objective.train()
         with self.stop.on_signals(), display, closing(self.train_step.loader):
-            self._begin()
+            self._begin(display)
             self._look(display)
             while not self.over:
                 gradient = self._one_step()
@@ -181,10 +181,11 @@ class Loop:
         """Whether the last step was reached, or the selection has turned."""
         return self.step >= self.total or (self.selection is not None and self.selection.turned)
 
-    def _begin(self) -> None:
+    def _begin(self, display: Display) -> None:
         """Let the objective prepare itself, once in a run."""
         if self.step > 0 or type(self.objective).begin is Objective.begin:
             return
+        display.say(self.objective.preparing)
         device = self.world.device
         generator = torch.Generator(device).manual_seed(derived_seed(self.options.seed, "begin"))
         with gathered(self.objective.student.net), autocast(self.train_step.precision, device):

@@ -149,12 +149,13 @@ class RunMaterials:
             stored, condition = data.batch(chosen[start : start + _AT_ONCE])
             yield examples(stored, condition, device, generator)
 
-    def streams(self, count: int, length: int) -> OwnStreams:
+    def streams(self, count: int, length: int, answering: bool) -> OwnStreams:
         """Streams of the student's own, under recordings of the run's data; see :class:`OwnStreams`.
 
         Args:
             count: Number of streams.
             length: Chunks after the past.
+            answering: Whether conditions are those of recorded moments that look like the stream.
 
         Raises:
             ValueError: If the model is none of a stream of frames, or no recording is so long.
@@ -166,7 +167,8 @@ class RunMaterials:
         lasting = modality.part(examples.codec.config.lasting_shape(modality.shape, length))
         config = replace(self._config.data, options=lasting.as_options().apart())
         self._world.run_on_rank_zero(lambda: prepare(config) and None)
-        return OwnStreams(examples, prepare(config, progress=False), count, length, self._config.seed)
+        recordings = prepare(config, progress=False)
+        return OwnStreams(examples, recordings, count, length, self._config.seed, answering=answering)
 
 
 def _class_means(data: Dataset, subset: Float[Tensor, "m dim"]) -> Mapping[str, Float[Tensor, "classes dim"]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool1d
 
 from unistep.codecs.base import Codec
 from unistep.core.condition import Condition, concat, encoded, frame, to_device
@@ -22,6 +24,10 @@ WINDOW = 60
 EVERY, ON = 4, 16
 """Steps after which the streams go on, and by how many chunks: soon, since what training changes in a chunk changes all
 that come after it. From streams of twenty steps before, weights went past their aim, and the streams got worse."""
+NEAREST, SIDE = 4, 16
+"""Recorded moments like a stream's of which one is chosen, and parts of an axis in which chunks are compared."""
+ANSWERS = 8
+"""Chunks after which those who answer look at the stream again: a third of a second of a game."""
 SHARE = 0.75
 """Share of the examples whose past is a stream's own; the others keep that of the data."""
 
@@ -35,6 +41,10 @@ class OwnStreams(nn.Module):
     is wrong with its chunks only after a hundred of them is seen by this alone: a rollout of a few chunks from the
     data, as :class:`~unistep.generation.history.Context` has it, ends before.
 
+    What a recording says goes on whatever the stream shows: a driver steers around bends that are not there, and is off
+    the road soon. Where the streams are ``answering``, every :data:`ANSWERS` chunks a stream goes over to the recorded
+    moment that looks most like its last chunk, and so to what the player did there.
+
     All processes of a run make the same streams. They are a part of the run's state, in half precision.
 
     Args:
@@ -42,6 +52,7 @@ class OwnStreams(nn.Module):
         recordings: Signals of a whole past and many chunks after it.
         count: Number of streams.
         length: Chunks after the past in each recording.
+        answering: Whether conditions are those of recorded moments that look like the stream.
         seed: Of where they begin, and of their noise.
 
     Raises:
@@ -49,17 +60,21 @@ class OwnStreams(nn.Module):
 
     References:
         Ross et al. 2011, "DAgger", arXiv 1011.0686, section 3, for examples from the states that the learner gets into;
-        Huang et al. 2025, "Self Forcing", arXiv 2506.08009, section 3, for a distribution distance on rollouts.
+        Huang et al. 2025, "Self Forcing", arXiv 2506.08009, section 3, for a distribution distance on rollouts; Pari et
+        al. 2021, arXiv 2112.01511, for players who do what was done where it looked alike.
     """
 
     chunks: Tensor
+    said: Tensor
     past: Tensor
-    recording: Tensor
     number: Tensor
+    led: Tensor
     turns: Tensor
     steps: Tensor
 
-    def __init__(self, examples: Examples, recordings: Dataset, count: int, length: int, seed: int) -> None:
+    def __init__(
+        self, examples: Examples, recordings: Dataset, count: int, length: int, seed: int, *, answering: bool = False
+    ) -> None:
         super().__init__()
         if examples.context is None:
             raise ValueError("streams of its own are for the model of a stream; leave --objective.streams out")
@@ -73,8 +88,11 @@ class OwnStreams(nn.Module):
         self._depth = chunks_of_past(self.codec, chunk)
         kept = torch.zeros(count, self._depth + self._window, *self.codec.shape, dtype=torch.float16)
         self.register_buffer("chunks", kept)
+        # The recording, and which chunk of it, that said what each of them, and the next one, is like.
+        self.register_buffer("said", torch.zeros(count, self._depth + self._window, 2, dtype=torch.long))
+        self.register_buffer("led", torch.zeros(count, 2, dtype=torch.long))
+        self._moments = _Moments.of(self.codec, recordings, self._first, self._end) if answering else None
         self.register_buffer("past", self.codec.no_past(chunk))
-        self.register_buffer("recording", torch.zeros(count, dtype=torch.long))
         self.register_buffer("number", torch.full((count,), self._end))  # at the end, so that each begins anew
         self.register_buffer("turns", torch.zeros((), dtype=torch.long))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
@@ -127,7 +145,7 @@ class OwnStreams(nn.Module):
         past = self.past[stream]
         for back in range(self._depth, 0, -1):
             past = self.codec.remember(past, self.chunks[stream, at - back].to(past), torch.zeros_like(own))
-        known = self._known(self.recording[stream], number.clamp(min=self._first))
+        known = self._known(self.said[stream, at])
         found = self.context.in_stream(known, self.codec.recent(past, self.context.frames), self.sigma_data, generator)
         return {name: found[name].where(own, value) if name in found else value for name, value in condition.items()}
 
@@ -136,7 +154,8 @@ class OwnStreams(nn.Module):
         for row in (rows & (self.number >= self._end)).nonzero()[:, 0].tolist():
             self._begin_anew(row, int(randint(len(self._recordings), 1, generator)))
         which = rows.nonzero()[:, 0]
-        past, known = self.past[which], self._known(self.recording[which], self.number[which])
+        self._answer(which, generator)
+        past, known = self.past[which], self._known(self.led[which])
         # For all streams, so that each has the same noise whichever go on.
         noise = normal(self.chunks[:, 0].shape, generator).to(past)[which]
         was = student.training
@@ -148,19 +167,28 @@ class OwnStreams(nn.Module):
         self.past[which] = self.codec.remember(past, x, torch.zeros_like(which, dtype=torch.bool))
         with torch.autocast(x.device.type, enabled=False):  # that of a processor knows no such half precision
             self.chunks[which] = torch.cat([self.chunks[which, 1:], x[:, None].to(self.chunks)], dim=1)
+        self.said[which] = torch.cat([self.said[which, 1:], self.led[which][:, None]], dim=1)
         self.number[which] += 1
+        self.led[which, 1] += 1
 
     def _begin_anew(self, row: int, recording: int) -> None:
         signal = self._recordings.modality.to_signal(self._recordings.batch([recording])[0]).to(self.past)
         self.past[row] = self.codec.split(signal, self._first)[0][0]
-        self.recording[row], self.number[row] = recording, self._first
+        self.number[row] = self._first
+        self.led[row] = torch.tensor([recording, self._first])
 
-    def _known(self, recordings: Int[Tensor, " b"], numbers: Int[Tensor, " b"]) -> dict[str, Value]:
+    def _answer(self, rows: Int[Tensor, " b"], generator: torch.Generator) -> None:
+        """Let streams go over to recorded moments like theirs, where it is time or a recording ends."""
+        if self._moments is None:
+            return
+        made = self.number[rows] - self._first
+        due = rows[((made > 0) & (made % ANSWERS == 0)) | (self.led[rows, 1] >= self._end)]
+        if len(due) > 0:
+            self.led[due] = self._moments.like(self.chunks[due, -1], generator)
+
+    def _known(self, said: Int[Tensor, "b 2"]) -> dict[str, Value]:
         """What recordings say of one chunk each."""
-        each = [
-            frame(self._conditions_of(recording), number)
-            for recording, number in zip(recordings.tolist(), numbers.tolist(), strict=True)
-        ]
+        each = [frame(self._conditions_of(recording), number) for recording, number in said.tolist()]
         return encoded(to_device(concat(each), self.past.device), self.codec.encode_reference)
 
     def _conditions_of(self, recording: int) -> Condition:
@@ -173,6 +201,43 @@ class OwnStreams(nn.Module):
         self.turns += 1
         seed = derived_seed(self._seed, "streams", int(self.turns))
         return torch.Generator(self.past.device).manual_seed(seed)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Moments:
+    """Chunks of recordings in little detail, and which chunk comes after each."""
+
+    looks: Float[Tensor, "n dim"]
+    next: Int[Tensor, "n 2"]
+    """The recording and the number of the chunk after each."""
+
+    @classmethod
+    def of(cls, codec: Codec, recordings: Dataset, first: int, end: int) -> _Moments:
+        """Those after which enough comes to go on with."""
+        numbers = range(first, max(end - ANSWERS, first + 1))
+        looks = []
+        for recording in range(len(recordings)):
+            signal = recordings.modality.to_signal(recordings.batch([recording])[0])
+            looks.append(torch.cat([_look(codec.split(signal, number)[1]) for number in numbers]))
+        after = torch.arange(first, first + len(numbers)) + 1
+        which = torch.arange(len(recordings)).repeat_interleave(len(numbers))
+        return cls(looks=torch.cat(looks), next=torch.stack([which, after.repeat(len(recordings))], dim=1))
+
+    def like(self, chunks: Float[Tensor, "b *shape"], generator: torch.Generator) -> Int[Tensor, "b 2"]:
+        """One of the :data:`NEAREST` moments most like each chunk."""
+        looks = _look(chunks.float()).to(self.looks)
+        nearest = torch.cdist(looks, self.looks).topk(min(NEAREST, len(self.looks)), largest=False).indices
+        one = randint(nearest.shape[1], len(looks), generator).to(nearest.device)
+        return self.next[nearest.gather(1, one[:, None])[:, 0]].to(chunks.device)
+
+
+def _look(chunks: Float[Tensor, "b *shape"]) -> Float[Tensor, "b dim"]:
+    """Chunks in little detail: means over at most :data:`SIDE` parts of each axis after that of the channels."""
+    for axis in range(2, chunks.dim()):
+        last = chunks.movedim(axis, -1)
+        chunks = adaptive_avg_pool1d(last.flatten(0, -2)[None], min(SIDE, last.shape[-1]))[0]
+        chunks = chunks.view(*last.shape[:-1], -1).movedim(-1, axis)
+    return chunks.flatten(1)
 
 
 def chunks_of_past(codec: Codec, chunk: Tensor) -> int:
