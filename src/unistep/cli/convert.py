@@ -19,7 +19,7 @@ WRITTEN = "config.json, model.safetensors and README.md; other formats are not e
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """Write a model as a folder with all of its weights: with a LoRA merged, mixed with another model, in fewer bits."""
+    """Write a model as a folder with all of its weights: a LoRA is merged, another model mixed in, bits are fewer."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A name from `unistep models`, a folder (of a model, a LoRA or a run), or owner/name on the Hugging Face hub."""
