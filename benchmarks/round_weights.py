@@ -1,10 +1,11 @@
 """Round a one-step model's weights, and train what is not rounded until its samples are those before rounding.
 
-    python benchmarks/round_weights.py MODEL --bits 8 --out rounded
+    python benchmarks/round_weights.py MODEL --bits 8 --out rounded [--data SOURCE]
 
 Matrices and kernels are stored in a few bits, vectors (biases, norms and the like) in half precision. What rounding
 errors add up to in each channel, a vector can take back: after rounding, the vectors alone are trained towards the
-outputs of the network before, from noise at the largest time and from noised samples at the later sampling times. It
+outputs of the network before, from noise at the largest time and from noised samples at the later sampling times. The
+model of a stream makes a chunk in one step, after pasts from the data that it was trained on, or from ``--data``. It
 prints the mean squared difference of both at each of these times as it falls. Bias correction after rounding is due to
 Nagel et al. 2019, arXiv 1906.04721, section 4.2; here gradients do it.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +23,13 @@ from torch import Tensor
 
 from unistep.cli.console import make_console
 from unistep.core.condition import Value
+from unistep.data import prepare
+from unistep.data.remembered import DATA, data_like
 from unistep.generation.generator import Generator
 from unistep.generation.requests import completed
 from unistep.hub import save
 from unistep.hub.load import load
+from unistep.training.examples import Examples
 
 SEED = 2_000_000
 """First seed of the conditions: none that samples for figures have."""
@@ -57,6 +62,19 @@ def differences(
     return found
 
 
+def pasts(model: Generator, source: str | None) -> Callable[[int, torch.Generator], dict[str, Value]]:
+    """``draw(count, random)``: conditions of chunks of a stream's data, with the past as streams show it."""
+    config = model.config
+    data = prepare(data_like(config.provenance, model.modality, source or config.provenance[DATA]))
+    examples = Examples(data.modality, model.codec, config.context, model.map.sigma_data, as_in_streams=True)
+
+    def draw(count: int, random: torch.Generator) -> dict[str, Value]:
+        stored, condition = data.batch(torch.randint(len(data), (count,), generator=random).tolist())
+        return dict(examples(stored, condition, torch.device("cpu"), random)[1])
+
+    return draw
+
+
 def main() -> None:
     """Round, train, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -64,15 +82,15 @@ def main() -> None:
     parser.add_argument("--bits", type=int, default=8)
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--batch-size", type=int, default=96)
+    parser.add_argument("--data", help="where the pasts of a stream come from, if not from what it was trained on")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     exact = load(args.model)
     if exact.kind != "consistency":
         parser.error(f"{args.model} is a {exact.kind}; give a consistency model")
-    if exact.config.context is not None:
-        parser.error(f"{args.model} is a stream, whose steps depend on what came before; give a model of single items")
+    draw = None if exact.config.context is None else pasts(exact, args.data)
     other = rounded(exact, args.bits)
-    later = exact.config.times.get("2", ())
+    later = exact.config.times.get("2", ()) if draw is None else ()
     times = tuple(later) or (float(exact.map.path.t_max),)
     vectors = [value for value in other.map.net.parameters() if value.ndim <= 1]
     for value in other.map.net.parameters():
@@ -81,7 +99,8 @@ def main() -> None:
     console, scale = make_console(), None
     for step in range(args.steps):
         seeds = range(SEED + step * args.batch_size, SEED + (step + 1) * args.batch_size)
-        found = differences(exact, other, times, completed(exact.config.fields, {}, seeds), random)
+        condition = completed(exact.config.fields, {}, seeds) if draw is None else draw(args.batch_size, random)
+        found = differences(exact, other, times, condition, random)
         scale = scale or [each.item() for each in found]  # each time counts the same
         loss = sum(each / max(first, 1e-12) for each, first in zip(found, scale, strict=True))
         for group in optimizer.param_groups:

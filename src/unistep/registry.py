@@ -217,6 +217,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "doom/ect": "unistep.recipes.shipped_doom:ect",
         "racing/denoising": "unistep.recipes.shipped_racing:denoising",
         "racing/ect": "unistep.recipes.shipped_racing:ect",
+        "racing/fd": "unistep.recipes.shipped_racing:fd",
     },
 }
 _FORMER: dict[str, dict[str, str]] = {

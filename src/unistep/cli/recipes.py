@@ -38,6 +38,10 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+_WIDTH = 80
+"""Columns of a usual terminal."""
+
+
 def overview() -> list[str]:
     """The lines of the table: every method, and the models that a run reproduces with it."""
     from unistep.recipes import read_docstring, recipes
@@ -50,7 +54,8 @@ def overview() -> list[str]:
     lines.append("reproductions")
     for made, models in _reproduced(known, methods).items():
         names = ", ".join(models)
-        lines += [f"{names:<{width}}  {made}"] if len(names) <= width else [names, f"{'':<{width}}  {made}"]
+        line = f"{names:<{width}}  {made}"
+        lines += [line] if len(line) <= _WIDTH else [names, f"{'':<{width}}  {made}"]
     lines.append("train one:   unistep train ect --data folder:my_pictures --budget 30m")
     lines.append("more on one: unistep recipes ect, unistep recipes fashion/ect, --cite ect")
     return lines

@@ -11,7 +11,8 @@ from unistep.generation.history import Context
 from unistep.modalities.video import VideoModality
 from unistep.nets.unet_config import UNetConfig
 from unistep.objectives.denoising import DenoisingConfig
-from unistep.recipes import consistency_methods
+from unistep.objectives.fd import FDConfig
+from unistep.recipes import consistency_methods, post_training
 from unistep.recipes.shipped_notes import TUNED_SOUNDS
 from unistep.training.run_config import RunConfig
 
@@ -74,3 +75,26 @@ def ect() -> RunConfig:
     2011 (arXiv 1011.0686) and Huang et al. 2025 (arXiv 2506.08009).
     """
     return TUNING.run("racing/ect", DATA, CLIPS, NETWORK, codec=CODEC, context=ROLLED_OUT)
+
+
+def fd() -> RunConfig:
+    """FD loss in the midst of long play: bends that come into sight, kerbs, and what else is lost after a minute.
+
+    64 streams go on by themselves for up to 480 frames. Every eight frames each goes over to what a recorded driver did
+    where it looked alike, so that the drivers answer to the model's road and stay on it. Under the actions of one
+    recording nearly all are beside the road soon, and what is learned there has noise in the grass, which `details`
+    prevents.
+
+    Data: drives in Gymnasium's CarRacing-v3 (MIT), or recordings of your own play with ``--data folder:PATH``.
+    Needs a teacher: no, but a trained world to go on with; the shipped model racing by default, which had it already.
+    Hardware: one core of a CPU with bf16 units.
+    Time: 17 minutes, 40 steps. The weights go past their aim then: mix them with those before, as the shipped model is
+    (`unistep convert BEFORE --mix RUN --share 0.6 --bits 7 -o MINE`).
+    Expected: see the card of the shipped model.
+    Paper: Yang et al. 2026 (arXiv 2604.28190), section 3; `objectives/fd.py` and `training/own_streams.py`.
+    """
+    method, named = post_training.fd(), ("random-convolutions", "details", "scales", "pixels")
+    objective = FDConfig(representations=named, streams=64, answering=True)
+    often = replace(method.selection, every=8)
+    own = replace(method, objective=objective, selection=often, budget="17m", auto=())
+    return own.run("racing/fd", DATA, CLIPS, NETWORK, codec=CODEC, context=ROLLED_OUT, init="racing")
