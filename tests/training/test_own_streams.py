@@ -287,3 +287,7 @@ def test_moments_are_followed_by_enough_to_go_on_with(monkeypatch: pytest.Monkey
     assert moments.looks.shape == (5 * (LENGTH - 5), 1 * 4 * 4)
     assert set(moments.next[:, 0].tolist()) == set(range(5))
     assert set(moments.next[:, 1].tolist()) == set(range(PAST + 1, PAST + LENGTH - 5 + 1))
+    monkeypatch.setattr(own_streams, "MOMENTS", 2 * (LENGTH - 5) + 1)
+    fewer = own_streams._Moments.of(CODEC.build(CLIPS.shape), data, PAST, PAST + LENGTH)
+    assert set(fewer.next[:, 0].tolist()) == {0, 2}
+    assert torch.equal(fewer.looks, torch.cat([moments.looks[:7], moments.looks[14:21]]))

@@ -24,8 +24,9 @@ WINDOW = 60
 EVERY, ON = 4, 16
 """Steps after which the streams go on, and by how many chunks: soon, since what training changes in a chunk changes all
 that come after it. From streams of twenty steps before, weights went past their aim, and the streams got worse."""
-NEAREST, SIDE = 4, 16
-"""Recorded moments like a stream's of which one is chosen, and parts of an axis in which chunks are compared."""
+NEAREST, SIDE, MOMENTS = 4, 16, 50_000
+"""Recorded moments like a stream's of which one is chosen, parts of an axis in which chunks are compared, and about how
+many moments there are: those of recordings spread evenly over the data, 154 MB where chunks have three channels."""
 ANSWERS = 8
 """Chunks after which those who answer look at the stream again: a third of a second of a game."""
 SHARE = 0.75
@@ -215,13 +216,14 @@ class _Moments:
     def of(cls, codec: Codec, recordings: Dataset, first: int, end: int) -> _Moments:
         """Those after which enough comes to go on with."""
         numbers = range(first, max(end - ANSWERS, first + 1))
-        looks = []
-        for recording in range(len(recordings)):
+        count = min(len(recordings), max(1, MOMENTS // len(numbers)))
+        chosen, looks = [i * len(recordings) // count for i in range(count)], []
+        for recording in chosen:
             signal = recordings.modality.to_signal(recordings.batch([recording])[0])
             looks.append(torch.cat([_look(codec.split(signal, number)[1]) for number in numbers]))
         after = torch.arange(first, first + len(numbers)) + 1
-        which = torch.arange(len(recordings)).repeat_interleave(len(numbers))
-        return cls(looks=torch.cat(looks), next=torch.stack([which, after.repeat(len(recordings))], dim=1))
+        which = torch.tensor(chosen).repeat_interleave(len(numbers))
+        return cls(looks=torch.cat(looks), next=torch.stack([which, after.repeat(count)], dim=1))
 
     def like(self, chunks: Float[Tensor, "b *shape"], generator: torch.Generator) -> Int[Tensor, "b 2"]:
         """One of the :data:`NEAREST` moments most like each chunk."""
