@@ -186,6 +186,8 @@ def test_what_has_no_streams_says_so() -> None:
         IdentityConfig().lasting_shape((3, 8), 4)
     with pytest.raises(ValueError, match="streams must be from 0 on and as long as a chunk at least, got -1 of 480"):
         FDConfig(streams=-1)
+    with pytest.raises(ValueError, match="answering is about streams of its own, and there are none; give streams"):
+        FDConfig(answering=True)
     with pytest.raises(ValueError, match="got 4 of 0; 64 of 480 are usual"):
         FDConfig(streams=4, stream_length=0)
 
@@ -239,7 +241,7 @@ def test_a_run_goes_on_with_the_streams_that_it_had(folder: Path, answering: boo
     assert done
     assert "making samples" not in said  # they are in the checkpoint
     assert_same(folder / "parts", folder / "whole")
-    other = replace(config, objective=replace(config.objective, streams=0))  # type: ignore[call-arg]
+    other = replace(config, objective=replace(config.objective, streams=0, answering=False))  # type: ignore[call-arg]
     assert run(other, folder / "none")[0]
     losses = [[line["loss"] for line in metrics(folder / name) if "loss" in line] for name in ("whole", "none")]
     assert losses[0] != losses[1]

@@ -69,15 +69,16 @@ class FDConfig(GuidanceRangeConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.streams < 0 or self.stream_length < 1:
+            got = f"{self.streams} of {self.stream_length}"
             raise ValueError(
-                f"streams must be from 0 on and as long as a chunk at least, got {self.streams} of "
-                f"{self.stream_length}; 64 of 480 are usual"
+                f"streams must be from 0 on and as long as a chunk at least, got {got}; 64 of 480 are usual"
             )
+        if self.answering and not self.streams:
+            raise ValueError("answering is about streams of its own, and there are none; give streams, 64 are usual")
         if self.population < 2:
             raise ValueError(f"population must be at least 2 samples, got {self.population}; 1024 is usual")
-        if any(not 0 < t < float("inf") for t in self.times) or list(self.times) != sorted(
-            set(self.times), reverse=True
-        ):
+        falling = sorted(set(self.times), reverse=True)
+        if list(self.times) != falling or any(not 0 < t < float("inf") for t in falling):
             raise ValueError(f"times must be positive and fall from step to step, got {self.times}; 0.9 is usual")
         for name in ("conditional", "anchor"):
             if not 0 <= getattr(self, name) < float("inf"):
