@@ -77,8 +77,7 @@ class FDConfig(GuidanceRangeConfig):
             raise ValueError("answering is about streams of its own, and there are none; give streams, 64 are usual")
         if self.population < 2:
             raise ValueError(f"population must be at least 2 samples, got {self.population}; 1024 is usual")
-        falling = sorted(set(self.times), reverse=True)
-        if list(self.times) != falling or any(not 0 < t < float("inf") for t in falling):
+        if list(self.times) != sorted({t for t in self.times if 0 < t < float("inf")}, reverse=True):
             raise ValueError(f"times must be positive and fall from step to step, got {self.times}; 0.9 is usual")
         for name in ("conditional", "anchor"):
             if not 0 <= getattr(self, name) < float("inf"):
