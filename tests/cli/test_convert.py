@@ -85,6 +85,7 @@ def test_another_network_is_not_mixed_in(run, place: Path) -> None:
         ("--mix fashion-teacher", "fashion and fashion-teacher differ in their kind, so their weights have no mean"),
         ("--mix fashion --share 1.5", "the share of the other model must be from 0 to 1, got 1.5"),
         ("--mix nowhere", "nowhere"),
+        ("--share 0.3", "--share 0.3 is that of another model; name it with --mix"),
         ("--bits 7 --half", "--half is --bits 16, got --bits 7 beside it; give one of them"),
     ],
 )

@@ -31,8 +31,8 @@ class ConvertOptions:
     """How much of the LoRA there is to be: 0 is its base, 1 what was trained."""
     mix: str | None = None
     """Another model of the same network, such as what MODEL was trained from: weights are between the two."""
-    share: float = 0.5
-    """How much of the model that --mix names there is to be: 0 is MODEL alone, 1 the other."""
+    share: float | None = None
+    """How much of the model that --mix names there is to be: 0 is MODEL alone, 1 the other; 0.5 without."""
     bits: int | None = None
     """Bits a value of the weights: 32 (exact, as without), 16 (half precision), or 8 to 4, rounded; samples of 7 bits
     look the same."""
@@ -53,13 +53,15 @@ def run(arguments: Sequence[str]) -> int:
     _check_folder(out)
     if options.half and options.bits not in (None, 16):
         raise ValueError(f"--half is --bits 16, got --bits {options.bits} beside it; give one of them")
+    if options.share is not None and options.mix is None:
+        raise ValueError(f"--share {options.share:g} is that of another model; name it with --mix")
     bits = 16 if options.half else 32 if options.bits is None else options.bits
     check_bits(bits)
     generator = load(options.model, lora=options.lora, lora_scale=options.lora_scale)
     title = options.lora or options.model
     config, weights = generator.config, generator.map.net.state_dict()
     if options.mix is not None:
-        config, weights = mixed(generator, load(options.mix), options.share)
+        config, weights = mixed(generator, load(options.mix), 0.5 if options.share is None else options.share)
     facts = {**config.provenance, **({} if bits == 32 else {"weights": f"{bits} bits a value"})}
     lines = "".join(f"- {name}: {value}\n" for name, value in facts.items())
     card = f"---\nlibrary_name: unistep\n---\n# {Path(title).name}\n\nConverted with Unistep.\n\n{lines}"
