@@ -58,6 +58,10 @@ _NORMAL = torch.finfo(torch.float32).tiny
 
 _EXACT, _NEAR, _BESIDE = 1e-6, 0.7, 0.9
 """Mean squared errors of rounding that speak of values on multiples of the step, and near them; another step then."""
+_AROUND = sorted((offset for offset in range(-32, 33) if offset), key=abs)
+"""Steps beside the wanted one, counted in bfloat16 numbers, on whose multiples values may lie already."""
+_FEW = 16
+"""Values of a row that are looked at first."""
 
 
 def is_coded(parameter: Tensor) -> bool:
@@ -79,20 +83,31 @@ def quantize(tensors: Mapping[str, Tensor], bits: int) -> tuple[dict[str, Tensor
     Raises:
         ValueError: If a value is not finite, or too large for half precision; names the tensor.
     """
-    coded = {name: value for name, value in tensors.items() if is_coded(value)}
-    total = sum(value.numel() for value in coded.values())
-    typical = math.exp(sum(v.numel() * math.log(v.numel()) for v in coded.values()) / total) if total else 1.0
+    coded, relative = {name: value for name, value in tensors.items() if is_coded(value)}, relative_steps(tensors, bits)
     entries: dict[str, Tensor] = {}
     for name, value in tensors.items():
         if name not in coded:
             entries[name] = in_half(value, name)
             continue
-        relative = 2.0 ** (_GAUSSIAN - bits) * math.sqrt(value.numel() / typical)
-        steps, multiples = _rounded(value, max(relative, _FINEST), name)
+        steps, multiples = _rounded(value, relative[name], name)
         entries[_STEPS + name] = steps
         entries[_CODES + name] = torch.frombuffer(bytearray(_packed(multiples)), dtype=torch.uint8)
     shapes = {name: list(value.shape) for name, value in coded.items()}
     return entries, {DESCRIPTION: json.dumps({"version": _VERSION, "bits": bits, "shapes": shapes})}
+
+
+def relative_steps(tensors: Mapping[str, Tensor], bits: int) -> dict[str, float]:
+    """The step of each coded tensor, relative to the root mean square of its rows, at a mean number of bits a value."""
+    sizes = {name: value.numel() for name, value in tensors.items() if is_coded(value)}
+    total = sum(sizes.values())
+    typical = math.exp(sum(n * math.log(n) for n in sizes.values()) / total) if total else 1.0
+    return {name: max(2.0 ** (_GAUSSIAN - bits) * math.sqrt(n / typical), _FINEST) for name, n in sizes.items()}
+
+
+def row_steps(rows: Tensor, relative: float) -> Tensor:
+    """The steps of rows ``[rows, n]``, bfloat16: relative to their root mean square, and 0 where all is nothing."""
+    wanted = torch.maximum(rows.square().mean(dim=1).sqrt() * relative, rows.abs().amax(dim=1) / _LARGEST)
+    return torch.where(wanted > _NORMAL, wanted, 0.0).to(torch.bfloat16)
 
 
 def in_half(tensor: Tensor, name: str = "tensor") -> Tensor:
@@ -180,21 +195,39 @@ def _rounded(value: Tensor, relative: float, name: str) -> tuple[Tensor, np.ndar
     if not rows.isfinite().all():
         raise ValueError(f"{name} has values that are not finite; such weights cannot be rounded")
     largest = rows.abs().amax(dim=1)
-    wanted = torch.maximum(rows.square().mean(dim=1).sqrt() * relative, largest / _LARGEST)
-    steps = torch.where(wanted > _NORMAL, wanted, 0.0).to(torch.bfloat16)
-    unit = steps.double()[:, None]
-    exact = torch.where(unit > 0, rows / unit, 0.0)
-    missed = 12 * (exact - exact.round()).square().mean(dim=1)  # 1 for values anywhere between two multiples
+    steps = _own_steps(rows, row_steps(rows, relative))
+    missed = _missed(rows, steps)
     # Weights that were rounded once and then trained a little lie near the old multiples and would go back to them, so
     # that what was learned since is lost. Among other multiples each part of it counts, as errors of rounding differ.
     shorter = steps * _BESIDE
-    beside = torch.where(largest <= shorter.double() * _LARGEST, shorter, steps / _BESIDE)
-    steps = torch.where((missed > _EXACT) & (missed < _NEAR), beside, steps)
+    others = torch.where(largest <= shorter.double() * _LARGEST, shorter, steps / _BESIDE)
+    steps = torch.where((missed > _EXACT) & (missed < _NEAR), others, steps)
     unit = steps.double()[:, None]
     exact = torch.where(unit > 0, rows / unit, 0.0)
     kernels = exact.view(*value.shape[:2], -1)
     multiples = with_feedback(kernels, kernels.round())
     return steps, multiples.flatten().to(torch.int32).numpy()
+
+
+def _own_steps(rows: Tensor, steps: Tensor) -> Tensor:
+    """Steps on whose multiples rows lie already, where there are such near the wanted ones, else these.
+
+    Rows that were rounded have another root mean square than before, and another step would round them once more.
+    """
+    found, open_ = steps.clone(), _missed(rows, steps) > _EXACT
+    for offset in _AROUND if bool(open_.any()) else ():
+        other = torch.where(steps > 0, (steps.view(torch.int16) + offset).view(torch.bfloat16), steps)
+        likely = (open_ & (_missed(rows[:, :_FEW], other) <= _EXACT)).nonzero()[:, 0]
+        there = likely[_missed(rows[likely], other[likely]) <= _EXACT]
+        there = there[rows[there].abs().amax(dim=1) <= other[there].double() * _LARGEST]
+        found[there], open_[there] = other[there], False
+    return found
+
+
+def _missed(rows: Tensor, steps: Tensor) -> Tensor:
+    """Mean squared error of rounding rows to multiples of steps; 1 for values anywhere between two multiples."""
+    exact = torch.where(steps[:, None] > 0, rows / steps.double()[:, None], 0.0)
+    return 12 * (exact - exact.round()).square().mean(dim=1)
 
 
 def with_feedback(exact: Tensor, rounded: Tensor) -> Tensor:
