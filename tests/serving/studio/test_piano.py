@@ -79,6 +79,20 @@ def test_a_note_ends_with_its_key_also_in_another_octave_or_with_control(tab: An
     assert page.locator("#piano .struck").count() == 0
 
 
+def test_letters_play_also_after_an_instrument_or_a_slider_was_touched(tab: Any) -> None:
+    page = ready(tab)
+    page.get_by_role("radio", name="organ").check()
+    page.keyboard.press("a")
+    tab.until(f"{PLAYED} === 1")
+    page.get_by_role("slider", name="Volume").focus()
+    page.keyboard.press("a")
+    tab.until(f"{PLAYED} === 2")
+    page.get_by_label("Seed", exact=True).focus()
+    page.keyboard.press("1")  # a number is typed, no drum is hit
+    page.wait_for_timeout(50)
+    assert page.evaluate(PLAYED) == 2
+
+
 def test_arrows_move_along_the_keys_and_octaves_shift(tab: Any, server: Any) -> None:
     page = ready(tab)
     page.locator("#piano button").first.focus()

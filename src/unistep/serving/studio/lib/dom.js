@@ -47,10 +47,11 @@ export function download(blob, name) {
 /** Whether a key event belongs to a control that takes text, and its own undo. */
 export const writing = ({ target }) => target instanceof HTMLInputElement && ["text", "number", "password"].includes(target.type);
 
-/** Whether a key event belongs to a control that takes text or arrows itself. */
+/** Whether a key event belongs to a control that takes text or arrows itself; letters and digits move no slider. */
 export function typing(event) {
   const target = event.target;
   if (!(target instanceof HTMLElement)) return false;
+  if (target instanceof HTMLInputElement && ["range", "radio"].includes(target.type)) return event.key === " " || event.key.length > 1;
   if (target instanceof HTMLInputElement) return !["checkbox", "button"].includes(target.type);
   return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || target.isContentEditable;
 }
