@@ -8,10 +8,11 @@ export class Newest {
     Object.assign(this, { notice, changed, controller: null, running: null, waiting: null, failing: false, took: 0 });
   }
 
-  /** Aborts what runs and drops what waits. */
+  /** Aborts what runs, drops what waits, and takes away what was said of it. */
   stop() {
     this.drop();
     this.controller?.abort();
+    if (this.notice.owner === this) this.notice.clear();
   }
 
   fails(now) {
@@ -36,12 +37,12 @@ export class Newest {
       try {
         const result = await work(signal);
         if (signal.aborted) return undefined;
-        this.notice.clear();
+        this.notice.clear(this);
         return result;
       } catch (error) {
         if (signal.aborted || this.waiting) return undefined; // newer work may fare better
         this.fails(true);
-        const again = await this.notice.failed(error, signal);
+        const again = await this.notice.failed(error, signal, this);
         this.fails(false);
         if (!again) return undefined;
       }

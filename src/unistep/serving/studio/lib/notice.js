@@ -22,7 +22,10 @@ export class Notice {
     this.clear();
   }
 
-  clear() {
+  /** Takes the message away; that of a failure which another `owner` has stays where one is given. */
+  clear(owner = null) {
+    if (owner && this.owner && this.owner !== owner) return;
+    this.owner = null;
     this.element.hidden = true;
     this.element.replaceChildren();
   }
@@ -32,19 +35,20 @@ export class Notice {
     const actions = buttons.map(([label, act]) => h("button", { type: "button", onclick: act }, label));
     this.element.replaceChildren(h("p", {}, message), ...more, ...actions);
     this.element.hidden = false;
+    this.owner = null;
   }
 
   /**
    * Shows what failed, and resolves with whether to try again: by itself after a while where the server is busy, with
-   * the button or a key elsewhere; false once `signal` aborts.
+   * the button or a key elsewhere; false once `signal` aborts. `owner` is whose work it was.
    */
-  failed(error, signal) {
+  failed(error, signal, owner = {}) {
     if (!(error instanceof ApiError)) console.error(error); // the network, or a mistake of the page's own
     return new Promise((resolve) => {
       let timer = 0;
       const done = (again) => {
         clearInterval(timer);
-        if (again) this.clear();
+        if (again) this.clear(owner);
         resolve(again);
       };
       signal?.addEventListener("abort", () => done(false), { once: true });
@@ -66,6 +70,7 @@ export class Notice {
       } else {
         this.show(words(error), [retry]);
       }
+      this.owner = owner;
     });
   }
 
