@@ -63,9 +63,14 @@ def opened(page: Any, picture: Image.Image) -> None:
 
 def test_saved_pictures_say_what_a_model_had_a_part_in(tab: Any, server: Any) -> None:
     page = ready(tab)
+    corner = page.evaluate(CORNER)
     mark = read_file(saved(page)).mark
     assert mark is not None
     assert (mark.source_type, mark.model, mark.condition) == (TRAINED, "emoji", {"guidance": 2.5})
+    page.get_by_role("textbox", name="Text").fill("a red cat")
+    page.get_by_role("button", name="New picture").click()
+    tab.until(f"{IDLE} && {CORNER}.join() !== '{','.join(map(str, corner))}'")
+    assert read_file(saved(page)).mark.condition == {"guidance": 2.5, "text": "a red cat"}
     page.get_by_role("radio", name="Paint").check()
     page.locator("#touch").focus()
     page.keyboard.press("Space")
@@ -124,6 +129,22 @@ def test_after_an_edit_that_is_refused_others_can_be_asked_for(tab: Any, server:
     tab.until(IDLE)
     assert server.app.state.requests[-1]["task"] == "colorize"
     assert page.get_by_role("button", name="Vary").is_enabled()
+
+
+def test_what_failed_is_read_also_while_a_sketch_is_followed(tab: Any, server: Any) -> None:
+    page = ready(tab)
+    page.get_by_label("Sketch live").check()
+    tab.until("document.querySelector('#live-picture').dataset.count === '1'")
+    server.app.state.failures.append((400, 0))
+    page.get_by_role("button", name="Vary").click()
+    page.wait_for_selector("#notice:has-text('Try later.')")
+    tab.complaints.clear()  # the browser notes the status
+    page.locator("#touch").focus()
+    page.keyboard.press("Space")
+    tab.until("document.querySelector('#live-picture').dataset.count > 1")
+    assert page.locator("#notice").is_visible()
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_selector("#notice", state="hidden")
 
 
 def test_the_keyboard_paints_and_every_task_is_sent(tab: Any, server: Any) -> None:

@@ -84,6 +84,9 @@ function about() {
   return { ...body, condition };
 }
 
+/** The condition of a request with its text, as a file of what comes of it says it. */
+const whole = ({ prompt, condition }) => (prompt ? { ...condition, [textField(model)]: prompt } : condition);
+
 /** What the server makes of a request: a bitmap, its seed, and what a file of it says; newer work takes its place. */
 async function busy(ask, condition) {
   work = ask;
@@ -114,7 +117,7 @@ async function change(task, done) {
   if (task === "vary") form.strength = strength.value;
   if (task === "upscale") form.options = { factor: easel.width / source.width };
   if (easel.covered && ["inpaint", "vary"].includes(task)) form.mask = await pngOf(easel.mask());
-  const result = await busy((signal) => edit(form, signal), form.condition);
+  const result = await busy((signal) => edit(form, signal), whole(form));
   if (!result) return;
   if (task !== "upscale") small = null; // of which another upscaling may begin
   easel.put(result.bitmap, { kept: true, made: result.made });
@@ -125,7 +128,7 @@ async function change(task, done) {
 async function generate() {
   if (!model) return;
   const form = about();
-  const result = await busy((signal) => image(form, signal), form.condition);
+  const result = await busy((signal) => image(form, signal), whole(form));
   if (!result) return;
   small = null;
   easel.put(result.bitmap, { made: result.made });
@@ -157,10 +160,11 @@ async function open(blob, about = null) {
 async function sketch(since) {
   if (!model) return;
   const form = { ...about(), task: "sketch", image: await pngOf(layers.picture), strength: strength.value, num_inference_steps: steps.value };
+  const condition = whole(form);
   const result = await following.latest(async (signal) => {
     const found = await edit(form, signal);
     const [bitmap, source] = await Promise.all([createImageBitmap(found.blob), sourceOf(found.blob)]);
-    return { ...found, bitmap, made: source && { model: form.model, seed: found.seed, condition: form.condition, source } };
+    return { ...found, bitmap, made: source && { model: form.model, seed: found.seed, condition, source } };
   });
   if (!result) return;
   drawBitmap(byId("live-picture"), result.bitmap);
