@@ -47,6 +47,40 @@ def test_the_way_is_walked_played_and_saved(tab: Any, server: Any) -> None:
     assert tuple(wanted[1, 1]) == colour(text + " ground")
 
 
+def test_a_loop_that_is_on_its_way_is_not_played_once_another_length_is_wanted(tab: Any, server: Any) -> None:
+    page = tab.open("walk.html?model=emoji")
+    tab.until("document.querySelector('#picture').dataset.share === '0.5'")
+    page.wait_for_selector("body[data-ready]")
+    page.get_by_role("slider", name="Pictures of the loop").fill("5")
+    server.app.state.held = True
+    try:
+        page.get_by_role("button", name="Play").click()
+        page.get_by_role("slider", name="Pictures of the loop").fill("4")
+    finally:
+        server.app.state.held = None
+    page.wait_for_timeout(200)
+    assert page.get_by_role("button", name="Play").get_attribute("aria-pressed") == "false"
+
+
+def test_a_loop_is_whole_also_after_a_part_of_it_failed(tab: Any, server: Any) -> None:
+    page = tab.open("walk.html?model=emoji")
+    tab.until("document.querySelector('#picture').dataset.share === '0.5'")
+    page.wait_for_selector("body[data-ready]")
+    page.wait_for_timeout(100)
+    page.get_by_role("slider", name="Pictures of the loop").fill("6")
+    server.app.state.held = True
+    try:
+        server.app.state.failures.append((400, 0))
+        page.get_by_role("button", name="Play").click()
+        page.wait_for_selector("#notice:has-text('Try later.')")
+        tab.complaints.clear()  # the browser notes the status
+        page.get_by_role("button", name="Try again").click()
+    finally:
+        server.app.state.held = None
+    tab.until("document.querySelector('#picture').dataset.frame > 10")
+    assert page.locator("#loop").text_content() == "6 of 6"
+
+
 CODED = """async () => {
   const { gif } = await import('../studio/lib/gif.js');
   const { dataUrl } = await import('../studio/lib/state.js');

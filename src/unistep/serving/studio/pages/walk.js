@@ -29,7 +29,10 @@ let timer = 0;
 
 const from = seedSlider({ label: "First seed", value: 1, change: (_, event) => changed(event) });
 const to = seedSlider({ label: "Second seed", value: 2, change: (_, event) => changed(event) });
-const count = slider({ label: "Pictures of the loop", min: 4, max: 48, value: 16, change: () => stop() });
+const count = slider({ label: "Pictures of the loop", min: 4, max: 48, value: 16, change: () => {
+  stop();
+  walking.stop(); // a loop of another length is on its way
+} });
 const speed = slider({ label: "Pictures a second", min: 2, max: 30, value: 12, change: () => timer && replay() });
 const share = slider({
   label: "Way", min: 0, max: 1, step: 0.01, value: 0.5, format: (value) => `${Math.round(100 * value)} %`,
@@ -88,10 +91,9 @@ async function changed(event) {
 /** All pictures of the loop, a few at a time; undefined where something else came between. */
 async function loop() {
   const shares = Array.from({ length: count.value }, (_, index) => index / (count.value - 1));
-  const found = new Array(shares.length);
-  let [next, ready] = [0, 0];
-  const done = await walking.run(async (signal) => {
-    next = ready = 0;
+  return walking.run(async (signal) => {
+    const found = new Array(shares.length);
+    let [next, ready] = [0, 0];
     const worker = async () => {
       while (next < shares.length) {
         const index = next;
@@ -101,10 +103,14 @@ async function loop() {
         byId("loop").textContent = `${ready} of ${shares.length}`;
       }
     };
-    await Promise.all(Array.from({ length: TOGETHER }, worker));
-    return true;
+    try {
+      await Promise.all(Array.from({ length: TOGETHER }, worker));
+    } catch (error) {
+      next = shares.length; // another try begins with workers of its own
+      throw error;
+    }
+    return found;
   });
-  return done ? found : undefined;
 }
 
 /** There and back, without showing the ends twice. */
@@ -159,7 +165,7 @@ byId("gif").addEventListener("click", async () => {
 });
 
 byId("brush").addEventListener("click", async () => {
-  toBrush({ model: model.id, seed: from.value, url: await dataUrl(await pngOf(byId("picture"))) }, page.notice);
+  toBrush({ model: model.id, seed: `${from.value}, ${to.value}`, url: await dataUrl(await pngOf(byId("picture"))) }, page.notice);
 });
 
 function use(chosen) {
