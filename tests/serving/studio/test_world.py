@@ -90,6 +90,43 @@ def test_restart_stop_and_two_worlds(tab: Any, second_tab: Any) -> None:
     first.wait_for_selector("#start:visible")
 
 
+SLOW = """() => {
+  const [decode, draw] = [createImageBitmap, CanvasRenderingContext2D.prototype.drawImage];
+  const held = new Promise((resolve) => (window.release = resolve));
+  Object.assign(window, { old: 0, drawnOld: 0, isOld: new Set() });
+  window.createImageBitmap = async (blob) => {
+    const bitmap = await decode(blob);
+    window.isOld.add(bitmap);
+    window.old += 1;
+    window.createImageBitmap = decode;
+    await held;
+    return bitmap;
+  };
+  CanvasRenderingContext2D.prototype.drawImage = function (image, ...place) {
+    if (window.isOld.has(image)) window.drawnOld += 1;
+    return draw.call(this, image, ...place);
+  };
+}"""
+
+
+RESTART = """() => {
+  const seed = document.querySelector('input.seed');
+  seed.value = '7';
+  seed.dispatchEvent(new Event('input'));
+  window.release();
+}"""
+
+
+def test_a_frame_of_the_world_before_is_not_drawn_over_the_new_one(tab: Any) -> None:
+    page = started(tab)
+    page.evaluate(SLOW)
+    tab.until("window.old === 1")
+    page.evaluate(RESTART)
+    tab.until("document.querySelector('#screen').dataset.seed === '7'")
+    tab.until("document.querySelector('#screen').dataset.drawn > 1")
+    assert page.evaluate("window.drawnOld") == 0
+
+
 def test_a_full_server_is_tried_again(tab: Any, server: Any) -> None:
     page = tab.open("world.html")
     page.wait_for_selector("body[data-ready]")

@@ -38,20 +38,28 @@ let steps = null;
 let arrivals = [];
 let times = [];
 let waiting = new Map(); // interactions by number, with the time of their key
+let world = 0; // which of the worlds, one after the other, is shown; a frame of one before is not drawn over it
 let received = null; // the newest frame as it came
 let decoding = false;
 let decoded = null; // the newest picture, until it is shown
 let pace = new Pace();
 let counts = { drawn: 0, left: 0 };
 
+/** Forgets what there is of the last world: its frames that are not shown yet, and the keys whose frames are to come. */
+function anew() {
+  world += 1;
+  decoded?.bitmap.close();
+  [received, decoded, waiting] = [null, null, new Map()];
+}
+
 function begin(about) {
+  anew(); // a connection that is opened anew counts from 1 again
   Object.assign(counts, { drawn: 0, left: 0 });
   Object.assign(screen.dataset, { seed: about.seed, drawn: 0 });
   const fit = Math.max(1, Math.round((screen.clientWidth * (window.devicePixelRatio || 1)) / about.width));
   Object.assign(screen, { width: about.width * fit, height: about.height * fit });
   screen.style.aspectRatio = `${about.width} / ${about.height}`; // twice as wide beside the game
   period = 1000 / about.fps;
-  waiting = new Map(); // a connection that is opened anew counts from 1 again
   screen.setAttribute("aria-label", `The world of ${model.id}, seed ${about.seed}, running`);
   page.say(`Running, seed ${about.seed}.`);
   if (keys?.down.length) keys.changed(keys.down, new Event("start")); // held since the world before
@@ -75,8 +83,13 @@ async function decode() {
   decoding = true;
   while (received) {
     const { bytes, ...frame } = received;
+    const mine = world;
     received = null;
-    const bitmap = await createImageBitmap(new Blob([bytes]));
+    const bitmap = await createImageBitmap(new Blob([bytes])).catch(() => null);
+    if (!bitmap || mine !== world) {
+      bitmap?.close();
+      continue;
+    }
     if (decoded) counts.left += 1;
     else requestAnimationFrame(repaint);
     decoded?.bitmap.close();
@@ -122,8 +135,8 @@ function start() {
   session?.stop();
   arrivals = [];
   times = [];
-  waiting = new Map();
-  [received, pace] = [null, new Pace()];
+  anew();
+  pace = new Pace();
   toKey.clear();
   between.clear();
   const first = { model: model.id, seed: seed.value, format: "jpeg", quality: 90, num_inference_steps: steps.value, fps: wantedRate, game: game.element.hidden ? null : game.input.value || null };
