@@ -62,6 +62,22 @@ def test_copies_are_told_from_new_samples_and_shown(tmp_path: Path) -> None:
     assert metrics.accumulator("noise") is None
 
 
+def test_held_out_items_in_the_order_of_their_classes_are_all_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unistep.evaluation.nearest_metrics.MOST", 40)
+    known = clips(20)
+    metrics = NearestMetrics(Dataset.from_tensors(known, modality=CLIPS))
+    found = {}
+    for group in ("samples", "test"):
+        accumulator = metrics.accumulator(group)  # type: ignore[arg-type]
+        assert accumulator is not None
+        for part in (*known.repeat(5, 1, 1, 1, 1).split(25), *clips(100, 1).split(25)):  # half known, half new
+            accumulator.update(part, {})
+        found[group] = accumulator.compute()["nearest"].value
+    new = float(nearest(clips(100, 1), Dataset.from_tensors(known, modality=CLIPS), range(20))[0].mean())
+    assert found["samples"] < 0.01 * new  # the first ones, whose seeds are in no order
+    assert 0.25 * new < found["test"] < 0.75 * new
+
+
 def test_it_applies_to_clips_by_itself() -> None:
     def applied(data: Dataset) -> Applied:
         return Applied(reference=data, test=None, fields=[{}], features=[], given={}, num=4, seed=0)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from unistep.data import Dataset
 
 MOST = 512
-"""Samples of each row that are looked at, the first ones."""
+"""Samples of each row that are looked at, the first ones; of held-out items, which may be in the order of their classes
+or recordings, as many at random."""
 MOST_REFERENCE = 20_000
 """Items of the reference among which the nearest is looked for."""
 SHOWN = 6
@@ -74,12 +75,14 @@ class NearestMetrics(SampleMetrics):
     def meaning(self) -> str:
         return (
             f"nearest: root mean square difference of values from the nearest of {len(self._index):,} items of the "
-            f"reference, mean over the first {MOST} samples; of a model that repeats its data it is far below that of "
+            f"reference, mean over the first {MOST} samples, or over as many held-out items at random; of a model that repeats its data it is far below that of "
             "held-out data"
         )
 
     def accumulator(self, group: Group) -> MetricAccumulator | None:
-        return NearestAccumulator(self, show=group == "samples") if group in ("samples", "test") else None
+        if group not in ("samples", "test"):
+            return None
+        return NearestAccumulator(self, show=group == "samples", at_random=group == "test")
 
     def compare(self, samples: Float[Tensor, "n *shape"], *, show: bool) -> dict[str, Resampled]:
         """The column of some samples.
@@ -109,21 +112,31 @@ class NearestMetrics(SampleMetrics):
 
 @final
 class NearestAccumulator(MetricAccumulator):
-    """Keeps the first samples of one row.
+    """Keeps the first samples of one row, or as many of them at random.
 
     Args:
         metrics: What they are compared with.
         show: Whether they may be shown.
+        at_random: Whether any of them may be kept, each as likely as another.
+
+    References:
+        Vitter 1985, "Random sampling with a reservoir", ACM Transactions on Mathematical Software 11(1), algorithm R.
     """
 
-    def __init__(self, metrics: NearestMetrics, *, show: bool) -> None:
+    def __init__(self, metrics: NearestMetrics, *, show: bool, at_random: bool = False) -> None:
         self._metrics, self._show, self._kept = metrics, show, list[Tensor]()
+        self._seen, self._generator = 0, torch.Generator().manual_seed(0) if at_random else None
 
     def update(self, signals: Float[Tensor, "b *shape"], features: Mapping[str, Tensor]) -> None:
         del features
-        room = MOST - sum(len(part) for part in self._kept)
-        if room > 0:
-            self._kept.append(signals[:room].cpu())
+        for signal in signals:
+            self._seen += 1
+            if len(self._kept) < MOST:
+                self._kept.append(signal.cpu().clone())
+            elif self._generator is not None:
+                place = int(torch.randint(self._seen, (), generator=self._generator))
+                if place < MOST:
+                    self._kept[place] = signal.cpu().clone()
 
     def compute(self) -> dict[str, Resampled]:
-        return self._metrics.compare(torch.cat(self._kept), show=self._show)
+        return self._metrics.compare(torch.stack(self._kept), show=self._show)
