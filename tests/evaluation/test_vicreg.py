@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from unistep.data import Dataset
 from unistep.evaluation import load_features
+from unistep.evaluation.features import FeatureNetwork
 from unistep.evaluation.learned_features import ViewLoader, learn_views, what_it_is_worth
 from unistep.evaluation.saved_features import load_saved
 from unistep.evaluation.vicreg import ViewFeatures, ViewRecipe, hide, vicreg_loss
@@ -198,3 +199,32 @@ def test_learning_has_a_line_of_its_own_in_the_display(monkeypatch: pytest.Monke
         load_networks(["random-convolutions", "random-convolutions"], squares())
     with pytest.raises(ValueError, match="at least one feature network"):
         load_networks([], squares())
+
+
+def test_two_networks_of_one_name_have_two_in_a_report() -> None:
+    from unistep.evaluation.roles import load_networks
+
+    def scaled(by: float) -> FeatureNetwork:
+        return FeatureNetwork(Scaled(by), name="mine", version="1", shape=data.shape)
+
+    data = squares()
+    one, other = load_networks([scaled(1.0), scaled(2.0)], data)
+    assert (one.name, other.name) == ("mine", f"mine-{other.hash[:8]}")
+    assert other.hash == scaled(2.0).hash
+    x = torch.ones(1, *data.shape)
+    assert torch.equal(other(x), 2 * one(x))
+
+
+class Scaled(nn.Module):
+    """Pixels times a number.
+
+    Args:
+        by: The number.
+    """
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = nn.Parameter(torch.tensor(by))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.by * x.flatten(1)

@@ -6,6 +6,7 @@ version and a hash of its weights, and every figure and every cached statistic i
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from abc import ABC, abstractmethod
@@ -86,6 +87,12 @@ class FeatureNetwork(nn.Module):
             got = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
             raise ValueError(f"feature network {name!r} must return finite features [b, dim], and returned {got}")
         self.dim = answer.flatten(1).shape[1]
+
+    def renamed(self, name: str) -> FeatureNetwork:
+        """The same network, with its hash, under another name."""
+        other = copy.copy(self)
+        other.name = name
+        return other
 
     @property
     def label(self) -> FeatureLabel:

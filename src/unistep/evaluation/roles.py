@@ -41,6 +41,8 @@ def load_networks(
 ) -> tuple[FeatureNetwork, ...]:
     """Feature networks for an evaluation; one that learns from the data has a line in the display.
 
+    Of two different ones with one name, such as two sizes of DINOv2, the second has its hash in its name.
+
     Args:
         specs: Networks, which are taken as they are, or names, as :func:`load_features` takes them.
         data: The real items.
@@ -57,6 +59,8 @@ def load_networks(
         network.check_shape(data.modality.shape)
         if network.hash in {other.hash for other in networks[:i]}:
             raise ValueError(f"feature network {network.name!r} is named twice; name it once")
+        if network.name in {other.name for other in networks[:i]}:  # a report has the figures of each under its name
+            networks[i] = network.renamed(f"{network.name}-{network.hash[:8]}")
     return tuple(networks)
 
 
