@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,21 @@ class OutOfMemoryError(RuntimeError):
 )
 def test_a_failure_is_one_line(failing, error, code, line):
     assert failing(error) == (code, f"unistep: error: {line}\n")
+
+
+def test_warnings_of_ours_are_one_line(monkeypatch, capsys):
+    usual = warnings.formatwarning
+
+    def run(_):
+        print(warnings.formatwarning("what to do", UserWarning, cli.__file__, 7), end="")
+        print(warnings.formatwarning("theirs", UserWarning, "/elsewhere/torch.py", 7), end="")
+        return 0
+
+    monkeypatch.setattr("unistep.cli.models.run", run)
+    assert cli.main(["models"]) == 0
+    assert warnings.formatwarning is usual
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["unistep: warning: what to do", "/elsewhere/torch.py:7: UserWarning: theirs"]
 
 
 def test_ctrl_c_is_quiet(failing):

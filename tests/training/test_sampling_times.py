@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import METHODS, make_teacher, run, run_config
 
+from unistep.evaluation.samplers import usual_settings
 from unistep.generation.generator import Generator
+from unistep.generation.grids import sampling_times
 from unistep.hub import load
 from unistep.objectives.pcm import phase_times
 from unistep.training.build import fit_sampling_to_objective, load_fitting
@@ -19,7 +22,7 @@ def test_a_model_of_phases_takes_one_step_for_each(phases: int, tmp_path: Path, 
     drawn: list[int | None] = []  # steps of the samples that are shown while it trains
     sample = Generator.sample
     monkeypatch.setattr(
-        Generator, "sample", lambda g, *n, **given: drawn.append(given["steps"]) or sample(g, *n, **given)
+        Generator, "sample", lambda g, *n, **given: drawn.append(given.get("steps")) or sample(g, *n, **given)
     )
     config = run_config("pcm", tmp_path, max_steps=2)
     objective = replace(config.objective, phases=phases, middle=2.0)
@@ -30,6 +33,10 @@ def test_a_model_of_phases_takes_one_step_for_each(phases: int, tmp_path: Path, 
     assert g.config.steps == phases
     assert g.times(phases).tolist() == pytest.approx(phase_times(objective, g.config.path))
     assert g.network_calls() == phases
+    assert g.config.trained_steps == (phases,)
+    with pytest.warns(UserWarning, match=f"was trained for samples of {phases} steps, and those of 4 are poor"):
+        g.sample(1, steps=4)
+    g.sample(1, times=(80.0, 20.0, 5.0, 1.0))  # which somebody chose
     assert run(replace(config, max_steps=3), tmp_path / "run", resume=True)[0]
 
 
@@ -62,6 +69,32 @@ def test_a_model_is_sampled_on_the_times_that_post_training_trains(tmp_path: Pat
     again = replace(run_config("fd", tmp_path, max_steps=2), init=str(tmp_path / "run"))
     assert run(again, tmp_path / "again")[0]
     assert load(tmp_path / "again").times(2).tolist() == pytest.approx([80.0, 0.9])
+
+
+def test_a_generator_that_drifts_makes_its_samples_in_one_step(tmp_path: Path) -> None:
+    config = run_config("drifting", tmp_path)
+    model = fit_sampling_to_objective(config.model, config.objective)
+    assert model.trained_steps == (1,)
+    drawn = Generator(model.fitted().build(), model.fitted(), "drifted")
+    assert [setting.steps for setting in usual_settings(drawn)] == [1]
+    drawn.sample(1)
+    with pytest.warns(UserWarning, match="drifted was trained for samples of 1 step, and those of 2 are poor"):
+        drawn.sample(1, steps=2)
+    # Post-training goes on with what is trained, and a search for times makes them known.
+    fd = replace(METHODS["fd"], times=(0.9,))  # type: ignore[type-var]
+    assert fit_sampling_to_objective(model, fd).trained_steps == (1, 2)
+    assert not replace(model, times={"4": (80.0, 3.0, 1.0, 0.5)}).untrained(4)
+
+
+def test_shortcuts_are_sampled_by_jumps_of_the_lengths_that_are_trained(tmp_path: Path) -> None:
+    config = run_config("shortcut", tmp_path)
+    model = fit_sampling_to_objective(config.model, config.objective)
+    assert model.trained_steps == (1, 2, 4, 8)
+    for steps in model.trained_steps:
+        t = sampling_times(model, steps).double()
+        lengths = t - torch.cat([t[1:], torch.zeros(1)])
+        assert lengths.tolist() == pytest.approx([model.path.t_max / steps] * steps)
+    assert "trained for samples of 1, 2, 4, 8 steps" in model.untrained(3)
 
 
 def test_a_teacher_of_another_deviation_is_refused(tmp_path: Path) -> None:

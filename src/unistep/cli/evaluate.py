@@ -47,7 +47,8 @@ class EvaluateOptions:
     details, pixels, spectrum, fashion, fashion-vicreg, notes, notes-vicreg, moving-fashion, a directory,
     inception:FILE, dinov2:FILE, torchscript:FILE or module:PACKAGE:CALLABLE. Without, all that suit the data."""
     steps: tuple[int, ...] = ()
-    """Sampling steps of the model, one row each; 1 2 4 for a one-step model, 5 10 18 for a teacher without."""
+    """Sampling steps of the model, one row each; 1 2 4 for a one-step model (of these those that it was trained for,
+    if not for all), 5 10 18 for a teacher without."""
     teacher_steps: tuple[int, ...] = (5, 10, 18)
     """Sampling steps of the teacher, one row each and for each solver."""
     solver: tuple[SolverName, ...] = ("heun", "dpmpp2m")
@@ -159,7 +160,7 @@ def _evaluate(options: EvaluateOptions, condition: Mapping[str, str]) -> int:
         reference,
         features=features,
         num=num,
-        sweep=sweep(options, models[0].kind),
+        sweep=sweep(options, models[0]),
         test=test,
         seed=options.seed,
         batch_size=options.batch_size,
@@ -241,12 +242,14 @@ def check_sampling(models: Sequence[Generator], guidance: Sequence[float], condi
             raise ValueError(f"{model.name}: {error}") from None
 
 
-def sweep(options: EvaluateOptions, kind: str) -> Sweep:
+def sweep(options: EvaluateOptions, model: Generator) -> Sweep:
     """The settings to sample at, by kind of model."""
-    from unistep.evaluation.samplers import Setting
+    from unistep.evaluation.samplers import Setting, usual_settings
 
+    kind = model.kind
     many = options.steps if kind == "denoiser" and options.steps else options.teacher_steps
-    few = options.steps if kind != "denoiser" and options.steps else (1, 2, 4)
+    few = [s.steps for s in usual_settings(model)] if kind != "denoiser" else [1, 2, 4]
+    few = options.steps if kind != "denoiser" and options.steps else few
     weights: tuple[float | None, ...] = tuple(dict.fromkeys(options.guidance)) or (None,)
     one_step = tuple(Setting(steps=n, guidance=weight) for weight in weights for n in dict.fromkeys(few))
     return {

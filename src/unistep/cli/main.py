@@ -9,7 +9,9 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from unistep import __version__
 from unistep.cli.errors import INTERRUPTED, CommandError
@@ -76,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 where the work failed, 2 for a mistake in the command, 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    usual = warnings.formatwarning
+    warnings.formatwarning = _in_one_line(usual)
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line as it is printed
     try:
@@ -101,6 +105,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             _discard_unread()
         return code
+    finally:
+        warnings.formatwarning = usual
+
+
+def _in_one_line(usual: Callable[..., str]) -> Callable[..., str]:
+    """What writes warnings: those of Unistep as it writes errors, without a line of code, and others as usual."""
+
+    def written(message: Warning | str, category: type[Warning], filename: str, *where: Any, **more: Any) -> str:
+        ours = category is UserWarning and filename.startswith(os.path.dirname(os.path.dirname(__file__)))
+        if not ours:
+            return usual(message, category, filename, *where, **more)
+        return f"unistep: warning: {' '.join(str(message).split())}\n"
+
+    return written
 
 
 def _discard_unread() -> None:

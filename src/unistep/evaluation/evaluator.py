@@ -25,7 +25,15 @@ from unistep.evaluation.reference import Examples, batches, reference_statistics
 from unistep.evaluation.report import REFERENCE, SANITY, Report, Row
 from unistep.evaluation.roles import feature_roles, load_networks
 from unistep.evaluation.sample_metrics import SampleMetrics
-from unistep.evaluation.samplers import DEFAULT_SWEEP, AnySampler, GivenSamples, Sampler, Setting, Sweep, as_sampler
+from unistep.evaluation.samplers import (
+    AnySampler,
+    GivenSamples,
+    Sampler,
+    Setting,
+    Sweep,
+    as_sampler,
+    usual_settings,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +75,7 @@ def evaluate(
         features: The networks whose features are compared, or their names; without, all those of the data by
             :func:`~unistep.evaluation.roles.feature_roles`, first those that report, then the one that selects.
         num: Samples for each row.
-        sweep: Settings by kind of model; :data:`DEFAULT_SWEEP` without.
+        sweep: Settings by kind of model; :func:`~unistep.evaluation.samplers.usual_settings` without.
         test: Other real items, for the row that says how good a perfect model would be.
         noise: Whether to add the row of pure noise.
         seed: Seed of the first sample; each row uses the same seeds.
@@ -106,7 +114,7 @@ def evaluate(
         given = {**metric.condition, **given}
     free = not any(metric.condition for metric in metrics)
     fixed = _in_words(condition or {}) if free else {}
-    jobs = [(model, setting) for model in samplers for setting in _settings(model, sweep or DEFAULT_SWEEP)]
+    jobs = [(model, setting) for model in samplers for setting in _settings(model, sweep)]
     by_itself = next((m.reference_indices for m in metrics if test is None and m.reference_indices is not None), None)
     rows: list[Evaluated] = []
     with display(progress, console) as bar:
@@ -239,8 +247,8 @@ def _titled(model: Sampler, setting: Setting, weight: float | None) -> str:
     return f"{model.name}{', ' if sampler else ''}{sampler}{guided}"
 
 
-def _settings(model: Sampler, sweep: Sweep) -> Sequence[Setting]:
-    given = sweep.get(model.kind) or (Setting(),)
+def _settings(model: Sampler, sweep: Sweep | None) -> Sequence[Setting]:
+    given = (sweep.get(model.kind) or (Setting(),)) if sweep else usual_settings(model)
     # Where others have several weights, a model that takes none has one row.
     return given if model.guidance is not None else tuple(dict.fromkeys(replace(s, guidance=None) for s in given))
 

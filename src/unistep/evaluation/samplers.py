@@ -81,6 +81,18 @@ DEFAULT_SWEEP: Sweep = {
 """A one-step model with one, two and four calls; a teacher with two solvers at three lengths."""
 
 
+def usual_settings(model: Sampler) -> tuple[Setting, ...]:
+    """The settings of :data:`DEFAULT_SWEEP`; of a model that was trained for some numbers of steps alone, those."""
+    from unistep.generation.generator import Generator
+
+    given = DEFAULT_SWEEP.get(model.kind) or (Setting(),)
+    if not isinstance(model, Generator):
+        return given
+    config = model.config
+    trained = tuple(s for s in given if s.steps is None or not config.untrained(s.steps))
+    return trained or (Setting(steps=config.steps),)
+
+
 @final
 class FunctionSampler:
     """A function ``(num, seed) -> [num, *shape]`` as a model.

@@ -69,6 +69,8 @@ class ModelConfig:
     """Parameters of editing by task and number of steps, such as ``inpaint/4``, where a search has found them."""
     sigma_min_trained: float = 0.0
     """Noise level below which a one-step model was not trained; no sampling time lies there."""
+    trained_steps: tuple[int, ...] = ()
+    """Numbers of steps whose jumps a one-step model was trained on, where it was on some alone; empty for any."""
     gamma: float = 0.0
     """Share of noise that a flow map draws afresh between its jumps, in [0, 1]."""
     solver: Solver = "heun"
@@ -119,6 +121,13 @@ class ModelConfig:
             )
         if frames > most:
             raise ValueError(f"the past has {most} whole frames for a context, got {frames}")
+
+    def untrained(self, steps: int) -> str:
+        """What is wrong with so many sampling steps, at times that nobody chose for them; nothing for most models."""
+        if not self.trained_steps or steps in self.trained_steps or str(steps) in self.times:
+            return ""
+        known = ", ".join(map(str, self.trained_steps))
+        return f"was trained for samples of {known} step{'s' if known != '1' else ''}, and those of {steps} are poor"
 
     @property
     def is_world(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
@@ -282,6 +283,8 @@ def plan_of(
     check_number("steps", count, 1)
     if count > MAX_STEPS:
         raise ValueError(f"steps must be at most {MAX_STEPS}, got {count}")
+    if grid is None and (wrong := config.untrained(int(count))):
+        warnings.warn(f"{name} {wrong}", stacklevel=3)
     grid = generator.times(int(count)) if grid is None else grid
     if solver is not None:
         lookup("solver", solver)

@@ -254,6 +254,16 @@ class ObjectiveConfig(ABC):
         del path, sigma_data
         return ()
 
+    @property
+    def trained_steps(self) -> tuple[int, ...]:
+        """Numbers of sampling steps whose jumps are trained, beside that of a :meth:`grid`; empty if any will do."""
+        return ()
+
+    @property
+    def gamma(self) -> float | None:
+        """Share of noise that samples of several steps must draw afresh between jumps; ``None`` for any."""
+        return None
+
     def best_times(self, path: Path) -> dict[int, tuple[float, ...]]:
         """Sampling times by number of steps that the objective trains above others, which a model then samples on."""
         del path

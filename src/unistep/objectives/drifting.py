@@ -44,6 +44,11 @@ class DriftingConfig(ObjectiveConfig):
         if not self.temperatures or min(self.temperatures) <= 0:
             raise ValueError(f"temperatures must be positive numbers, got {self.temperatures}; try (0.02, 0.05, 0.2)")
 
+    @property
+    def trained_steps(self) -> tuple[int, ...]:
+        """One: of the generator only the jump from the largest time is trained."""
+        return (1,)
+
     def build(self, student: Map, teacher: Denoiser | None) -> Drifting:
         """The objective on the signals themselves; it uses no teacher."""
         del teacher

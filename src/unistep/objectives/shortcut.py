@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unistep.core.condition import GUIDANCE, Condition, concat, drop, labels, null_condition, select, where
 from unistep.core.flowmap import Denoiser, FlowMap, Map
-from unistep.core.path import VarianceExploding, expand_to
+from unistep.core.path import Path, VarianceExploding, expand_to
 from unistep.core.seeding import Randomness, randint, randn_like, uniform
 from unistep.objectives.base import Loss, Objective, ema_update, expects, frozen_copy
 from unistep.objectives.guidance import GuidanceRangeConfig, weights
@@ -55,6 +55,15 @@ class ShortcutConfig(GuidanceRangeConfig):
     def usual_weight(self) -> float:
         """The weight of the smallest jumps."""
         return self.guidance
+
+    @property
+    def trained_steps(self) -> tuple[int, ...]:
+        """Those of jumps of equal length: the powers of two up to the number of sections."""
+        return tuple(2**k for k in range(self.sections.bit_length()))
+
+    def best_times(self, path: Path) -> dict[int, tuple[float, ...]]:
+        """Times of jumps of equal length; others have a length that none is trained with."""
+        return {n: tuple(path.t_max * (1 - k / n) for k in range(n)) for n in self.trained_steps}
 
     def build(self, student: Map, teacher: Denoiser | None) -> Shortcut:
         """The objective; it uses no teacher."""

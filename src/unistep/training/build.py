@@ -82,16 +82,23 @@ def fit_model_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> Mo
 
 def fit_sampling_to_objective(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:
     """The model with the sampling times that the objective trains, where it trains only some or some above others, and
-    with all noise drawn afresh between jumps where it trains only those to the data (it has a ``gamma`` then).
+    with all noise drawn afresh between jumps where it trains only those to the data.
     """
     grid = objective.grid(model.path, model.sigma_data)
     if grid:
         model = replace(model, steps=len(grid), times={str(len(grid)): grid})
-    gamma: float | None = getattr(objective, "gamma", None)
-    if gamma is not None:
-        model = replace(model, gamma=gamma)
+    if objective.gamma is not None:
+        model = replace(model, gamma=objective.gamma)
     best = {str(steps): times for steps, times in objective.best_times(model.path).items()}
-    return replace(model, times={**model.times, **best}, sigma_min_trained=objective.sigma_min_trained)
+    trained = (len(grid),) if grid else objective.trained_steps
+    if objective.continues:  # with what the model knows already, one step among it
+        trained = tuple(sorted({1, *map(int, best), *model.trained_steps})) if model.trained_steps else ()
+    return replace(
+        model,
+        times={**model.times, **best},
+        trained_steps=trained,
+        sigma_min_trained=objective.sigma_min_trained,
+    )
 
 
 def keep_conditions(model: ModelConfig, init: str | None, teacher: str | None) -> ModelConfig:
