@@ -75,8 +75,8 @@ class NearestMetrics(SampleMetrics):
     def meaning(self) -> str:
         return (
             f"nearest: root mean square difference of values from the nearest of {len(self._index):,} items of the "
-            f"reference, mean over the first {MOST} samples, or over as many held-out items at random; of a model that repeats its data it is far below that of "
-            "held-out data"
+            f"reference, mean over the first {MOST} samples, or over as many held-out items at random; of a model that "
+            "repeats its data it is far below that of held-out data"
         )
 
     def accumulator(self, group: Group) -> MetricAccumulator | None:
