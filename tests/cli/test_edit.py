@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 from PIL import Image
 
 from cli.standins import save_instrument, save_pictures, save_stream, save_world, save_writer
+from unistep.modalities.video import VideoModality
 from unistep.provenance import COMPOSITE, TRAINED, read_file
 
 TASKS = [
@@ -379,3 +382,22 @@ def test_a_mask_that_is_drawn(run, place, picture):
     assert run("edit inpaint fashion large.png --mask drawn.png -o a.png").code == 0
     assert run("edit inpaint fashion large.png --mask top -o b.png").code == 0
     assert (pixels("a.png") == pixels("b.png")).all()
+
+
+def test_padding_is_not_taken_for_a_known_beginning(run, place):
+    save_world(place / "world")
+    clip = torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    VideoModality(size=16, channels=3, frames=2, fps=25).save(clip, place / "two.gif")
+    outcome = run("edit predict world two.gif --known 3 -o out.gif")
+    assert outcome.err.strip() == ("unistep: error: two.gif has 2 frames, fewer than are known: give --known 2 or less")
+    assert outcome.code == 2
+    assert not Path("out.gif").exists()
+    assert run("edit predict world two.gif --known 2 -o out.gif").code == 0
+    Image.new("RGB", (16, 16), "red").save("still.png")
+    assert run("edit predict world still.png --known 3 -o out.gif").code == 0
+
+    save_instrument(place / "instrument")
+    soundfile.write("short.wav", np.sin(np.arange(800) / 5).astype(np.float32), 8000)  # of the model's 0.25 s
+    outcome = run("edit predict instrument short.wav --known 0.2 --steps 1")
+    assert "short.wav has 0.1 seconds of sound, fewer than are known: give --known 0.1 or less" in outcome.err
+    assert run("edit predict instrument short.wav --known 0.1 --steps 1").code == 0

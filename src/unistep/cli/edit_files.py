@@ -130,7 +130,9 @@ class Inputs:
             names: list[str] = []
             for row, name in chosen:
                 try:
-                    signals.append([reader.load(path) for path in row])
+                    read = [reader.load(path) for path in row]
+                    self._check_length(reader, row)
+                    signals.append(read)
                 except ValueError as error:
                     if len(self.rows) == self.num:
                         raise
@@ -144,6 +146,20 @@ class Inputs:
                 yield Batch(stacked[0] if len(stacked) == 1 else stacked, tuple(names), len(names))
         if not any_read:
             raise ValueError(f"none of the {len(self.rows)} files can be read: {self.skipped[0]}")
+
+    def _check_length(self, reader: Modality, row: Sequence[Path]) -> None:
+        """What reading a short file puts at its end is not taken for known.
+
+        Raises:
+            ValueError: If a file is shorter than what is taken from it.
+        """
+        least = self.task.known_moments
+        rate = reader.layout.rate if reader.layout.waveform else 1
+        for path in row if least else ():
+            found = reader.moments_in(path)
+            if found is not None and found < least:
+                there = f"{found / rate:.4g} seconds of sound" if reader.layout.waveform else f"{found} frames"
+                raise ValueError(f"{path} has {there}, fewer than are known: give --known {found / rate:.4g} or less")
 
     def _reader(self) -> Modality:
         """What reads files in the shape that the task takes."""

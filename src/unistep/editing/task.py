@@ -129,6 +129,11 @@ class Task(ABC):
         """Shape of one input; that of a result without."""
         return self.given.shape
 
+    @property
+    def known_moments(self) -> int:
+        """Steps in time from the beginning that are taken from an input, which must have so many of its own."""
+        return 0
+
     @abstractmethod
     def problem(self, *x: Tensor) -> Problem:
         """What is to be done with a batch of inputs, ``[b, *input_shape]`` each.

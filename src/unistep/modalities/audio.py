@@ -188,6 +188,11 @@ class AudioModality(Modality):
             raise ValueError(f"cannot read the sound {path}: {error}") from error
         return torch.from_numpy(sound.values.copy()).float() / FULL
 
+    def moments_in(self, path: str | Path) -> int:
+        """Samples that a sound has at :attr:`sample_rate`, without the silence before it."""
+        channels = 1 if self.channels == 1 else 2
+        return decode_sound(Path(path), sample_rate=self.sample_rate, samples=self.samples, channels=channels).filled
+
     def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
         """Write sounds; what is written depends on how ``path`` ends.
 

@@ -68,6 +68,8 @@ class Sound:
 
     values: np.ndarray
     """Array of shape ``[c, samples]``, int16."""
+    filled: int
+    """How many of the samples are the file's; those after them are silence that was put there."""
     notes: tuple[str, ...] = ()
     """Remarks worth counting, such as "clipped: used as it is"."""
 
@@ -204,7 +206,8 @@ def _finish(reader: SoundFile, sample_rate: float, samples: int, channels: int, 
         notes.append("longer than wanted: only its beginning is used")
     elif len(mixed) < samples - round(_FADE * sample_rate):
         notes.append("shorter than wanted: padded with silence")
-    return Sound(values=to_int16(fit_length(mixed, samples, sample_rate), loudness), notes=tuple(notes))
+    values = to_int16(fit_length(mixed, samples, sample_rate), loudness)
+    return Sound(values=values, filled=min(len(mixed), samples), notes=tuple(notes))
 
 
 def fit_length(sound: np.ndarray, samples: int, sample_rate: float) -> np.ndarray:

@@ -254,6 +254,10 @@ class Modality(ABC):
         """
         return self.load(path)
 
+    def moments_in(self, path: str | Path) -> int | None:
+        """Steps in time that a file has for :meth:`load`, which pads the rest; ``None`` where it pads nothing."""
+        return None
+
     # To files and previews.
 
     @abstractmethod

@@ -246,6 +246,12 @@ class VideoModality(Modality):
             raise ValueError(f"cannot read the video {path}: {error}") from error
         return self.load(path, start=max(0.0, seconds - self.frames / self.fps))
 
+    def moments_in(self, path: str | Path) -> int | None:
+        """Frames that a video has at :attr:`fps`; ``None`` for a picture, which stands still."""
+        from unistep.modalities.video_windows import frame_count
+
+        return frame_count(Path(path), self.as_options())
+
     def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
         """Write clips; what is written depends on how ``path`` ends.
 

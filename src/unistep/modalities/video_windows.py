@@ -138,6 +138,16 @@ def duration(path: Path) -> float:
         return float((found.end - found.first) * video.time_base)
 
 
+def frame_count(path: Path, options: VideoOptions) -> int | None:
+    """Frames that a video has at a constant rate; ``None`` for a picture, or where they cannot be counted."""
+    try:
+        with opened(path) as video:
+            found = survey(video)
+            return None if found.packets == 1 else found.count(rate_of(options), video.time_base)
+    except UnusableVideoError:
+        return None
+
+
 def rate_of(options: VideoOptions) -> Fraction:
     """The frame rate of the options, exact for those of television such as 30000/1001."""
     return Fraction(options.rate).limit_denominator(1001)

@@ -124,7 +124,9 @@ class Predict(Inpaint):
     takes = ("known", "sigma")
     needs = ("known",)
 
-    def _moments(self) -> int:
+    @property
+    def known_moments(self) -> int:
+        """The beginning that is known."""
         layout = self.given.layout
         return round(float(self.options.known or 0) * (layout.rate if layout.waveform else 1))
 
@@ -134,7 +136,7 @@ class Predict(Inpaint):
         axis = self.given.layout.time
         assert axis is not None
         length = self.given.shape[axis - 1]
-        if not 0 < self._moments() < length:
+        if not 0 < self.known_moments < length:
             most = f"{length / self.given.layout.rate:g} seconds" if self.given.layout.waveform else f"{length} frames"
             raise ValueError(f"known must be more than 0 and less than {most}, got {self.options.known:g}")
 
@@ -144,5 +146,5 @@ class Predict(Inpaint):
         axis = self.given.layout.time
         assert axis is not None
         region = torch.ones(1, *self.given.shape, dtype=torch.bool)
-        region.narrow(axis, 0, self._moments()).fill_(False)
+        region.narrow(axis, 0, self.known_moments).fill_(False)
         return region
