@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from analytic import PATHS, GaussianDenoiser, GaussianFlow, WavyNet
+from unistep.core.condition import as_condition
 from unistep.core.flowmap import ConsistencyModel, Denoiser, FlowMap, GuidedDenoiser, Map, c_noise
 from unistep.core.path import LinearFlow, Path, TrigFlow, VarianceExploding, expand_to
+from unistep.core.values import Tokens
+from unistep.nets.dit_config import DiTConfig
 from unistep.nets.unet import UNetConfig
 
 
@@ -292,3 +296,26 @@ def test_the_closed_form_denoiser_minimises_the_squared_error(path: Path, genera
     values = exact(probe, t[:2])
     assert (values[1] - values[0]).item() == pytest.approx(slope.item(), abs=0.01)
     assert exact(x_t, t).mean().item() == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    "config", [UNetConfig(widths=(8,), blocks=(1,), head_dim=8), DiTConfig(width=32, depth=1, head_dim=16)]
+)
+def test_a_network_is_called_in_the_type_of_its_weights(config: UNetConfig | DiTConfig, dtype: torch.dtype) -> None:
+    config = replace(config, channels=1, embedding_dim=16, num_classes=3, scalars={"size": 2.0}, tokens={"text": 8})
+    torch.manual_seed(1)
+    net = config.build().eval()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn_like(p) * 0.1)
+    model, x, t = ConsistencyModel(net, VarianceExploding()), torch.randn(2, 1, 8, 8), torch.tensor([2.0, 0.5])
+    given = {"label": torch.tensor([1, -1]), "size": torch.tensor([0.5, 1.0])}
+    condition = {**as_condition(given), "text": Tokens.whole(torch.randn(2, 4, 8))}
+    with torch.inference_mode():
+        expected = model(x, t, condition=condition)
+        net.to(dtype)
+        found = model(x, t, condition=condition)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 if dtype == torch.float64 else 0.1)
+    assert (expected - x).abs().max() > 0.1  # the network does something

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from unistep.core.condition import GUIDANCE, ConditionLike, Scalar, Value, as_condition, concat, labels, null_condition
 from unistep.core.path import Path, expand_to
@@ -28,6 +29,9 @@ LOG_RATIO_RANGE = (-10.0, 10.0)
 
 NetworkCall = Callable[[Tensor, Tensor, Tensor | None, Mapping[str, Value]], Tensor]
 """``call(x, t, s, condition) -> like x``: a network, or what computes the same."""
+
+
+_Inputs = tuple[Tensor, Tensor, Tensor | None, Mapping[str, Value]]
 
 
 def c_noise(path: Path, t: Float[Tensor, "b *levels"]) -> Float[Tensor, "b *levels"]:
@@ -72,8 +76,8 @@ class Map(nn.Module, ABC):
         # draws so few times there that a network would not learn the code of the boundary itself.
         code_s = None if s is None else c_noise(self.path, s.clamp(min=self.path.t_min))
         # Scalings stay in float32 under autocast: near the boundary they are differences of close numbers.
-        call = self.net if self.runner is None else self.runner
-        out = call(x / root, c_noise(self.path, t), code_s, as_condition(condition))
+        inputs = (x / root, c_noise(self.path, t), code_s, as_condition(condition))
+        out = self.net(*_as_weights(self.net, inputs)) if self.runner is None else self.runner(*inputs)
         return out.to(torch.promote_types(x.dtype, torch.float32)), alpha, sigma, root
 
     @abstractmethod
@@ -86,6 +90,14 @@ class Map(nn.Module, ABC):
             s: Times to jump to, of either shape, where the map takes them.
             condition: Fields of the batch.
         """
+
+
+def _as_weights(net: nn.Module, inputs: _Inputs) -> _Inputs:
+    """What a network is called with, in the type of its weights where a person gave them another than float32."""
+    dtype = next((weight.dtype for weight in net.parameters() if weight.is_floating_point()), inputs[0].dtype)
+    if dtype == inputs[0].dtype or inputs[0].dtype != torch.float32:
+        return inputs
+    return pytree.tree_map_only(Tensor, lambda one: one.to(dtype) if one.is_floating_point() else one, inputs)
 
 
 def _boundary(path: Path, wanted: float | None) -> float:

@@ -41,7 +41,7 @@ class PositionalEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """Embed times of any shape, ``[b]`` or ``[b, *sizes]``, as features of shape ``[b, *sizes, dim]``."""
         angles = t.to(torch.promote_types(self.frequencies.dtype, torch.float32))[..., None] * self.frequencies
-        return torch.cat([angles.cos(), angles.sin()], dim=-1)
+        return torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.frequencies.dtype)
 
 
 class LabelEmbedding(nn.Module):
