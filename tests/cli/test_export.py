@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from cli.standins import save_writer
 from unistep.cli.export import license_in
+from unistep.hub.onnx import Exported
 
 
 def test_a_model_is_written_with_what_was_found(run: Any, place: Path) -> None:
@@ -57,7 +59,7 @@ def test_smaller_weights_are_compared_on_the_networks_that_report(
 ) -> None:
     pytest.importorskip("onnxruntime")
     from unistep.cli import evaluation_data
-    from unistep.cli.export import _compare
+    from unistep.cli.export import _compare, _reference
     from unistep.hub import load, onnx
 
     whole = evaluation_data.data_for
@@ -79,7 +81,9 @@ def test_smaller_weights_are_compared_on_the_networks_that_report(
             return x + 0.5 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
 
     monkeypatch.setattr(onnx, "OnnxSampler", Noisy)
-    _compare(load("fashion"), Path("fashion-int8.onnx"), 20)
+    reference = _reference(load("fashion"))
+    assert reference is not None
+    _compare(load("fashion"), Path("fashion-int8.onnx"), 20, reference)
     out = capsys.readouterr().out
     assert sum(num for num, _ in asked) >= 20
     for network in ("fashion-vicreg", "random-convolutions:2", "pixels"):
@@ -88,6 +92,43 @@ def test_smaller_weights_are_compared_on_the_networks_that_report(
         ours, own = (float(line.split()[2].partition("±")[0]) for line in lines)
         assert lines[0].split()[0] == "fashion-int8.onnx", table
         assert ours > own > 0, table
+
+
+def test_a_model_without_its_text_encoder_is_not_left(run: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+    save_writer(place / "writer")
+
+    def broken(*rest: Any) -> None:
+        raise ValueError("no encoder")
+
+    def written(generator: Any, path: Path, *rest: Any) -> Exported:
+        path.write_bytes(b"x")
+        return Exported(
+            path=path, precision="fp32", inputs={}, outputs={}, difference=0, milliseconds=1, eager_milliseconds=1
+        )
+
+    monkeypatch.setattr("unistep.hub.onnx.export_onnx", written)
+    monkeypatch.setattr("unistep.hub.onnx_texts.export_text", broken)
+    outcome = run("export writer -o a.onnx")
+    assert outcome.err == "unistep: error: no encoder\n"
+    assert not Path("a.onnx").exists()
+    monkeypatch.setattr("unistep.hub.onnx_texts.export_text", lambda program, path, precision: path.write_bytes(b"x"))
+    monkeypatch.setattr("unistep.hub.onnx_texts.write_text", broken)
+    assert run("export writer -o a.onnx").err == "unistep: error: no encoder\n"
+    assert [path.name for path in place.iterdir()] == ["writer"]
+
+
+def test_data_that_is_not_here_is_missed_before_a_file_is_written(
+    run: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("torchmetrics")
+    save_writer(place / "writer")
+    monkeypatch.setattr("unistep.modalities.image.ImageModality.default_source", None)
+    monkeypatch.setattr("unistep.hub.onnx.export_onnx", lambda *rest: pytest.fail("a file is written"))
+    outcome = run("export writer -o a.onnx --precision fp16")
+    assert outcome.err == "unistep: error: the data of writer is not here to compare with: give --num 0\n"
+    assert [path.name for path in place.iterdir()] == ["writer"]
 
 
 def test_a_missing_extra_is_named(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

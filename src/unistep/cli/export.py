@@ -15,6 +15,7 @@ from unistep.cli.outputs import check_file, check_folder
 from unistep.cli.parse import parse
 
 if TYPE_CHECKING:
+    from unistep.data import Dataset
     from unistep.generation.generator import Generator
     from unistep.hub.onnx import Exported
 
@@ -69,15 +70,25 @@ def _to_file(options: ExportOptions) -> int:
     torch.set_num_threads(options.threads)
     name = next(iter(options.model))
     generator = load(name)
+    reference = None
+    if options.precision != "fp32" and options.num:
+        reference = _reference(generator)  # before a file is written, as it may be missing
     found = export_onnx(generator, path, options.precision, license_in(find(name) / CARD))
+    try:
+        extras = export_texts(generator, path, options.precision)
+    except BaseException:
+        path.unlink(missing_ok=True)  # nobody could give it a text
+        raise
     for what, shapes in (("input", found.inputs), ("output", found.outputs)):
         for part, shape in shapes.items():
             print(f"{what:<7} {part:<14} [{', '.join(map(str, shape))}]")
     print(f"largest difference from PyTorch in fp32: {found.difference:.1e} of the largest value")
     print(f"one item: {_times(found, options.threads)}")
-    if options.precision != "fp32" and options.num:
-        _compare(generator, path, options.num)
-    for extra in export_texts(generator, path, options.precision):
+    if reference is not None:
+        _compare(generator, path, options.num, reference)
+    elif options.precision != "fp32" and options.num:
+        print("what rounding does to a stream shows in long ones only: listen to it or play it")
+    for extra in extras:
         print(f"written to {extra} ({_mib(extra)}): texts go in through it")
     print(f"written to {options.out} ({_mib(path)})")
     return 0
@@ -144,20 +155,30 @@ def license_in(card: Path) -> str:
     return found[1].strip() if found else ""
 
 
-def _compare(generator: Generator, path: Path, num: int) -> None:
+def _reference(generator: Generator) -> Dataset | None:
+    """The data that samples are compared with; ``None`` for a stream, which is not compared.
+
+    Raises:
+        ValueError: If it is not there, or what compares is not installed.
+    """
+    from unistep.cli.evaluation_data import data_for, trained_on
+    from unistep.data import prepare
+
+    if generator.config.context is not None:
+        return None
+    require("eval", "the comparison of --precision", ("torchmetrics", "sklearn", "scipy"))
+    if trained_on(generator) is None and generator.modality.default_source is None:
+        raise ValueError(f"the data of {generator.name} is not here to compare with: give --num 0")
+    return prepare(data_for(generator, None))
+
+
+def _compare(generator: Generator, path: Path, num: int, reference: Dataset) -> None:
     """Print the quality of the file's samples beside that of the model's own."""
     from unistep.cli.console import make_console
-    from unistep.cli.evaluation_data import data_for
-    from unistep.data import prepare
     from unistep.evaluation import evaluate
     from unistep.evaluation.roles import feature_roles
     from unistep.hub.onnx import OnnxSampler
 
-    if generator.config.context is not None:
-        print("what rounding does to a stream shows in long ones only: listen to it or play it")
-        return
-    require("eval", "the comparison of --precision", ("torchmetrics", "sklearn", "scipy"))
-    reference = prepare(data_for(generator, None))
     models: list[Any] = [OnnxSampler(generator, path), OnnxSampler(generator)]
     report = evaluate(models, reference, features=feature_roles(reference).reporting, num=num, noise=False)
     console = make_console(unfolded=True)

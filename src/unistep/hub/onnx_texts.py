@@ -39,7 +39,11 @@ def export_texts(generator: Generator, path: Path, precision: ExportPrecision) -
             network = path.with_name(f"{path.stem}-text.onnx")
             tokenizer = path.with_name(f"{path.stem}-tokenizer.json")
             export_text(program, network, "fp32" if precision == "fp32" else "fp16")
-            write_text(tokenizer, json.dumps(dict(program.tokenizer), ensure_ascii=False))
+            try:
+                write_text(tokenizer, json.dumps(dict(program.tokenizer), ensure_ascii=False))
+            except BaseException:
+                network.unlink(missing_ok=True)
+                raise
             return [network, tokenizer]
     return []
 
