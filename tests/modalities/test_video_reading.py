@@ -199,6 +199,16 @@ def test_some_windows_of_a_long_video_are_read_by_seeking(tmp_path):
     assert sum(len(block) for block in most.blocks) == 100
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_frames_move_though_the_first_packets_have_no_decoding_time(tmp_path, count):
+    given = {"g": "20", "bf": "3", "b_strategy": "0", "crf": "4"}
+    path = write_video(tmp_path / "a.mkv", counting(60), options=given)
+    recording = windows.read_windows(path, options(frames=count, stride=1))
+    some = recording.only((0, 1, 21, 22, 41))
+    frames = np.concatenate(list(some.blocks))
+    assert numbers(frames.swapaxes(0, 1)) == [(i + k) % 28 for i in (0, 1, 21, 22, 41) for k in range(count)]
+
+
 def noisy(frames: int) -> np.ndarray:
     """Frames that take some bytes."""
     noise = np.random.default_rng(0).integers(0, 24, (frames, 48, 64, 1))

@@ -13,6 +13,7 @@ from typing import Any
 from unistep.modalities.video_reading import OpenVideo, UnusableVideoError, packets_of, reason
 
 _KEPT = 1024  # presentation times that are remembered at most
+_REORDERED = 32  # packets, twice as many as codecs put in another order, after which no decoding time is to come
 _BACK = (0, 1, 8, 64)  # seconds before the first time in which further attempts look for a key frame
 
 
@@ -104,6 +105,7 @@ def _planned(packets: Iterator[Any], times: FrameTimes) -> Iterator[tuple[Any, b
     late: list[tuple[Any, bool]] = []  # packets that only a later one may need
     known: list[int] = []  # presentation times in order
     earliest: int | None = None
+    latest: int | None = None
 
     def after(tick: int) -> int | None:
         place = bisect_right(known, tick)
@@ -122,8 +124,10 @@ def _planned(packets: Iterator[Any], times: FrameTimes) -> Iterator[tuple[Any, b
             yield from late
             late.clear()
 
-    for packet in packets:
-        now = packet.dts if packet.dts is not None else packet.pts
+    for number, packet in enumerate(packets):
+        # Matroska has none for the first packets, also behind a seek: what is shown before them may come after them.
+        latest = packet.dts if packet.dts is not None else latest
+        now = packet.pts if latest is None and number >= _REORDERED else latest
         if now is not None and times.before(now) >= times.count and times.count:
             # All that is shown began before: this packet only ends the last one.
             insort(known, packet.pts if packet.pts is not None else now)
