@@ -258,8 +258,10 @@ def test_a_folder_that_cannot_be_listed_is_skipped_by_name(tmp_path, monkeypatch
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    (skipped,) = folder_of(tmp_path / "in", max_bad=0.5).summary.skipped
+    dataset = folder_of(tmp_path / "in", max_bad=0.5)
+    (skipped,) = dataset.summary.skipped
     assert skipped.name == "b/"
+    assert dataset.fields == {}  # one class is none
     assert skipped.bad
 
 

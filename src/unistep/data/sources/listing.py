@@ -77,7 +77,8 @@ def has_suffix(name: str, suffixes: frozenset[str]) -> bool:
 
 def with_folder_labels(entries: list[Entry], suffixes: frozenset[str]) -> list[Entry]:
     """Label each file with its top sub-folder, where at least two of those have files with these suffixes."""
-    classes = {e.name.split("/", 1)[0] for e in entries if "/" in e.name and has_suffix(e.name, suffixes)}
+    named = [entry.name for entry in entries if has_suffix(entry.name, suffixes) and not entry.trouble]
+    classes = {name.split("/", 1)[0] for name in named if "/" in name}
     if len(classes) < 2:
         return entries
     return [
