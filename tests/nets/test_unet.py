@@ -245,6 +245,7 @@ def test_a_second_time_is_needed_where_it_was_promised() -> None:
         ({"widths": (-8, 16)}, "must be positive"),
         ({"attention": (-9,)}, "levels of attention count from 0"),
         ({"head_dim": 0}, "head_dim must be positive"),
+        ({"attention": (0, 2)}, r"levels of attention are from 0 to 1 with widths .*, got \(0, 2\)"),
         ({"vocabularies": {"label": 3}}, "conditions need names of their own"),
         ({"vocabularies": {"pitch": 3}, "scalars": {"pitch": 1.0}}, "conditions need names of their own"),
         ({"scalars": {"how loud": 1.0}}, "conditions need names of their own"),

@@ -59,7 +59,12 @@ class UNetConfig(ConditionedConfig):
                 f"head_dim must be positive and levels of attention count from 0, got {self.head_dim} "
                 f"and {self.attention}"
             )
-        attended = [self.widths[level] for level in self.attention if level < len(self.widths)]
+        if max(self.attention, default=0) >= len(self.widths):
+            raise ValueError(
+                f"levels of attention are from 0 to {len(self.widths) - 1} with widths {self.widths}, got "
+                f"{self.attention}"
+            )
+        attended = [self.widths[level] for level in self.attention]
         attended += [self.widths[-1]] if self.middle_blocks > (0 if self.tokens else 1) else []
         if any(width % min(self.head_dim, width) for width in attended):
             raise ValueError(f"widths with attention must be multiples of head_dim {self.head_dim}, got {attended}")
