@@ -212,6 +212,12 @@ def test_parameters_lie_in_the_folder_of_their_model_and_go_where_it_goes(tmp_pa
     assert kept(moved) == {"upscale/2": found}
     assert keep(moved, "upscale", 4, found).parent == tmp_path / "moved" / "model"
     assert set(kept(moved)) == {"upscale/2", "upscale/4"}
+    with monkeypatch.context() as read_only:  # what is found now goes into the cache, and counts
+        read_only.setattr("unistep.generation.tuning.os.access", lambda *rest: False)
+        newer = Settings(first=0.04, last=0.03)
+        assert keep(moved, "upscale", 2, newer).parent == tmp_path / "cache" / "editing"
+        assert kept(moved) == {"upscale/2": newer, "upscale/4": found}
+    assert kept(moved)["upscale/2"] == found
     with torch.no_grad():  # trained further: what was found for the former weights is none of these
         next(moved.map.net.parameters()).add_(1.0)
     assert kept(moved) == {}

@@ -134,18 +134,21 @@ def keep(generator: Generator, task: str, steps: int, settings: Settings) -> Pat
 
 
 def kept(generator: Generator) -> dict[str, Settings]:
-    """The parameters that are kept, by task and number of steps; those in the model's folder before those in the cache.
+    """The parameters that are kept, by task and number of steps.
+
+    Those in the model's folder come before those in the cache, where it can be written; where not, a search can only
+    have left newer ones in the cache.
 
     Raises:
         ValueError: If a file is damaged.
     """
     own = _own_file(generator)
-    found: dict[str, Settings] = {}
+    cached, shipped = dict[str, Settings](), dict[str, Settings]()
     if folder().is_dir():  # without a look at the weights, which takes longer than a call of a small model
-        found |= _read(generator, kept_in(generator))
+        cached = _read(generator, kept_in(generator))
     if own is not None and own.is_file():
-        found |= _read(generator, own)
-    return found
+        shipped = _read(generator, own)
+    return cached | shipped if own is not None and os.access(own.parent, os.W_OK) else shipped | cached
 
 
 def _hash(generator: Generator) -> str:
