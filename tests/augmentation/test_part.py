@@ -15,7 +15,9 @@ from unistep.augmentation.part import write_part
 from unistep.cli.augment import AugmentOptions, synthesizer_for
 from unistep.core.condition import LabelField
 from unistep.data import Dataset, data_config, prepare
+from unistep.data.options import DataConfig
 from unistep.modalities.image import ImageModality
+from unistep.modalities.video import VideoModality
 
 NAMES = ("a/b", "a_b", "c")
 
@@ -38,6 +40,18 @@ def test_classes_whose_names_are_one_as_a_folder_stay_apart(tmp_path):
     options = AugmentOptions(model="new", data="x", out=Path("out"), budget="1m", keep_copies=True)
     made = synthesizer_for(model, options, part(), None)  # type: ignore[arg-type]
     assert made.matched.values == {0: "a_b", 1: "a_b (2)", 2: "c"}
+
+
+def test_a_part_of_videos_has_their_very_pixels(tmp_path):
+    pytest.importorskip("av")
+    x = torch.randint(0, 256, (4, 3, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    fields = {"label": LabelField(size=2, names=("a", "b"))}
+    modality = VideoModality(size=8, channels=3, frames=3)
+    written = ClassedData.of(Dataset.from_tensors(x, modality=modality, fields=fields, label=torch.arange(4) % 2))
+    write_part(written, tmp_path / "part")
+    options = modality.as_options().as_written()
+    learned = prepare(DataConfig(source=f"folder:{tmp_path / 'part'}", options=options))
+    assert torch.equal(learned.batch(range(4), None)[0], x[[0, 2, 1, 3]])
 
 
 def test_a_part_that_was_broken_off_is_written_anew(tmp_path, monkeypatch):

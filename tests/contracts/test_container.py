@@ -26,9 +26,9 @@ CLIPS = VideoModality(size=16, channels=3, frames=5, fps=8), torch.rand(1, 3, 5,
 BY_SUFFIX = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".npz"), IMAGES),
     **dict.fromkeys((".wav", ".flac", ".ogg"), SOUNDS),
-    **dict.fromkeys((".mp4", ".webm", ".gif"), CLIPS),
+    **dict.fromkeys((".mp4", ".webm", ".mkv", ".gif"), CLIPS),
 }
-NEEDED = {".wav": "soundfile", ".flac": "soundfile", ".ogg": "soundfile", ".mp4": "av", ".webm": "av"}
+NEEDED = {".wav": "soundfile", ".flac": "soundfile", ".ogg": "soundfile", ".mp4": "av", ".webm": "av", ".mkv": "av"}
 PROVENANCE = Provenance(
     model="mine <&>",
     model_hash="ab" * 32,
@@ -80,7 +80,7 @@ def decoded(content: bytes, suffix: str) -> np.ndarray:
         import soundfile
 
         return soundfile.read(BytesIO(content), dtype="int16")[0]
-    if suffix in (".mp4", ".webm"):
+    if suffix in (".mp4", ".webm", ".mkv"):
         import av
 
         with av.open(BytesIO(content)) as file:

@@ -229,3 +229,12 @@ def test_the_flip_turns_all_frames_alike():
     assert len({torch.equal(y, x) for y in found}) == 2
     view = COLOUR.random_view(COLOUR.to_signal(clips(2, COLOUR)), torch.Generator().manual_seed(0))
     assert view.shape == (2, *COLOUR.shape)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_lossless_file_has_the_very_pixels(tmp_path, channels):
+    pytest.importorskip("av")
+    modality = VideoModality(size=(9, 14), channels=channels, frames=4, fps=17.5)
+    x = torch.randint(0, 256, modality.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    modality.save(x, tmp_path / "a.mkv")
+    assert torch.equal(modality.to_stored(modality.load(tmp_path / "a.mkv")), x)

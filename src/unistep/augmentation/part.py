@@ -41,7 +41,7 @@ def write_part(data: ClassedData, folder: Path) -> None:
             )
         return
     modality, folders = data.dataset.modality, class_folders(data.names)
-    suffix = Path(modality.example).suffix
+    suffix = modality.exact or Path(modality.example).suffix
     try:
         remove_unfinished(folder)
         with replacing_folder(folder) as temporary:

@@ -53,6 +53,8 @@ class Modality(ABC):
     """Number of samples that a training run shows."""
     example: ClassVar[str]
     """Where samples go by default, such as ``samples.png``."""
+    exact: ClassVar[str | None] = None
+    """How names of files end that hold an item as it is stored, where those of :attr:`example` do not."""
     augmentations: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     """Random changes of one stored item in training, by name: functions of it and of a generator."""
     conditional_augmentations: ClassVar[Mapping[str, ConditionalAugmentation]] = {}

@@ -56,6 +56,7 @@ class VideoModality(Modality):
     plays: ClassVar[bool] = True
     previews: ClassVar[int] = 9
     example: ClassVar[str] = "samples.mp4"
+    exact: ClassVar[str | None] = ".mkv"
     augmentations: ClassVar[Mapping[str, Callable[..., Any]]] = {"flip": flip}
 
     def __post_init__(self) -> None:
@@ -255,11 +256,11 @@ class VideoModality(Modality):
     def save(self, x: Tensor, path: str | Path, *, labels: Sequence[int] | None = None) -> None:
         """Write clips; what is written depends on how ``path`` ends.
 
-        ``.mp4`` (H.264), ``.webm`` (VP9) and ``.gif`` give one file that moves: a single clip as it is, several side by
-        side. ``.png``, ``.jpg`` and ``.webp`` give film strips, as :meth:`grid`. ``.npz`` gives ``arr_0``, uint8
-        ``[n, frames, h, w, c]``, with ``labels`` as ``arr_1`` and ``fps``. A folder, which is a path that ends with a
-        slash or has no suffix, gets numbered MP4 files, in place of those of an earlier call. Files appear whole or not
-        at all. Only ``.mp4``, ``.webm`` and folders need PyAV.
+        ``.mp4`` (H.264), ``.webm`` (VP9), ``.mkv`` (FFV1, lossless) and ``.gif`` give one file that moves: a single
+        clip as it is, several side by side. ``.png``, ``.jpg`` and ``.webp`` give film strips, as :meth:`grid`.
+        ``.npz`` gives ``arr_0``, uint8 ``[n, frames, h, w, c]``, with ``labels`` as ``arr_1`` and ``fps``. A folder,
+        which is a path that ends with a slash or has no suffix, gets numbered MP4 files, in place of those of an
+        earlier call. Files appear whole or not at all. Only ``.mp4``, ``.webm``, ``.mkv`` and folders need PyAV.
 
         Args:
             x: Values in [-1, 1], or uint8 pixels, of shape ``[n, c, frames, h, w]`` or ``[c, frames, h, w]``, of any
@@ -279,7 +280,7 @@ class VideoModality(Modality):
 
         Args:
             x: Values in [-1, 1], or uint8 pixels, of shape ``[n, c, frames, h, w]`` or ``[c, frames, h, w]``.
-            format: ``mp4``, ``webm``, ``gif``, ``npz``, or ``png``, ``jpg`` and ``webp`` for film strips.
+            format: ``mp4``, ``webm``, ``mkv``, ``gif``, ``npz``, or ``png``, ``jpg`` and ``webp`` for film strips.
 
         Raises:
             ValueError: For an unknown format, or if what it needs is not installed.

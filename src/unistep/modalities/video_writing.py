@@ -30,13 +30,16 @@ ENCODERS: dict[str, tuple[tuple[str, dict[str, str]], ...]] = {
         ("libvpx", {"crf": "8", "b": "8M", "deadline": "good", "cpu-used": "4"}),
         ("libsvtav1", {"crf": "20", "preset": "8"}),
     ),
+    ".mkv": (("ffv1", {}),),
 }
 """Encoders of each kind of file, the usual one first: builds of FFmpeg differ in which they have."""
-MOVING = (*ENCODERS, ".gif")
-"""Files that move, by how their name ends."""
+LOSSLESS = ".mkv"
+"""Files that hold the very pixels."""
+MOVING = (".mp4", ".webm", ".gif")
+"""Files that move and may grow, by how their name ends."""
 CLIPS = output.Endings(
     noun="videos",
-    all=(*MOVING, *output.FORMATS, ".npz"),
+    all=(*MOVING, LOSSLESS, *output.FORMATS, ".npz"),
     usual=".mp4, .webm, .gif, .npz, .png, .jpg, .webp",
     example="out.mp4",
     numbered=".mp4",
@@ -125,7 +128,7 @@ def _encoder(suffix: str) -> tuple[str, dict[str, str]]:
 
 
 def _encode_stream(frames: np.ndarray, fps: float, suffix: str) -> bytes:
-    """An mp4 or webm of frames ``[frames, h, w, c]``."""
+    """An mp4, webm or mkv of frames ``[frames, h, w, c]``."""
     content = BytesIO()
     with encoding(content, (frames.shape[1], frames.shape[2]), fps, suffix) as add:
         add(frames)
@@ -136,13 +139,13 @@ def _encode_stream(frames: np.ndarray, fps: float, suffix: str) -> bytes:
 def encoding(
     target: BytesIO | Path, size: tuple[int, int], fps: float, suffix: str
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """An mp4 or webm that grows; odd sizes get their last row or column twice, as 4:2:0 needs.
+    """An mp4, webm or mkv that grows; odd sizes get their last row or column twice, as 4:2:0 of the first two needs.
 
     Args:
         target: Where to.
         size: Height and width of the frames.
         fps: Frames per second.
-        suffix: ``.mp4`` or ``.webm``.
+        suffix: ``.mp4``, ``.webm`` or ``.mkv``.
 
     Yields:
         A function that adds frames, uint8 ``[frames, h, w, c]`` with 1 or 3 channels.
@@ -157,25 +160,29 @@ def encoding(
 
     name, options = _encoder(suffix)
     (height, width), rate, count = size, Fraction(fps).limit_denominator(1001), 0
+    form, even, how = "yuv420p", 2, {"dst_colorspace": Colorspace.ITU601, "dst_color_range": ColorRange.MPEG}
+    if suffix == LOSSLESS:
+        form, even, how = "bgr0", 1, {}
+    kind = "matroska" if suffix == ".mkv" else suffix[1:]
     try:
-        with av.open(target if isinstance(target, BytesIO) else str(target), "w", format=suffix[1:]) as container:
+        with av.open(target if isinstance(target, BytesIO) else str(target), "w", format=kind) as container:
             stream: Any = container.add_stream(name, rate=rate, options=options)
-            stream.height, stream.width = height + height % 2, width + width % 2
-            stream.pix_fmt = "yuv420p"
+            stream.height, stream.width = height + height % even, width + width % even
+            stream.pix_fmt = form
             if height * width <= _SMALL:
                 stream.codec_context.thread_count = 1
-            stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
+            if how:
+                stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
 
             def add(frames: np.ndarray) -> None:
                 nonlocal count
-                frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+                frames = np.pad(frames, ((0, 0), (0, height % even), (0, width % even), (0, 0)), mode="edge")
                 for pixels in frames if frames.shape[3] == 3 else frames.repeat(3, axis=3):
                     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-                        format="yuv420p",
-                        dst_colorspace=Colorspace.ITU601,
-                        dst_color_range=ColorRange.MPEG,
+                        format=form,
                         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
                         threads=1,
+                        **how,
                     )
                     frame.pts, frame.time_base = count, 1 / rate
                     container.mux(stream.encode(frame))

@@ -42,9 +42,9 @@ def _elements(content: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int
 
 @final
 class WEBM(Container):
-    """WebM (RFC 9559)."""
+    """WebM, and Matroska, of which it is a part (RFC 9559)."""
 
-    suffixes: ClassVar[tuple[str, ...]] = (".webm",)
+    suffixes: ClassVar[tuple[str, ...]] = (".webm", ".mkv")
 
     @staticmethod
     def matches(content: bytes) -> bool:
