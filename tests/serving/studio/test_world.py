@@ -127,6 +127,21 @@ def test_a_frame_of_the_world_before_is_not_drawn_over_the_new_one(tab: Any) -> 
     assert page.evaluate("window.drawnOld") == 0
 
 
+LATER = """() => {
+  const now = performance.now.bind(performance);
+  performance.now = () => now() + 61_000;
+}"""
+
+
+def test_who_looks_on_without_a_key_is_not_taken_for_gone(tab: Any) -> None:
+    sent: list[str] = []
+    tab.page.once("websocket", lambda socket: socket.on("framesent", lambda text: sent.append(str(text))))
+    page = started(tab)
+    assert not any("session.ping" in text for text in sent)
+    page.evaluate(LATER)
+    until(lambda: page.wait_for_timeout(20) or any("session.ping" in text for text in sent))
+
+
 def test_a_full_server_is_tried_again(tab: Any, server: Any) -> None:
     page = tab.open("world.html")
     page.wait_for_selector("body[data-ready]")

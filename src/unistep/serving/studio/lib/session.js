@@ -5,6 +5,7 @@ import { socket } from "./api.js";
 const TRY_LATER = 1013;
 const NOT_ALLOWED = [1008, 4401];
 const WAIT = 3; // seconds before another try where the server is full
+const QUIET = 60_000; // ms after which the server hears that somebody still looks, who need not touch a key
 
 export class Session {
   /**
@@ -27,6 +28,7 @@ export class Session {
   }
 
   send(message) {
+    this.said = performance.now();
     if (this.connection.readyState === WebSocket.OPEN) this.connection.send(JSON.stringify(message));
   }
 
@@ -42,6 +44,7 @@ export class Session {
     if (typeof data !== "string") {
       if (this.about) this.on.chunk?.(this.about, data);
       this.about = null;
+      if (!document.hidden && performance.now() - this.said > QUIET) this.send({ type: "session.ping" });
       return;
     }
     const message = JSON.parse(data);
