@@ -49,6 +49,28 @@ def test_the_own_text_is_found_where_it_is_the_closest():
     assert found_among(torch.ones(24, 24), own, texts, generator).mean() == 0
 
 
+def test_the_same_text_of_another_item_is_no_other_text():
+    texts = torch.eye(24).repeat(3, 1)
+    generator = torch.Generator().manual_seed(0)
+    assert found_among(texts, torch.arange(72), texts, generator).mean() == 1
+    few = torch.cat([texts[:18], texts[:1].repeat(3, 1)])
+    with pytest.raises(ValueError, match="among 20 texts needs as many that differ, got 18"):
+        found_among(texts[:1], torch.arange(1), few, generator)
+
+
+def test_few_captions_of_many_items_have_no_such_figure(monkeypatch):
+    few = Dataset.from_tensors(
+        torch.zeros(72, *SHAPE),
+        modality=ImageModality(size=16, channels=3),
+        fields={"text": TextField(length=1, dim=6, encoder="minilm", evaluator="any")},
+        text=Tokens.whole(torch.eye(6).repeat(12, 1)[:, None]),
+    )
+    monkeypatch.setattr("unistep.evaluation.text_metrics.load_text_image", lambda name: network())
+    assert TextMetrics.applied(applied(few)) is None
+    with pytest.raises(ValueError, match="choosing among 20 texts needs as many that differ"):
+        TextMetrics(few, 24, 0, network=network())
+
+
 def test_chance_is_one_in_the_number_of_choices():
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4000, 8, generator=generator)

@@ -18,6 +18,8 @@ from unistep.files import check_readable, replacing_folder
 
 TEXT_IMAGE_FORMAT = "unistep-text-image"
 """Mark of the ``config.json`` of a saved network."""
+_ROUNDING = 1e-5
+"""Vectors of one text may differ by so much, as they may come from different batches."""
 _SHIPPED = {"emoji-text": Path(__file__).parent.parent / "zoo" / "features" / "emoji-text-v1"}
 
 
@@ -91,6 +93,8 @@ def found_among(
 ) -> Float[Tensor, " b"]:
     """Whether each image is closer to its own text than to others that are drawn at random; 1 or 0.
 
+    The same text of another item is no other text.
+
     Args:
         images: Unit vectors of images.
         own: Position of each image's own text.
@@ -107,8 +111,11 @@ def found_among(
     mine = closeness.gather(1, own[:, None])
     found = []
     for row, text in enumerate(own.tolist()):
-        others = torch.randperm(len(texts) - 1, generator=generator)[: choices - 1]
+        others = torch.randperm(len(texts) - 1, generator=generator)
         others = others + (others >= text)
+        others = others[(texts[others] - texts[text]).abs().amax(dim=1) > _ROUNDING][: choices - 1]
+        if len(others) < choices - 1:
+            raise ValueError(f"choosing among {choices} texts needs as many that differ, got {len(others) + 1}")
         found.append((closeness[row, others] < mine[row]).all())
     return torch.stack(found).float()
 

@@ -55,14 +55,16 @@ class TextMetrics(SampleMetrics):
         self.index = evaluated_items(len(reference), num, seed)
         """The item of the reference whose text each sample has."""
         self._rows = {"samples": (self.network.embed_texts(sentence(self._tokens)), self.index)}
+        known = [self._tokens]
         if test is None:
             self._rows["reference"] = self._rows["samples"]
         else:
-            held_out = self.network.embed_texts(sentence(_texts(test, self._name)))
+            known.append(_texts(test, self._name))
+            held_out = self.network.embed_texts(sentence(known[-1]))
             self._rows["test"] = (held_out, evaluated_items(len(test), min(num, len(test)), seed))
-        for texts, _ in self._rows.values():
-            if len(texts) < CHOICES:
-                raise ValueError(f"choosing among {CHOICES} texts needs as many items, got {len(texts)}")
+        for texts in known:
+            if not enough(texts):
+                raise ValueError(f"choosing among {CHOICES} texts needs as many that differ, and there are fewer")
 
     @classmethod
     def applied(cls, given: Applied) -> Self | None:
@@ -72,7 +74,7 @@ class TextMetrics(SampleMetrics):
         reference, field = given.reference, None if given.given else text_field(given.reference)
         if field is None or not field[1].evaluator or any(field[0] not in fields for fields in given.fields):
             return None
-        if any(len(items) < CHOICES for items in (reference, given.test) if items is not None):
+        if any(not enough(_texts(items, field[0])) for items in (reference, given.test) if items is not None):
             return None
         network = load_text_image(field[1].evaluator)
         if network.shape != tuple(reference.modality.shape):
@@ -102,6 +104,16 @@ class TextMetrics(SampleMetrics):
         """Retrieval among the texts of the row's own items; noise has none."""
         row = self._rows.get(group)
         return None if row is None else RetrievalAccumulator(self.network, *row, self._seed)
+
+
+def enough(texts: Tokens) -> bool:
+    """Whether there are as many different texts as one is looked for among: many items may share a few captions."""
+    seen: set[bytes] = set()
+    for text in texts.tokens:
+        seen.add(text.contiguous().numpy().tobytes())
+        if len(seen) >= CHOICES:
+            return True
+    return False
 
 
 def evaluated_items(count: int, num: int, seed: int) -> list[int]:
