@@ -131,6 +131,20 @@ def test_data_that_is_not_here_is_missed_before_a_file_is_written(
     assert [path.name for path in place.iterdir()] == ["writer"]
 
 
+def test_no_other_pictures_stand_in_for_a_folder_that_is_gone(run: Any, place: Path) -> None:
+    pytest.importorskip("onnxscript")
+    from unistep.hub import load, save
+
+    shipped = load("fashion")
+    save(replace(shipped.config, provenance={"data": "folder:gone"}), shipped.map.net.state_dict(), Path("mine"), "#")
+    outcome = run("evaluate mine -n 10")
+    assert outcome.code == 2
+    assert "what mine was trained on, folder:gone, is not here; say with --data where it is now" in outcome.err
+    outcome = run("export mine -o mine.onnx --precision fp16")
+    assert outcome.err == "unistep: error: the data of mine is not here to compare with: give --num 0\n"
+    assert [path.name for path in place.iterdir()] == ["mine"]
+
+
 def test_a_missing_extra_is_named(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unistep.cli.extras.find_spec", lambda name: None if name == "onnx" else object())
     outcome = run("export fashion -o a.onnx")

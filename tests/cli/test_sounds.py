@@ -218,6 +218,8 @@ def test_sounds_are_judged_against_what_their_model_learned(tmp_path: Path, monk
     assert judged(provenance={"data": f"folder:{tmp_path}"}) == f"folder:{tmp_path}"
     monkeypatch.setenv("HOME", str(tmp_path))  # a shell leaves the ~ of folder:~/sounds as it is
     assert judged(provenance={"data": "folder:~/notes"}) == "folder:~/notes"
-    for gone in ({"data": "folder:nowhere"}, {"data": "a file by hand"}, {}):
-        with pytest.raises(ValueError, match=r"say with --data what the sounds of .* should be like"):
-            judged(provenance=gone)
+    for gone in ("folder:nowhere", "a file by hand"):
+        with pytest.raises(ValueError, match=rf"trained on, {gone}, is not here; say with --data where it is now"):
+            judged(provenance={"data": gone})
+    with pytest.raises(ValueError, match=r"say with --data what the sounds of .* should be like"):
+        judged(provenance={})

@@ -35,12 +35,17 @@ def data_for(model: Generator, source: str | None) -> DataConfig:
         source: The source that was asked for; without, the one that the model was trained on.
 
     Raises:
-        ValueError: If nothing is known of the model's data, or the source has another kind of signal.
+        ValueError: If nothing is known of the model's data, it is not there any more, or the source has another kind
+            of signal.
     """
     from unistep import registry
-    from unistep.data.remembered import data_like
+    from unistep.data.remembered import DATA, data_like
 
-    source = source or trained_on(model) or model.modality.default_source
+    known = model.config.provenance.get(DATA)
+    source = source or trained_on(model)
+    if source is None and known:
+        raise ValueError(f"what {model.name} was trained on, {known}, is not here; say with --data where it is now")
+    source = source or model.modality.default_source
     if source is None:
         raise ValueError(
             f"say with --data what the {model.modality.noun}s of {model.name} should be like, such as "

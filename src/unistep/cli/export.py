@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def _to_page(options: ExportOptions) -> int:
     for name, found in page.models.items():
         print(f"{name}: {found.difference:.1e} from PyTorch in fp32; {_times(found, options.threads)}")
     print(f"written to {options.out} ({page.size / 2**20:.0f} MiB, pages {', '.join(page.pages)})")
-    print(f"look at it: python -m http.server --directory {options.out}, then http://localhost:8000")
+    print(f"look at it: python -m http.server --directory {shlex.quote(str(folder))}, then http://localhost:8000")
     return 0
 
 
@@ -163,11 +164,13 @@ def _reference(generator: Generator) -> Dataset | None:
     """
     from unistep.cli.evaluation_data import data_for, trained_on
     from unistep.data import prepare
+    from unistep.data.remembered import DATA
 
     if generator.config.context is not None:
         return None
     require("eval", "the comparison of --precision", ("torchmetrics", "sklearn", "scipy"))
-    if trained_on(generator) is None and generator.modality.default_source is None:
+    known = generator.config.provenance.get(DATA)
+    if trained_on(generator) is None and (known or generator.modality.default_source is None):
         raise ValueError(f"the data of {generator.name} is not here to compare with: give --num 0")
     return prepare(data_for(generator, None))
 
