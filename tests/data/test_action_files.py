@@ -43,6 +43,20 @@ def test_a_row_of_empty_cells_is_a_frame_in_which_nothing_is_done(tmp_path: Path
     assert read_actions(table(tmp_path, text), FIELD).tolist() == [[-1, 1], [0, 0], [0, 0], [0, 1]]
 
 
+def test_an_empty_cell_of_a_single_column_is_a_row(tmp_path: Path) -> None:
+    """As Python's own writer of such tables has it; a blank line is none."""
+    text = 'gas\n1\n""\n\n  \n""\n1\n""\n""\n'
+    assert read_actions(table(tmp_path, text), FIELD)[:, 1].tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("known", "rows"), [(0, 2), (2, 2), (3, 3), (4, 4), (9, 4)])
+def test_rows_at_the_end_in_which_nothing_is_done_count_as_far_as_there_are_frames(
+    tmp_path: Path, known: int, rows: int
+) -> None:
+    found = read_actions(table(tmp_path, "steer,gas\n-1,1\n0,1\n,\n,\n"), FIELD, known=known)
+    assert found.tolist() == [[-1, 1], [0, 1], [0, 0], [0, 0]][:rows]
+
+
 def test_controls_without_a_column_are_left_alone_and_may_have_any_name(tmp_path: Path) -> None:
     assert read_actions(table(tmp_path, "gas\n1\n0.25\n"), FIELD).tolist() == [[0, 1], [0, 0.25]]
     odd = ActionField(names=("frames", "action"), low=(0, 0), high=(9, 9))

@@ -19,29 +19,33 @@ MOST_FRAMES = 10_000_000
 """More frames than this are taken for a mistake: four days at 25 a second."""
 
 
-def read_actions(path: str | Path, spec: ActionField) -> Float[Tensor, "frames size"]:
+def read_actions(path: str | Path, spec: ActionField, *, known: int = 0) -> Float[Tensor, "frames size"]:
     """The actions of a CSV file with a header, one row for each frame.
 
     A column has the name of a control, and controls without a column stay 0; or the one column ``action`` has texts,
     such as ``left+gas``. A column ``frames`` says for how many frames a row is held. In a frame whose cells are all
-    empty nothing is done; at the end, where spreadsheets leave some, such rows are none.
+    empty nothing is done; at the end, where spreadsheets leave some, such rows are none beyond ``known`` frames.
 
     Args:
         path: The file.
         spec: The controls.
+        known: Frames that there are, of a recording.
 
     Raises:
         ValueError: If it cannot be read, with the line, the column and what was expected.
     """
     try:
         with checked_path(path).open(newline="", encoding="utf-8-sig") as file:
-            table = csv.reader(file, skipinitialspace=True, strict=True)
+            # Without the lines that are blank: of one column, an empty cell is written as "".
+            table = csv.reader(
+                ("\n" if not line.strip() else line for line in file), skipinitialspace=True, strict=True
+            )
             columns = [column.strip() for column in next(table, [])]
             _check_columns(path, columns, spec)
             rows, total, idle = [], 0, 0
             for cells in table:
                 if not any(cell.strip() for cell in cells):
-                    idle += len(cells) > 1  # a blank line is no row
+                    idle += bool(cells)  # a blank line is no row
                     continue
                 rows.append(torch.zeros(idle, spec.size))
                 total, idle = total + idle, 0
@@ -60,7 +64,7 @@ def read_actions(path: str | Path, spec: ActionField) -> Float[Tensor, "frames s
         raise ValueError(f"{path} is no CSV file: {error}") from None
     if not rows:
         raise ValueError(f"{path} has no row under its header; expected one for each frame")
-    return torch.cat(rows)
+    return torch.cat([*rows, torch.zeros(min(idle, max(0, known - total)), spec.size)])
 
 
 def parse_actions(text: str, spec: ActionField) -> Float[Tensor, "frames size"]:

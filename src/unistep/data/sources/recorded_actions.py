@@ -177,7 +177,7 @@ def with_actions(found: Recording, length: int, path: Path, field: ActionField) 
         UnusableFileError: If the table cannot be read, or has another number of rows than the video has frames.
     """
     try:
-        rows = read_actions(path, field).numpy()
+        rows = read_actions(path, field, known=found.moments).numpy()
     except ValueError as error:
         raise UnusableFileError(f"its actions: {error}") from None
     if abs(len(rows) - found.moments) > 1:
