@@ -202,9 +202,14 @@ def test_nor_has_a_denoiser_or_post_training_itself_such_a_stage(method: str, tm
     assert share_of(replace(run_config(method, tmp_path), finish_share=0.2)) == 0
 
 
-def test_shares_that_leave_nothing_for_the_student_are_refused(config: RunConfig) -> None:
+def test_shares_that_leave_nothing_for_the_student_are_refused(config: RunConfig, place: Path) -> None:
     with pytest.raises(ValueError, match=r"finish_share must be from 0 .* below 0\.7, .* got 0\.7"):
         replace(config, finish_share=0.7)
+    # A teacher that is there, or that a method does not need, takes nothing of the budget.
+    for ready in (replace(config, teacher="fashion-teacher"), run_config("ict", place)):
+        assert replace(ready, finish_share=0.7).finish_share == 0.7
+        with pytest.raises(ValueError, match=r"from 0 \(none\) to below 1, got 1"):
+            replace(ready, finish_share=1.0)
 
 
 def test_a_finish_without_a_checkpoint_begins_anew(config: RunConfig, out: Path) -> None:

@@ -117,10 +117,10 @@ class RunConfig:
             raise ValueError(f"rehearsal is a share of each batch, from 0 (none) to below 1, got {self.rehearsal}")
         if not 0 < self.teacher_share < 1:
             raise ValueError(f"teacher_share must be between 0 and 1, got {self.teacher_share}")
-        if not 0 <= self.finish_share < 1 - self.teacher_share:
-            raise ValueError(
-                f"finish_share must be from 0 (none) to below {1 - self.teacher_share:g}, what the teacher leaves, got "
-                f"{self.finish_share}"
-            )
+        own_teacher = self.objective.starts_from_teacher and self.teacher is None
+        left = 1 - self.teacher_share if own_teacher else 1.0
+        if not 0 <= self.finish_share < left:
+            why = ", what the teacher leaves" if own_teacher else ""
+            raise ValueError(f"finish_share must be from 0 (none) to below {left:g}{why}, got {self.finish_share}")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
