@@ -28,7 +28,7 @@ from video_files import counting, write_video
 METHODS, REPRODUCTIONS = list(methods()), list(reproductions())
 SILENT = ("fashion", "emoji", "racing", "doom", "moving-fashion")
 """Models of other signals than sounds."""
-SMALL = {"widths": (8,), "blocks": (1,), "middle_blocks": 1, "embedding_dim": 16, "head_dim": 8}
+SMALL = {"widths": (8,), "blocks": (1,), "attention": (), "middle_blocks": 1, "embedding_dim": 16, "head_dim": 8}
 
 
 def picture_archive(path: Path) -> DataConfig:
